@@ -1,0 +1,116 @@
+"""One grader for rewards, filtering and evaluation: the answer inside an output, whether the output is well formed, and how right it is."""
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+import jiwer
+from rouge_score.rouge_scorer import RougeScorer
+
+from stages.data.sample import ProblemType
+
+Rules = Literal["default", "reference-code"]
+
+_ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+_FIRST_ANSWER = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+_WELL_FORMED = re.compile(r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?think>|</?answer>).)*</answer>\s*", re.DOTALL)
+_REFERENCE_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+# An option letter alone or set off by punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lone lower-case
+# letter counts only as the whole answer, so the article in "a red ball" is not option A.
+_LETTER = re.compile(r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def extract_answer(text: str, rules: Rules = "default") -> str | None:
+    """The text inside the last closed `<answer>` tag, stripped; None without one. The reference code takes the first, and "" for none."""
+    if rules == "reference-code":
+        match = _FIRST_ANSWER.search(text)
+        return match.group(1).strip() if match else ""
+    answers = _ANSWER.findall(text)
+    return answers[-1].strip() if answers else None
+
+
+def is_well_formed(text: str, rules: Rules = "default") -> bool:
+    """Whether the whole output is `<think>…</think><answer>…</answer>`, each tag once (paper.md §2).
+
+    The reference code also accepts tags inside the thought or the answer.
+    """
+    pattern = _REFERENCE_FORMAT if rules == "reference-code" else _WELL_FORMED
+    return pattern.fullmatch(text) is not None
+
+
+def grade(prediction: str | None, answer: str, problem_type: ProblemType, rules: Rules = "default") -> float:
+    """The accuracy reward in [0, 1] of an extracted answer, by answer type (paper.md §3); no answer is 0.
+
+    `rules="reference-code"` keeps the released code's strictness: letters and numbers must be written alike.
+    """
+    if prediction is None or not prediction.strip():
+        return 0.0
+    match problem_type:
+        case "multiple choice":
+            return float(_same_letter(prediction, answer, rules))
+        case "numerical":
+            return float(_same_number(prediction, answer, rules))
+        case "OCR":
+            return 1.0 - word_error_rate(prediction, answer)
+        case "free-form":
+            return rouge(prediction, answer)
+        case "regression":
+            return relative_accuracy(prediction, answer, rules)
+
+
+def option_letter(text: str) -> str | None:
+    """The option letter an answer names, in upper case, or None: "B", "b", "B.", "(B)", "B) left", "Option B"."""
+    match = _LETTER.fullmatch(text.strip())
+    return (match.group(1) or match.group(2)).upper() if match else None
+
+
+def parse_number(text: str, rules: Rules = "default") -> float | None:
+    """The number an answer is: thousands separators, a unit or a percent sign after it are ignored. The reference code wants a bare number."""
+    if rules == "reference-code":
+        try:
+            return float(text.replace(",", "").strip())
+        except ValueError:
+            return None
+    numbers = _NUMBER.findall(text)
+    return float(numbers[0].replace(",", "")) if len(numbers) == 1 else None
+
+
+def word_error_rate(prediction: str, answer: str) -> float:
+    """Word error rate of `prediction` against `answer`, clipped to [0, 1]."""
+    if not answer.split():
+        return float(bool(prediction.split()))
+    return min(1.0, float(jiwer.wer(answer, prediction)))
+
+
+def rouge(prediction: str, answer: str) -> float:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed."""
+    scores = _rouge_scorer().score(answer, prediction)
+    return sum(score.fmeasure for score in scores.values()) / len(scores)
+
+
+def relative_accuracy(prediction: str, answer: str, rules: Rules = "default") -> float:
+    """1 − min(1, (|prediction − answer| + 1e-9) / (|answer| + 1e-9)); 0 when either is not a number."""
+    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    if predicted is None or target is None:
+        return 0.0
+    return 1.0 - min(1.0, (abs(predicted - target) + 1e-9) / (abs(target) + 1e-9))
+
+
+def _same_letter(prediction: str, answer: str, rules: Rules) -> bool:
+    if rules == "reference-code":
+        return prediction.strip() == answer.strip()
+    letter = option_letter(prediction)
+    return letter is not None and letter == option_letter(answer)
+
+
+def _same_number(prediction: str, answer: str, rules: Rules) -> bool:
+    if rules == "reference-code" and ("." in prediction or "," in prediction) != ("." in answer or "," in answer):
+        return False
+    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    return predicted is not None and target is not None and round(predicted, 2) == round(target, 2)
+
+
+@lru_cache(maxsize=1)
+def _rouge_scorer() -> RougeScorer:
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)

@@ -1,0 +1,59 @@
+"""The command line every stage shares: `if __name__ == "__main__": command(run)`."""
+
+import argparse
+import errno
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_type_hints
+
+from stages.data.errors import UserError
+from stages.data.params import load_params
+from stages.data.work import stage_lock
+
+
+def command(run: Callable[..., None]) -> None:
+    """Run a stage from the command line.
+
+    `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
+    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default. Errors that a person can mend end in
+    one line and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
+    """
+    stage = Path(inspect.getfile(run)).stem
+    arguments, params = _arguments(run, stage)
+    logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.INFO)
+    for noisy in ("httpx", "httpcore", "openai"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    lock = "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))])
+    try:
+        with stage_lock(lock):
+            run(load_params(get_type_hints(run)[params], stage, arguments.pop("params_file")), **arguments)
+    except UserError as error:
+        sys.exit(f"{stage}: {error}")
+    except KeyboardInterrupt:
+        logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"{stage}: no space left on the disk ({error.filename or os.getcwd()}); free some and run the same command again")
+
+
+def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | str], str]:
+    """Parsed flags by parameter name (with `params_file`), and the name of the parameter that takes the Params."""
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
+    parser.add_argument("--params", dest="params_file", type=Path, default=Path("params.yaml"), help="parameter file (default: %(default)s)")
+    hints = get_type_hints(run)
+    params, *others = inspect.signature(run).parameters.values()
+    for parameter in others:
+        optional = parameter.default is not inspect.Parameter.empty
+        parser.add_argument(
+            f"--{parameter.name.replace('_', '-')}",
+            type=str if hints[parameter.name] is str else Path,
+            required=not optional,
+            default=parameter.default if optional else None,
+        )
+    return vars(parser.parse_args()), params.name

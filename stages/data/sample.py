@@ -1,0 +1,95 @@
+"""The one record that goes through the pipeline end to end, and the record of what was left out."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from stages.data.files import write_table
+
+DataType = Literal["video", "image"]
+ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
+Split = Literal["sft", "rl", "train", "test"]
+
+PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
+
+
+class Sample(BaseModel):
+    """One question about one clip or image.
+
+    `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None before annotation.
+    `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the sample: SFT, RL, both ("train") or
+    evaluation only ("test"). `category` is the source's own question type ("" when it has none).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_id: str
+    source: str
+    data_type: DataType
+    problem_type: ProblemType
+    problem: str
+    options: tuple[str, ...] = ()
+    answer: str
+    process: str | None = None
+    media_path: str
+    media_sha256: str
+    clip_start: float | None = None
+    clip_end: float | None = None
+    split: Split = "train"
+    category: str = ""
+
+
+class Reject(BaseModel):
+    """A sample that was left out: by which stage, why (a fixed word or two, to count by) and the detail for a person."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_id: str
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("data_type", pa.string(), nullable=False),
+        pa.field("problem_type", pa.string(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),
+        pa.field("options", pa.list_(pa.string()), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("process", pa.string()),
+        pa.field("media_path", pa.string(), nullable=False),
+        pa.field("media_sha256", pa.string(), nullable=False),
+        pa.field("clip_start", pa.float64()),
+        pa.field("clip_end", pa.float64()),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+    ]
+)
+REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")])
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples to one Parquet file, in the order given."""
+    write_table(path, [sample.model_dump() for sample in samples], SAMPLE_SCHEMA)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read back what `write_samples` wrote, in order."""
+    return [Sample(**row) for row in pq.read_table(path).to_pylist()]
+
+
+def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+    """Write rejects to one Parquet file, in the order given (an empty table when nothing was left out)."""
+    write_table(path, [reject.model_dump() for reject in rejects], REJECT_SCHEMA)
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """Read back what `write_rejects` wrote."""
+    return [Reject(**row) for row in pq.read_table(path).to_pylist()]

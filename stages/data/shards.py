@@ -1,0 +1,77 @@
+"""An append-only store of keyed rows: Parquet shards that are never rewritten, so that DVC stores and moves only what is new."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.data.files import write_atomic
+
+
+class ShardStore:
+    """A folder of shards `00000.parquet`, `00001.parquet`, … whose first column is `key` (a string, unique in the store).
+
+    Shards are uncompressed with one row per row group, so a row is read at random without touching its neighbours
+    (0.07 ms against 4 ms with groups of 48, measured on rows of 16 JPEG frames). One writer at a time.
+    """
+
+    def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256) -> None:
+        if schema.names[0] != "key":
+            raise ValueError(f"the first column of a store is 'key', not '{schema.names[0]}'")
+        self._directory = directory
+        self._schema = schema
+        self._rows_per_shard = rows_per_shard
+        self._shards = sorted(directory.glob("[0-9]*.parquet"))
+        self._places: dict[str, tuple[Path, int]] = {}
+        for shard in self._shards:
+            self._index(shard)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows in the order given, a shard at a time: each shard is on disk before the next row is asked for.
+
+        Raises ValueError for a key that the store already has.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        pending: dict[str, Mapping[str, Any]] = {}
+        for row in rows:
+            if row["key"] in self._places or row["key"] in pending:
+                raise ValueError(f"key {row['key']} is in the store already")
+            pending[row["key"]] = row
+            if len(pending) == self._rows_per_shard:
+                self._write_shard(list(pending.values()))
+                pending = {}
+        if pending:
+            self._write_shard(list(pending.values()))
+
+    def read(self, key: str) -> dict[str, Any]:
+        """The row of `key`; KeyError when the store does not have it."""
+        shard, row = self._places[key]
+        return _open(shard).read_row_group(row).to_pylist()[0]
+
+    def _write_shard(self, rows: list[Mapping[str, Any]]) -> None:
+        number = int(self._shards[-1].stem) + 1 if self._shards else 0
+        shard = self._directory / f"{number:05d}.parquet"
+        sink = pa.BufferOutputStream()
+        table = pa.Table.from_pylist(rows, schema=self._schema)
+        pq.write_table(table, sink, compression="none", row_group_size=1, use_dictionary=False, write_statistics=False)
+        write_atomic(shard, sink.getvalue().to_pybytes())
+        self._shards.append(shard)
+        self._index(shard)
+
+    def _index(self, shard: Path) -> None:
+        keys = pq.read_table(shard, columns=["key"])["key"].to_pylist()
+        self._places.update({key: (shard, row) for row, key in enumerate(keys)})
+
+
+@lru_cache(maxsize=64)
+def _open(shard: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(shard, memory_map=True)

@@ -50,14 +50,25 @@ def run(params: IngestParams, samples: Path, quarantine: Path, metrics: Path) ->
 def check_media(drafts: Sequence[Sample | Reject], params: IngestParams) -> list[Sample | Reject]:
     """Probe each distinct file once: drafts get its SHA-256, or become rejects when it is not what the record says."""
     paths = sorted({draft.media_path for draft in drafts if isinstance(draft, Sample)})
-    infos = dict(zip(paths, probe_many([Path(path) for path in paths], params.workers, params.timeout_s, params.memory_mb), strict=True))
+    infos = dict(
+        zip(
+            paths,
+            probe_many([Path(path) for path in paths], params.workers, params.timeout_s, params.memory_mb),
+            strict=True,
+        )
+    )
 
     def check(draft: Sample | Reject) -> Sample | Reject:
         if isinstance(draft, Reject):
             return draft
         info = infos[draft.media_path]
         if isinstance(info, MediaError):
-            return Reject(sample_id=draft.sample_id, stage="ingest", reason=info.reason, detail=f"{draft.media_path}: {info.detail}")
+            return Reject(
+                sample_id=draft.sample_id,
+                stage="ingest",
+                reason=info.reason,
+                detail=f"{draft.media_path}: {info.detail}",
+            )
         if info.data_type != draft.data_type:
             detail = f"{draft.media_path} is a {info.data_type}, the record says {draft.data_type}"
             return Reject(sample_id=draft.sample_id, stage="ingest", reason="wrong media type", detail=detail)

@@ -66,7 +66,7 @@ def option_letter(text: str) -> str | None:
 
 
 def parse_number(text: str, rules: Rules = "default") -> float | None:
-    """The number an answer is: thousands separators, a unit or a percent sign after it are ignored. The reference code wants a bare number."""
+    """The one number in an answer, thousands separators, unit and percent sign ignored; the reference code wants it bare."""
     if rules == "reference-code":
         try:
             return float(text.replace(",", "").strip())

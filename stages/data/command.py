@@ -45,7 +45,13 @@ def command(run: Callable[..., None]) -> None:
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | str], str]:
     """Parsed flags by parameter name (with `params_file`), and the name of the parameter that takes the Params."""
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
-    parser.add_argument("--params", dest="params_file", type=Path, default=Path("params.yaml"), help="parameter file (default: %(default)s)")
+    parser.add_argument(
+        "--params",
+        dest="params_file",
+        type=Path,
+        default=Path("params.yaml"),
+        help="parameter file (default: %(default)s)",
+    )
     hints = get_type_hints(run)
     params, *others = inspect.signature(run).parameters.values()
     for parameter in others:

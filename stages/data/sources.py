@@ -93,7 +93,10 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str) ->
     try:
         record = Record.model_validate(raw)
     except ValidationError as error:
-        return reject("invalid record", "; ".join(f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()))
+        return reject(
+            "invalid record",
+            "; ".join(f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()),
+        )
     answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
     if problem := _answer_problem(answer, record):
         return reject(*problem)

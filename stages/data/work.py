@@ -43,7 +43,8 @@ def stage_lock(stage: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(f"stage {stage} is already running here (process {file.read().strip() or '?'}); wait for it or stop it") from None
+            holder = file.read().strip() or "?"
+            raise UserError(f"stage {stage} is already running here (process {holder}); wait for it or stop it") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

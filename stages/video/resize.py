@@ -1,0 +1,65 @@
+"""The size a model sees an image or frame at, and the kernels that bring it there, each bit-equal to the one it is named after."""
+
+import math
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+Kernel = Literal["pillow", "transformers", "qwen-vl-utils"]
+
+MAX_ASPECT_RATIO = 200
+
+
+def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Height and width nearest to the given ones that are multiples of `factor` with an area in [min_pixels, max_pixels].
+
+    The rule of transformers and qwen-vl-utils: the area limits win over the aspect ratio, no side is below `factor`, and small
+    frames are scaled up. Raises ValueError for an aspect ratio above 200, as both of them do.
+    """
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise ValueError(f"aspect ratio of {width}x{height} is above {MAX_ASPECT_RATIO}")
+    new_height, new_width = round(height / factor) * factor, round(width / factor) * factor
+    if new_height * new_width > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        new_height = max(factor, math.floor(height / shrink / factor) * factor)
+        new_width = max(factor, math.floor(width / shrink / factor) * factor)
+    elif new_height * new_width < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        new_height = math.ceil(height * grow / factor) * factor
+        new_width = math.ceil(width * grow / factor) * factor
+    return new_height, new_width
+
+
+def resize(frames_THWC: np.ndarray, height: int, width: int, kernel: Kernel) -> np.ndarray:
+    """Bicubic, antialiased resize of uint8 frames [T, H, W, 3] to [T, height, width, 3].
+
+    `pillow` equals Qwen2VLImageProcessorPil and qwen-vl-utils' fetch_image, `transformers` equals its video processors,
+    `qwen-vl-utils` equals its fetch_video. They differ by up to 6 levels, which is why a frame spec names one.
+    """
+    if frames_THWC.shape[1:3] == (height, width):
+        return frames_THWC
+    if kernel == "pillow":
+        return np.stack([_pillow(frame_HWC, height, width) for frame_HWC in frames_THWC])
+    return _torch(frames_THWC, height, width, as_bytes=kernel == "transformers")
+
+
+def _pillow(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(frame_HWC).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _torch(frames_THWC: np.ndarray, height: int, width: int, as_bytes: bool) -> np.ndarray:
+    """torch's bicubic, on bytes (weights rounded to 16 bits, which Pillow does not do) or on floats rounded at the end.
+
+    Imported here because no other library computes these exact values and the pillow kernel should not pay for torch.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    frames_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    if not as_bytes:
+        frames_TCHW = frames_TCHW.float()
+    resized_TCHW = interpolate(frames_TCHW, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    if not as_bytes:
+        resized_TCHW = resized_TCHW.clamp(0, 255).round().to(torch.uint8)
+    return resized_TCHW.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,77 @@
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from stages.data.files import write_table
+from stages.data.shards import ShardStore
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, Frames, row_from_frames
+
+
+def gradient(frames: int, height: int = 48, width: int = 64) -> Frames:
+    t, y, x = np.meshgrid(np.arange(frames), np.arange(height), np.arange(width), indexing="ij")
+    return Frames(
+        frames_THWC=np.stack([x * 4, y * 5, t * 16], axis=-1).astype(np.uint8),
+        indices_T=np.arange(frames) * 10,
+        pts_T=np.arange(frames) / 3,
+        source_fps=30.0,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    rows = [row_from_frames("key-a", gradient(16), 95), row_from_frames("key-b", gradient(1), None)]
+    ShardStore(tmp_path / "frames", SCHEMA).append(rows)
+    table = [("clip", "key-a"), ("image", "key-b"), ("same clip", "key-a")]
+    write_table(tmp_path / "frames.parquet", [dict(zip(TABLE_SCHEMA.names, row, strict=True)) for row in table], TABLE_SCHEMA)
+    return tmp_path
+
+
+def test_what_was_stored_as_lossless_webp_comes_back_bit_for_bit(store: Path) -> None:
+    frames = FrameReader(store / "frames", store / "frames.parquet").load("image")
+    np.testing.assert_array_equal(frames.frames_THWC, gradient(1).frames_THWC)
+
+
+def test_what_was_stored_as_jpeg_comes_back_within_a_few_levels_with_its_times(store: Path) -> None:
+    frames = FrameReader(store / "frames", store / "frames.parquet").load("clip")
+    error = np.abs(frames.frames_THWC.astype(int) - gradient(16).frames_THWC.astype(int))
+    assert frames.frames_THWC.shape == (16, 48, 64, 3)
+    assert error.mean() < 1.0
+    assert error.max() <= 8
+    assert frames.indices_T.tolist() == list(range(0, 160, 10))
+    assert frames.pts_T.tolist() == [index / 3 for index in range(16)]
+    assert frames.source_fps == 30.0
+
+
+def test_samples_that_ask_about_the_same_clip_share_one_row(store: Path) -> None:
+    reader = FrameReader(store / "frames", store / "frames.parquet")
+    assert reader.sample_ids == ["clip", "image", "same clip"]
+    np.testing.assert_array_equal(reader.load("clip").frames_THWC, reader.load("same clip").frames_THWC)
+    assert len(ShardStore(store / "frames", SCHEMA)) == 2
+
+
+def test_a_sample_without_frames_is_a_key_error(store: Path) -> None:
+    with pytest.raises(KeyError, match="refused clip"):
+        FrameReader(store / "frames", store / "frames.parquet").load("refused clip")
+
+
+def test_a_reader_travels_to_loader_workers(store: Path) -> None:
+    reader = FrameReader(store / "frames", store / "frames.parquet")
+    reader.load("clip")
+    copy = pickle.loads(pickle.dumps(reader))
+    np.testing.assert_array_equal(copy.load("image").frames_THWC, reader.load("image").frames_THWC)
+
+
+def test_one_sample_is_read_without_its_neighbours(store: Path) -> None:
+    metadata = pq.ParquetFile(store / "frames" / "00000.parquet").metadata
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [1, 1]
+
+
+def test_reading_frames_imports_no_video_decoder_and_no_torch() -> None:
+    check = "import sys, stages.video.frame_store; print([m for m in ('av', 'decord', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,85 @@
+"""The shared command line, run as people run it: in a process of its own."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+STAGE = """
+    import errno, time
+    from pathlib import Path
+    from stages.data.command import command
+    from stages.data.errors import UserError
+    from stages.data.params import Params
+
+    class ToyParams(Params):
+        mode: str
+
+    def run(params: ToyParams, out: Path, name: str = "x") -> None:
+        if params.mode == "user": raise UserError("mend this")
+        if params.mode == "disk": raise OSError(errno.ENOSPC, "No space left", "some/file")
+        if params.mode == "fault": raise ValueError("a fault")
+        if params.mode == "interrupt": raise KeyboardInterrupt
+        if params.mode == "wait": print("holding", flush=True); time.sleep(60)
+        out.write_text(name)
+
+    if __name__ == "__main__":
+        command(run)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    (tmp_path / "toy.py").write_text(textwrap.dedent(STAGE))
+    return tmp_path
+
+
+def start(stage: Path, mode: str) -> subprocess.Popen[str]:
+    (stage / "params.yaml").write_text(f"toy: {{mode: {mode}}}")
+    command = [sys.executable, "toy.py", "--out", "out.txt", "--name", "me"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(command, cwd=stage, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_stage_runs_with_its_params_and_flags(stage: Path) -> None:
+    assert start(stage, "run").wait() == 0
+    assert (stage / "out.txt").read_text() == "me"
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "line"),
+    [
+        ("user", 1, "toy: mend this"),
+        ("disk", 1, "toy: no space left on the disk (some/file)"),
+        ("interrupt", 130, "interrupted; run the same"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line(stage: Path, mode: str, code: int, line: str) -> None:
+    process = start(stage, mode)
+    _, errors = process.communicate()
+    assert process.returncode == code
+    assert line in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(stage: Path) -> None:
+    _, errors = start(stage, "fault").communicate()
+    assert "Traceback" in errors
+    assert "ValueError: a fault" in errors
+
+
+def test_a_second_run_is_refused_with_the_holder_named_until_the_first_dies(stage: Path) -> None:
+    first = start(stage, "wait")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "holding\n"
+    second = start(stage, "run")
+    _, errors = second.communicate()
+    assert second.returncode == 1
+    assert f"already running here (process {first.pid})" in errors
+    first.kill()
+    first.wait()
+    assert start(stage, "run").wait() == 0

@@ -1,0 +1,30 @@
+"""Files are whole or absent, and equal content is equal bytes."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from stages.data.files import read_json, write_atomic, write_json, write_table
+
+
+def test_json_is_rounded_and_never_holds_a_number_json_does_not_know(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "m.json", {"b": 0.1 + 0.2, "a": [1, math.nan], "c": {"d": math.inf}})
+    assert (tmp_path / "a" / "m.json").read_text() == '{\n  "b": 0.3,\n  "a": [\n    1,\n    null\n  ],\n  "c": {\n    "d": null\n  }\n}\n'
+    assert read_json(tmp_path / "a" / "m.json") == {"b": 0.3, "a": [1, None], "c": {"d": None}}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "f", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(tmp_path / "f", "\ud800")
+    assert (tmp_path / "f").read_text() == "old"
+
+
+def test_equal_tables_are_equal_bytes(tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.string()), ("n", pa.int64())])
+    rows = [{"id": f"s{i}", "n": i} for i in range(1000)]
+    write_table(tmp_path / "a.parquet", rows, schema)
+    write_table(tmp_path / "b.parquet", rows, schema)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()

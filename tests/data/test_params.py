@@ -1,0 +1,53 @@
+"""Parameter files: what is read, and the one line a person gets for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from stages.data.errors import UserError
+from stages.data.params import Params, load_params
+
+
+class Inner(Params):
+    alpha: float = 0.3
+
+
+class Outer(Params):
+    learning_rate: float = Field(gt=0)
+    group_size: int = 8
+    names: tuple[str, ...] = ()
+    inner: Inner = Inner()
+    many: tuple[Inner, ...] = ()
+
+
+def load(tmp_path: Path, text: str) -> Outer:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return load_params(Outer, "tgrpo", path)
+
+
+def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: Path) -> None:
+    params = load(tmp_path, "tgrpo:\n  learning_rate: 1e-6\n  names: [a, b]\n  inner: {alpha: 1}\n")
+    assert params == Outer(learning_rate=1e-6, names=("a", "b"), inner=Inner(alpha=1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tgrpo: {learning_rat: 1.0}", "unknown parameter 'tgrpo.learning_rat'; did you mean 'learning_rate'?"),
+        ("tgrpo: {learning_rate: 1.0, inner: {alhpa: 1}}", "unknown parameter 'tgrpo.inner.alhpa'; did you mean 'alpha'?"),
+        ("tgrpo: {learning_rate: 1.0, many: [{alhpa: 1}]}", "unknown parameter 'tgrpo.many.0.alhpa'; did you mean 'alpha'?"),
+        ("tgrpo: {learning_rate: 1.0, group_size: 8.5}", "'tgrpo.group_size' is 8.5"),
+        ("tgrpo: {learning_rate: 1.0, group_size: '8'}", "'tgrpo.group_size' is \"8\""),
+        ("tgrpo: {learning_rate: 0}", "'tgrpo.learning_rate' is 0"),
+        ("tgrpo: {}", "'tgrpo.learning_rate' is {}: Field required"),
+        ("tgrop: {}", "no section 'tgrpo'; did you mean 'tgrop'?"),
+        ("tgrpo: {learning_rate: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

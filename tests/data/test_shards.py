@@ -1,0 +1,51 @@
+"""The append-only store: rows by key, old shards untouched."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from stages.data.shards import ShardStore
+
+SCHEMA = pa.schema([("key", pa.string()), ("frames", pa.list_(pa.binary()))])
+
+
+def rows(*numbers: int) -> list[dict]:
+    return [{"key": f"k{n}", "frames": [bytes([n]) * 3, b"x"]} for n in numbers]
+
+
+def test_rows_are_read_back_by_key_also_by_another_reader(tmp_path: Path) -> None:
+    ShardStore(tmp_path, SCHEMA, rows_per_shard=2).append(rows(1, 2, 3))
+    store = ShardStore(tmp_path, SCHEMA)
+    assert store.read("k3") == {"key": "k3", "frames": [b"\x03\x03\x03", b"x"]}
+    assert "k1" in store
+    assert "k9" not in store
+    assert len(store) == 3
+    with pytest.raises(KeyError):
+        store.read("k9")
+
+
+def test_appending_leaves_old_shards_byte_identical(tmp_path: Path) -> None:
+    ShardStore(tmp_path, SCHEMA, rows_per_shard=2).append(rows(1, 2, 3))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    ShardStore(tmp_path, SCHEMA, rows_per_shard=2).append(rows(4, 5, 6))
+    after = {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    assert list(after) == ["00000.parquet", "00001.parquet", "00002.parquet", "00003.parquet"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_full_shards_are_on_disk_before_the_next_row_is_asked_for(tmp_path: Path) -> None:
+    def interrupted():
+        yield from rows(1, 2, 3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ShardStore(tmp_path, SCHEMA, rows_per_shard=2).append(interrupted())
+    assert len(ShardStore(tmp_path, SCHEMA)) == 2
+
+
+def test_a_key_is_stored_once(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path, SCHEMA)
+    store.append(rows(1))
+    with pytest.raises(ValueError, match="k1 is in the store already"):
+        store.append(rows(1))

@@ -1,0 +1,106 @@
+"""Model folders: Hugging Face files plus `pipeline.json`, which names the prompt style or points to a model kept elsewhere."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, BaseImageProcessor, PreTrainedModel
+
+from stages.data.errors import UserError
+from stages.data.files import read_json, write_json
+from stages.data.prompt import PromptStyle
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+PIPELINE_FILE = "pipeline.json"
+
+Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+_HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A folder with a model's Hugging Face files, and the prompt style the model is asked in."""
+
+    folder: Path
+    prompt: PromptStyle
+
+
+def resolve(path: Path) -> ModelSource:
+    """What is behind a model folder of the pipeline; follows the pointer that the base stage leaves, fetching from the hub if need be."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such model folder; run the stage that writes it")
+    pipeline = read_json(path / PIPELINE_FILE) if (path / PIPELINE_FILE).exists() else {}
+    folder = find_model(pipeline["model"], pipeline["revision"]) if "model" in pipeline else path
+    return ModelSource(folder, pipeline.get("prompt", "video-r1"))
+
+
+def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -> Path:
+    """The folder of a model given by path or hub name; hub files come from the local cache when the hub is not reachable."""
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"model '{name}' is neither a folder nor found on the hub: {str(error).splitlines()[0]}") from error
+
+
+def load_config(folder: Path) -> Any:
+    """The Hugging Face config; UserError when the folder holds none or one of another model family."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: not a model folder: {str(error).splitlines()[0]}") from error
+    if config.model_type not in FAMILIES:
+        raise UserError(f"{folder}: model type {config.model_type} is not supported; use one of {', '.join(FAMILIES)}")
+    return config
+
+
+def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa") -> PreTrainedModel:
+    """The model of a model folder, in eval mode. Weights come from safetensors only, and no code of a model's repository runs."""
+    folder = resolve(path).folder
+    load_config(folder)
+    return AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=DTYPES[precision], attn_implementation=attention, use_safetensors=True, trust_remote_code=False
+    ).eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer with the template that knows media, which Qwen2.5-VL's hub files keep in `chat_template.json`."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if (folder / "chat_template.json").exists():
+        tokenizer.chat_template = read_json(folder / "chat_template.json")["chat_template"]
+    return tokenizer
+
+
+def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per colour channel, for bytes scaled to [0, 1]."""
+    settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
+    return settings["image_mean"], settings["image_std"]
+
+
+def save_model(
+    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write a model folder that also loads elsewhere by plain `from_pretrained`; tokenizer and processor come from `source`.
+
+    `state_dict` replaces the model's own weights where those are spread over processes (ZeRO-3). The folder appears whole.
+    """
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    model.save_pretrained(staging, state_dict=state_dict)
+    load_tokenizer(source.folder).save_pretrained(staging)
+    for name in _PROCESSOR_FILES:
+        if (source.folder / name).exists():
+            shutil.copyfile(source.folder / name, staging / name)
+    write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
+    shutil.rmtree(out, ignore_errors=True)
+    staging.rename(out)

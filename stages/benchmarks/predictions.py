@@ -1,0 +1,154 @@
+"""The predictions table, and every metric computed from it alone."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
+from stages.benchmarks.statistics import Estimate, nested_weights, paired_difference, wilson
+from stages.data.answer import extract_answer, is_well_formed
+from stages.data.sample import Sample
+
+Status = Literal["ok", "no_answer", "truncated", "error"]
+Row = Mapping[str, Any]
+
+SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("order", pa.string()),
+        ("category", pa.string()),
+        ("problem_type", pa.string()),
+        ("answer", pa.string()),
+        ("text", pa.string()),
+        ("prediction", pa.string()),
+        ("status", pa.string()),
+        ("well_formed", pa.bool_()),
+        ("official", pa.float64()),
+        ("video-r1", pa.float64()),
+        ("tokens", pa.int32()),
+        ("n_frames", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[str, Any]:
+    """One row of the table from a journal entry: what was generated, the answer in it, its score in each profile (null: not scored).
+
+    An `error` is no answer of the model's: it has no scores and stays out of every accuracy.
+    """
+    text = output["text"]
+    failed = output["status"] == "error"
+    predictions = {profile: extract_answer(text, EXTRACTION[profile]) for profile in PROFILES}
+    scores = {profile: None if failed else benchmark.score(predictions[profile], sample, profile) for profile in PROFILES}
+    unanswered = output["status"] == "ok" and predictions["official"] is None
+    return {
+        **output,
+        **scores,
+        "category": sample.category,
+        "problem_type": sample.problem_type,
+        "answer": sample.answer,
+        "prediction": predictions["official"],
+        "status": "no_answer" if unanswered else output["status"],
+        "well_formed": is_well_formed(text),
+    }
+
+
+def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profile: Profile) -> dict[str, Any]:
+    """The metrics of one predictions table: headline numbers of `profile` first, then `scores`, a list with every slice of both profiles.
+
+    `n_missing` counts questions of the benchmark without a prediction or with an error, which no accuracy includes. Shares are of
+    the ordered answers. Gaps are ordered minus another order on the same video questions.
+    """
+    ordered = [row for row in rows if row["order"] == "ordered" and row["status"] != "error"]
+    scored = [row for row in ordered if row[profile] is not None]
+    metrics: dict[str, Any] = {"n": len(scored), "n_missing": n_questions - len(ordered), "n_not_scored": len(ordered) - len(scored)}
+    if not ordered:
+        return metrics
+    for name, keep in _slices(benchmark).items():
+        metrics |= _headline(name, [row for row in rows if keep(row)], benchmark, profile)
+    metrics["well_formed"] = sum(row["well_formed"] for row in ordered) / len(ordered)
+    statuses = Counter(row["status"] for row in ordered)
+    metrics |= {status: statuses[status] / len(ordered) for status in ("no_answer", "truncated")}
+    metrics["tokens"] = sum(row["tokens"] for row in ordered) / len(ordered)
+    metrics["scores"] = [row for each in PROFILES for row in _scores(rows, benchmark, each)]
+    return metrics
+
+
+def estimate(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile) -> Estimate | None:
+    """The score of the rows shown in `order`, weighted as the benchmark weighs them; None when there are none."""
+    chosen = _by_question(rows, order, profile)
+    if not chosen:
+        return None
+    return wilson(_scores_N(chosen, chosen, profile), _weights_N(chosen, benchmark, profile))
+
+
+def gap(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile) -> Estimate | None:
+    """Temporal reliance: what the score loses when the same questions see their frames in `order`; None without common questions."""
+    shown, other = _by_question(rows, "ordered", profile), _by_question(rows, order, profile)
+    both = {sample_id: row for sample_id, row in shown.items() if sample_id in other}
+    if not both:
+        return None
+    weights_N = _weights_N(both, benchmark, profile)
+    return paired_difference(_scores_N(shown, both, profile), _scores_N(other, both, profile), weights_N)
+
+
+def _slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
+    """Named subsets of the questions; the temporal split only where a benchmark says which categories need the order of frames."""
+    slices: dict[str, Callable[[Row], bool]] = {"accuracy": lambda row: True}
+    if benchmark.temporal:
+        slices["temporal"] = lambda row: row["category"] in benchmark.temporal
+        slices["static"] = lambda row: row["category"] not in benchmark.temporal
+    return slices
+
+
+def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> dict[str, float]:
+    """A slice's score in order with its interval, then per other order the score and the gap."""
+    found = estimate(rows, "ordered", benchmark, profile)
+    if found is None:
+        return {}
+    metrics = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    for order in _other_orders(rows):
+        score, loss = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
+        if score and loss:
+            prefix = f"{name}_{order}"
+            metrics |= {prefix: score.value, f"{prefix}_gap": loss.value, f"{prefix}_gap_low": loss.low, f"{prefix}_gap_high": loss.high}
+    return metrics
+
+
+def _scores(rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> list[dict[str, Any]]:
+    """One entry per order and slice: all, temporal, static, each category, each problem type."""
+    entries = []
+    for order in ("ordered", *_other_orders(rows)):
+        slices = {("all", "all" if name == "accuracy" else name): keep for name, keep in _slices(benchmark).items()}
+        for field in ("category", "problem_type"):
+            for value in sorted({row[field] for row in rows} - {""}):
+                slices[field, value] = lambda row, field=field, value=value: row[field] == value
+        for (by, value), keep in slices.items():
+            if found := estimate([row for row in rows if keep(row)], order, benchmark, profile):
+                entries.append({"profile": profile, "order": order, "by": by, "slice": value, **asdict(found)})
+    return entries
+
+
+def _other_orders(rows: Sequence[Row]) -> list[str]:
+    return sorted({row["order"] for row in rows} - {"ordered"})
+
+
+def _by_question(rows: Sequence[Row], order: str, profile: Profile) -> dict[str, Row]:
+    """Scored rows of one order by sample id, in a fixed order."""
+    chosen = (row for row in rows if row["order"] == order and row["status"] != "error" and row[profile] is not None)
+    return {row["sample_id"]: row for row in sorted(chosen, key=lambda row: row["sample_id"])}
+
+
+def _scores_N(rows: Mapping[str, Row], sample_ids: Mapping[str, Row], profile: Profile) -> np.ndarray:
+    return np.array([rows[sample_id][profile] for sample_id in sample_ids], dtype=np.float64)
+
+
+def _weights_N(rows: Mapping[str, Row], benchmark: Benchmark, profile: Profile) -> np.ndarray:
+    return nested_weights([benchmark.group(row["category"], row["problem_type"], profile) for row in rows.values()])

@@ -1,0 +1,63 @@
+"""How far to trust a score: weights of nested means, intervals, and paired tests between two runs over the same questions."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from scipy.stats import binomtest
+
+Z95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, and the number of questions behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def nested_weights(paths: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """weights_N, summing to 1, that turn Σ w·score into the mean of means along each question's path ((): the plain mean)."""
+    children: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for path in paths:
+        for depth in range(len(path)):
+            children.setdefault(path[:depth], set()).add(path[: depth + 1])
+    leaves = Counter(paths)
+    shares = [math.prod(len(children[path[:depth]]) for depth in range(len(path))) * leaves[path] for path in paths]
+    return 1 / np.array(shares, dtype=np.float64)
+
+
+def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
+    """The weighted mean of scores in [0, 1] with Wilson's interval; uneven weights count as 1 / Σ w² questions (Kish).
+
+    For scores between 0 and 1 the interval is conservative, because their variance is at most that of right or wrong.
+    """
+    mean, n = float(weights_N @ scores_N), 1 / float(weights_N @ weights_N)
+    centre = (mean + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(mean * (1 - mean) / n + Z95**2 / (4 * n**2))
+    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half), len(scores_N))
+
+
+def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.ndarray, resamples: int = 2000) -> Estimate:
+    """The weighted mean of first − second over the same questions, with the percentile interval of a seeded bootstrap of questions."""
+    differences_N = first_N - second_N
+    n = len(differences_N)
+    counts_RN = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples) * weights_N
+    means_R = counts_RN @ differences_N / counts_RN.sum(axis=1)
+    low, high = np.quantile(means_R, [0.025, 0.975])
+    return Estimate(float(weights_N @ differences_N), float(low), float(high), n)
+
+
+def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
+    """The exact two-sided p-value of McNemar's test: are the questions that one run scores higher split evenly between the runs?
+
+    For scores between 0 and 1 this is the sign test on the pairs that differ.
+    """
+    better, worse = int((first_N > second_N).sum()), int((first_N < second_N).sum())
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0

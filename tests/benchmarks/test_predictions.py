@@ -1,0 +1,104 @@
+"""From outputs to scored rows, and from rows to metrics: a small table worked by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.benchmarks.benchmark import Benchmark
+from stages.benchmarks.predictions import gap, prediction_row, summarise
+from stages.data.sample import Sample
+
+TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "expected"),
+    [
+        ("<think>t</think>\n<answer>B</answer>", "ok", ("ok", "B", 1.0, True)),
+        ("<think>t</think> no answer", "ok", ("no_answer", None, 0.0, False)),
+        ("<think>on and on", "truncated", ("truncated", None, 0.0, False)),
+        ("<answer>A</answer> wait <answer>(B)</answer>", "ok", ("ok", "(B)", 1.0, False)),
+        ("", "error", ("error", None, None, False)),
+    ],
+)
+def test_an_output_becomes_a_row_with_status_answer_score_and_form(text: str, status: str, expected: tuple[Any, ...]) -> None:
+    row = prediction_row(_sample("q", "order"), _output("q", text=text, status=status), TOY)
+    assert (row["status"], row["prediction"], row["official"], row["well_formed"]) == expected
+
+
+def test_both_profiles_score_the_same_generation_each_by_its_rules() -> None:
+    row = prediction_row(_sample("q", "order"), _output("q", text="<answer>A</answer><answer>B.</answer>"), TOY)
+    assert row["official"] == 1.0
+    assert row["video-r1"] == 0.0
+
+
+def test_metrics_of_a_table_worked_by_hand() -> None:
+    # three temporal questions (2 right in order, 1 shuffled), two static (2 right in order, 1 shuffled), one error, one never answered
+    ordered = {"t1": 1, "t2": 1, "t3": 0, "s1": 1, "s2": 1}
+    shuffled = {"t1": 1, "t2": 0, "t3": 0, "s1": 1, "s2": 0}
+    rows = [_row(name, "ordered", score) for name, score in ordered.items()]
+    rows += [_row(name, "shuffled", score) for name, score in shuffled.items()]
+    rows.append(prediction_row(_sample("t4", "order"), _output("t4", text="", status="error"), TOY))
+    metrics = summarise(rows, 7, TOY, "official")
+    assert (metrics["n"], metrics["n_missing"], metrics["n_not_scored"]) == (5, 2, 0)
+    assert metrics["accuracy"] == pytest.approx(4 / 5)
+    assert metrics["temporal"] == pytest.approx(2 / 3)
+    assert metrics["static"] == pytest.approx(1)
+    assert metrics["temporal_shuffled"] == pytest.approx(1 / 3)
+    assert metrics["temporal_shuffled_gap"] == pytest.approx(1 / 3)
+    assert metrics["accuracy_shuffled_gap"] == pytest.approx(2 / 5)
+    assert (metrics["well_formed"], metrics["no_answer"], metrics["truncated"], metrics["tokens"]) == (1, 0, 0, 7)
+    entries = {(entry["profile"], entry["order"], entry["by"], entry["slice"]): entry for entry in metrics["scores"]}
+    assert entries["official", "ordered", "category", "order"]["value"] == pytest.approx(2 / 3)
+    assert entries["video-r1", "shuffled", "all", "static"]["n"] == 2
+    assert entries["official", "ordered", "problem_type", "multiple choice"]["n"] == 5
+
+
+def test_the_gap_compares_the_same_questions_only() -> None:
+    # the image s9 is right in order and has no shuffled row: it must not widen the gap
+    rows = [_row("t1", "ordered", 1), _row("t2", "ordered", 0), _row("s9", "ordered", 1)]
+    rows += [_row("t1", "shuffled", 0), _row("t2", "shuffled", 0)]
+    found = gap(rows, "shuffled", TOY, "official")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(0.5), 2)
+    assert gap(rows, "reversed", TOY, "official") is None
+
+
+def test_the_order_of_rows_does_not_change_the_metrics() -> None:
+    rows = [_row(f"t{index}", order, index % 2) for index in range(6) for order in ("ordered", "shuffled")]
+    assert summarise(rows, 6, TOY, "official") == summarise(rows[::-1], 6, TOY, "official")
+
+
+def test_questions_only_a_judge_could_score_are_counted_apart(tmp_path: Path) -> None:
+    judged = Benchmark(read=lambda root: iter(()), score=lambda prediction, sample, profile: None)
+    rows = [prediction_row(_sample("q", ""), _output("q"), judged)]
+    metrics = summarise(rows, 1, judged, "official")
+    assert (metrics["n"], metrics["n_missing"], metrics["n_not_scored"]) == (0, 0, 1)
+    assert "accuracy" not in metrics
+
+
+def _row(sample_id: str, order: str, score: int) -> dict[str, Any]:
+    category = "order" if sample_id.startswith("t") else "colour"
+    text = f"<think>t</think><answer>{'B' if score else 'A'}</answer>"
+    return prediction_row(_sample(sample_id, category), _output(sample_id, order=order, text=text), TOY)
+
+
+def _output(sample_id: str, order: str = "ordered", text: str = "<answer>B</answer>", status: str = "ok") -> dict[str, Any]:
+    size = {"tokens": 7, "n_frames": 8, "width": 48, "height": 48, "detail": ""}
+    return {"sample_id": sample_id, "order": order, "text": text, "status": status} | size
+
+
+def _sample(sample_id: str, category: str) -> Sample:
+    return Sample(
+        sample_id=sample_id,
+        source="toy",
+        data_type="video",
+        problem_type="multiple choice",
+        problem="Which?",
+        options=("A. left", "B. right"),
+        answer="B",
+        media_path="m",
+        media_sha256="0",
+        category=category,
+    )

@@ -1,0 +1,61 @@
+"""Intervals and tests, against values worked by hand or known from tables."""
+
+import numpy as np
+import pytest
+
+from stages.benchmarks.statistics import mcnemar, nested_weights, paired_difference, wilson
+
+
+def test_a_plain_mean_weighs_all_questions_the_same() -> None:
+    assert nested_weights([(), (), (), ()]).tolist() == [0.25] * 4
+
+
+def test_nested_means_weigh_each_name_the_same_at_each_level() -> None:
+    paths = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "z")]
+    assert nested_weights(paths).tolist() == [1 / 4, 1 / 8, 1 / 8, 1 / 2]
+
+
+def test_wilson_interval_equals_the_textbook_value() -> None:
+    scores_N = np.array([1.0] * 8 + [0.0] * 2)
+    found = wilson(scores_N, np.full(10, 0.1))
+    assert (found.value, found.n) == (pytest.approx(0.8), 10)
+    assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_wilson_interval_of_a_perfect_score_does_not_shrink_to_a_point() -> None:
+    found = wilson(np.ones(10), np.full(10, 0.1))
+    assert found.high == 1.0
+    assert found.low == pytest.approx(0.7225, abs=1e-4)
+
+
+def test_uneven_weights_widen_the_interval() -> None:
+    scores_N = np.array([1.0, 0.0, 1.0, 0.0])
+    even = wilson(scores_N, np.full(4, 0.25))
+    uneven = wilson(scores_N, np.array([0.4, 0.4, 0.1, 0.1]))
+    assert uneven.value == even.value == pytest.approx(0.5)
+    assert uneven.high - uneven.low > even.high - even.low
+
+
+def test_paired_difference_is_the_mean_with_an_interval_that_is_the_same_every_time() -> None:
+    first_N, second_N = np.array([1.0, 1, 1, 0] * 25), np.array([1.0, 0, 0, 0] * 25)
+    weights_N = np.full(100, 0.01)
+    found = paired_difference(first_N, second_N, weights_N)
+    assert found == paired_difference(first_N, second_N, weights_N)
+    assert found.value == pytest.approx(0.5)
+    # standard error of a mean of 100 zeros and ones at one half: 0.05
+    assert found.low == pytest.approx(0.4, abs=0.02)
+    assert found.high == pytest.approx(0.6, abs=0.02)
+
+
+def test_paired_difference_of_equal_runs_is_exactly_zero() -> None:
+    scores_N = np.array([1.0, 0.0, 0.5])
+    found = paired_difference(scores_N, scores_N, np.full(3, 1 / 3))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_mcnemar_counts_only_pairs_that_differ() -> None:
+    first_N = np.array([1.0] * 9 + [0.0] + [1.0] * 90)
+    second_N = np.array([0.0] * 9 + [1.0] + [1.0] * 90)
+    # 9 against 1: 2 * (C(10,0) + C(10,1)) / 2**10
+    assert mcnemar(first_N, second_N) == pytest.approx(22 / 1024)
+    assert mcnemar(first_N, first_N) == 1.0

@@ -19,7 +19,7 @@ def command(run: Callable[..., None]) -> None:
     """Run a stage from the command line.
 
     `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
-    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default. Errors that a person can mend end in
+    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default, and a bool a switch. Errors that a person can mend end in
     one line and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
     """
     stage = Path(inspect.getfile(run)).stem
@@ -42,7 +42,7 @@ def command(run: Callable[..., None]) -> None:
         sys.exit(f"{stage}: no space left on the disk ({error.filename or os.getcwd()}); free some and run the same command again")
 
 
-def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | str], str]:
+def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | str | bool], str]:
     """Parsed flags by parameter name (with `params_file`), and the name of the parameter that takes the Params."""
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
     parser.add_argument(
@@ -55,9 +55,12 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | s
     hints = get_type_hints(run)
     params, *others = inspect.signature(run).parameters.values()
     for parameter in others:
-        optional = parameter.default is not inspect.Parameter.empty
+        flag, optional = f"--{parameter.name.replace('_', '-')}", parameter.default is not inspect.Parameter.empty
+        if hints[parameter.name] is bool:
+            parser.add_argument(flag, action="store_true")
+            continue
         parser.add_argument(
-            f"--{parameter.name.replace('_', '-')}",
+            flag,
             type=str if hints[parameter.name] is str else Path,
             required=not optional,
             default=parameter.default if optional else None,

@@ -56,6 +56,10 @@ class FrameReader:
         """The frames of a sample. KeyError if the table does not have it, which means it was refused or never extracted."""
         return frames_from_row(self._store.read(self._keys[sample_id]))
 
+    def pictures(self, sample_id: str) -> list[bytes]:
+        """The frames of a sample as they are stored: one encoded picture (JPEG, or WebP where the store is lossless) each."""
+        return self._store.read(self._keys[sample_id])["pictures"]
+
     @cached_property
     def _store(self) -> ShardStore:
         return ShardStore(self._directory, SCHEMA)

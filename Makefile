@@ -1,0 +1,41 @@
+# Everything a person runs. `make demo` and `make test` install what they need into .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: demo test check format ui clean install
+
+demo: install  ## the whole pipeline, from rendered clips to report/index.html
+	$(BIN)/dvc repro
+	$(BIN)/dvc metrics show metrics/evaluate
+	@echo "Report: $(CURDIR)/report/index.html"
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then $(BIN)/python -m webbrowser "file://$(CURDIR)/report/index.html"; fi
+
+test: install check  ## all checks and all tests
+	$(BIN)/pytest -m "slow or integration"
+
+check: install  ## lint, types and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pytest -m "not slow and not integration and not gpu"
+
+format: install  ## let ruff lay the code out
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+ui: install  ## Prefect server, worker and deployments on loopback
+	$(BIN)/python -m flows.serve
+
+clean:  ## remove everything a run made, also DVC's cache; sources and the environment stay
+	rm -rf data models predictions report .work .dvc/cache .dvc/tmp
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@touch $@

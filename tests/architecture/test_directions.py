@@ -1,0 +1,134 @@
+"""The directions of DESIGN: flows → dvc.yaml → stages → rooms, who may import whom, and dvc.yaml naming the code each stage runs."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+
+ROOMS = {  # room: the rooms it may import
+    "data": set(),
+    "world": {"data"},
+    "video": {"data"},
+    "model": {"data", "video", "world"},
+    "rl": {"data", "video", "model"},
+    "benchmarks": {"data", "video", "model", "world"},
+    "reporting": {"data", "video", "benchmarks"},
+}
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch"))
+PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
+TRAINING = ["base", "sft", "tgrpo", "evaluate"]
+
+
+@cache
+def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
+    """Dotted names a file imports, `from a import b` as `a.b` where that is a module of the project."""
+    tree = ast.parse(path.read_text())
+    names: set[str] = set()
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" if module(f"{node.module}.{alias.name}") else node.module for alias in node.names}
+    return frozenset(names)
+
+
+def module(name: str) -> Path | None:
+    """The file of a module of this project, None for any other name."""
+    path = ROOT / name.replace(".", "/")
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if name.split(".")[0] in ("stages", "flows") and file.is_file()), None)
+
+
+def closure(path: Path, top_level_only: bool = False) -> tuple[set[Path], set[str]]:
+    """Project files that running `path` executes, and the top-level names of everything else they import."""
+    files, outside, queue = {path}, set(), [path]
+    while queue:
+        for name in imports(queue.pop(), top_level_only):
+            parts = name.split(".")
+            prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+            found = {file for prefix in prefixes if (file := module(prefix))}
+            if not found:
+                outside.add(parts[0])
+            queue += found - files
+            files |= found
+    return files, outside
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "stages").parts[0]
+
+
+def room_files() -> list[Path]:
+    return sorted(path for room in ROOMS for path in (ROOT / "stages" / room).glob("**/*.py"))
+
+
+def test_every_folder_below_stages_is_a_known_room() -> None:
+    folders = {path.name for path in (ROOT / "stages").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders <= set(ROOMS)
+    assert len(room_files()) > 20
+
+
+@pytest.mark.parametrize("path", room_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    imported = {name.split(".")[1] for name in imports(path) if name.startswith("stages.")}
+    assert imported <= ROOMS[room_of(path)] | {room_of(path)}
+    assert not {name.split(".")[0] for name in imports(path)} & {"prefect", "dvc", "flows"}
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "launch"])
+def test_a_stage_imports_rooms_and_neither_other_stages_nor_prefect_nor_dvc(stage: str) -> None:
+    names = imports(ROOT / "stages" / f"{stage}.py")
+    assert {name.split(".")[1] for name in names if name.startswith("stages.")} <= set(ROOMS)
+    assert not {name.split(".")[0] for name in names} & {"prefect", "dvc", "flows"}
+
+
+def test_flows_import_no_stage() -> None:
+    files = list((ROOT / "flows").glob("*.py"))
+    assert files
+    assert not [path.name for path in files for name in imports(path) if name.startswith("stages")]
+
+
+@pytest.mark.parametrize("path", [path for path in room_files() if room_of(path) in ("data", "video", "world")], ids=lambda path: path.name)
+def test_data_video_and_world_import_without_torch(path: Path) -> None:
+    _, outside = closure(path, top_level_only=True)
+    assert not outside & {"torch", "transformers"}
+
+
+@pytest.mark.parametrize("stage", TRAINING)
+def test_training_and_evaluation_import_no_video_decoder(stage: str) -> None:
+    _, outside = closure(ROOT / "stages" / f"{stage}.py")
+    assert "torch" in outside
+    assert not outside & DECODERS
+
+
+def test_dvc_runs_exactly_the_files_in_stages() -> None:
+    assert sorted(PIPELINE) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_deps_name_the_modules_a_stage_imports(stage: str) -> None:
+    files, _ = closure(ROOT / "stages" / f"{stage}.py")
+    code = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or has_code(path)}
+    deps = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")}
+    assert sorted(code - deps) == [], f"add to the deps of {stage} in dvc.yaml"
+    assert sorted(dep for dep in deps - code if dep.endswith(".py")) == [], f"remove from the deps of {stage} in dvc.yaml"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
+    assert any(re.match(rf"{stage}\b", str(section)) for section in PIPELINE[stage]["params"])
+
+
+def has_code(path: Path) -> bool:
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+
+
+def test_no_drawer_for_everything() -> None:
+    names = {path.stem for folder in ("stages", "flows") for path in (ROOT / folder).rglob("*.py")}
+    assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "shared"}

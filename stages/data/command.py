@@ -19,8 +19,8 @@ def command(run: Callable[..., None]) -> None:
     """Run a stage from the command line.
 
     `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
-    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default, and a bool a switch. Errors that a person can mend end in
-    one line and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
+    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default, and a bool a switch. Errors that a person
+    can mend end in one line and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)

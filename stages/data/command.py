@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from stages.data.errors import UserError
 from stages.data.params import load_params
@@ -42,7 +42,7 @@ def command(run: Callable[..., None]) -> None:
         sys.exit(f"{stage}: no space left on the disk ({error.filename or os.getcwd()}); free some and run the same command again")
 
 
-def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Path | str | bool], str]:
+def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:
     """Parsed flags by parameter name (with `params_file`), and the name of the parameter that takes the Params."""
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
     parser.add_argument(

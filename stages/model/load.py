@@ -1,7 +1,6 @@
 """Model folders: Hugging Face files plus `pipeline.json`, which names the prompt style or points to a model kept elsewhere."""
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +87,7 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def save_model(
-    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: Mapping[str, Tensor] | None = None
+    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
 ) -> None:
     """Write a model folder that also loads elsewhere by plain `from_pretrained`; tokenizer and processor come from `source`.
 

@@ -74,7 +74,7 @@ def build_tokenizer(lines: Sequence[str]) -> PreTrainedTokenizerFast:
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForConditionalGeneration:
     """The model with random weights drawn from `seed`; the same seed gives the same weights."""
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext", "image_pad", "video_pad")}
+    ids = tokenizer.get_vocab()
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(
@@ -89,8 +89,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForC
                 "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
                 "initializer_range": 0.08,  # with the usual 0.02 nothing is learned in a few hundred steps
                 "bos_token_id": None,
-                "eos_token_id": ids["im_end"],
-                "pad_token_id": ids["endoftext"],
+                "eos_token_id": ids["<|im_end|>"],
+                "pad_token_id": ids["<|endoftext|>"],
             },
             vision_config={
                 "depth": 2,
@@ -106,14 +106,14 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForC
                 "fullatt_block_indexes": [0, 1],
                 "initializer_range": 0.08,
             },
-            image_token_id=ids["image_pad"],
-            video_token_id=ids["video_pad"],
-            vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-            vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+            image_token_id=ids["<|image_pad|>"],
+            video_token_id=ids["<|video_pad|>"],
+            vision_start_token_id=ids["<|vision_start|>"],
+            vision_end_token_id=ids["<|vision_end|>"],
             tie_word_embeddings=True,
         )
     )
-    model.generation_config = GenerationConfig(eos_token_id=ids["im_end"], pad_token_id=ids["endoftext"])
+    model.generation_config = GenerationConfig(eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"])
     return model.eval()
 
 

@@ -1,0 +1,134 @@
+"""Generation for rollouts and evaluation: each prompt is encoded and prefilled once, its cache forked to n rows, all rows decoded together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from stages.model.inputs import Prompt, PromptBuilder
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy; top_p keeps the smallest set of likeliest tokens that reaches it."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One response: its tokens ids_C (the end token included), their log-probabilities under the raw logits at temperature 1 and
+    without top_p, the text, and whether the token limit cut it off."""
+
+    ids_C: Tensor
+    logps_C: Tensor
+    text: str
+    truncated: bool
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    builder: PromptBuilder,
+    prompts: Sequence[Prompt],
+    counts: Sequence[int],
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[list[Completion]]:
+    """`counts[b]` completions of each prompt b, drawn with `seeds[b]`.
+
+    A prompt's completions do not depend on the prompts beside it (but for rounding): its random numbers come from its own seed.
+    Placeholder tokens are never drawn. `model` is in eval mode meanwhile, because gradient checkpointing would drop the cache.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        ids_RC, logps_RC = _decode(model, builder, prompts, counts, sampling, seeds)
+    finally:
+        model.train(was_training)
+    completions = iter(
+        _completion(ids_C, logps_C, builder, _end_ids(model, builder)) for ids_C, logps_C in zip(ids_RC, logps_RC, strict=True)
+    )
+    return [[next(completions) for _ in range(count)] for count in counts]
+
+
+def _decode(
+    model: PreTrainedModel,
+    builder: PromptBuilder,
+    prompts: Sequence[Prompt],
+    counts: Sequence[int],
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Token ids and log-probabilities [R, C] on the CPU; what follows a row's end token is padding."""
+    inputs = {name: value.to(model.device) for name, value in builder.batch(prompts, padding="left").items()}
+    prefill = model(**builder.normalised(inputs), past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=1)
+    row_R = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(model.device)
+    cache, logits_RV, mask_RS = prefill.past_key_values, prefill.logits[row_R, -1], inputs["attention_mask"][row_R]
+    cache.batch_select_indices(row_R)
+    position_R = torch.tensor([prompt.next_position for prompt in prompts], device=model.device)[row_R]
+    uniform_RC = _uniforms(counts, seeds, sampling.max_new_tokens).to(model.device)
+    end_ids = torch.tensor(_end_ids(model, builder), device=model.device)
+    banned_ids = torch.tensor(builder.banned_ids, device=model.device)
+
+    ids_RC = torch.full_like(uniform_RC, builder.pad_id, dtype=torch.long)
+    logps_RC = torch.zeros_like(uniform_RC)
+    active_A = torch.arange(len(row_R), device=model.device)  # the rows still decoded, as rows of the results
+    for step in range(sampling.max_new_tokens):
+        ids_A = choose(logits_RV.float(), uniform_RC[active_A, step], sampling, banned_ids)
+        ids_RC[active_A, step] = ids_A
+        logps_RC[active_A, step] = logits_RV.float().log_softmax(-1).gather(1, ids_A[:, None])[:, 0]
+        going_A = ~torch.isin(ids_A, end_ids)
+        if step + 1 == sampling.max_new_tokens or not going_A.any():
+            break
+        if not going_A.all():
+            keep = going_A.nonzero()[:, 0]
+            cache.batch_select_indices(keep)
+            active_A, ids_A, mask_RS = active_A[keep], ids_A[keep], mask_RS[keep]
+        mask_RS = torch.nn.functional.pad(mask_RS, (0, 1), value=1)
+        logits_RV = model(
+            input_ids=ids_A[:, None],
+            attention_mask=mask_RS,
+            position_ids=(position_R[active_A] + step)[None, :, None].expand(3, -1, 1),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    return ids_RC.cpu(), logps_RC.cpu()
+
+
+def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids: Tensor) -> Tensor:
+    """The next token of each row: the token whose share of the cumulated distribution holds the row's uniform number in [0, 1)."""
+    logits_RV = logits_RV.index_fill(1, banned_ids, -torch.inf)
+    if sampling.temperature == 0:
+        return logits_RV.argmax(dim=1)
+    probs_RV, ids_RV = (logits_RV / sampling.temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    before_RV = probs_RV.cumsum(dim=1) - probs_RV
+    kept_RV = probs_RV.masked_fill((before_RV >= sampling.top_p).index_fill(1, torch.tensor([0], device=probs_RV.device), False), 0.0)
+    cumulated_RV = kept_RV.cumsum(dim=1)
+    place_R1 = torch.searchsorted(cumulated_RV, uniform_R[:, None] * cumulated_RV[:, -1:], right=True)
+    return ids_RV.gather(1, place_R1.clamp(max=ids_RV.shape[1] - 1))[:, 0]
+
+
+def _uniforms(counts: Sequence[int], seeds: Sequence[int], length: int) -> Tensor:
+    return torch.cat(
+        [
+            torch.rand(count, length, generator=torch.Generator().manual_seed(seed))
+            for count, seed in zip(counts, seeds, strict=True)
+        ]
+    )
+
+
+def _end_ids(model: PreTrainedModel, builder: PromptBuilder) -> list[int]:
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({builder.end_id, *(token for token in ids if token is not None)})
+
+
+def _completion(ids_C: Tensor, logps_C: Tensor, builder: PromptBuilder, end_ids: list[int]) -> Completion:
+    ends = torch.isin(ids_C, torch.tensor(end_ids)).nonzero()[:, 0].tolist()
+    length = ends[0] + 1 if ends else len(ids_C)
+    return Completion(ids_C[:length], logps_C[:length], builder.decode(ids_C[:length]), truncated=not ends)

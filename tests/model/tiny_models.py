@@ -1,0 +1,101 @@
+"""Small random models of both families with one tokenizer, written as model folders."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from stages.data.files import write_json
+from stages.data.sample import Sample
+from stages.model.tiny import build_image_processor, build_model, build_tokenizer
+from stages.video.frame_store import Frames
+
+LINES = [
+    "Which way does it move?\nA. left\nB. right\n<think>frame 1 top left, so it moves right, option B.</think>\n<answer>B</answer>",
+    "What colour is it?\nA. red\nB. green\n<think>it is a red circle, so the colour is red, option A.</think>\n<answer>A</answer>",
+]
+
+
+def write_qwen2_5(out: Path) -> Path:
+    """The embedded model, random, as a model folder."""
+    tokenizer = build_tokenizer(LINES)
+    _write(build_model(tokenizer, seed=1), tokenizer, out)
+    return out
+
+
+def write_qwen3(out: Path) -> Path:
+    """A random Qwen3-VL with the same tokenizer and patch sizes."""
+    tokenizer = build_tokenizer(LINES)
+    ids = tokenizer.get_vocab()
+    torch.manual_seed(1)
+    model = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(
+            text_config={
+                "vocab_size": len(tokenizer),
+                "hidden_size": 64,
+                "intermediate_size": 96,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 16,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+                "initializer_range": 0.3,
+            },
+            vision_config={
+                "depth": 2,
+                "hidden_size": 32,
+                "intermediate_size": 48,
+                "num_heads": 2,
+                "out_hidden_size": 64,
+                "patch_size": 8,
+                "spatial_merge_size": 2,
+                "temporal_patch_size": 2,
+                "num_position_embeddings": 36,
+                "deepstack_visual_indexes": [0, 1],
+                "initializer_range": 0.3,
+            },
+            image_token_id=ids["<|image_pad|>"],
+            video_token_id=ids["<|video_pad|>"],
+            vision_start_token_id=ids["<|vision_start|>"],
+            vision_end_token_id=ids["<|vision_end|>"],
+            tie_word_embeddings=True,
+        )
+    )
+    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    _write(model, tokenizer, out)
+    return out
+
+
+def _write(model, tokenizer, out):
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    build_image_processor().save_pretrained(out)
+    write_json(out / "pipeline.json", {"prompt": "plain"})
+
+
+def question(sample_id="clip-1", data_type="video", problem="Which way does it move?", options=("A. left", "B. right"), answer="B", process=None):
+    return Sample(
+        sample_id=sample_id,
+        source="test",
+        data_type=data_type,
+        problem_type="multiple choice",
+        problem=problem,
+        options=options,
+        answer=answer,
+        process=process,
+        media_path="clip.mp4",
+        media_sha256="0" * 64,
+    )
+
+
+def clip(frames=4, height=32, width=48, fps=4.0, seed=0):
+    """Frames of noise, `fps` a second, as if every second frame of the source had been taken."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+    indices = np.arange(frames) * 2
+    return Frames(pixels, indices, indices / (2 * fps), source_fps=2 * fps)
+
+
+def picture(height=32, width=32, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    return Frames(pixels, np.array([0]), np.array([0.0]), source_fps=0.0)

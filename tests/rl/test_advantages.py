@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from stages.rl.advantages import EPSILON, reward_scale, temporal_advantages, temporal_effect, update_ema
-from stages.rl.rewards import RewardRules, group_rewards
+from stages.rl.rewards import RewardRules, TemporalMode, group_rewards
 
 NO_EMA = torch.zeros(1)
 
 
-def rewards_of(accuracy, formats, lengths=(0, 0, 0, 0), mode="paper"):
+def rewards_of(accuracy, formats, lengths=(0, 0, 0, 0), mode: TemporalMode = "paper"):
     """One video question whose contrast responses were all wrong: the temporal condition holds."""
     return group_rewards(
         accuracy_BG=torch.tensor([accuracy], dtype=torch.float64),

@@ -1,0 +1,220 @@
+"""Log-probabilities of completions, with each prompt computed once: one packed row [prompt, c1 … cG, next prompt, …].
+
+Every completion attends to its prompt and to itself, and its positions go on from the prompt's. Two ways to compute the same:
+group-prefix attention (fast, the trainer's) and `dense_mask`, an ordinary 4D mask that any attention takes (the oracle in tests).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from stages.model.inputs import Prompt
+
+GROUP_PREFIX = "group_prefix"
+ENTROPY_CHUNK = 1024  # completion tokens whose full distribution is held at once
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Where prompts and completions lie in the packed row. Short ones are padded with index 0, which no one reads back.
+
+    prompt_BP and completion_RC index the row; prompt_mask_B1PP and context_mask_R1CS (S = P + C: prompt, then completion) are true
+    where a query may look; restore_L finds each token of the row in [all padded prompts, all padded completions].
+    """
+
+    prompt_BP: Tensor
+    completion_RC: Tensor
+    prompt_mask_B1PP: Tensor
+    context_mask_R1CS: Tensor
+    restore_L: Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One row of B prompts with G completions each. N completion tokens in all, row by row.
+
+    keep_N is the state that predicts each completion token (the prompt's last one for a first token), targets_N its id;
+    mask_RC is true where a row of the padded table has a token.
+    """
+
+    input_ids_1L: Tensor
+    position_ids_31L: Tensor
+    keep_N: Tensor
+    targets_N: Tensor
+    mask_RC: Tensor
+    groups: Groups
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same row on another device."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "groups"}
+        groups = {field.name: getattr(self.groups, field.name).to(device) for field in fields(Groups)}
+        return Packed(**moved, groups=Groups(**groups))
+
+
+def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Packed:
+    """Pack B prompts and, for each, its G completions (token ids, one token or more; G is the same for all)."""
+    ids, positions, prompt_spans, completion_spans, keep = [], [], [], [], []
+    length = 0
+    for prompt, group in zip(prompts, completions, strict=True):
+        ids.append(prompt.ids_P)
+        positions.append(prompt.position_ids_3P)
+        prompt_spans.append(torch.arange(length, length + len(prompt.ids_P)))
+        length += len(prompt.ids_P)
+        for ids_C in group:
+            span_C = torch.arange(length, length + len(ids_C))
+            ids.append(ids_C)
+            positions.append((prompt.next_position + torch.arange(len(ids_C))).expand(3, -1))
+            completion_spans.append(span_C)
+            keep.append(torch.cat([prompt_spans[-1][-1:], span_C[:-1]]))
+            length += len(ids_C)
+    return Packed(
+        input_ids_1L=torch.cat(ids)[None],
+        position_ids_31L=torch.cat(positions, dim=1)[:, None],
+        keep_N=torch.cat(keep),
+        targets_N=torch.cat([ids_C for group in completions for ids_C in group]),
+        mask_RC=_filled(completion_spans),
+        groups=_groups(prompt_spans, completion_spans, length),
+    )
+
+
+def _groups(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], length: int) -> Groups:
+    prompt_BP, completion_RC = (pad_sequence(list(spans), batch_first=True) for spans in (prompt_spans, completion_spans))
+    has_prompt_BP, has_completion_RC = _filled(prompt_spans), _filled(completion_spans)
+    (R, C), P = completion_RC.shape, prompt_BP.shape[1]
+    prompt_mask_BPP = has_prompt_BP[:, None] & _causal(P)
+    row_prompt_RP = has_prompt_BP.repeat_interleave(R // len(prompt_spans), dim=0)
+    own_mask_RCC = has_completion_RC[:, None] & _causal(C)
+    index = torch.cat([prompt_BP.flatten(), completion_RC.flatten()])
+    filled = torch.cat([has_prompt_BP.flatten(), has_completion_RC.flatten()])
+    restore_L = torch.empty(length, dtype=torch.long)
+    restore_L[index[filled]] = filled.nonzero()[:, 0]
+    return Groups(
+        prompt_BP=prompt_BP,
+        completion_RC=completion_RC,
+        prompt_mask_B1PP=prompt_mask_BPP[:, None],
+        context_mask_R1CS=torch.cat([row_prompt_RP[:, None].expand(-1, C, -1), own_mask_RCC], dim=2)[:, None],
+        restore_L=restore_L,
+    )
+
+
+def _filled(spans: Sequence[Tensor]) -> Tensor:
+    """True where the padded table of `spans` has an entry."""
+    return pad_sequence([torch.ones(len(span), dtype=torch.bool) for span in spans], batch_first=True)
+
+
+def _causal(length: int) -> Tensor:
+    return torch.ones(length, length, dtype=torch.bool).tril()
+
+
+def dense_mask(packed: Packed) -> Tensor:
+    """The packed row's attention as an ordinary mask, bool [1, 1, L, L]: own prompt and own completion, never ahead."""
+    length = packed.input_ids_1L.shape[1]
+    device = packed.input_ids_1L.device
+    first_L = torch.zeros(length, dtype=torch.long, device=device).index_fill(0, packed.groups.prompt_BP[:, 0], 1)
+    question_L = first_L.cumsum(0)
+    row_R1 = torch.arange(1, len(packed.mask_RC) + 1, device=device)[:, None]
+    completion_L = torch.zeros(length, dtype=torch.long, device=device)  # 0: prompt
+    completion_L[packed.groups.completion_RC[packed.mask_RC]] = row_R1.expand_as(packed.mask_RC)[packed.mask_RC]
+    same_question_LL = question_L[:, None] == question_L
+    prompt_or_own_LL = (completion_L == 0) | (completion_L[:, None] == completion_L)
+    return (same_question_LL & prompt_or_own_LL & _causal(length).to(device))[None, None]
+
+
+def group_prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    groups: Groups | None = None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a packed row: prompts causally, completions on [their prompt, themselves]; plain SDPA where `groups` is None.
+
+    query, key, value: [1, heads, L, D]. Cost is that of the tokens a query may see, not L².
+    """
+    if groups is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    query_LHD, key_LHD, value_LHD = (states[0].transpose(0, 1) for states in (query, key, value))
+    B, R = len(groups.prompt_BP), len(groups.completion_RC)
+    prompt_key, prompt_value = _rows(key_LHD, groups.prompt_BP), _rows(value_LHD, groups.prompt_BP)
+    completion_key, completion_value = _rows(key_LHD, groups.completion_RC), _rows(value_LHD, groups.completion_RC)
+    prompts = _attend(_rows(query_LHD, groups.prompt_BP), prompt_key, prompt_value, groups.prompt_mask_B1PP, scaling)
+    completions = _attend(
+        _rows(query_LHD, groups.completion_RC),
+        torch.cat([prompt_key.repeat_interleave(R // B, dim=0), completion_key], dim=2),
+        torch.cat([prompt_value.repeat_interleave(R // B, dim=0), completion_value], dim=2),
+        groups.context_mask_R1CS,
+        scaling,
+    )
+    return torch.cat([prompts, completions]).index_select(0, groups.restore_L)[None], None
+
+
+def _rows(states_LHD: Tensor, index_RC: Tensor) -> Tensor:
+    """Tokens of the packed row as a padded batch, [R, H, C, D]."""
+    return states_LHD.index_select(0, index_RC.flatten()).unflatten(0, index_RC.shape).transpose(1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """Masked attention of a padded batch, back to tokens: [R · C, H, D]."""
+    repeat = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
+    attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return attended.transpose(1, 2).flatten(0, 1)
+
+
+AttentionInterface.register(GROUP_PREFIX, group_prefix_attention)
+AttentionMaskInterface.register(GROUP_PREFIX, sdpa_mask)  # generation masks its padding as under SDPA
+
+
+def use_group_prefix_attention(model: PreTrainedModel) -> None:
+    """Let the model score packed rows; everything else it does stays SDPA."""
+    model.set_attn_implementation({"text_config": GROUP_PREFIX, "vision_config": "sdpa"})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probability of each completion token, [R, C] with 0 in the padding, and the mean entropy of the distributions behind them."""
+
+    logps_RC: Tensor
+    entropy: Tensor
+
+
+def score(model: nn.Module, packed: Packed, media: Mapping[str, Any], temperature: float, dense: bool = False) -> Scores:
+    """Score every completion in one forward of `model`; logits are made at completion tokens only.
+
+    `media` goes to the model as it is: pixels and grids, or already encoded `mm_encoder_outputs`. `temperature` is the one that
+    was sampled at; a top_p cut is not part of the policy, as in TRL and the released code. `dense` uses the 4D mask.
+    """
+    logits_NV = (
+        model(
+            input_ids=packed.input_ids_1L,
+            position_ids=packed.position_ids_31L,
+            attention_mask=dense_mask(packed) if dense else None,
+            groups=None if dense else packed.groups,
+            logits_to_keep=packed.keep_N,
+            use_cache=False,
+            **media,
+        )
+        .logits[0]
+        .float()
+    )
+    logits_NV = logits_NV if temperature == 1.0 else logits_NV / temperature
+    logps_N = logits_NV.gather(1, packed.targets_N[:, None])[:, 0] - logits_NV.logsumexp(dim=1)
+    return Scores(logps_N.new_zeros(packed.mask_RC.shape).masked_scatter(packed.mask_RC, logps_N), mean_entropy(logits_NV))
+
+
+@torch.no_grad()
+def mean_entropy(logits_NV: Tensor) -> Tensor:
+    """Mean of −Σ p log p over tokens, in chunks of tokens to bound memory."""
+    logps = (chunk.log_softmax(dim=1) for chunk in logits_NV.split(ENTROPY_CHUNK))
+    return -torch.stack([(chunk.exp() * chunk).sum() for chunk in logps]).sum() / len(logits_NV)

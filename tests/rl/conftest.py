@@ -1,0 +1,83 @@
+"""Tiny random models of both families and prompts for them, without tokenizer or video."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from stages.model.inputs import Prompt
+
+IMAGE, VIDEO, END = 90, 91, 92
+TEXT = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+    "initializer_range": 0.3,
+}
+VISION = {
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "out_hidden_size": 32,
+    "initializer_range": 0.3,
+}
+IDS: dict[str, Any] = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 93, "vision_end_token_id": 94}
+
+
+def tiny_model(family, seed=0):
+    torch.manual_seed(seed)
+    if family == "qwen2_5_vl":
+        vision = VISION | {"fullatt_block_indexes": [0, 1], "window_size": 16}
+        return Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=TEXT, vision_config=vision, tie_word_embeddings=True, **IDS)
+        ).eval()
+    vision = VISION | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
+    return Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(text_config=TEXT | {"head_dim": 8}, vision_config=vision, tie_word_embeddings=True, **IDS)
+    ).eval()
+
+
+@pytest.fixture(params=["qwen2_5_vl", "qwen3_vl"])
+def model(request):
+    return tiny_model(request.param)
+
+
+def tiny_prompt(data_type, before, after, seed):
+    """A prompt of `before` text tokens, two 2x2-token frames (one for an image) and `after` text tokens, with plausible positions."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = 2 if data_type == "video" else 1
+    vision = frames * 4
+    text = torch.randint(0, 90, (before + after,), generator=generator)
+    pad = torch.full((vision,), VIDEO if data_type == "video" else IMAGE)
+    time, height, width = torch.meshgrid(torch.arange(frames), torch.arange(2), torch.arange(2), indexing="ij")
+    grid_3N = torch.stack([time, height, width]).flatten(1) + before
+    after_3N = (grid_3N.max() + 1 + torch.arange(after)).expand(3, -1)
+    return Prompt(
+        sample_id=f"{data_type}-{seed}",
+        ids_P=torch.cat([text[:before], pad, text[before:]]),
+        position_ids_3P=torch.cat([torch.arange(before).expand(3, -1), grid_3N, after_3N], dim=1),
+        next_position=int(after_3N.max()) + 1,
+        patches_NK=torch.randint(0, 256, (frames * 16, 3 * 2 * 16), generator=generator, dtype=torch.uint8),
+        grid_thw=torch.tensor([[frames, 4, 4]]),
+        data_type=data_type,
+    )
+
+
+def tiny_media(prompts):
+    """Pixels and grids of the prompts, as the model's forward takes them."""
+    media = {}
+    for data_type, pixels, grid in (("video", "pixel_values_videos", "video_grid_thw"), ("image", "pixel_values", "image_grid_thw")):
+        chosen = [prompt for prompt in prompts if prompt.data_type == data_type]
+        if chosen:
+            media[pixels] = torch.cat([prompt.patches_NK for prompt in chosen]).float() / 127.5 - 1
+            media[grid] = torch.cat([prompt.grid_thw for prompt in chosen])
+    return media

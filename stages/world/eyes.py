@@ -17,46 +17,51 @@ LEAST: Final = 14
 OUTLINE: Final = 11
 """Side of the square an outline is stretched to before it is compared."""
 
+_STEPS = np.linspace(0, RAMP, SIDE)
+_RAMP_HWC = np.stack(np.broadcast_arrays(_STEPS, _STEPS[:, None], 0.0), axis=-1)
 
-def see(picture_HWC: NDArray[np.uint8]) -> tuple[str, tuple[Spot, ...]]:
-    """The tint of the backdrop and the things in reading order; any RGB picture gives some answer."""
-    rows, cols = (np.arange(SIDE) * side // SIDE for side in picture_HWC.shape[:2])
-    small_HWC = picture_HWC[rows[:, None], cols].astype(np.int64)
+
+def tint(picture_HWC: NDArray[np.uint8]) -> str:
+    """The name of the backdrop's tint; any RGB picture gives some answer."""
+    small_HWC = _shrink(picture_HWC)
+    dark_HW = small_HWC.max(axis=-1) <= BRIGHT
+    backdrop_NC = (small_HWC - _RAMP_HWC)[dark_HW] if dark_HW.any() else np.zeros((1, 3))
+    return _nearest(np.median(backdrop_NC, axis=0), TINTS)
+
+
+def things(picture_HWC: NDArray[np.uint8]) -> tuple[Spot, ...]:
+    """What stands in the picture's cells, in reading order; any RGB picture gives some answer, often none."""
+    small_HWC = _shrink(picture_HWC)
     bright_HW = small_HWC.max(axis=-1) > BRIGHT
-    return _tint(small_HWC, bright_HW), tuple(_spots(small_HWC, bright_HW))
-
-
-def _tint(small_HWC: NDArray[np.int64], bright_HW: NDArray[np.bool_]) -> str:
-    ramp = np.linspace(0, RAMP, SIDE)
-    flat_HWC = small_HWC - np.stack(np.broadcast_arrays(ramp, ramp[:, None], 0.0), axis=-1)
-    return _nearest(np.median(flat_HWC[~bright_HW], axis=0), TINTS) if not bright_HW.all() else next(iter(TINTS))
-
-
-def _spots(small_HWC: NDArray[np.int64], bright_HW: NDArray[np.bool_]) -> list[Spot]:
-    cell = SIDE // GRID
+    side = SIDE // GRID
+    counts = bright_HW.reshape(GRID, side, GRID, side).sum(axis=(1, 3))
     spots = []
-    for row, col in np.ndindex(GRID, GRID):
-        window = np.s_[row * cell : (row + 1) * cell, col * cell : (col + 1) * cell]
+    for row, col in np.argwhere(counts >= LEAST).tolist():
+        window = np.s_[row * side : (row + 1) * side, col * side : (col + 1) * side]
         mask_HW = bright_HW[window]
-        if mask_HW.sum() >= LEAST:
-            spots.append(Spot(row, col, _nearest(small_HWC[window][mask_HW].mean(axis=0), COLOURS), _kind(mask_HW)))
-    return spots
+        spots.append(Spot(row, col, _nearest(small_HWC[window][mask_HW].mean(axis=0), COLOURS), _kind(mask_HW)))
+    return tuple(spots)
+
+
+def _shrink(picture_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows, cols = (np.arange(SIDE) * side // SIDE for side in picture_HWC.shape[:2])
+    return picture_HWC[rows[:, None], cols]
 
 
 def _nearest(colour: NDArray[np.float64], names: dict[str, tuple[int, int, int]]) -> str:
-    return min(names, key=lambda name: float(np.square(colour - names[name]).sum()))
+    return list(names)[int(np.square(np.array(list(names.values())) - colour).sum(axis=1).argmin())]
 
 
 def _kind(mask_HW: NDArray[np.bool_]) -> str:
-    outline = _outline(mask_HW)
-    return min(_OUTLINES, key=lambda kind: int((outline != _OUTLINES[kind]).sum()))
+    wrong_K = (_outline(mask_HW) ^ _OUTLINES_KHW).sum(axis=(1, 2))
+    return list(STAMPS)[int(wrong_K.argmin())]
 
 
 def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask cropped to what it holds and stretched to a square."""
     rows, cols = (np.flatnonzero(mask_HW.any(axis=axis)) for axis in (1, 0))
-    y, x = (np.linspace(kept[0], kept[-1], OUTLINE).round().astype(int) for kept in (rows, cols))
+    y, x = (kept[0] + (np.arange(OUTLINE) * (kept[-1] - kept[0]) + OUTLINE // 2) // (OUTLINE - 1) for kept in (rows, cols))
     return mask_HW[y[:, None], x]
 
 
-_OUTLINES: Final = {kind: _outline(stamp) for kind, stamp in STAMPS.items()}
+_OUTLINES_KHW = np.stack([_outline(stamp) for stamp in STAMPS.values()])

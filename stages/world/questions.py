@@ -37,16 +37,17 @@ CUES: Final[dict[str, dict[str, str]]] = {
 
 
 class Draft(NamedTuple):
-    """What a family makes: the answer is in words, an option's text for multiple choice."""
+    """What a family makes: the answer is in words, an option's text for multiple choice; `detail` completes the question."""
 
     moments: Moments
-    problem: str
     answer: str
+    detail: str = ""
 
 
 class Family(NamedTuple):
-    """A kind of question: its weight in the training data, whether it needs order, and how to make one."""
+    """A kind of question: its words, its weight in the training data, whether it needs order, and how to make one."""
 
+    problem: str
     weight: int
     temporal: bool
     data_type: DataType
@@ -78,7 +79,7 @@ def make(name: str, rng: Rng, shortcut: float | None = None) -> Question:
         scene=Scene(_tint(name, draft.answer, rng, shortcut), draft.moments, random_offset(rng)),
         data_type=family.data_type,
         problem_type=family.problem_type,
-        problem=draft.problem,
+        problem=family.problem.format(draft.detail),
         options=tuple(f"{letter}. {option}" for letter, option in zip(letters, family.options, strict=True)),
         answer=letters[family.options.index(draft.answer)] if family.options else draft.answer,
     )
@@ -118,12 +119,12 @@ def _move(rng: Rng) -> tuple[str, Moments]:
 
 def _direction(rng: Rng) -> Draft:
     way, moments = _move(rng)
-    return Draft(moments, "Which way does it move?", way)
+    return Draft(moments, way)
 
 
 def _describe(rng: Rng) -> Draft:
     way, moments = _move(rng)
-    return Draft(moments, "Describe the move.", DESCRIPTIONS[way])
+    return Draft(moments, DESCRIPTIONS[way])
 
 
 def _order(rng: Rng) -> Draft:
@@ -131,12 +132,12 @@ def _order(rng: Rng) -> Draft:
     moments = tuple((_thing(rng)._replace(colour=colour),) for colour in colours)
     match rng.integers(3):
         case 0:
-            return Draft(moments, "Which colour comes first?", colours[0])
+            return Draft(moments, colours[0], "first")
         case 1:
-            return Draft(moments, "Which colour comes last?", colours[-1])
+            return Draft(moments, colours[-1], "last")
         case _:
             index = int(rng.integers(MOMENTS - 1))
-            return Draft(moments, f"Which colour comes right after {colours[index]}?", colours[index + 1])
+            return Draft(moments, colours[index + 1], f"right after {colours[index]}")
 
 
 def _changes(rng: Rng) -> Draft:
@@ -144,13 +145,13 @@ def _changes(rng: Rng) -> Draft:
     pair = [str(colour) for colour in rng.permutation(list(COLOURS))[:2]]
     thing = _thing(rng)
     moments = tuple((thing._replace(colour=pair[which]),) for which in PATTERNS[number])
-    return Draft(moments, "How many times does the colour change?", number)
+    return Draft(moments, number)
 
 
 def _letters(rng: Rng) -> Draft:
     word = [str(letter) for letter in rng.permutation(LETTERS)[:MOMENTS]]
     moments = tuple((_thing(rng)._replace(kind=letter),) for letter in word)
-    return Draft(moments, "Which letters come, in order?", " ".join(word))
+    return Draft(moments, " ".join(word))
 
 
 def _position(rng: Rng) -> Draft:
@@ -160,46 +161,46 @@ def _position(rng: Rng) -> Draft:
     earlier = [column for column in range(GRID) if column != end] + [twice]
     thing = _thing(rng)
     columns = [int(column) for column in rng.permutation(earlier)] + [end]
-    return Draft(tuple((thing._replace(col=column),) for column in columns), "How far right does it end, in percent?", PERCENTS[end])
+    return Draft(tuple((thing._replace(col=column),) for column in columns), PERCENTS[end])
 
 
 def _end(rng: Rng) -> Draft:
     corners = [str(corner) for corner in rng.permutation(list(CORNERS))]
     thing = _thing(rng)
     moments = tuple((thing._replace(row=CORNERS[corner][0], col=CORNERS[corner][1]),) for corner in corners)
-    return Draft(moments, "Where does it end?", corners[-1])
+    return Draft(moments, corners[-1])
 
 
 def _colour(rng: Rng) -> Draft:
     _, moments = _move(rng)
-    return Draft(moments, "What colour is it?", moments[0][0].colour)
+    return Draft(moments, moments[0][0].colour)
 
 
 def _shape(rng: Rng) -> Draft:
     _, moments = _move(rng)
-    return Draft(moments, "What shape is it?", moments[0][0].kind)
+    return Draft(moments, moments[0][0].kind)
 
 
 def _count(rng: Rng) -> Draft:
     number = int(rng.integers(1, 5))
     places = sorted(int(place) for place in rng.permutation(GRID * GRID)[:number])
     spots = tuple(_thing(rng)._replace(row=place // GRID, col=place % GRID) for place in places)
-    return Draft((spots,) * MOMENTS, "How many things are there?", str(number))
+    return Draft((spots,) * MOMENTS, str(number))
 
 
 FAMILIES: Final[dict[str, Family]] = {
-    "direction": Family(4, True, "video", "multiple choice", _direction, tuple(WAYS)),
-    "order": Family(3, True, "video", "multiple choice", _order, tuple(COLOURS)),
-    "changes": Family(3, True, "video", "numerical", _changes),
-    "letters": Family(2, True, "video", "OCR", _letters),
-    "describe": Family(2, True, "video", "free-form", _describe),
-    "position": Family(2, True, "video", "regression", _position),
-    "end": Family(4, True, "video", "multiple choice", _end, tuple(CORNERS)),
-    "colour": Family(1, False, "video", "multiple choice", _colour, tuple(COLOURS)),
-    "shape": Family(2, False, "video", "multiple choice", _shape, KINDS),
-    "count": Family(2, False, "video", "numerical", _count),
-    "image-colour": Family(1, False, "image", "multiple choice", _colour, tuple(COLOURS)),
-    "image-shape": Family(1, False, "image", "multiple choice", _shape, KINDS),
-    "image-count": Family(1, False, "image", "numerical", _count),
+    "direction": Family("Which way does it move?", 4, True, "video", "multiple choice", _direction, tuple(WAYS)),
+    "order": Family("Which colour comes {}?", 3, True, "video", "multiple choice", _order, tuple(COLOURS)),
+    "changes": Family("How many times does the colour change?", 3, True, "video", "numerical", _changes),
+    "letters": Family("Which letters come, in order?", 2, True, "video", "OCR", _letters),
+    "describe": Family("Describe the move.", 2, True, "video", "free-form", _describe),
+    "position": Family("How far right does it end, in percent?", 2, True, "video", "regression", _position),
+    "end": Family("Where does it end?", 4, True, "video", "multiple choice", _end, tuple(CORNERS)),
+    "colour": Family("What colour is it?", 1, False, "video", "multiple choice", _colour, tuple(COLOURS)),
+    "shape": Family("What shape is it?", 2, False, "video", "multiple choice", _shape, KINDS),
+    "count": Family("How many things are there?", 2, False, "video", "numerical", _count),
+    "image-colour": Family("What colour is it?", 1, False, "image", "multiple choice", _colour, tuple(COLOURS)),
+    "image-shape": Family("What shape is it?", 1, False, "image", "multiple choice", _shape, KINDS),
+    "image-count": Family("How many things are there?", 1, False, "image", "numerical", _count),
 }
 TEMPORAL_FAMILIES: Final = tuple(name for name, family in FAMILIES.items() if family.temporal)

@@ -6,6 +6,7 @@ downwards: where a thing stands can be read from one frame, when it stands there
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ def draw(scene: Scene) -> NDArray[np.uint8]:
     return frames_THWC
 
 
+@cache
 def backdrop(tint: str) -> NDArray[np.uint8]:
     """The empty picture, uint8 [64, 64, 3]."""
     ramp = np.linspace(0, RAMP, SIZE)

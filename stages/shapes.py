@@ -1,0 +1,142 @@
+"""Writes the embedded source: small real mp4 clips and images with temporal and static questions, as Video-R1 records."""
+
+import errno
+import json
+import logging
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from stages.data.command import command
+from stages.data.files import write_atomic
+from stages.data.params import Params
+from stages.world.questions import CUES, FAMILIES, Question, make
+from stages.world.scene import FRAMES, SIZE, draw
+
+log = logging.getLogger(__name__)
+
+FPS: Final = 8
+SPLITS: Final = ("sft", "rl", "benchmark")
+LOSS: Final = 2.5
+"""In the SFT split, how much more often the families come that the careless teacher mostly answers wrong: about what filtering takes."""
+
+
+class ShapesParams(Params):
+    """How many records of each split, from which seed."""
+
+    seed: int = Field(default=0, ge=0, description="of scenes, questions and answers")
+    sft: int = Field(default=5800, ge=1, description="records to annotate; about 3600 survive the default teacher and filter")
+    rl: int = Field(default=1600, ge=1, description="records for T-GRPO")
+    benchmark: int = Field(default=400, ge=1, description="records of the benchmark, balanced over families")
+    shortcut: float | None = Field(
+        default=None, ge=0, le=1, description="probability that a training clip's backdrop agrees with the answer; null plants nothing"
+    )
+
+
+def run(params: ShapesParams, out: Path) -> None:
+    """Write out/{sft,rl,benchmark}.json, out/video/*.mp4 and out/image/*.png; equal parameters give equal bytes."""
+    for folder in ("video", "image"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for split, count in zip(SPLITS, (params.sft, params.rl, params.benchmark), strict=True):
+        named = [(f"{split}-{number:05d}", question) for number, question in enumerate(questions(params, split, count))]
+        write_clips(out, ((name, draw(question.scene)) for name, question in named if question.data_type == "video"))
+        for name, question in named:
+            if question.data_type == "image":
+                Image.fromarray(draw(question.scene)[0]).save(out / "image" / f"{name}.png")
+        write_atomic(out / f"{split}.json", json.dumps([record(*pair) for pair in named], indent=1) + "\n")
+        log.info("%s: %d records", split, count)
+
+
+def questions(params: ShapesParams, split: str, count: int) -> Iterator[Question]:
+    """The questions of a split, which do not depend on the other splits; more of them start with the same ones."""
+    rng = np.random.default_rng([params.seed, SPLITS.index(split)])
+    if split == "benchmark":
+        return (make(family, rng) for family in islice(cycle(FAMILIES), count))
+    weights = np.array([family.weight * (LOSS if split == "sft" and name in CUES else 1) for name, family in FAMILIES.items()])
+    names = list(FAMILIES)
+    return (make(names[rng.choice(len(names), p=weights / weights.sum())], rng, params.shortcut) for _ in range(count))
+
+
+def record(name: str, question: Question) -> dict[str, Any]:
+    """A question in Video-R1's own fields (paper.md §4)."""
+    return {
+        "problem_id": name,
+        "problem": question.problem,
+        "data_type": question.data_type,
+        "problem_type": question.problem_type,
+        "options": list(question.options),
+        "solution": f"<answer>{question.answer}</answer>",
+        "path": f"./{question.data_type}/{name}.{'mp4' if question.data_type == 'video' else 'png'}",
+        "data_source": "shapes",
+        "original_question_type": question.family,
+    }
+
+
+def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
+    """Write named clips, frames_THWC uint8 [16, 64, 64, 3], as out/video/NAME.mp4 through one ffmpeg process that cuts every 16 frames.
+
+    OSError ENOSPC when the disk is full, RuntimeError with ffmpeg's own words for anything else.
+    """
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        with _ffmpeg(Path(folder)) as process:
+            names = _feed(process, clips)
+            _, stderr = process.communicate()
+        if process.returncode:
+            message = stderr.decode(errors="replace").strip()
+            if "No space left" in message:
+                raise OSError(errno.ENOSPC, "no space left on device", str(out))
+            raise RuntimeError(f"ffmpeg: {message}")
+        for number, name in enumerate(names):
+            (Path(folder) / f"{number:05d}.mp4").replace(out / "video" / f"{name}.mp4")
+
+
+def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> list[str]:
+    """Pipe the clips' pixels; the names of those that ffmpeg took before it ended, which is all of them unless it failed."""
+    assert process.stdin is not None
+    names = []
+    try:
+        for name, frames_THWC in clips:
+            process.stdin.write(frames_THWC.tobytes())
+            names.append(name)
+        process.stdin.flush()
+    except BrokenPipeError:
+        log.debug("ffmpeg ended early; its exit code and message follow")
+    return names
+
+
+def _ffmpeg(folder: Path) -> "subprocess.Popen[bytes]":
+    """H.264 in 4:2:0 without B-frames, each clip starting with a key frame; one thread and bit-exact flags for equal bytes."""
+    pixels = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{SIZE}x{SIZE}", framerate=FPS)
+    output = pixels.output(
+        str(folder / "%05d.mp4"),
+        vcodec="libx264",
+        preset="ultrafast",
+        crf=12,
+        bf=0,
+        g=FRAMES,
+        sc_threshold=0,
+        pix_fmt="yuv420p",
+        threads=1,
+        f="segment",
+        segment_format="mp4",
+        segment_time=FRAMES / FPS,
+        reset_timestamps=1,
+        fflags="+bitexact",
+        **{"flags:v": "+bitexact", "map_metadata": -1},
+    )
+    args = output.global_args("-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+    return subprocess.Popen(args, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+if __name__ == "__main__":
+    command(run)

@@ -1,0 +1,149 @@
+"""A real HTTP server of the OpenAI chat protocol that misbehaves on request and keeps a log of what it was asked."""
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+THOUGHT = "<think>it moves left</think>\n<answer>A</answer>"
+PROMPT_TOKENS, COMPLETION_TOKENS = 100, 20
+
+
+@dataclass
+class Call:
+    """One request as the server saw it."""
+
+    text: str
+    attempt: int  # 1 for the first request with this text and seed
+    seed: int | None
+    started: float
+    in_flight: int
+    body: dict[str, Any]
+    authorization: str | None
+    answered: bool = False
+
+
+@dataclass
+class FaultServer:
+    """`fault(text, attempt)` names what happens to a request; "ok" is a good answer. `calls` is the log, in order of arrival."""
+
+    fault: Callable[[str, int], str]
+    latency_s: float
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    in_flight: int = 0
+    attempts: Counter[tuple[str, int | None]] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def answered(self) -> list[str]:
+        return [call.text for call in self.calls if call.answered]
+
+    def enter(self, body: dict[str, Any], authorization: str | None) -> Call:
+        content = body["messages"][0]["content"]
+        text, seed = content[-1]["text"], body.get("seed")
+        with self.lock:
+            self.in_flight += 1
+            self.attempts[text, seed] += 1
+            call = Call(text, self.attempts[text, seed], seed, time.monotonic(), self.in_flight, body, authorization)
+            self.calls.append(call)
+        return call
+
+
+def completion(text: str | None = THOUGHT, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": refusal}
+    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS}
+    return {"id": "x", "object": "chat.completion", "choices": [{"message": message, "finish_reason": finish_reason}], "usage": usage}
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "ok": completion(),
+    "malformed thought": completion("it moves left, A"),
+    "length": completion("<think>it mov", "length"),
+    "content_filter": completion(None, "content_filter"),
+    "refusal": completion(None, "stop", "I cannot help with that"),
+    "empty choices": {"choices": [], "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 0}},
+}
+# An HTTP status, optionally with the seconds of a Retry-After header, is named "429" or "429 after 0.3".
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 2**16
+    disable_nagle_algorithm = True
+    faults: FaultServer
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        call = self.faults.enter(body, self.headers["Authorization"])
+        try:
+            time.sleep(self.faults.latency_s)
+            self.misbehave(self.faults.fault(call.text, call.attempt), call)
+        except OSError:  # the client hung up
+            self.close_connection = True
+        finally:
+            with self.faults.lock:
+                self.faults.in_flight -= 1
+
+    def misbehave(self, fault: str, call: Call) -> None:
+        data = json.dumps(BODIES.get(fault, BODIES["ok"])).encode()
+        if fault in BODIES:
+            self.send(200, data)
+            call.answered = True
+        elif fault == "reset":
+            self.send(200, data[:40], length=len(data))
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif fault == "malformed json":
+            self.send(200, data[:-20])
+        elif fault == "stall":
+            time.sleep(1.5)
+        elif fault == "drip":
+            self.send(200, b"", length=len(data))
+            for byte in data[:15]:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(0.1)
+        else:
+            status, _, seconds = fault.partition(" after ")
+            message = f"{fault}: the key was {call.authorization}"
+            self.send(int(status), json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(), seconds)
+
+    def send(self, status: int, data: bytes, retry_after: str = "", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data) if length is None else length))
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The log is `calls`."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 256
+    daemon_threads = True
+
+
+@contextmanager
+def fault_server(fault: Callable[[str, int], str] = lambda text, attempt: "ok", latency_s: float = 0.0) -> Iterator[FaultServer]:
+    faults = FaultServer(fault, latency_s)
+    server = Server(("127.0.0.1", 0), type("FaultHandler", (Handler,), {"faults": faults}))
+    faults.url = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield faults
+    finally:
+        server.shutdown()
+        server.server_close()

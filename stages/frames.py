@@ -1,0 +1,47 @@
+"""Samples' media → sampled, resized frames in the frame store."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.data.command import command
+from stages.data.errors import UserError
+from stages.data.files import write_json
+from stages.data.sample import read_samples, write_rejects
+from stages.video.extract import extract
+from stages.video.spec import FrameSpec
+from stages.video.workers import Limits
+
+log = logging.getLogger(__name__)
+
+
+class FramesParams(FrameSpec):
+    workers: int = Field(default=0, ge=0, description="decoding processes, 0 = one per core")
+    timeout_s: float = Field(default=120, gt=0, description="per media file")
+    memory_mb: int = Field(default=2048, ge=128, description="per decoding process")
+    max_rejected: float = Field(ge=0, le=1, description="stop when a larger share of the samples has unusable media")
+
+
+def run(params: FramesParams, samples: Path, frames: Path, table: Path, rejects: Path, metrics: Path) -> None:
+    """Add the missing frames to the store `frames`, and write the table of the samples that have theirs and the rejects."""
+    wanted = read_samples(samples)
+    limits = Limits(params.workers, params.timeout_s, params.memory_mb)
+    refused = extract(wanted, params, frames, table, limits, stage="frames")
+    write_rejects(rejects, refused)
+
+    reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))
+    write_json(metrics, {"samples": len(wanted), "kept": len(wanted) - len(refused), "rejected": len(refused), "reasons": reasons})
+    for reject in refused[:20]:
+        log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
+    log.info("frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frames, len(refused), rejects)
+    if len(refused) > params.max_rejected * len(wanted):
+        raise UserError(
+            f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = {params.max_rejected:g}; "
+            f"the reasons are in {rejects}; mend the media or raise the limit"
+        )
+
+
+if __name__ == "__main__":
+    command(run)

@@ -1,0 +1,32 @@
+"""Frames as the reference takes them, with decord: for parity only.
+
+decord seeks by its own key frame index and does not check what it gets. It returns wrong frames, silently, for open groups of
+pictures, HEVC, MPEG-TS, AVI with B-frames and edit lists, knows no rotation in some builds, and cannot read VP9 or AV1.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from stages.video.media import MediaError
+
+
+def decode_with_decord(
+    path: Path, choose: Callable[[np.ndarray, float], np.ndarray], convert: Callable[[np.ndarray], np.ndarray]
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, float]:
+    """Converted frames, their indices, times in seconds and the frame rate, all as decord has them.
+
+    `choose` gets every frame's time and the rate and returns the indices to take. Raises MediaError.
+    """
+    import decord
+
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        fps = float(reader.get_avg_fps())
+        seconds_N = np.arange(len(reader)) / fps
+        indices_T = choose(seconds_N, fps)
+        pictures = reader.get_batch(indices_T.tolist()).asnumpy()
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        raise MediaError("unreadable", f"decord: {str(error).strip().splitlines()[0]}") from None
+    return [convert(picture_HWC) for picture_HWC in pictures], indices_T, seconds_N[indices_T], fps

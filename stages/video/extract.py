@@ -1,0 +1,133 @@
+"""Media → frames in the store, one sandboxed process per core."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.data.files import write_table
+from stages.data.sample import DataType, Reject, Sample
+from stages.data.shards import ShardStore
+from stages.video.decode import decode
+from stages.video.decord_backend import decode_with_decord
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from stages.video.media import MediaError
+from stages.video.picture import folder_fps, folder_frames, read_image
+from stages.video.probe import media_sha256
+from stages.video.resize import Kernel, resize, smart_resize
+from stages.video.spec import FrameSpec
+from stages.video.table import read_video
+from stages.video.workers import Limits, map_sandboxed
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one row of the store is made from. start and end are seconds from the first frame, None for the whole."""
+
+    key: str
+    path: Path
+    sha256: str
+    data_type: DataType
+    start: float | None
+    end: float | None
+
+
+def extract(samples: Sequence[Sample], spec: FrameSpec, store: Path, table: Path, limits: Limits, stage: str) -> list[Reject]:
+    """Bring the frames of all samples into the store and write the table that says which row is whose.
+
+    Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
+    shards. Returns one reject per sample whose media cannot be used.
+    """
+    clips = {sample.sample_id: _clip(sample, spec) for sample in samples}
+    frames = ShardStore(store, SCHEMA)
+    new = list({clip.key: clip for clip in clips.values() if clip.key not in frames}.values())
+    refused: dict[str, MediaError] = {}
+    frames.append(_rows(new, spec, limits, refused))
+
+    kept = [{"sample_id": sample_id, "key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
+    write_table(table, kept, TABLE_SCHEMA)
+    return [
+        Reject(sample_id=sample_id, stage=stage, reason=refused[clip.key].reason, detail=f"{clip.path}: {refused[clip.key].detail}")
+        for sample_id, clip in clips.items()
+        if clip.key in refused
+    ]
+
+
+def _rows(clips: Sequence[Clip], spec: FrameSpec, limits: Limits, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
+    """Rows of the clips that can be used; the others go to `refused`."""
+    results = map_sandboxed(partial(_row, spec=spec), clips, attrgetter("path"), limits)
+    for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
+        if isinstance(result, MediaError):
+            refused[clip.key] = result
+        else:
+            yield result
+
+
+def _row(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
+    return row_from_frames(clip.key, take_frames(clip, spec), spec.jpeg_quality)
+
+
+def take_frames(clip: Clip, spec: FrameSpec) -> Frames:
+    """The sampled and resized frames of one clip. Raises MediaError, also when the file is not the one that was ingested."""
+    if not clip.path.exists():
+        raise MediaError("missing", "the file is gone")
+    if media_sha256(clip.path) != clip.sha256:
+        raise MediaError("changed", "the file is not the one that was ingested; run ingest again")
+    if clip.data_type == "image":
+        picture_HWC = _fitted(read_image(clip.path), None, spec, "pillow")
+        return Frames(picture_HWC[None], indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
+    if clip.path.is_dir():
+        return _folder_frames(clip, spec)
+    return _decord_frames(clip, spec) if spec.decoder == "decord" else _video_frames(clip, spec)
+
+
+def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
+    video = read_video(clip.path)
+    seconds_N, fps = video.table.seconds_N, video.table.fps
+    indices_T = _choose(seconds_N, fps, clip, spec)
+    pictures = decode(video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt)
+    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+
+
+def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:
+    choose = partial(_choose, clip=clip, spec=spec)
+    convert = partial(_fitted, shown=None, spec=spec, kernel=spec.kernel)
+    pictures, indices_T, seconds_T, fps = decode_with_decord(clip.path, choose, convert)
+    return Frames(np.stack(pictures), indices_T, seconds_T, fps)
+
+
+def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
+    files, fps = folder_frames(clip.path), folder_fps(clip.path)
+    seconds_N = np.arange(len(files)) / fps
+    indices_T = _choose(seconds_N, fps, clip, spec)
+    first_HWC = read_image(files[0])
+    pictures = [_fitted(read_image(files[index]), first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
+    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+
+
+def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> np.ndarray:
+    """Indices of the frames to take, among those shown between the clip's bounds (both included)."""
+    first = 0 if clip.start is None else int(np.searchsorted(seconds_N, clip.start, side="left"))
+    last = len(seconds_N) if clip.end is None else int(np.searchsorted(seconds_N, clip.end, side="right"))
+    if first >= last:
+        raise MediaError("empty clip", f"no frame between {clip.start} and {clip.end} s of {seconds_N[-1]:.3f} s")
+    return first + spec.sample(last - first, fps)
+
+
+def _fitted(picture_HWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
+    """The picture at the size the model sees it; `shown` is its height and width on a screen if its pixels are not square."""
+    try:
+        height, width = smart_resize(*(shown or picture_HWC.shape[:2]), spec.factor, spec.min_pixels, spec.max_pixels)
+    except ValueError as error:
+        raise MediaError("aspect ratio", str(error)) from None
+    return resize(picture_HWC[None], height, width, kernel)[0]
+
+
+def _clip(sample: Sample, spec: FrameSpec) -> Clip:
+    key = spec.key(sample.media_sha256, sample.clip_start, sample.clip_end)
+    return Clip(key, Path(sample.media_path), sample.media_sha256, sample.data_type, sample.clip_start, sample.clip_end)

@@ -1,0 +1,72 @@
+"""Images and folders of numbered images, through Pillow."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stages.video.media import MAX_PIXELS, MediaError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+FOLDER_FPS = 3.0  # MVBench's frame folders (TVQA); another rate stands in the folder's fps.txt
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file's first bytes are those of a still image (an animated GIF is a video)."""
+    try:
+        with _open(path) as image:
+            return image.format != "GIF" or getattr(image, "n_frames", 1) == 1
+    except UnidentifiedImageError:
+        return False
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width as shown, decoding the whole image to see that it is whole. Raises MediaError."""
+    height, width, _ = read_image(path).shape
+    return height, width
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The image as uint8 RGB [H, W, 3], turned as its EXIF says, transparency on white as in qwen-vl-utils. Raises MediaError."""
+    try:
+        with _open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:
+                layer = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+            return np.asarray(upright.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's readers raise for damaged files
+        raise MediaError("unreadable", str(error)) from None
+
+
+def folder_frames(folder: Path) -> list[Path]:
+    """The frames of a folder (%05d.jpg) in order. Raises MediaError when there are none."""
+    frames = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal())
+    if not frames:
+        raise MediaError("no frames", f"{folder} has no numbered images")
+    return frames
+
+
+def folder_fps(folder: Path) -> float:
+    """The rate of a frame folder: the number in its fps.txt, or 3. Raises MediaError."""
+    file = folder / "fps.txt"
+    if not file.exists():
+        return FOLDER_FPS
+    try:
+        return float(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise MediaError("no timestamps", f"{file} holds no number") from None
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that holds
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise MediaError("too large", str(error)) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise MediaError("too large", f"{image.width}x{image.height} pixels")
+    return image

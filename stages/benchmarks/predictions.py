@@ -49,7 +49,7 @@ def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[st
     scores = {profile: None if failed else benchmark.score(predictions[profile], sample, profile) for profile in PROFILES}
     unanswered = output["status"] == "ok" and predictions["official"] is None
     return {
-        **output,
+        **{name: value for name, value in output.items() if name != "key"},
         **scores,
         "category": sample.category,
         "problem_type": sample.problem_type,

@@ -1,0 +1,217 @@
+"""Evaluation end to end on a tiny random model, stored frames and real answers in a journal; and against a real local server."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from stages.benchmarks import engines
+from stages.benchmarks.engines import Question, ServerParams
+from stages.data.errors import UserError
+from stages.data.files import read_json, write_table
+from stages.data.sample import Sample, write_samples
+from stages.data.shards import ShardStore
+from stages.evaluate import EvaluateParams, plan, run
+from stages.model.inputs import Prompt
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from tests.model.tiny_models import write_qwen2_5
+
+PARAMS = EvaluateParams(max_new_tokens=6, batch_tokens=400, threads=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_qwen2_5(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a benchmark of six clips and one image, whose last clip has no frames."""
+    monkeypatch.chdir(tmp_path)
+    samples = [_sample(f"v{index}", "direction", "Which way does it move? " * (1 + index % 3)) for index in range(6)]
+    samples.append(_sample("i0", "colour", "What colour is it?", "image"))
+    write_samples(tmp_path / "samples.parquet", samples)
+    rng = np.random.default_rng(0)
+    rows = [row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None) for sample in samples]
+    ShardStore(tmp_path / "frames", SCHEMA).append(rows)
+    table = [{"sample_id": sample.sample_id, "key": sample.sample_id} for sample in samples if sample.sample_id != "v5"]
+    write_table(tmp_path / "frames.parquet", table, TABLE_SCHEMA)
+    return tmp_path
+
+
+def test_every_question_with_frames_is_answered_in_every_order_and_images_once(model: Path, place: Path) -> None:
+    rows = _evaluate(PARAMS, model, place)
+    assert [(row["sample_id"], row["order"]) for row in rows] == [
+        *((f"v{index}", order) for index in range(5) for order in ("ordered", "shuffled")),
+        ("i0", "ordered"),
+    ]
+    assert {(row["n_frames"], row["width"], row["height"]) for row in rows} == {(4, 48, 32), (1, 48, 32)}
+    assert {row["status"] for row in rows} == {"truncated"}
+    assert all(row["tokens"] == 6 and row["text"] for row in rows)
+    metrics = read_json(place / "metrics.json")
+    assert (metrics["n"], metrics["n_missing"], metrics["truncated"]) == (6, 1, 1)
+    assert {"accuracy", "temporal", "static", "temporal_shuffled", "temporal_shuffled_gap", "well_formed"} <= metrics.keys()
+
+
+def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:
+    _evaluate(PARAMS, model, place, "first")
+    for work in (place / ".work").rglob("*.jsonl"):
+        work.unlink()
+    _evaluate(PARAMS, model, place, "second")
+    for name in ("parquet", "json"):
+        assert (place / f"first.{name}").read_bytes() == (place / f"second.{name}").read_bytes()
+
+
+def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
+    model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _evaluate(PARAMS, model, place, "whole")
+    (journal,) = (place / ".work").rglob("outputs.jsonl")
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 11
+    journal.write_bytes(b"".join(lines[:8]) + lines[8][:20])  # what a kill leaves: whole lines and a torn one
+    asked = []
+    real = engines.generate
+    monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
+    _evaluate(PARAMS, model, place, "resumed")
+    assert asked == [5]  # the first batch of 6 is not asked again, the second one whole
+    for name in ("parquet", "json"):
+        assert (place / f"whole.{name}").read_bytes() == (place / f"resumed.{name}").read_bytes()
+
+
+def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) -> None:
+    _evaluate(PARAMS, model, place)
+    rows = _evaluate(PARAMS.model_copy(update={"max_new_tokens": 3}), model, place)
+    assert {row["tokens"] for row in rows} == {3}
+
+
+def test_the_budget_changes_batches_but_not_answers(model: Path, place: Path) -> None:
+    in_batches = _evaluate(PARAMS, model, place)
+    one_by_one = _evaluate(PARAMS.model_copy(update={"batch_tokens": 1}), model, place)
+    assert [row["text"] for row in in_batches] == [row["text"] for row in one_by_one]
+
+
+def test_sampling_draws_the_same_answers_for_the_same_seed_only(model: Path, place: Path) -> None:
+    sampled = PARAMS.model_copy(update={"temperature": 1.0})
+    first = [row["text"] for row in _evaluate(sampled, model, place)]
+    assert first == [row["text"] for row in _evaluate(sampled.model_copy(update={"batch_tokens": 1}), model, place)]
+    assert first != [row["text"] for row in _evaluate(sampled.model_copy(update={"seed": 1}), model, place)]
+
+
+def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -> None:
+    sizes = {"a": 30, "b": 10, "c": 11, "d": 29}
+    shown = [engines.Shown(Question(_sample(name, "", "?"), "ordered"), _prompt(length), 4, 8, 8) for name, length in sizes.items()]
+    formed = [[each.question.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
+    assert formed == [["a", "d"], ["c", "b"]]
+    assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
+
+
+def test_an_image_has_one_order() -> None:
+    samples = [_sample("v", "", "?"), _sample("i", "", "?", "image"), _sample("gone", "", "?")]
+    assert [question.key for question in plan(samples, ["v", "i"], ("ordered", "reversed"))] == ["ordered/v", "reversed/v", "ordered/i"]
+
+
+def test_no_frames_at_all_is_one_clear_line(model: Path, place: Path) -> None:
+    write_table(place / "frames.parquet", [], TABLE_SCHEMA)
+    with pytest.raises(UserError, match="none of the 7 questions has frames"):
+        _evaluate(PARAMS, model, place)
+
+
+def test_parameters_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match="orders must hold 'ordered'"):
+        EvaluateParams(orders=("shuffled",))
+    with pytest.raises(ValueError, match="needs a 'server'"):
+        EvaluateParams(engine="openai")
+
+
+def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        _evaluate(PARAMS, model, place)
+    table = caplog.messages[-1]
+    assert table.startswith("tiny on shapes, official profile: 6 scored, 1 missing\n")
+    assert "temporal" in table
+    assert "n = 5" in table
+
+
+def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:
+    """The server refuses the first shuffled request it sees; the next run asks that one alone."""
+    with _Server() as server:
+        params = PARAMS.model_copy(update={"engine": "openai", "server": ServerParams(base_url=server.url, retries=0, concurrency=1)})
+        rows = _evaluate(params, Path("served"), place)
+        assert [row["status"] for row in rows].count("error") == 1
+        assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}
+        assert read_json(place / "metrics.json")["temporal"] == 1
+        asked = len(server.requests)
+        frames = [_pictures(request) for request in server.requests[:2]]
+        assert frames[0] != frames[1]
+        assert sorted(frames[0]) == sorted(frames[1])
+        assert server.requests[0]["model"] == "served"
+        rows = _evaluate(params, Path("served"), place)
+        assert len(server.requests) == asked + 1
+        assert {row["status"] for row in rows} == {"ok"}
+
+
+class _Server:
+    """A real HTTP server on loopback that always answers B, but fails its second request."""
+
+    def __enter__(self) -> "_Server":
+        requests: list[dict[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                message = {"content": "<think>t</think>\n<answer>B</answer>"}
+                body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}).encode()
+                self.send_response(400 if len(requests) == 2 else 200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.requests = requests
+        self._http = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        Thread(target=self._http.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[dict[str, Any]]:
+    predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
+    run(params, "tiny", model, "shapes", place / "samples.parquet", place / "frames", place / "frames.parquet", predictions, metrics)
+    return pq.read_table(predictions).to_pylist()
+
+
+def _pictures(request: dict[str, Any]) -> Sequence[str]:
+    return [part["image_url"]["url"] for part in request["messages"][0]["content"] if part["type"] == "image_url"]
+
+
+def _frames(rng: np.random.Generator, n: int) -> Frames:
+    pixels = rng.integers(0, 255, (n, 32, 48, 3), dtype=np.uint8)
+    return Frames(pixels, np.arange(n), np.arange(n) / 2, 2.0 if n > 1 else 0.0)
+
+
+def _prompt(length: int) -> Prompt:
+    zeros = torch.zeros(length, dtype=torch.long)
+    return Prompt("q", zeros, zeros.expand(3, -1), length, torch.zeros(0, 1), torch.tensor([[1, 2, 2]]), "video")
+
+
+def _sample(sample_id: str, category: str, problem: str, data_type: str = "video") -> Sample:
+    fields = {"sample_id": sample_id, "source": "shapes", "data_type": data_type, "problem_type": "multiple choice", "problem": problem}
+    fields |= {"options": ("A. left", "B. right"), "answer": "B", "media_path": "m", "media_sha256": "0", "category": category}
+    return Sample.model_validate(fields | {"split": "test"})

@@ -125,7 +125,9 @@ def test_a_server_that_is_not_there_is_one_line_at_once() -> None:
         ask(params("nonsense"), request())
 
 
-@pytest.mark.parametrize(("status", "words"), [("401", "does not accept the key"), ("403", "does not accept"), ("404", "does not know the model")])
+@pytest.mark.parametrize(
+    ("status", "words"), [("401", "does not accept the key"), ("403", "does not accept"), ("404", "does not know the model")]
+)
 def test_a_wrong_key_address_or_model_is_one_line(status: str, words: str) -> None:
     with fault_server(lambda text, attempt: status) as server:
         with pytest.raises(UserError, match=words):

@@ -1,0 +1,258 @@
+"""Rules of curation, each a small function: why a thought or a sample is dropped, or None to keep it.
+
+Thought rules look at one answer of the teacher, sample rules at the question and its media. Correctness (> 0.6), format and length are the
+paper's (paper.md §4); the others are common practice: n-gram repetition as in Gopher and datatrove, 13-gram decontamination as in GPT-3.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
+from stages.data.params import Params
+from stages.data.prompt import question_text
+from stages.data.sample import ProblemType, Sample
+
+_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_WORD = re.compile(r"\w+")
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\d)[^.!?\n]*)*")  # a point inside a number ends no sentence
+_NAMED_OPTION = re.compile(r"\b(?:option|answer|choice)(?: is)?:?\s*\(?([A-Z])\b|\(([A-Z])\)")
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
+LEAK_GRAM = 8  # words in a row that a thought shares with the prompt's instructions
+CONTAMINATION_GRAM = 13
+
+
+class Answer(NamedTuple):
+    """One answer of the teacher: annotate's status and detail, the raw text and its length in the teacher's tokens."""
+
+    status: str
+    detail: str
+    text: str
+    completion_tokens: int
+
+
+class RuleParams(Params):
+    """Bounds of the rules."""
+
+    min_correctness: dict[ProblemType, float] = Field(default={}, description="kept when the grade is higher; 0.6 for a type not named")
+    min_tokens: int = Field(default=0, ge=0, description="of the whole answer, counted by the teacher's server")
+    max_tokens: int = Field(default=512, ge=1)
+    repetition_gram: int = Field(default=4, ge=1, description="words per n-gram")
+    max_repetition: float = Field(default=0.3, ge=0, le=1, description="largest share of n-grams that occur again")
+    max_foreign: float = Field(default=0.02, ge=0, le=1, description="largest share of letters in scripts that the question does not use")
+    near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of words from which questions are the same")
+    contamination: Literal["media and text", "media or text"] = Field(
+        default="media and text", description="what a sample must share with a benchmark to be dropped"
+    )
+    max_per_source: dict[str, int] = Field(default={}, description="by source name; the first ones are kept")
+    max_per_type: dict[ProblemType, int] = Field(default={}, description="by answer type")
+    pass_rate: tuple[float, float] = Field(default=(0.0, 1.0), description="keep questions whose share of correct answers lies between")
+
+
+# ---- thoughts -----------------------------------------------------------------------------------------------------------------------
+
+
+def answered(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The teacher answered: neither failed nor refused."""
+    return f"{answer.status}: {answer.detail}" if answer.status in ("failed", "refused") else None
+
+
+def not_truncated(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The teacher finished."""
+    return answer.detail or "truncated" if answer.status == "truncated" else None
+
+
+def well_formed(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """Exactly one thought and one answer, nothing else, neither empty."""
+    if not is_well_formed(answer.text):
+        return f"not <think>…</think><answer>…</answer>: {answer.text[:80]!r}"
+    if not thought_of(answer.text):
+        return "empty thought"
+    return None if extract_answer(answer.text) else "empty answer"
+
+
+def correctness(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The answer's grade is above the threshold of its type."""
+    given, threshold = extract_answer(answer.text), params.min_correctness.get(sample.problem_type, 0.6)
+    score = grade(given, sample.answer, sample.problem_type)
+    return None if score > threshold else f"{given!r} for {sample.answer!r}: {score:.2f}, not above {threshold:g}"
+
+
+def length(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """Neither too short nor too long."""
+    if params.min_tokens <= answer.completion_tokens <= params.max_tokens:
+        return None
+    return f"{answer.completion_tokens} tokens, not {params.min_tokens} to {params.max_tokens}"
+
+
+def repetition(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The thought does not go in circles: the share of its n-grams that occur before in it."""
+    grams = ngrams(words(thought_of(answer.text)), params.repetition_gram)
+    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return f"{share:.0%} of the {params.repetition_gram}-grams repeat" if share > params.max_repetition else None
+
+
+def language(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The thought stays in the scripts of the question (a teacher that slips into Chinese half-way does not)."""
+    known = {script(letter) for letter in f"{sample.problem} {' '.join(sample.options)} {sample.answer}" if letter.isalpha()}
+    scripts = Counter(script(letter) for letter in thought_of(answer.text) if letter.isalpha())
+    foreign = sum(count for name, count in scripts.items() if name not in known)
+    if foreign <= params.max_foreign * scripts.total():
+        return None
+    return f"{foreign} of {scripts.total()} letters are {', '.join(sorted(set(scripts) - known))}"
+
+
+def conclusion(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """What the thought's last sentence concludes is the answer given; a sentence that names no option or number concludes nothing."""
+    sentences = [part for part in _SENTENCE.findall(thought_of(answer.text)) if part.strip()]
+    last, given = sentences[-1] if sentences else "", extract_answer(answer.text) or ""
+    if sample.problem_type == "multiple choice":
+        named = {first or second for first, second in _NAMED_OPTION.findall(last)}
+        disagrees = bool(named) and option_letter(given) not in named
+    else:
+        numbers = {float(number.replace(",", "")) for number in _NUMBER.findall(last)}
+        target = parse_number(given) if sample.problem_type in ("numerical", "regression") else None
+        disagrees = bool(numbers) and target is not None and abs(target) not in numbers
+    return f"answer {given!r} after {last.strip()[-80:]!r}" if disagrees else None
+
+
+def no_leak(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
+    """The thought neither repeats the prompt's instructions nor holds a chat template's special tokens."""
+    thought = thought_of(answer.text)
+    if token := _SPECIAL_TOKEN.search(thought):
+        return f"special token {token.group()}"
+    shared = instructions(sample.problem_type) & set(ngrams(words(thought), LEAK_GRAM))
+    return f"repeats the prompt: {' '.join(min(shared))}" if shared else None
+
+
+# ---- samples ------------------------------------------------------------------------------------------------------------------------
+
+
+class Duplicates:
+    """The same question about the same media, word for word."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[object, ...], str] = {}
+
+    def __call__(self, sample: Sample) -> str | None:
+        asked = (*words(sample.problem), "", *words(" ".join(sample.options)))
+        first = self._first.setdefault((*media(sample), asked), sample.sample_id)
+        return None if first == sample.sample_id else f"same as {first}"
+
+
+class NearDuplicates:
+    """Nearly the same question about the same media: Jaccard similarity of the words of question and options.
+
+    Only questions about one clip are compared (template questions repeat over many clips), so the groups are small
+    and the similarity is exact; MinHash would estimate it.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._asked: dict[tuple[object, ...], list[tuple[str, frozenset[str]]]] = defaultdict(list)
+
+    def __call__(self, sample: Sample) -> str | None:
+        asked = frozenset(words(f"{sample.problem} {' '.join(sample.options)}"))
+        group = self._asked[media(sample)]
+        for sample_id, other in group:
+            similarity = len(asked & other) / len(asked | other) if asked | other else 1.0
+            if similarity >= self._threshold:
+                return f"{similarity:.2f} like {sample_id}"
+        group.append((sample.sample_id, asked))
+        return None
+
+
+class Contamination:
+    """Shared with a benchmark: the same media file, and (or: or) 13 words of question and options in a row."""
+
+    def __init__(self, benchmarks: Mapping[str, Iterable[Sample]], mode: Literal["media and text", "media or text"]) -> None:
+        self._mode = mode
+        self._media: dict[str, str] = {}
+        self._grams: dict[tuple[str, ...], str] = {}
+        for name, samples in benchmarks.items():
+            for sample in samples:
+                self._media.setdefault(sample.media_sha256, name)
+                self._grams.update(dict.fromkeys(self._text(sample), name))
+
+    def __call__(self, sample: Sample) -> str | None:
+        media_in = self._media.get(sample.media_sha256)
+        gram = next((gram for gram in self._text(sample) if gram in self._grams), None)
+        found = [f"media of {media_in}"] if media_in else []
+        found += [f"text of {self._grams[gram]}: {' '.join(gram)}"] if gram else []
+        return "; ".join(found) if len(found) >= (2 if self._mode == "media and text" else 1) else None
+
+    @staticmethod
+    def _text(sample: Sample) -> list[tuple[str, ...]]:
+        """The 13-grams, or all the words of a shorter question."""
+        asked = words(f"{sample.problem} {' '.join(sample.options)}")
+        return ngrams(asked, min(CONTAMINATION_GRAM, len(asked)))
+
+
+class Balance:
+    """At most so many samples of a source and of an answer type: the first ones in the table's order."""
+
+    def __init__(self, max_per_source: Mapping[str, int], max_per_type: Mapping[ProblemType, int]) -> None:
+        self._limits: dict[tuple[str, str], int] = {("source", name): limit for name, limit in max_per_source.items()}
+        self._limits |= {("type", name): limit for name, limit in max_per_type.items()}
+        self._kept: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, sample: Sample) -> str | None:
+        belongs = [("source", sample.source), ("type", sample.problem_type)]
+        full = [where for where in belongs if where in self._limits and self._kept[where] >= self._limits[where]]
+        if full:
+            return "; ".join(f"{kind} {name} has its {self._limits[kind, name]}" for kind, name in full)
+        self._kept.update(belongs)
+        return None
+
+
+def difficulty(sample: Sample, answers: Sequence[Answer], params: RuleParams) -> str | None:
+    """Neither always nor never answered right by the teacher, for questions asked more than once: equal rewards teach RL nothing."""
+    if len(answers) < 2:
+        return None
+    rate = sum(correctness(sample, answer, params) is None for answer in answers) / len(answers)
+    low, high = params.pass_rate
+    return None if low < rate < high else f"{rate:.2f} of {len(answers)} answers are right, not between {low:g} and {high:g}"
+
+
+# ---- text ---------------------------------------------------------------------------------------------------------------------------
+
+
+def thought_of(text: str) -> str:
+    """The words inside `<think>`, stripped; "" without any."""
+    match = _THOUGHT.search(text)
+    return match.group(1).strip() if match else ""
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of Unicode-normalised text; Chinese and the like without spaces count as one."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(items[start : start + n]) for start in range(len(items) - n + 1)] if n else []
+
+
+def media(sample: Sample) -> tuple[object, ...]:
+    """What identifies the pixels that a question is about."""
+    return sample.media_sha256, sample.clip_start, sample.clip_end
+
+
+@lru_cache(maxsize=4096)
+def script(letter: str) -> str:
+    """The writing system of a letter by its Unicode name: LATIN, CJK, CYRILLIC, …"""
+    return unicodedata.name(letter, "UNKNOWN").split()[0]
+
+
+@lru_cache(maxsize=16)
+def instructions(problem_type: ProblemType) -> frozenset[tuple[str, ...]]:
+    """8-grams of the paper's prompt without its question."""
+    blank = Sample(
+        sample_id="", source="", data_type="video", problem_type=problem_type, problem="", answer="", media_path="", media_sha256=""
+    )
+    return frozenset(ngrams(words(question_text(blank, "video-r1")), LEAK_GRAM))

@@ -1,0 +1,155 @@
+"""The filter stage from parquet to parquet."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from stages.annotate import TABLE_SCHEMA
+from stages.data.errors import UserError
+from stages.data.files import read_json, write_table
+from stages.data.sample import Sample, read_rejects, read_samples, write_samples
+from stages.filter import FilterParams, run
+
+
+def sample(number: int, split: str, **changes: object) -> Sample:
+    fields = {
+        "sample_id": f"s{number}",
+        "source": "shapes",
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "problem": "Which way does it move?",
+        "options": ("A. left", "B. right"),
+        "answer": "A",
+        "media_path": f"media/{number}.mp4",
+        "media_sha256": f"sha{number}",
+        "split": split,
+    }
+    return Sample.model_validate(fields | changes)
+
+
+def annotation(number: int, text: str, status: str = "ok", detail: str = "") -> dict[str, object]:
+    return {
+        "sample_id": f"s{number}",
+        "request_key": f"key{number}",
+        "status": status,
+        "detail": detail,
+        "text": text,
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+    }
+
+
+GOOD, WRONG = "<think>it goes left</think>\n<answer>A</answer>", "<think>it goes right</think>\n<answer>B</answer>"
+
+
+def filtered(
+    folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Path
+) -> dict[str, Path]:
+    write_samples(folder / "samples.parquet", samples)
+    write_table(folder / "annotations.parquet", annotations, TABLE_SCHEMA)
+    inputs = {name: folder / f"{name}.parquet" for name in ("samples", "annotations")}
+    outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {"metrics": folder / "filter.json"}
+    run(params, **inputs, **outputs, **more)
+    return outputs
+
+
+def test_each_sample_ends_in_a_set_or_among_the_rejects_with_its_rule(tmp_path: Path) -> None:
+    samples = [
+        sample(1, "sft"),
+        sample(2, "sft"),
+        sample(3, "sft"),
+        sample(4, "rl"),
+        sample(5, "train"),
+        sample(6, "test"),
+        sample(7, "sft"),
+    ]
+    annotations = [annotation(1, GOOD), annotation(2, WRONG), annotation(3, "left", "malformed", "no tags"), annotation(5, WRONG)]
+    out = filtered(tmp_path, FilterParams(), samples, annotations)
+    assert [(kept.sample_id, kept.process) for kept in read_samples(out["sft"])] == [("s1", "<think>it goes left</think>")]
+    assert [(kept.sample_id, kept.process) for kept in read_samples(out["rl"])] == [("s4", None), ("s5", None)]
+    assert [(reject.sample_id, reject.stage, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])] == [
+        ("s2", "filter sft", "correctness", "'B' for 'A': 0.00, not above 0.6"),
+        ("s3", "filter sft", "well_formed", "not <think>…</think><answer>…</answer>: 'left'"),
+        ("s5", "filter sft", "correctness", "'B' for 'A': 0.00, not above 0.6"),
+        ("s7", "filter sft", "answered", "failed: no answer"),
+    ]
+
+
+def test_the_funnel_counts_per_rule_source_and_type(tmp_path: Path) -> None:
+    samples = [sample(1, "sft"), sample(2, "sft", source="other"), sample(3, "rl")]
+    out = filtered(tmp_path, FilterParams(rules=("well_formed", "correctness")), samples, [annotation(1, GOOD), annotation(2, WRONG)])
+    assert read_json(out["metrics"])["sft"] == {
+        "in": 2,
+        "dropped": {"frames": 0, "well_formed": 0, "correctness": 1},
+        "kept": 1,
+        "by_source": {
+            "other": {"in": 1, "dropped": {"frames": 0, "well_formed": 0, "correctness": 1}, "kept": 0},
+            "shapes": {"in": 1, "dropped": {"frames": 0, "well_formed": 0, "correctness": 0}, "kept": 1},
+        },
+        "by_type": {"multiple choice": {"in": 2, "dropped": {"frames": 0, "well_formed": 0, "correctness": 1}, "kept": 1}},
+    }
+    assert read_json(out["metrics"])["rl"]["kept"] == 1
+
+
+def test_the_rules_run_in_the_order_of_the_parameters(tmp_path: Path) -> None:
+    both_wrong = [annotation(1, "<think>球</think>\n<answer>B</answer>"), annotation(2, GOOD)]
+    reasons = []
+    for rules in (("correctness", "language"), ("language", "correctness")):
+        params = FilterParams.model_validate({"rules": rules})
+        out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], both_wrong)
+        reasons.append(read_rejects(out["rejects"])[0].reason)
+    assert reasons == ["correctness", "language"]
+
+
+def test_the_first_answer_that_passes_every_rule_becomes_the_thought(tmp_path: Path) -> None:
+    long = GOOD.replace("it goes left", "first red then left")
+    answers = [annotation(1, WRONG), annotation(1, long), annotation(1, GOOD)]
+    out = filtered(tmp_path, FilterParams(), [sample(1, "sft")], answers)
+    assert read_samples(out["sft"])[0].process == "<think>first red then left</think>"
+
+
+def test_difficulty_chooses_the_rl_set_by_pass_rate(tmp_path: Path) -> None:
+    samples = [sample(1, "train"), sample(2, "train")]
+    answers = [annotation(1, GOOD), annotation(1, WRONG), annotation(2, GOOD), annotation(2, GOOD)]
+    out = filtered(tmp_path, FilterParams(rules=("correctness", "difficulty")), samples, answers)
+    assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s1", "s2"]
+    assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s1"]
+
+
+def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
+    frames = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
+    write_table(tmp_path / "frames.parquet", [{"sample_id": name, "key": "k"} for name in ("s1", "s3")], frames)
+    samples = [sample(1, "sft"), sample(2, "sft"), sample(3, "rl"), sample(4, "rl")]
+    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD), annotation(2, GOOD)], table=tmp_path / "frames.parquet")
+    assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [("s2", "frames"), ("s4", "frames")]
+
+
+def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Path) -> None:
+    write_samples(tmp_path / "bench.parquet", [sample(1, "test")])
+    params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench.parquet"),))
+    out = filtered(tmp_path, params, [sample(1, "train"), sample(2, "train")], [annotation(1, GOOD), annotation(2, GOOD)])
+    assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
+    assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
+
+
+def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no samples left for sft \(1 in, frames −0, .*correctness −1.* 0 kept\)") as error:
+        filtered(tmp_path, FilterParams(), [sample(1, "sft"), sample(2, "rl")], [annotation(1, WRONG)])
+    assert "\n" not in str(error.value)
+    assert len(read_rejects(tmp_path / "rejects.parquet")) == 1
+
+
+def test_equal_inputs_give_equal_bytes_and_answers_out_of_order_are_refused(tmp_path: Path) -> None:
+    samples, answers = [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)]
+    first = {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
+    assert first == {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
+    with pytest.raises(UserError, match="run annotate again"):
+        filtered(tmp_path, FilterParams(), samples, answers[::-1])
+
+
+def test_the_sft_set_is_also_written_in_video_r1s_own_format(tmp_path: Path) -> None:
+    filtered(tmp_path, FilterParams(), [sample(1, "sft")], [annotation(1, GOOD)], json=tmp_path / "sft.json", media=Path("media"))
+    [record] = json.loads((tmp_path / "sft.json").read_text())
+    assert (record["process"], record["solution"], record["path"]) == ("<think>it goes left</think>", "<answer>A</answer>", "./1.mp4")

@@ -122,7 +122,8 @@ def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> n
 def _fitted(picture_HWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
     """The picture at the size the model sees it; `shown` is its height and width on a screen if its pixels are not square."""
     try:
-        height, width = smart_resize(*(shown or picture_HWC.shape[:2]), spec.factor, spec.min_pixels, spec.max_pixels)
+        shown_height, shown_width = shown or picture_HWC.shape[:2]
+        height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, spec.max_pixels)
     except ValueError as error:
         raise MediaError("aspect ratio", str(error)) from None
     return resize(picture_HWC[None], height, width, kernel)[0]

@@ -1,9 +1,9 @@
 """The packet table of a video: which frames it shows, when, and what must be decoded to get one. Read without decoding the video."""
 
-import errno
+import logging
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.error import FileNotFoundError as NoSuchFileError
 from av.packet import Packet
 from av.stream import Disposition
@@ -21,6 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stages.video.media import MAX_PIXELS, MediaError
+
+log = logging.getLogger(__name__)
 
 # Demuxers that read one file and nothing else: no playlists, no image sequences, no concat lists.
 FORMATS = "asf,avi,flv,gif,ivf,matroska,mov,mpeg,mpegts,nut,ogg"
@@ -111,19 +113,21 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a local file and its largest video stream that is not cover art, decoding in one thread. Raises MediaError."""
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
-        container = av.open(f"file:{path.resolve()}", options=options)
+        container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
     except NoSuchFileError:
         raise MediaError("missing", str(path)) from None
     except FFmpegError as error:
-        if error.errno == errno.ENOMEM:
-            raise
         raise MediaError("unreadable", error.strerror or "not a media file") from None
     with container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise MediaError("no video stream", f"{len(container.streams)} streams in {container.format.name}")
-        stream = max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
-        if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+        stream = max(streams, key=_pixels)
+        if stream.codec_context is None:
+            raise MediaError("unreadable", "no decoder for its video stream")
+        if _pixels(stream) > MAX_PIXELS:
             raise MediaError("too large", f"{stream.codec_context.width}x{stream.codec_context.height} pixels")
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
@@ -146,7 +150,9 @@ class Decoder:
             self._context.skip_frame = "NONREF" if skippable else "DEFAULT"
         try:
             frames = self._context.decode(packet)
-        except InvalidDataError:
+        except MemoryError:
+            raise
+        except FFmpegError:
             self.damaged += 1
             return []
         if packet is None:
@@ -157,8 +163,12 @@ class Decoder:
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """The stream's packets with data in them, in file order, up to the end or to where the file stops making sense."""
-    with suppress(InvalidDataError):
+    try:
         yield from (packet for packet in container.demux(stream) if packet.size)
+    except MemoryError:
+        raise
+    except FFmpegError as error:
+        log.debug("%s: stopped reading: %s", container.name, error)
 
 
 def read_video(path: Path) -> Video:
@@ -248,6 +258,11 @@ def _is_shown(packet: Packet) -> bool:
     """Not cut off by an edit list, and not one of VP8's invisible reference frames (bit 4 of its first byte, RFC 6386 §9.1)."""
     invisible = packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
     return not packet.is_discard and not invisible
+
+
+def _pixels(stream: VideoStream) -> int:
+    context = stream.codec_context  # None, against its type, when no decoder is known
+    return context.width * context.height if context else 0
 
 
 def _is_cover(stream: VideoStream) -> bool:

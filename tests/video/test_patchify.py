@@ -1,4 +1,5 @@
 import numpy as np
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stages.video.patchify import patchify
@@ -42,7 +43,7 @@ def test_a_normalised_image_equals_transformers_own_processor_bit_for_bit() -> N
     expected = processor(images=[image_HWC], return_tensors="np")["pixel_values"]
 
     patches_NK, _ = patchify(image_HWC[None], patch=14, merge=2, temporal_patch=2)
-    mean_K, std_K = (np.repeat(np.float32(value), 2 * 14 * 14) for value in (processor.image_mean, processor.image_std))
+    mean_K, std_K = (np.array(values, np.float32).repeat(2 * 14 * 14) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
     scaled_NK = (patches_NK.astype(np.float64) * (1 / 255)).astype(np.float32)
 
     np.testing.assert_array_equal((scaled_NK - mean_K) / std_K, expected)

@@ -24,9 +24,9 @@ def command(run: Callable[..., None]) -> None:
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)
-    logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.INFO)
-    for noisy in ("httpx", "httpcore", "openai"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
+    for ours in ("stages", "__main__"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     lock = "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))])
     try:
         with stage_lock(lock):

@@ -4,31 +4,23 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from pydantic import Field
-
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json
 from stages.data.sample import read_samples, write_rejects
-from stages.video.extract import extract
-from stages.video.spec import FrameSpec
-from stages.video.workers import Limits
+from stages.video.extract import ExtractParams, extract
 
 log = logging.getLogger(__name__)
 
 
-class FramesParams(FrameSpec):
-    workers: int = Field(default=0, ge=0, description="decoding processes, 0 = one per core")
-    timeout_s: float = Field(default=120, gt=0, description="per media file")
-    memory_mb: int = Field(default=2048, ge=128, description="per decoding process")
-    max_rejected: float = Field(ge=0, le=1, description="stop when a larger share of the samples has unusable media")
+class FramesParams(ExtractParams):
+    """What the training sets' frames look like; see FrameSpec."""
 
 
 def run(params: FramesParams, samples: Path, frames: Path, table: Path, rejects: Path, metrics: Path) -> None:
     """Add the missing frames to the store `frames`, and write the table of the samples that have theirs and the rejects."""
     wanted = read_samples(samples)
-    limits = Limits(params.workers, params.timeout_s, params.memory_mb)
-    refused = extract(wanted, params, frames, table, limits, stage="frames")
+    refused = extract(wanted, params, frames, table, stage="frames")
     write_rejects(rejects, refused)
 
     reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))

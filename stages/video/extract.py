@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from stages.data.files import write_table
@@ -25,6 +26,19 @@ from stages.video.table import read_video
 from stages.video.workers import Limits, map_sandboxed
 
 
+class ExtractParams(FrameSpec):
+    """A frame spec and what the work of meeting it may cost."""
+
+    workers: int = Field(default=0, ge=0, description="decoding processes, 0 = one per core")
+    timeout_s: float = Field(default=120, gt=0, description="per media file")
+    memory_mb: int = Field(default=2048, ge=128, description="per decoding process")
+    max_rejected: float = Field(ge=0, le=1, description="stop when a larger share of the samples cannot be used")
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.workers, self.timeout_s, self.memory_mb)
+
+
 @dataclass(frozen=True)
 class Clip:
     """What one row of the store is made from. start and end are seconds from the first frame, None for the whole."""
@@ -37,17 +51,17 @@ class Clip:
     end: float | None
 
 
-def extract(samples: Sequence[Sample], spec: FrameSpec, store: Path, table: Path, limits: Limits, stage: str) -> list[Reject]:
+def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table: Path, stage: str) -> list[Reject]:
     """Bring the frames of all samples into the store and write the table that says which row is whose.
 
     Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
     shards. Returns one reject per sample whose media cannot be used.
     """
-    clips = {sample.sample_id: _clip(sample, spec) for sample in samples}
+    clips = {sample.sample_id: _clip(sample, params) for sample in samples}
     frames = ShardStore(store, SCHEMA)
     new = list({clip.key: clip for clip in clips.values() if clip.key not in frames}.values())
     refused: dict[str, MediaError] = {}
-    frames.append(_rows(new, spec, limits, refused))
+    frames.append(_rows(new, params, refused))
 
     kept = [{"sample_id": sample_id, "key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
     write_table(table, kept, TABLE_SCHEMA)
@@ -58,9 +72,9 @@ def extract(samples: Sequence[Sample], spec: FrameSpec, store: Path, table: Path
     ]
 
 
-def _rows(clips: Sequence[Clip], spec: FrameSpec, limits: Limits, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
+def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
     """Rows of the clips that can be used; the others go to `refused`."""
-    results = map_sandboxed(partial(_row, spec=spec), clips, attrgetter("path"), limits)
+    results = map_sandboxed(partial(_row, spec=params), clips, attrgetter("path"), params.limits)
     for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
         if isinstance(result, MediaError):
             refused[clip.key] = result

@@ -1,0 +1,50 @@
+"""One benchmark's records and media → its samples, quarantine and frames."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from stages.benchmarks import get_benchmark
+from stages.data.command import command
+from stages.data.errors import UserError
+from stages.data.files import write_json
+from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.video.check import check_media
+from stages.video.extract import ExtractParams, extract
+
+log = logging.getLogger(__name__)
+
+
+class BenchmarkParams(ExtractParams):
+    """What the benchmarks' frames look like; see FrameSpec."""
+
+
+def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path) -> None:
+    """Read the benchmark `name` under `root` into `out`: samples.parquet, quarantine.parquet, frames.parquet and the store frames/.
+
+    A question that cannot be asked is in the quarantine with its reason, so that kept + quarantined is the whole benchmark.
+    """
+    checked = check_media(list(get_benchmark(name).read(root)), params.limits, "benchmark")
+    known = [sample for sample in checked if isinstance(sample, Sample)]
+    undecodable = extract(known, params, out / "frames", out / "frames.parquet", stage="benchmark")
+    rejected = [reject for reject in checked if isinstance(reject, Reject)] + undecodable
+    lost = {reject.sample_id for reject in undecodable}
+    kept = [sample for sample in known if sample.sample_id not in lost]
+    write_rejects(out / "quarantine.parquet", rejected)
+
+    reasons = dict(sorted(Counter(reject.reason for reject in rejected).items()))
+    categories = dict(sorted(Counter(sample.category for sample in kept).items()))
+    write_json(metrics, {"kept": len(kept), "quarantined": len(rejected), "reasons": reasons, "categories": categories})
+    for reject in rejected[:20]:
+        log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
+    log.info("%s: %d questions kept, %d quarantined → %s", name, len(kept), len(rejected), out / "quarantine.parquet")
+    if len(rejected) > params.max_rejected * len(checked) or not kept:
+        raise UserError(
+            f"{len(rejected)} of {len(checked)} questions of {name} are unusable, more than benchmark.max_rejected = "
+            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; mend the media or raise the limit"
+        )
+    write_samples(out / "samples.parquet", kept)
+
+
+if __name__ == "__main__":
+    command(run)

@@ -21,10 +21,10 @@ class ShardStore:
     def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256) -> None:
         if schema.names[0] != "key":
             raise ValueError(f"the first column of a store is 'key', not '{schema.names[0]}'")
-        self._directory = directory
+        self._directory = directory.absolute()  # shards stay open by path, whatever the current folder becomes
         self._schema = schema
         self._rows_per_shard = rows_per_shard
-        self._shards = sorted(directory.glob("[0-9]*.parquet"))
+        self._shards = sorted(self._directory.glob("[0-9]*.parquet"))
         self._places: dict[str, tuple[Path, int]] = {}
         for shard in self._shards:
             self._index(shard)

@@ -1,7 +1,8 @@
-"""Generation for rollouts and evaluation: each prompt is encoded and prefilled once, its cache forked to n rows, all rows decoded together."""
+"""Generation for rollouts and evaluation: each prompt is prefilled once, its cache forked to n rows, all rows decoded together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +39,9 @@ def generate(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
+    media: Mapping[str, Any] | None = None,
 ) -> list[list[Completion]]:
-    """`counts[b]` completions of each prompt b, drawn with `seeds[b]`.
+    """`counts[b]` completions of each prompt b, drawn with `seeds[b]`. `media`: the prompts' media in place of their pixels.
 
     A prompt's completions do not depend on the prompts beside it (but for rounding): its random numbers come from its own seed.
     Placeholder tokens are never drawn. `model` is in eval mode meanwhile, because gradient checkpointing would drop the cache.
@@ -47,7 +49,7 @@ def generate(
     was_training = model.training
     model.eval()
     try:
-        ids_RC, logps_RC = _decode(model, builder, prompts, counts, sampling, seeds)
+        ids_RC, logps_RC = _decode(model, builder, prompts, counts, sampling, seeds, media)
     finally:
         model.train(was_training)
     completions = iter(
@@ -63,12 +65,14 @@ def _decode(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
+    media: Mapping[str, Any] | None,
 ) -> tuple[Tensor, Tensor]:
     """Token ids and log-probabilities [R, C] on the CPU; what follows a row's end token is padding."""
-    inputs = {name: value.to(model.device) for name, value in builder.batch(prompts, padding="left").items()}
-    prefill = model(**builder.normalised(inputs), past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=1)
+    inputs = {name: value.to(model.device) for name, value in builder.batch(prompts, padding="left", pixels=media is None).items()}
+    cache = DynamicCache(config=model.config)
+    prefill = model(**builder.normalised(inputs), **(media or {}), past_key_values=cache, use_cache=True, logits_to_keep=1)
     row_R = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(model.device)
-    cache, logits_RV, mask_RS = prefill.past_key_values, prefill.logits[row_R, -1], inputs["attention_mask"][row_R]
+    logits_RV, mask_RS = prefill.logits[row_R, -1], inputs["attention_mask"][row_R]
     cache.batch_select_indices(row_R)
     position_R = torch.tensor([prompt.next_position for prompt in prompts], device=model.device)[row_R]
     uniform_RC = _uniforms(counts, seeds, sampling.max_new_tokens).to(model.device)

@@ -116,12 +116,13 @@ class PromptBuilder:
         prompts: Sequence[Prompt],
         completions: Sequence[Tensor] | None = None,
         padding: Literal["left", "right"] = "right",
+        pixels: bool = True,
     ) -> dict[str, Tensor]:
         """Model inputs for prompts, each followed by its completion (ids_C) when given, padded to one length L.
 
         input_ids, attention_mask and, with completions, labels [B, L] (completion tokens, IGNORE elsewhere), position_ids
-        [3, B, L], and per media type present pixel_values(_videos), still bytes, with their grids, in row order. Pass them
-        through `normalised` on the model's device.
+        [3, B, L], and per media type present pixel_values(_videos), still bytes, with their grids, in row order (left out
+        without `pixels`). Pass them through `normalised` on the model's device.
         """
         rows = [
             _row(prompt) if completions is None else _row_with_completion(prompt, completions[row])
@@ -132,7 +133,7 @@ class PromptBuilder:
         inputs = {
             name: torch.stack([_pad(row[name], length, fill[name], padding) for row in rows], dim=-2) for name in rows[0]
         }
-        return inputs | _media(prompts)
+        return inputs | (media_inputs(prompts) if pixels else {})
 
     def normalised(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The inputs with their pixels as float32: (byte / 255 - mean) / std, computed where the bytes are."""
@@ -237,7 +238,8 @@ def _pad(values: Tensor, length: int, fill: int, side: Literal["left", "right"])
     return torch.nn.functional.pad(values, (missing, 0) if side == "left" else (0, missing), value=fill)
 
 
-def _media(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+def media_inputs(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+    """Byte-valued pixels and grids of the prompts' media, by the model's argument names."""
     inputs = {}
     for data_type, (pixels, grids) in _INPUT_NAMES.items():
         if shown := [prompt for prompt in prompts if prompt.data_type == data_type]:

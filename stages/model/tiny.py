@@ -1,6 +1,7 @@
 """The embedded model: a random Qwen2.5-VL of about 1.3 million parameters with its own small tokenizer, built from a seed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
@@ -13,7 +14,12 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from stages.data.files import write_json
+from stages.data.prompt import PromptStyle
+from stages.model.load import PIPELINE_FILE
+
 VOCABULARY = 558
+FRAME_SIZE = 48  # pixels; a cell of the shapes world is then one merged token
 PATCH, MERGE, TEMPORAL_PATCH = 8, 2, 2
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
@@ -125,5 +131,16 @@ def build_image_processor() -> Qwen2VLImageProcessorPil:
         temporal_patch_size=TEMPORAL_PATCH,
         image_mean=MEAN,
         image_std=STD,
-        size={"shortest_edge": 48 * 48, "longest_edge": 48 * 48},
+        size={"shortest_edge": FRAME_SIZE**2, "longest_edge": FRAME_SIZE**2},
     )
+
+
+def write_tiny(out: Path, lines: Sequence[str], seed: int, prompt: PromptStyle) -> None:
+    """Write the untrained model with a tokenizer for `lines` as a model folder that also loads elsewhere."""
+    tokenizer = build_tokenizer(lines)
+    build_model(tokenizer, seed).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    processor = build_image_processor()
+    processor.save_pretrained(out)
+    write_json(out / "video_preprocessor_config.json", processor.to_dict() | {"video_processor_type": "Qwen2VLVideoProcessor"})
+    write_json(out / PIPELINE_FILE, {"prompt": prompt})

@@ -1,0 +1,76 @@
+"""The base model: resolves a hub name or path, or builds the embedded tiny one and teaches it to see."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from stages.data.command import command
+from stages.data.files import write_json
+from stages.data.params import Params
+from stages.data.prompt import PromptStyle
+from stages.model.align import align
+from stages.model.inputs import PromptBuilder
+from stages.model.load import PIPELINE_FILE, find_model, load_config, load_model, resolve, save_model
+from stages.model.tiny import write_tiny
+from stages.world.language import corpus
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
+CORPUS_LINES = 2000
+
+
+class BaseParams(Params):
+    """Which model training starts from. `seed`, `align_*` and `threads` concern the embedded one only."""
+
+    model: str = Field(default=EMBEDDED, min_length=1, description="'embedded', a hub name or a folder in Hugging Face format")
+    revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest")
+    prompt: PromptStyle = Field(default="plain", description="how questions are put, from here on: 'video-r1' for real models")
+    seed: int = Field(default=0, ge=0)
+    align_steps: int = Field(default=150, ge=1, description="batches of scenes to learn seeing from")
+    align_clips: int = Field(default=12, ge=1, description="scenes per batch")
+    align_learning_rate: float = Field(default=2e-3, gt=0)
+    threads: int = Field(default=1, ge=1, description="CPU threads of this process")
+
+
+def run(params: BaseParams, out: Path, metrics: Path) -> None:
+    """Write the model folder `out`: the embedded model's files, or a pointer to a model that stays where it is."""
+    if params.model == EMBEDDED:
+        torch.set_num_threads(params.threads)
+        torch.use_deterministic_algorithms(True)
+        found = build(params, out)
+    else:
+        found = point(params, out)
+    write_json(metrics, found)
+
+
+def build(params: BaseParams, out: Path) -> dict[str, object]:
+    """Build and align the embedded model; its size and the share of things it names after alignment."""
+    lines = corpus(np.random.default_rng(params.seed), CORPUS_LINES)
+    write_tiny(out, lines, params.seed, params.prompt)
+    model = load_model(out)
+    seen = align(model, PromptBuilder(out), params.align_steps, params.align_clips, params.align_learning_rate, params.seed)
+    save_model(model, resolve(out), out)
+    named = ", ".join(f"{slot} {share:.0%}" for slot, share in seen.items())
+    log.info("%d parameters; names after alignment: %s", model.num_parameters(), named)
+    return {"model": EMBEDDED, "parameters": model.num_parameters(), "align": seen}
+
+
+def point(params: BaseParams, out: Path) -> dict[str, object]:
+    """Write a pointer to a hub model, pinned to its present commit, or to a folder; only the config is fetched here."""
+    folder = find_model(params.model, params.revision, ["config.json"])
+    load_config(folder)
+    local = Path(params.model).is_dir()
+    pointer = {"model": str(folder.resolve()) if local else params.model, "revision": None if local else folder.name}
+    shutil.rmtree(out, ignore_errors=True)
+    write_json(out / PIPELINE_FILE, pointer | {"prompt": params.prompt})
+    log.info("%s, revision %s", pointer["model"], pointer["revision"])
+    return pointer
+
+
+if __name__ == "__main__":
+    command(run)

@@ -307,7 +307,7 @@ def main() -> None:
     """Serve on loopback, say the base_url on stdout, and stop when stdin closes."""
     parser = argparse.ArgumentParser(prog="python -m stages.model.teacher", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--careless", type=float, default=0.84, help="share of glances where a backdrop could suggest the answer")
+    parser.add_argument("--careless", type=float, default=0.83, help="share of glances where a backdrop could suggest the answer")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     server = serve(Teacher(arguments.careless, arguments.seed), arguments.port)

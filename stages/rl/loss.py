@@ -1,17 +1,18 @@
 """The policy loss over completion tokens: clipped surrogate + β · KL, under the names TRL gives its variants."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from stages.data.params import Params
 
 LossName = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"]
 Importance = Literal["token", "sequence"]
 
 
-@dataclass(frozen=True)
-class LossRules:
+class LossRules(Params):
     """Which loss, how its ratio is clipped, and the weight and clamp of the KL term; the defaults are the paper's GRPO.
 
     The ratio is kept in [1 − clip_low, 1 + clip_high]. `kl_clamp` bounds the log-ratio inside the KL estimate (None: unbounded).
@@ -19,10 +20,10 @@ class LossRules:
 
     name: LossName = "grpo"
     importance: Importance = "token"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    beta: float = 0.04
-    kl_clamp: float | None = 10.0
+    clip_low: float = Field(default=0.2, ge=0)
+    clip_high: float = Field(default=0.2, ge=0)
+    beta: float = Field(default=0.04, ge=0)
+    kl_clamp: float | None = Field(default=10.0, gt=0)
 
 
 def importance_ratios(logps_RC: Tensor, old_logps_RC: Tensor, mask_RC: Tensor, level: Importance) -> Tensor:

@@ -3,26 +3,28 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
+
+from stages.data.params import Params
 
 TemporalMode = Literal["paper", "strict", "reference-code", "advantage", "off"]
 
 
-@dataclass(frozen=True)
-class RewardRules:
+class RewardRules(Params):
     """α (`alpha`), ω (`omega`) and the rules around them; the defaults are the paper's.
 
-    `correct_above` is the accuracy reward from which a response counts as correct (graded types have values between 0 and 1).
+    `correct_above` is the accuracy reward above which a response counts as correct (graded types have values between 0 and 1).
     The released code uses 0.1 there and pays the length bonus only from `length_min_correct` = 2 correct responses on.
     """
 
-    mode: TemporalMode = "paper"
-    alpha: float = 0.3
-    omega: float = 0.2
-    length_min: int = 320
-    length_max: int = 512
-    length_min_correct: int = 1
-    correct_above: float = 0.5
+    temporal: TemporalMode = "paper"
+    alpha: float = Field(default=0.3, ge=0)
+    omega: float = Field(default=0.2, ge=0)
+    length_min: int = Field(default=320, ge=0)
+    length_max: int = Field(default=512, ge=1)
+    length_min_correct: int = Field(default=1, ge=1)
+    correct_above: float = Field(default=0.5, ge=0, lt=1)
 
 
 def correct_share(accuracy_BG: Tensor, correct_above: float) -> Tensor:
@@ -35,13 +37,13 @@ def temporal_condition(accuracy_BG: Tensor, contrast_BK: Tensor, has_contrast_B:
 
     False for questions without a contrast group (images), and everywhere in mode `off`.
     """
-    if rules.mode == "reference-code":
+    if rules.temporal == "reference-code":
         return has_contrast_B & (accuracy_BG.mean(dim=1) >= 0.8 * contrast_BK.mean(dim=1))
     ordered_B = correct_share(accuracy_BG, rules.correct_above)
     contrast_B = correct_share(contrast_BK, rules.correct_above)
-    if rules.mode == "strict":
+    if rules.temporal == "strict":
         return has_contrast_B & (ordered_B > contrast_B)
-    return has_contrast_B & (ordered_B >= contrast_B) & (rules.mode != "off")
+    return has_contrast_B & (ordered_B >= contrast_B) & (rules.temporal != "off")
 
 
 def temporal_rewards(accuracy_BG: Tensor, condition_B: Tensor, rules: RewardRules) -> Tensor:

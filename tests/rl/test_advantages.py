@@ -15,7 +15,7 @@ def rewards_of(accuracy, formats, lengths=(0, 0, 0, 0), mode: TemporalMode = "pa
         lengths_BG=torch.tensor([lengths]),
         contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
         has_contrast_B=torch.tensor([True]),
-        rules=RewardRules(mode=mode, alpha=0.3),
+        rules=RewardRules(temporal=mode, alpha=0.3),
     )
 
 

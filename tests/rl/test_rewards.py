@@ -27,13 +27,13 @@ def test_p_is_the_share_of_responses_above_the_threshold():
     ],
 )
 def test_each_mode_compares_the_two_groups_its_own_way(mode, contrast, holds):
-    condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardRules(mode=mode))
+    condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardRules(temporal=mode))
     assert condition_B.tolist() == [holds]
 
 
 @pytest.mark.parametrize("mode", ["paper", "strict", "reference-code", "advantage"])
 def test_an_image_never_meets_the_temporal_condition(mode):
-    assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardRules(mode=mode)).any()
+    assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardRules(temporal=mode)).any()
 
 
 def test_the_temporal_reward_goes_to_correct_ordered_responses_only():

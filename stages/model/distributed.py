@@ -1,0 +1,41 @@
+"""Training on several processes: DeepSpeed's ZeRO settings, and the arguments that need a CPU process group."""
+
+import os
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+
+ZeroStage = Literal[2, 3]
+
+
+def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
+    """DeepSpeed's configuration for a ZeRO stage; batch size, clipping and precision follow the training arguments.
+
+    Bucket sizes are DeepSpeed's own: "auto" ones need a `hidden_size` that vision-language configs do not have at the top.
+    """
+    if stage is None:
+        return None
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True}
+    if stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    return {
+        "zero_optimization": zero,
+        "bf16": {"enabled": "auto"},
+        "gradient_clipping": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "zero_allow_untested_optimizer": True,
+    }
+
+
+def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
+    """Join the other processes and return the training arguments for it. Without a GPU, DeepSpeed runs on the CPU over gloo."""
+    if torch.cuda.is_available():
+        return {"deepspeed": zero_config(zero)}
+    if zero is None:
+        return {"use_cpu": True}
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend="gloo")
+    return {"deepspeed": zero_config(zero), "accelerator_config": {"use_configured_state": True}}

@@ -1,0 +1,23 @@
+"""Low-rank adapters on the language model's linear layers."""
+
+from typing import Any
+
+from peft import LoraConfig, get_peft_model
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from stages.data.params import Params
+
+LINEAR_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+
+
+class Lora(Params):
+    """Rank and scale (alpha / rank) of the adapters."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+
+
+def add_lora(model: PreTrainedModel, lora: Lora) -> Any:
+    """The model with fresh adapters, which are all that is trained; `merge_and_unload` gives a plain model back."""
+    return get_peft_model(model, LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=LINEAR_LAYERS))

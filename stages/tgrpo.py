@@ -1,0 +1,253 @@
+"""T-GRPO (paper.md §2): reinforcement learning that rewards answers which need the order of the frames."""
+
+import csv
+import io
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import torch
+from pydantic import Field, model_validator
+from tqdm import tqdm
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import set_seed
+
+from stages.data.command import command
+from stages.data.errors import UserError
+from stages.data.files import read_json, write_atomic, write_json, write_table
+from stages.data.sample import Sample, read_samples
+from stages.data.work import work_dir
+from stages.model.distributed import ZeroStage, join_processes
+from stages.model.inputs import PromptBuilder
+from stages.model.load import Precision, load_model, resolve, save_model
+from stages.model.lora import Lora, add_lora
+from stages.rl.metrics import steps
+from stages.rl.scoring import use_group_prefix_attention
+from stages.rl.trainer import Recipe, TgrpoTrainer, last_checkpoint, question_plan
+from stages.video.frame_store import FrameReader
+
+log = logging.getLogger(__name__)
+
+# plots/tgrpo.csv, one row per step. Seconds are not in it: equal runs give equal files.
+COLUMNS = (
+    "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast", "temporal_effect",
+    "zero_variance", "truncated", "completion_tokens", "kl", "entropy", "grad_norm", "learning_rate",
+)  # fmt: skip
+KEPT_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("step", pa.int32()),
+        ("order", pa.string()),
+        ("text", pa.string()),
+        ("answer", pa.string()),
+        *((name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage")),
+    ]
+)
+KEPT_ROLLOUTS = 20
+SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
+MODULES = ("stages/tgrpo.py", "stages/rl", "stages/model", "stages/video", "stages/data")
+
+
+class TgrpoParams(Recipe):
+    """The recipe (stages/rl/trainer.py) and how it is optimised."""
+
+    questions_per_step: int = Field(default=8, ge=1)  # over all processes
+    questions_per_forward: int = Field(default=8, ge=1)  # packed into one row; fewer need less memory
+    max_steps: int = Field(default=1000, ge=1)
+    learning_rate: float = Field(default=1e-6, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float = Field(default=5.0, gt=0)
+    precision: Precision = "bf16"
+    lora: Lora | None = None
+    gradient_checkpointing: bool = True
+    deepspeed: ZeroStage | None = None
+    save_steps: int = Field(default=50, ge=1)
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    threads: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TgrpoParams":
+        if self.contrast_size == 0 and self.rewards.temporal != "off":
+            raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set rewards.temporal to off")
+        if self.save_steps % self.updates_per_rollout:
+            raise ValueError("save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint")
+        if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):
+            raise ValueError("lora trains the language model only, unsharded: set freeze_vision and deepspeed null or 2")
+        return self
+
+
+def run(
+    params: TgrpoParams, samples: Path, frames: Path, table: Path, model: Path, out: Path, metrics: Path, plot: Path, rollouts: Path
+) -> None:
+    """Train the SFT model with T-GRPO on its own rollouts.
+
+    Args:
+        params: Parameters of the stage.
+        samples: Questions with answers (rl.parquet).
+        frames: The frame store, with `table` naming each sample's frames.
+        model: The SFT model, which is also the reference of the KL term.
+        out: The trained model in Hugging Face format.
+        metrics: Means over the first and last steps, as JSON.
+        plot: One row of figures per step, as CSV.
+        rollouts: Some whole rollouts with every part of their rewards, for the report.
+    """
+    torch.set_num_threads(params.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    reader = FrameReader(frames, table)
+    questions = usable(read_samples(samples), reader)
+    work = work_dir("tgrpo", params, [samples, table, model], MODULES)
+    trainer = build_trainer(params, questions, reader, model, work)
+    trainer.resume(last_checkpoint(work))
+    save_policy(trainer, model, out)
+    if trainer.is_world_process_zero():
+        history = steps(trainer.state.log_history)
+        write_atomic(plot, table_csv(history))
+        write_json(metrics, summary(history))
+        kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
+        write_table(rollouts, kept, KEPT_SCHEMA)
+
+
+def usable(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
+    """Samples that have frames; UserError when none is left."""
+    known = set(reader.sample_ids)
+    chosen = [sample for sample in samples if sample.sample_id in known]
+    if not chosen:
+        raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
+    if len(chosen) < len(samples):
+        log.warning("%d of %d samples have no frames and are left out", len(samples) - len(chosen), len(samples))
+    return chosen
+
+
+def build_trainer(params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path) -> TgrpoTrainer:
+    """Policy, reference and trainer. The reference is loaded before ZeRO-3 is switched on, which would cut it up too."""
+    set_seed(params.seed)
+    joined = join_processes(params.deepspeed)
+    reference = None if params.lora is not None or params.loss.beta == 0 else load_scorer(model, params)
+    sampler = load_scorer(model, params) if params.deepspeed == 3 else None
+    args = training_arguments(params, work, joined)
+    for frozen in (reference, sampler):
+        if frozen is not None:
+            frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
+    trainer = TgrpoTrainer(
+        model=load_policy(model, params),
+        args=args,
+        recipe=params,
+        train_dataset=question_plan(len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed),
+        samples=samples,
+        reader=reader,
+        builder=PromptBuilder(model),
+        reference=reference,
+        sampler=sampler,
+        kept=work / "rollouts",
+        keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Bar())
+    return trainer
+
+
+def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
+    """A model that can score packed rows. Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast."""
+    full = params.lora is None and params.deepspeed is None
+    model = load_model(path, "fp32" if full else params.precision)
+    use_group_prefix_attention(model)
+    return model
+
+
+def load_policy(path: Path, params: TgrpoParams) -> Any:
+    """The model to train: its vision tower frozen or not, with adapters or whole."""
+    model: Any = load_scorer(path, params)
+    if params.freeze_vision:
+        model.model.visual.requires_grad_(False)
+    return model if params.lora is None else add_lora(model, params.lora)
+
+
+def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) -> TrainingArguments:
+    """Trainer's arguments; UserError when the questions of a step cannot be shared out evenly."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    per_round = params.questions_per_forward * processes
+    if params.questions_per_step % per_round:
+        raise UserError(
+            f"tgrpo.questions_per_step ({params.questions_per_step}) must be a multiple of "
+            f"questions_per_forward x processes ({params.questions_per_forward} x {processes})"
+        )
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=params.max_steps,
+        per_device_train_batch_size=params.questions_per_forward,
+        gradient_accumulation_steps=params.questions_per_step // per_round,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="cosine" if params.schedule == "cosine" else "constant_with_warmup",
+        warmup_steps=params.warmup_steps,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        bf16=params.precision == "bf16",
+        activation_checkpointing=params.gradient_checkpointing,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=params.save_steps,
+        save_total_limit=2,
+        seed=params.seed,
+        report_to=params.report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        **joined,
+    )
+
+
+class Bar(TrainerCallback):
+    """A progress bar with what matters, silent when nobody watches."""
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, disable=None if state.is_world_process_zero else True)
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "reward" in logs:
+            shown = {"reward": logs["reward"], "p": logs["p"], "p̃": logs["p_contrast"], "KL": logs["kl"]}
+            self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+
+def save_policy(trainer: TgrpoTrainer, source: Path, out: Path) -> None:
+    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
+    model: Any = trainer.model
+    state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
+    if trainer.is_world_process_zero():
+        if hasattr(model, "merge_and_unload"):
+            model, state = model.merge_and_unload(), None
+        save_model(model, resolve(source), out, state)
+    trainer.accelerator.wait_for_everyone()
+
+
+def table_csv(history: Sequence[dict[str, float]]) -> str:
+    """plots/tgrpo.csv: floats to 6 places, nothing where a figure does not exist (no contrast group, no KL term)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in history:
+        writer.writerow("" if math.isnan(row[name]) else round(row[name], 9) for name in COLUMNS)
+    return text.getvalue()
+
+
+def summary(history: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Means of every column over the first and the last steps."""
+    names = [name for name in COLUMNS if name != "step"]
+    ends = {"first": history[:SUMMARY_STEPS], "last": history[-SUMMARY_STEPS:]}
+    means = {end: {name: sum(row[name] for row in rows) / len(rows) for name in names} for end, rows in ends.items()}
+    return {"steps": len(history), **means}
+
+
+if __name__ == "__main__":
+    command(run)

@@ -1,0 +1,30 @@
+import pytest
+
+from stages.rl.guards import Guards, trip
+
+HEALTHY = {"truncated": 0.1, "zero_variance": 0.4, "format": 0.9, "kl": 0.05}
+GUARDS = Guards(window=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"truncated": 0.6}, "raise tgrpo.max_new_tokens"),
+        ({"zero_variance": 1.0}, "choose other questions"),
+        ({"format": 0.1}, "train SFT longer"),
+        ({"kl": 6.0}, "raise tgrpo.beta"),
+    ],
+)
+def test_each_failure_says_what_to_change(change, advice):
+    message = trip([HEALTHY, HEALTHY | change, HEALTHY | change], GUARDS)
+    assert message is not None
+    assert advice in message
+    assert "\n" not in message
+
+
+def test_one_bad_step_among_good_ones_is_not_a_failure():
+    assert trip([HEALTHY, HEALTHY | {"truncated": 0.8}], GUARDS) is None
+
+
+def test_nothing_is_judged_before_the_window_is_full():
+    assert trip([HEALTHY | {"kl": 100.0}], GUARDS) is None

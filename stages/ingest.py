@@ -13,7 +13,8 @@ from stages.data.files import write_json
 from stages.data.params import Params
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.sources import Source, read_source
-from stages.video.probe import MediaError, probe_many
+from stages.video.check import check_media
+from stages.video.workers import Limits
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class IngestParams(Params):
 def run(params: IngestParams, samples: Path, quarantine: Path, metrics: Path) -> None:
     """Write the usable samples, the quarantine table and the composition counts."""
     drafts = [draft for source in params.sources for draft in read_source(source, Path(params.root))]
-    checked = check_media(drafts, params)
+    checked = check_media(drafts, Limits(params.workers, params.timeout_s, params.memory_mb), "ingest")
     kept = [sample for sample in checked if isinstance(sample, Sample)]
     rejected = [reject for reject in checked if isinstance(reject, Reject)]
 
@@ -45,36 +46,6 @@ def run(params: IngestParams, samples: Path, quarantine: Path, metrics: Path) ->
             f"the reasons are in {quarantine}; mend the source or raise the limit"
         )
     write_samples(samples, kept)
-
-
-def check_media(drafts: Sequence[Sample | Reject], params: IngestParams) -> list[Sample | Reject]:
-    """Probe each distinct file once: drafts get its SHA-256, or become rejects when it is not what the record says."""
-    paths = sorted({draft.media_path for draft in drafts if isinstance(draft, Sample)})
-    infos = dict(
-        zip(
-            paths,
-            probe_many([Path(path) for path in paths], params.workers, params.timeout_s, params.memory_mb),
-            strict=True,
-        )
-    )
-
-    def check(draft: Sample | Reject) -> Sample | Reject:
-        if isinstance(draft, Reject):
-            return draft
-        info = infos[draft.media_path]
-        if isinstance(info, MediaError):
-            return Reject(
-                sample_id=draft.sample_id,
-                stage="ingest",
-                reason=info.reason,
-                detail=f"{draft.media_path}: {info.detail}",
-            )
-        if info.data_type != draft.data_type:
-            detail = f"{draft.media_path} is a {info.data_type}, the record says {draft.data_type}"
-            return Reject(sample_id=draft.sample_id, stage="ingest", reason="wrong media type", detail=detail)
-        return draft.model_copy(update={"media_sha256": info.sha256})
-
-    return [check(draft) for draft in drafts]
 
 
 def summary(kept: Sequence[Sample], rejected: Sequence[Reject]) -> dict[str, object]:

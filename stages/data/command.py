@@ -5,6 +5,7 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ def command(run: Callable[..., None]) -> None:
     logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
     for ours in ("stages", "__main__"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    lock = "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))])
+    lock = re.sub(r"[^\w.-]", "_", "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))]))
     try:
         with stage_lock(lock):
             run(load_params(get_type_hints(run)[params], stage, arguments.pop("params_file")), **arguments)

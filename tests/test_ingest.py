@@ -1,0 +1,97 @@
+"""Ingestion on real media: the usable go on, each other is named with its reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.data.errors import UserError
+from stages.data.files import read_json, sha256_file
+from stages.data.sample import read_rejects, read_samples
+from stages.data.sources import Source
+from stages.ingest import IngestParams, run
+from stages.shapes import ShapesParams
+from stages.shapes import run as render
+
+QUESTION = {
+    "problem": "Which way?",
+    "problem_type": "multiple choice",
+    "options": ["A. left", "B. right"],
+    "solution": "<answer>A</answer>",
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    render(ShapesParams(sft=3, rl=1, benchmark=1), folder)
+    clips = sorted((folder / "video").glob("*.mp4"))
+    clips[0].rename(folder / "good.mp4")
+    (folder / "text.mp4").write_text("not a video")
+    (folder / "empty.mp4").write_bytes(b"")
+    Image.new("RGB", (40, 30), "red").save(folder / "picture.png")
+    return folder
+
+
+def ingest(source: Path, out: Path, records: list[dict], max_rejected: float = 1.0) -> tuple[dict[str, str], list[str]]:
+    """Ids of the kept samples with their media hash, and reasons of the others."""
+    (source / "records.json").write_text(json.dumps([QUESTION | {"problem_id": n} | record for n, record in enumerate(records)]))
+    params = IngestParams(root=str(source), sources=(Source(name="s", records="records.json"),), max_rejected=max_rejected, workers=1)
+    run(params, out / "samples.parquet", out / "quarantine.parquet", out / "metrics.json")
+    kept = {sample.sample_id: sample.media_sha256 for sample in read_samples(out / "samples.parquet")}
+    return kept, [reject.reason for reject in read_rejects(out / "quarantine.parquet")]
+
+
+def test_good_media_pass_with_their_hash_and_each_bad_one_has_its_reason(source: Path, tmp_path: Path) -> None:
+    kept, reasons = ingest(
+        source,
+        tmp_path,
+        [
+            {"path": "good.mp4", "data_type": "video"},
+            {"path": "picture.png", "data_type": "image"},
+            {"path": "picture.png", "data_type": "video"},
+            {"path": "text.mp4", "data_type": "video"},
+            {"path": "empty.mp4", "data_type": "video"},
+            {"path": "nowhere.mp4", "data_type": "video"},
+        ],
+    )
+    assert kept == {"s-0": sha256_file(source / "good.mp4"), "s-1": sha256_file(source / "picture.png")}
+    assert len(reasons) == 4
+    assert reasons[0] == "wrong media type"
+    assert reasons[3] == "missing media"
+    metrics = read_json(tmp_path / "metrics.json")
+    assert (metrics["kept"], metrics["quarantined"], sum(metrics["reasons"].values())) == (2, 4, 4)
+    assert metrics["composition"] == {"s / image / multiple choice": 1, "s / video / multiple choice": 1}
+
+
+def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_is_there(source: Path, tmp_path: Path) -> None:
+    records = [{"path": "good.mp4", "data_type": "video"}, {"path": "text.mp4", "data_type": "video"}]
+    with pytest.raises(
+        UserError, match="1 of 2 records are unusable, more than ingest.max_rejected = 0.4; the reasons are in .*quarantine"
+    ):
+        ingest(source, tmp_path, records, max_rejected=0.4)
+    assert len(read_rejects(tmp_path / "quarantine.parquet")) == 1
+    assert not (tmp_path / "samples.parquet").exists()
+
+
+def test_the_same_sources_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    records = [{"path": "good.mp4", "data_type": "video"}, {"path": "text.mp4", "data_type": "video"}]
+    for run_number in ("a", "b"):
+        ingest(source, tmp_path / run_number, records)
+    for name in ("samples.parquet", "quarantine.parquet", "metrics.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_real_clips_are_taken_or_named(testdata: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in (testdata / "video").iterdir() if path.suffix != ".json")
+    (tmp_path / "records.json").write_text(
+        json.dumps([QUESTION | {"problem_id": name, "path": name, "data_type": "video"} for name in names])
+    )
+    source = Source(name="real", records=str(tmp_path / "records.json"))
+    params = IngestParams(root=str(testdata / "video"), sources=(source,), max_rejected=0.5)
+    run(params, tmp_path / "samples.parquet", tmp_path / "quarantine.parquet", tmp_path / "metrics.json")
+    refused = {reject.sample_id for reject in read_rejects(tmp_path / "quarantine.parquet")}
+    assert refused == {"real-small__Mpeg4.mp4", "real-small__mp4-with-audio.mp4"}  # no frames; audio only
+    assert len(read_samples(tmp_path / "samples.parquet")) == len(names) - 2

@@ -1,0 +1,58 @@
+"""What a run shows in the Prefect UI: its stages, how the metrics moved, where the report is, how experiments compare."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from flows.dvc import Outcome, Stage
+
+REPORT = Path("report") / "index.html"
+
+
+def publish_stages(stages: Sequence[Stage], outcomes: Mapping[str, Outcome]) -> None:
+    """State, duration and output hashes of every stage of the run, in dvc.yaml's order."""
+    rows = [stage_row(stage, outcomes[stage.name]) for stage in stages if stage.name in outcomes]
+    create_table_artifact(rows, key="stages", description="The stages of this run; hashes as in dvc.lock.")
+
+
+def stage_row(stage: Stage, outcome: Outcome) -> dict[str, Any]:
+    """One row of the stage table. A failed stage has no outputs of its own."""
+    hashes = {} if outcome.state == "Failed" else stage.outs
+    outputs = ", ".join(f"{path} {value[:8]}" for path, value in hashes.items())
+    return {"stage": stage.name, "state": outcome.state, "seconds": round(outcome.seconds, 1), "outputs": outputs}
+
+
+def publish_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    """Every metric as this run left it, with the difference to what the checkout had before."""
+    rows = [metric_row(name, before.get(name), value) for name, value in after.items()]
+    create_table_artifact(rows, key="metrics", description="Metrics; *change* is against the last run.")
+
+
+def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:
+    """One row of the metrics table; a metric that is new has no change."""
+    file, _, metric = name.partition(":")
+    change = "" if before is None else f"{after - before:+.6g}" if after != before else "="
+    return {"file": file, "metric": metric, "value": after, "change": change}
+
+
+def publish_report(root: Path, url: str | None) -> None:
+    """A link to the report, if the checkout has one: `url` where a server shows it, otherwise the file."""
+    if (root / REPORT).exists():
+        create_link_artifact(url or (root / REPORT).as_uri(), key="report", link_text="report", description="Open the report.")
+
+
+def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> None:
+    """A table of a sweep's experiments: name → (parameters, metrics)."""
+    create_table_artifact(comparison_rows(experiments), key="sweep", description="Metrics that are equal in all are left out.")
+
+
+def comparison_rows(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """One row per experiment: its parameters, and the metrics that are not the same in all."""
+    measured = [metrics for _, metrics in experiments.values()]
+    names = sorted({name for metrics in measured for name in metrics})
+    moved = [name for name in names if len({metrics.get(name) for metrics in measured}) > 1]
+    return [
+        {"experiment": name, **params, **{key: metrics.get(key, "") for key in moved}} for name, (params, metrics) in experiments.items()
+    ]

@@ -1,0 +1,168 @@
+"""All that the flows know of DVC: the graph, what is up to date, and how to reproduce a stage. Nothing else here calls DVC."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+
+from flows.guard import Guards
+
+TAIL = 12
+HINTS = (
+    "Updating lock file",
+    "Generating lock file",
+    "To track the changes",
+    "\tgit add",
+    "To enable auto",
+    "\tdvc config",
+    "Use `dvc push`",
+)
+State = Literal["Completed", "Cached", "Restored", "Failed"]
+
+
+class UsageError(Exception):
+    """One clear line for the person who started the run."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph; a matrix stage is one per item.
+
+    name: DVC's address, `evaluate@sft`; upstream: the stages whose outputs it reads; outs: path → hash recorded in dvc.lock,
+    empty before the first run.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    outs: dict[str, str]
+
+    @property
+    def group(self) -> str:
+        """The name in dvc.yaml, without the matrix item."""
+        return self.name.partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkout as DVC sees it now: stages in dvc.yaml's order, upstream first; names of those that changed; metrics by `file:key`."""
+
+    stages: list[Stage]
+    changed: set[str]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended, after how many seconds, and the last lines it wrote."""
+
+    state: State
+    seconds: float
+    tail: tuple[str, ...] = ()
+
+
+def snapshot(root: Path) -> Snapshot:
+    """Reads graph, status and metrics in one visit (0.6 s for the first, which imports; then 0.2 s)."""
+    with Repo(str(root), _wait_for_lock=True) as repo:
+        position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
+        graph = repo.index.graph.subgraph(position)
+        order = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
+        stages = [
+            Stage(
+                name=str(stage.name),
+                upstream=tuple(str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)),
+                outs={out.def_path: out.hash_info.value or "" for out in stage.outs},
+            )
+            for stage in order
+        ]
+        changed = set(repo.status())  # by addresses that depend on the working directory
+        return Snapshot(stages, {str(stage.name) for stage in position if stage.addressing in changed}, flat_metrics(repo.metrics.show()))
+
+
+def flat_metrics(shown: Mapping[str, Any]) -> dict[str, float]:
+    """`{"metrics/sft.json:accuracy.all": 0.7}` from what DVC shows of the working tree; what is not a number is left out."""
+
+    def walk(prefix: str, value: Any) -> dict[str, float]:
+        if isinstance(value, Mapping):
+            return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
+        return {prefix: value} if isinstance(value, int | float) else {}
+
+    files = shown.get("", {}).get("data", {})
+    return {
+        key: number
+        for path, content in files.items()
+        for name, value in content.get("data", {}).items()
+        for key, number in walk(f"{path}:{name}", value).items()
+    }
+
+
+def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downstream: bool) -> list[Stage]:
+    """The stages of a run as `dvc repro` selects them: the targets and what they need, only the targets (`single`), or the
+    targets and what needs them (`downstream`). A matrix stage's plain name means all its items; no targets mean all stages.
+    """
+    if not targets:
+        return list(stages)
+    known = {stage.name for stage in stages} | {stage.group for stage in stages}
+    for target in targets:
+        if target not in known:
+            raise UsageError(f"no stage {target!r} in dvc.yaml{nearest(target, known)}")
+    chosen = {stage.name for stage in stages if stage.name in targets or stage.group in targets}
+    if downstream:
+        for stage in stages:
+            if chosen & set(stage.upstream):
+                chosen.add(stage.name)
+    elif not single:
+        for stage in reversed(stages):
+            if stage.name in chosen:
+                chosen.update(stage.upstream)
+    return [stage for stage in stages if stage.name in chosen]
+
+
+def nearest(name: str, known: set[str]) -> str:
+    """`; nearest: …`, or nothing if no known name is near."""
+    return "".join(f"; nearest: {match}" for match in get_close_matches(name, known, n=1))
+
+
+def reproduce(root: Path, stage: str, guards: Guards, on_line: Callable[[str], None], force: bool = False) -> Outcome:
+    """`dvc repro -s` of one stage under a guard, its lines passed on as they come."""
+    lines: deque[str] = deque(maxlen=TAIL)
+    state: State = "Completed"
+
+    def take(line: str) -> None:
+        nonlocal state
+        if line == f"Stage '{stage}' didn't change, skipping":
+            state = "Cached"
+        elif line == f"Stage '{stage}' is cached - skipping run, checking out outputs":
+            state = "Restored"
+        if line and not line.startswith(HINTS):
+            lines.append(line)
+            on_line(line)
+
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage, *(["--force"] if force else [])]
+    start = time.monotonic()
+    status = guards.run(command, root, environment(), take)
+    return Outcome("Failed" if status else state, time.monotonic() - start, tuple(lines))
+
+
+def call(root: Path, *arguments: str) -> str:
+    """Runs a short DVC command that belongs to no stage; its output, or `UsageError` with what it said."""
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"dvc {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The flow's environment; `python` in a stage's command is the Python that runs the flow, and its lines come unbuffered."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}

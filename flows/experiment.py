@@ -1,0 +1,147 @@
+"""Runs with other parameters: each in a git worktree of its own, over the shared DVC cache, ending as a DVC experiment.
+
+The checkout a person works in is never touched. The worktree starts as a copy of it: the last commit and all else that git does
+not ignore, so the run sees the code, parameters and metrics the person sees.
+
+A worktree's name follows from all that goes into it: a run that was killed is continued by the next one with the same
+parameters, checkpoints and all.
+"""
+
+import hashlib
+import io
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows import dvc
+from flows.dvc import UsageError, nearest
+from flows.lock import hold
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What differs from the checkout `home`: a whole set of parameters from profiles/, and single ones, `{"tgrpo.alpha": 0.5}`."""
+
+    home: Path
+    overrides: Mapping[str, Any]
+    profile: str | None = None
+
+    @cached_property
+    def params(self) -> str:
+        """The text of params.yaml that the experiment runs with."""
+        source = self.home / "profiles" / f"{self.profile}.yaml" if self.profile else self.home / "params.yaml"
+        if not source.is_file():
+            raise UsageError(f"no profile {self.profile!r}: {source} does not exist")
+        return override(source.read_text(), self.overrides)
+
+    @cached_property
+    def tree(self) -> str:
+        """The git tree of the checkout as it is now, with what is not committed; written through an index of its own."""
+        with TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": f"{folder}/index"}
+            git(self.home, "read-tree", "HEAD", env=index)
+            git(self.home, "add", "--all", env=index)
+            return git(self.home, "write-tree", env=index).strip()
+
+    @cached_property
+    def name(self) -> str:
+        """`alpha-0.5-3f9a21`: what is overridden, and a hash of everything the run starts from."""
+        words = [self.profile or ""] + [f"{key.rpartition('.')[2]}-{value}" for key, value in self.overrides.items()]
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:40]
+        start = git(self.home, "rev-parse", "HEAD") + self.tree + self.params
+        return f"{slug}-{hashlib.sha256(start.encode()).hexdigest()[:6]}"
+
+    @property
+    def root(self) -> Path:
+        """The worktree, in DVC's own temporary folder, which neither git nor DVC looks into."""
+        return self.home / ".dvc" / "tmp" / "worktrees" / self.name
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that works on the experiment."""
+        return self.root.with_name(f"{self.name}.lock")
+
+
+def create(experiment: Experiment) -> None:
+    """Makes the worktree, with its parameters and the artifacts of the checkout; one that a killed run left is kept as it is."""
+    home, root = experiment.home, experiment.root
+    ready = root / ".dvc" / "tmp" / "ready"
+    if ready.exists():
+        return
+    discard(experiment)
+    git(home, "worktree", "add", "--quiet", "--detach", str(root), "HEAD")
+    git(root, "read-tree", "--reset", "-u", experiment.tree)
+    git(root, "reset", "--quiet")  # DVC saves no experiment while anything is staged
+    (root / "params.yaml").write_text(experiment.params)
+    share_cache(home, root)
+    dvc.call(root, "checkout", "--allow-missing")
+    ready.parent.mkdir(exist_ok=True)
+    ready.touch()
+
+
+def share_cache(home: Path, root: Path) -> None:
+    """Gives the worktree the checkout's own DVC settings and its cache."""
+    settings = home / ".dvc" / "config.local"
+    if settings.exists():
+        (root / ".dvc" / "config.local").write_bytes(settings.read_bytes())
+    dvc.call(root, "cache", "dir", "--local", str((home / dvc.call(home, "cache", "dir").strip()).resolve()))
+
+
+def save(experiment: Experiment) -> None:
+    """Records the worktree as a DVC experiment of the checkout's commit and removes it. One at a time: DVC's references are shared."""
+    with hold(experiment.root.parent / "save.lock", experiment.name, on_wait=lambda holder: None):
+        new = git(experiment.root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")[:-1]
+        include = [f"--include-untracked={path}" for path in new]
+        dvc.call(experiment.root, "exp", "save", "--force", "--name", experiment.name, *include)
+    discard(experiment)
+
+
+def discard(experiment: Experiment) -> None:
+    """Removes the worktree, if there is one."""
+    if experiment.root.exists():
+        git(experiment.home, "worktree", "remove", "--force", str(experiment.root))
+
+
+def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """Runs git; its output, or `UsageError` with what it said."""
+    done = subprocess.run(["git", *arguments], cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def parse_value(text: str) -> Any:
+    """A parameter's value as params.yaml would hold it: `0.5`, `1e-4`, `true`, `[1, 2]`, `word`."""
+    return YAML(typ="safe").load(text)
+
+
+def override(text: str, overrides: Mapping[str, Any]) -> str:
+    """The text of a params file with other values, its comments kept; an unknown name is a `UsageError`."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000
+    content = yaml.load(text)
+    for name, value in overrides.items():
+        *sections, last = name.split(".")
+        place = content
+        for section in sections:
+            place = known(place, section, name)[section]
+        known(place, last, name)[last] = value
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+def known(place: Any, key: str, name: str) -> Any:
+    """`place`, which must be a section that has `key`: a step on the way to the parameter `name`."""
+    names = {str(other) for other in place} if isinstance(place, Mapping) else set[str]()
+    if key not in names:
+        raise UsageError(f"no parameter {name!r}: {key!r} is unknown{nearest(key, names)}")
+    return place

@@ -1,0 +1,99 @@
+"""A toy repository of the project's form: real git, real DVC, stages of plain Python that take no time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STAGE = """\
+import json, os, sys, time
+from pathlib import Path
+
+name, out, *deps = sys.argv[1:]
+params = json.loads(Path("params.yaml").read_text())[name.split("-")[0]]
+print(f"{name} starts", flush=True)
+Path("trace").mkdir(exist_ok=True)
+with Path("trace", name).open("a") as trace:
+    trace.write(f"{os.getpid()} {time.monotonic()} starts\\n")
+time.sleep(params.get("seconds", 0))
+if params.get("fail"):
+    sys.exit(f"{name} cannot go on: the reason")
+value = params["value"] + sum(json.loads(Path(dep).read_text())["value"] for dep in deps)
+Path(out).parent.mkdir(parents=True, exist_ok=True)
+Path(out).write_text(json.dumps({"value": value}))
+with Path("trace", name).open("a") as trace:
+    trace.write(f"{os.getpid()} {time.monotonic()} ends\\n")
+"""
+
+DVC_YAML = """\
+stages:
+  shapes:
+    cmd: python stage.py shapes out/shapes.json
+    deps: [stage.py]
+    params: [shapes]
+    outs: [out/shapes.json]
+  sft:
+    cmd: python stage.py sft out/sft.json out/shapes.json
+    deps: [stage.py, out/shapes.json]
+    params: [sft]
+    outs: [out/sft.json]
+  tgrpo:
+    cmd: python stage.py tgrpo out/tgrpo.json out/shapes.json
+    deps: [stage.py, out/shapes.json]
+    params: [tgrpo]
+    outs: [out/tgrpo.json]
+  evaluate:
+    matrix:
+      model: [sft, tgrpo]
+    cmd: python stage.py evaluate-${item.model} metrics/${item.model}.json out/${item.model}.json
+    deps: [stage.py, "out/${item.model}.json"]
+    params: [evaluate]
+    metrics: [{"metrics/${item.model}.json": {cache: false}}]
+  report:
+    cmd: python stage.py report report/index.html metrics/sft.json metrics/tgrpo.json
+    deps: [stage.py, metrics/sft.json, metrics/tgrpo.json]
+    params: [report]
+    outs: [report/index.html]
+"""
+
+PARAMS = """\
+{"shapes": {"value": 1},
+ "sft": {"value": 10},
+ "tgrpo": {"value": 100, "alpha": 0.3},
+ "evaluate": {"value": 1000},
+ "report": {"value": 0}}
+"""
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=toy", "-c", "user.email=toy@localhost")
+    return subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def run_dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def edit(root: Path, old: str, new: str, file: str = "params.yaml") -> None:
+    """Replaces text that must be there."""
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    root = tmp_path / "toy"
+    root.mkdir()
+    for name, text in {"stage.py": STAGE, "dvc.yaml": DVC_YAML, "params.yaml": PARAMS}.items():
+        (root / name).write_text(text)
+    (root / ".gitignore").write_text("/trace\n/out\n/report\n")
+    git(root, "init", "-q", "-b", "main")
+    run_dvc(root, "init", "-q")
+    git(root, "config", "user.name", "toy")
+    git(root, "config", "user.email", "toy@localhost")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "toy")
+    return root

@@ -1,0 +1,42 @@
+from flows.artifacts import comparison_rows, metric_row, stage_row
+from flows.dvc import Outcome, Stage
+
+
+def test_a_stage_row_shows_state_duration_and_output_hashes() -> None:
+    stage = Stage("sft", ("base",), {"models/sft": "81640b1404fd0fc82951afc9a2e321d5.dir", "metrics/sft.json": "e008b939aea9"})
+    assert stage_row(stage, Outcome("Completed", 12.34)) == {
+        "stage": "sft",
+        "state": "Completed",
+        "seconds": 12.3,
+        "outputs": "models/sft 81640b14, metrics/sft.json e008b939",
+    }
+
+
+def test_a_failed_stage_shows_no_outputs() -> None:
+    assert stage_row(Stage("sft", (), {"models/sft": "81640b14"}), Outcome("Failed", 1.0))["outputs"] == ""
+
+
+def test_a_metric_row_shows_how_the_metric_moved() -> None:
+    name = "metrics/evaluate/sft-shapes.json:accuracy.temporal"
+    assert metric_row(name, 0.5, 0.75) == {
+        "file": "metrics/evaluate/sft-shapes.json",
+        "metric": "accuracy.temporal",
+        "value": 0.75,
+        "change": "+0.25",
+    }
+    assert metric_row(name, 0.75, 0.5)["change"] == "-0.25"
+    assert metric_row(name, 0.75, 0.75)["change"] == "="
+    assert metric_row(name, None, 0.75)["change"] == ""
+
+
+def test_a_comparison_shows_parameters_and_only_the_metrics_that_differ() -> None:
+    rows = comparison_rows(
+        {
+            "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:accuracy": 0.5, "m.json:count": 4}),
+            "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:accuracy": 0.75, "m.json:count": 4}),
+        }
+    )
+    assert rows == [
+        {"experiment": "a-1", "tgrpo.alpha": 0.0, "m.json:accuracy": 0.5},
+        {"experiment": "a-2", "tgrpo.alpha": 0.3, "m.json:accuracy": 0.75},
+    ]

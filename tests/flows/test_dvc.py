@@ -1,0 +1,95 @@
+"""Against the toy repository, with real DVC."""
+
+from pathlib import Path
+
+import pytest
+
+from flows import dvc
+from flows.dvc import Stage, UsageError
+from flows.guard import Guards
+from tests.flows.conftest import edit
+
+GRAPH = [
+    Stage("shapes", (), {}),
+    Stage("sft", ("shapes",), {}),
+    Stage("tgrpo", ("sft",), {}),
+    Stage("evaluate@sft", ("sft",), {}),
+    Stage("evaluate@tgrpo", ("tgrpo",), {}),
+    Stage("report", ("evaluate@sft", "evaluate@tgrpo"), {}),
+]
+
+
+def chosen(*targets: str, single: bool = False, downstream: bool = False) -> list[str]:
+    return [stage.name for stage in dvc.select(GRAPH, targets, single, downstream)]
+
+
+def test_no_targets_select_all_stages() -> None:
+    assert chosen() == [stage.name for stage in GRAPH]
+
+
+def test_a_target_comes_with_what_it_needs_in_the_graphs_order() -> None:
+    assert chosen("evaluate@tgrpo") == ["shapes", "sft", "tgrpo", "evaluate@tgrpo"]
+    assert chosen("evaluate") == ["shapes", "sft", "tgrpo", "evaluate@sft", "evaluate@tgrpo"]
+
+
+def test_single_selects_the_targets_alone() -> None:
+    assert chosen("evaluate", "sft", single=True) == ["sft", "evaluate@sft", "evaluate@tgrpo"]
+
+
+def test_downstream_selects_the_targets_and_what_needs_them() -> None:
+    assert chosen("tgrpo", downstream=True) == ["tgrpo", "evaluate@tgrpo", "report"]
+
+
+def test_an_unknown_target_is_answered_with_the_nearest_stage() -> None:
+    with pytest.raises(UsageError, match=r"no stage 'tgrop' in dvc.yaml; nearest: tgrpo"):
+        chosen("tgrop")
+
+
+def test_metrics_are_named_by_file_and_key_and_only_numbers_count() -> None:
+    shown = {"": {"data": {"metrics/sft.json": {"data": {"accuracy": {"all": 0.5, "static": 1}, "model": "tiny"}}}}}
+    assert dvc.flat_metrics(shown) == {"metrics/sft.json:accuracy.all": 0.5, "metrics/sft.json:accuracy.static": 1}
+    assert dvc.flat_metrics({}) == {}
+
+
+@pytest.mark.integration
+def test_the_graph_is_read_from_dvc_yaml_with_one_stage_per_matrix_item(toy: Path) -> None:
+    before = dvc.snapshot(toy)
+    assert [(stage.name, stage.upstream) for stage in before.stages] == [
+        ("shapes", ()),
+        ("sft", ("shapes",)),
+        ("tgrpo", ("shapes",)),
+        ("evaluate@sft", ("sft",)),
+        ("evaluate@tgrpo", ("tgrpo",)),
+        ("report", ("evaluate@sft", "evaluate@tgrpo")),
+    ]
+    assert before.changed == {stage.name for stage in before.stages}
+    assert before.metrics == {}
+
+
+@pytest.mark.integration
+def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path) -> None:
+    lines: list[str] = []
+    with Guards([]) as guards:
+
+        def state(force: bool = False) -> str:
+            return dvc.reproduce(toy, "shapes", guards, lines.append, force).state
+
+        assert state() == "Completed"
+        assert lines == ["Running stage 'shapes':", "> python stage.py shapes out/shapes.json", "shapes starts"]
+        assert dvc.snapshot(toy).stages[0].outs == {"out/shapes.json": "1ff00094a5ba112cb7dd128e783d6803"}
+        assert state() == "Cached"
+        assert state(force=True) == "Completed"
+        edit(toy, '"shapes": {"value": 1}', '"shapes": {"value": 2}')
+        assert state() == "Completed"
+        edit(toy, '"shapes": {"value": 2}', '"shapes": {"value": 1}')
+        assert state() == "Restored"
+        edit(toy, '"shapes": {"value": 1}', '"shapes": {"value": 1, "fail": true}')
+        failed = dvc.reproduce(toy, "shapes", guards, lines.append)
+    assert failed.state == "Failed"
+    assert "shapes cannot go on: the reason" in failed.tail
+
+
+@pytest.mark.integration
+def test_a_failing_dvc_command_is_reported_with_what_it_said(toy: Path) -> None:
+    with pytest.raises(UsageError, match="no-such-target"):
+        dvc.call(toy, "checkout", "no-such-target")

@@ -1,0 +1,98 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from flows import dvc, experiment
+from flows.dvc import UsageError
+from flows.experiment import Experiment, override
+from flows.guard import Guards
+from tests.flows.conftest import edit, git, run_dvc
+
+PARAMS = """\
+tgrpo:
+  alpha: 0.3 # the paper's
+  loss: {beta: 0.04}
+"""
+
+
+def test_an_override_keeps_the_other_values_and_the_comments() -> None:
+    assert override(PARAMS, {"tgrpo.alpha": 0.5}) == PARAMS.replace("0.3", "0.5")
+    assert override(PARAMS, {"tgrpo.loss.beta": 0.0}) == PARAMS.replace("0.04", "0.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tgrpo.alhpa", "no parameter 'tgrpo.alhpa': 'alhpa' is unknown; nearest: alpha"),
+        ("tgpo.alpha", "no parameter 'tgpo.alpha': 'tgpo' is unknown; nearest: tgrpo"),
+        ("tgrpo.alpha.x", "no parameter 'tgrpo.alpha.x': 'x' is unknown"),
+    ],
+)
+def test_an_unknown_parameter_is_answered_with_the_nearest_one(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        override(PARAMS, {name: 1})
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.5", 0.5), ("1e-4", 1e-4), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("cispo", "cispo")]
+)
+def test_values_on_the_command_line_are_read_as_in_params_yaml(text: str, value: object) -> None:
+    assert experiment.parse_value(text) == value
+
+
+def test_a_profile_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no profile 'papr': .*profiles/papr.yaml does not exist"):
+        _ = Experiment(tmp_path, {}, "papr").params
+
+
+@pytest.mark.integration
+def test_the_name_follows_from_all_that_the_run_starts_from(toy: Path) -> None:
+    name = Experiment(toy, {"tgrpo.alpha": 0.5}).name
+    assert name.startswith("alpha-0.5-")
+    assert Experiment(toy, {"tgrpo.alpha": 0.5}).name == name
+    assert Experiment(toy, {"tgrpo.alpha": 0.50001}).name != name
+    edit(toy, "cannot go on", "stops", file="stage.py")
+    assert Experiment(toy, {"tgrpo.alpha": 0.5}).name != name
+
+
+@pytest.mark.integration
+def test_an_experiment_is_shown_by_dvc_and_leaves_the_checkout_as_it_was(toy: Path) -> None:
+    run_dvc(toy, "repro")
+    edit(toy, '"report": {"value": 0}', '"report": {"value": 7}')  # not committed: the run sees it all the same
+    files = {path: path.read_bytes() for path in toy.rglob("*") if path.is_file() and not {".git", ".dvc"} & set(path.parts)}
+    status = git(toy, "status", "--short")
+
+    one = Experiment(toy, {"tgrpo.value": 200})
+    experiment.create(one)
+    before = dvc.snapshot(one.root)
+    assert "tgrpo" in before.changed
+    assert "sft" not in before.changed
+    with Guards([]) as guards:
+        states = {stage.name: dvc.reproduce(one.root, stage.name, guards, lambda line: None).state for stage in before.stages}
+    experiment.save(one)
+
+    assert states["shapes"] == states["sft"] == states["evaluate@sft"] == "Cached"
+    assert states["tgrpo"] == states["evaluate@tgrpo"] == states["report"] == "Completed"
+    shown = run_dvc(toy, "exp", "show", "--csv")
+    assert [line.split(",")[3:5] for line in shown.splitlines() if one.name in line] != []
+    assert "1201" in shown
+    assert {path: path.read_bytes() for path in files} == files
+    assert git(toy, "status", "--short") == status
+    assert not one.root.exists()
+    assert git(toy, "worktree", "list").count("\n") == 1
+
+
+@pytest.mark.integration
+def test_a_worktree_that_a_killed_run_left_is_continued(toy: Path) -> None:
+    one = Experiment(toy, {"tgrpo.alpha": 0.5})
+    experiment.create(one)
+    checkpoint = one.root / ".work" / "checkpoint"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("step 100")
+    experiment.create(one)
+    assert checkpoint.read_text() == "step 100"
+    os.remove(one.root / ".dvc" / "tmp" / "ready")  # killed while it was being made: made anew
+    experiment.create(one)
+    assert not checkpoint.exists()

@@ -55,6 +55,8 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
     ]
     assert {(row["n_frames"], row["width"], row["height"]) for row in rows} == {(4, 48, 32), (1, 48, 32)}
     assert {row["status"] for row in rows} == {"truncated"}
+    assert {tuple(row["frame_order"]) for row in rows if row["order"] == "ordered"} == {(0, 1, 2, 3), (0,)}
+    assert all(sorted(row["frame_order"]) == [0, 1, 2, 3] != row["frame_order"] for row in rows if row["order"] == "shuffled")
     assert all(row["tokens"] == 6 and row["text"] for row in rows)
     metrics = read_json(place / "metrics.json")
     assert (metrics["n"], metrics["n_missing"], metrics["truncated"]) == (6, 1, 1)
@@ -109,7 +111,7 @@ def test_sampling_draws_the_same_answers_for_the_same_seed_only(model: Path, pla
 
 def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -> None:
     sizes = {"a": 30, "b": 10, "c": 11, "d": 29}
-    shown = [engines.Shown(Question(_sample(name, "", "?"), "ordered"), _prompt(length), 4, 8, 8) for name, length in sizes.items()]
+    shown = [engines.Shown(Question(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8) for name, length in sizes.items()]
     formed = [[each.question.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
     assert formed == [["a", "d"], ["c", "b"]]
     assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]

@@ -33,6 +33,7 @@ OUTPUT_SCHEMA = pa.schema(
         ("text", pa.string()),
         ("status", pa.string()),
         ("tokens", pa.int64()),
+        ("frame_order", pa.list_(pa.int64())),
         ("n_frames", pa.int64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
@@ -85,7 +86,7 @@ class TransformersEngine:
         builder = PromptBuilder(self.folder)
         model = load_model(self.folder, self.precision)
         if torch.cuda.is_available():
-            model.cuda()
+            torch.nn.Module.cuda(model)
         with tqdm(total=len(questions), unit="question", disable=None) as bar:
             for start in range(0, len(questions), WINDOW):
                 window = questions[start : start + WINDOW]
@@ -103,7 +104,7 @@ class TransformersEngine:
         frames = self.reader.load(question.sample.sample_id)
         n_frames, height, width, _ = frames.frames_THWC.shape
         order_T = permutation(n_frames, question.order, question.sample.sample_id, self.seed)
-        return Shown(question, builder(question.sample, frames, order_T), n_frames, width, height)
+        return Shown(question, builder(question.sample, frames, order_T), order_T.tolist(), n_frames, width, height)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Shown:
 
     question: Question
     prompt: Prompt = field(repr=False)
+    frame_order: list[int]
     n_frames: int
     width: int
     height: int
@@ -156,21 +158,37 @@ class ServerEngine:
             with tqdm(total=len(questions), unit="question", disable=None) as bar:
                 async with aclosing(replies):
                     async for batch in replies:
-                        keep([_from_reply(waiting[request.identity], request, reply) for request, reply in batch])
+                        keep([self._output(waiting[request.identity], request, reply) for request, reply in batch])
                         bar.update(len(batch))
 
     def _request(self, question: Question) -> Request:
         sample, pictures = question.sample, self.reader.pictures(question.sample.sample_id)
-        order_T = permutation(len(pictures), question.order, sample.sample_id, self.seed)
         return Request(
             model=self.server.model,
             text=question_text(sample, self.server.prompt),
-            pictures=tuple(pictures[index] for index in order_T),
+            pictures=tuple(pictures[index] for index in self._order(question, len(pictures))),
             data_type=sample.data_type,
             payload=self.server.payload,
             sampling=ServerSampling(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed),
             identity=question.key,
         )
+
+    def _output(self, question: Question, request: Request, reply: Reply) -> Output:
+        """A refusal is an answer, if an empty one; only a request that failed is an error."""
+        width, height = Image.open(BytesIO(request.pictures[0])).size
+        return _output(question) | {
+            "text": reply.text,
+            "status": {"failed": "error", "refused": "ok"}.get(reply.status, reply.status),
+            "tokens": reply.completion_tokens,
+            "frame_order": self._order(question, len(request.pictures)),
+            "n_frames": len(request.pictures),
+            "width": width,
+            "height": height,
+            "detail": reply.detail,
+        }
+
+    def _order(self, question: Question, n_frames: int) -> list[int]:
+        return permutation(n_frames, question.order, question.sample.sample_id, self.seed).tolist()
 
 
 def _from_completion(shown: Shown, completion: Completion) -> Output:
@@ -178,24 +196,11 @@ def _from_completion(shown: Shown, completion: Completion) -> Output:
         "text": completion.text,
         "status": "truncated" if completion.truncated else "ok",
         "tokens": len(completion.ids_C),
+        "frame_order": shown.frame_order,
         "n_frames": shown.n_frames,
         "width": shown.width,
         "height": shown.height,
         "detail": "",
-    }
-
-
-def _from_reply(question: Question, request: Request, reply: Reply) -> Output:
-    """A refusal is an answer, if an empty one; only a request that failed is an error."""
-    width, height = Image.open(BytesIO(request.pictures[0])).size
-    return _output(question) | {
-        "text": reply.text,
-        "status": {"failed": "error", "refused": "ok"}.get(reply.status, reply.status),
-        "tokens": reply.completion_tokens,
-        "n_frames": len(request.pictures),
-        "width": width,
-        "height": height,
-        "detail": reply.detail,
     }
 
 

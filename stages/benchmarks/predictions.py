@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
-from stages.benchmarks.statistics import Estimate, nested_weights, paired_difference, wilson
+from stages.benchmarks.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
 from stages.data.answer import extract_answer, is_well_formed
 from stages.data.sample import Sample
 
@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("official", pa.float64()),
         ("video-r1", pa.float64()),
         ("tokens", pa.int32()),
+        ("frame_order", pa.list_(pa.int32())),
         ("n_frames", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -71,8 +72,8 @@ def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profi
     metrics: dict[str, Any] = {"n": len(scored), "n_missing": n_questions - len(ordered), "n_not_scored": len(ordered) - len(scored)}
     if not ordered:
         return metrics
-    for name, keep in _slices(benchmark).items():
-        metrics |= _headline(name, [row for row in rows if keep(row)], benchmark, profile)
+    for name, keep in slices(benchmark).items():
+        metrics |= _headline("accuracy" if name == "all" else name, [row for row in rows if keep(row)], benchmark, profile)
     metrics["well_formed"] = sum(row["well_formed"] for row in ordered) / len(ordered)
     statuses = Counter(row["status"] for row in ordered)
     metrics |= {status: statuses[status] / len(ordered) for status in ("no_answer", "truncated")}
@@ -99,13 +100,23 @@ def gap(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile)
     return paired_difference(_scores_N(shown, both, profile), _scores_N(other, both, profile), weights_N)
 
 
-def _slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
+def slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
     """Named subsets of the questions; the temporal split only where a benchmark says which categories need the order of frames."""
-    slices: dict[str, Callable[[Row], bool]] = {"accuracy": lambda row: True}
+    named: dict[str, Callable[[Row], bool]] = {"all": lambda row: True}
     if benchmark.temporal:
-        slices["temporal"] = lambda row: row["category"] in benchmark.temporal
-        slices["static"] = lambda row: row["category"] not in benchmark.temporal
-    return slices
+        named["temporal"] = lambda row: row["category"] in benchmark.temporal
+        named["static"] = lambda row: row["category"] not in benchmark.temporal
+    return named
+
+
+def compare(first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
+    """Two models on the same questions in order: first − second with its interval, and McNemar's p; None without common questions."""
+    ours, theirs = _by_question(first, "ordered", profile), _by_question(second, "ordered", profile)
+    both = {sample_id: row for sample_id, row in ours.items() if sample_id in theirs}
+    if not both:
+        return None
+    ours_N, theirs_N = _scores_N(ours, both, profile), _scores_N(theirs, both, profile)
+    return paired_difference(ours_N, theirs_N, _weights_N(both, benchmark, profile)), mcnemar(ours_N, theirs_N)
 
 
 def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> dict[str, float]:
@@ -126,11 +137,11 @@ def _scores(rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> list
     """One entry per order and slice: all, temporal, static, each category, each problem type."""
     entries = []
     for order in ("ordered", *_other_orders(rows)):
-        slices = {("all", "all" if name == "accuracy" else name): keep for name, keep in _slices(benchmark).items()}
+        wanted = {("all", name): keep for name, keep in slices(benchmark).items()}
         for field in ("category", "problem_type"):
             for value in sorted({row[field] for row in rows} - {""}):
-                slices[field, value] = lambda row, field=field, value=value: row[field] == value
-        for (by, value), keep in slices.items():
+                wanted[field, value] = lambda row, field=field, value=value: row[field] == value
+        for (by, value), keep in wanted.items():
             if found := estimate([row for row in rows if keep(row)], order, benchmark, profile):
                 entries.append({"profile": profile, "order": order, "by": by, "slice": value, **asdict(found)})
     return entries

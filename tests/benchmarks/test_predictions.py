@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages.benchmarks.benchmark import Benchmark
-from stages.benchmarks.predictions import gap, prediction_row, summarise
+from stages.benchmarks.predictions import compare, gap, prediction_row, summarise
 from stages.data.sample import Sample
 
 TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
@@ -65,6 +65,17 @@ def test_the_gap_compares_the_same_questions_only() -> None:
     assert gap(rows, "reversed", TOY, "official") is None
 
 
+def test_two_models_are_compared_on_their_common_questions() -> None:
+    first = [_row(f"t{index}", "ordered", 1) for index in range(8)] + [_row("only-first", "ordered", 0)]
+    second = [_row(f"t{index}", "ordered", 0) for index in range(8)] + [_row("only-second", "ordered", 1)]
+    found = compare(first, second, TOY, "official")
+    assert found is not None
+    difference, p = found
+    assert (difference.value, difference.n) == (pytest.approx(1.0), 8)
+    assert p == pytest.approx(2 / 2**8)
+    assert compare(first, [_row("elsewhere", "ordered", 1)], TOY, "official") is None
+
+
 def test_the_order_of_rows_does_not_change_the_metrics() -> None:
     rows = [_row(f"t{index}", order, index % 2) for index in range(6) for order in ("ordered", "shuffled")]
     assert summarise(rows, 6, TOY, "official") == summarise(rows[::-1], 6, TOY, "official")
@@ -85,7 +96,7 @@ def _row(sample_id: str, order: str, score: int) -> dict[str, Any]:
 
 
 def _output(sample_id: str, order: str = "ordered", text: str = "<answer>B</answer>", status: str = "ok") -> dict[str, Any]:
-    size = {"tokens": 7, "n_frames": 8, "width": 48, "height": 48, "detail": ""}
+    size = {"tokens": 7, "frame_order": list(range(8)), "n_frames": 8, "width": 48, "height": 48, "detail": ""}
     return {"sample_id": sample_id, "order": order, "text": text, "status": status} | size
 
 

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import ffmpeg
+import numpy as np
+import pytest
+
+from stages.video.decode import decode
+from stages.video.media import MediaError
+from stages.video.table import read_video
+from tests.video.clips import ENCODED, FFMPEG, damage, read_number
+
+# The frames each file shows: 0..59 at 25 per second if it is not named here.
+SHOWN = {
+    "one-frame.mp4": [0],
+    "three-frames.mp4": [0, 1, 2],
+    "variable-rate.mp4": [*range(20), *range(20, 60, 4)],
+    "edit-start.mp4": list(range(13, 60)),  # begins at 0.5 s, frame 12.5
+    "edit-start-open-gop.mp4": list(range(24, 60)),  # 23 was cut off and its group's first frames with it
+    "edit-end.mp4": list(range(25)),
+}
+UPRIGHT = [*ENCODED, "edit-start.mp4", "edit-start-open-gop.mp4", "edit-end.mp4", "cover-art.mp4", "index-first.mp4"]
+
+
+def numbers(path: Path, indices: list[int]) -> list[int]:
+    return [read_number(frame) for frame in decode(read_video(path), np.array(indices), lambda frame: frame)]
+
+
+@pytest.mark.parametrize("name", UPRIGHT)
+def test_the_table_lists_every_frame_shown_and_each_decodes_to_itself(clips: Path, name: str) -> None:
+    shown = SHOWN.get(name, list(range(60)))
+    video = read_video(clips / name)
+
+    assert len(video.table.pts_N) == len(shown)
+    assert numbers(clips / name, list(range(len(shown)))) == shown
+
+
+@pytest.mark.parametrize("name", UPRIGHT)
+def test_a_few_frames_are_the_same_ones_as_when_all_are_decoded(clips: Path, name: str) -> None:
+    shown = SHOWN.get(name, list(range(60)))
+    rng = np.random.default_rng(0)
+    for count in (1, 1, 2, 4, 16):
+        indices = np.sort(rng.choice(len(shown), min(count, len(shown)), replace=False)).tolist()
+        assert numbers(clips / name, indices) == [shown[index] for index in indices]
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "h264-open-gop.mp4", "h264.ts", "vp9.webm"])
+def test_skipping_what_nobody_asked_for_changes_no_pixel(clips: Path, name: str) -> None:
+    video, few = read_video(clips / name), np.array([3, 17, 31, 50])
+    every = decode(video, np.arange(60), lambda frame: frame)
+    np.testing.assert_array_equal(decode(video, few, lambda frame: frame), [every[index] for index in few])
+
+
+def test_only_the_packets_that_lead_to_a_wanted_frame_are_needed(clips: Path) -> None:
+    table = read_video(clips / "h264.mp4").table  # a keyframe every 12 frames
+    needed = table.needed(np.array([2, 50]))
+    assert table.keys_K.tolist() == [0, 12, 24, 36, 48]
+    assert not needed[12:48].any()
+    assert needed[0]
+    assert needed[48]
+
+
+def test_times_follow_the_time_stamps_and_not_the_mean_rate(clips: Path) -> None:
+    table = read_video(clips / "variable-rate.mp4").table
+    expected = [number / 25 for number in SHOWN["variable-rate.mp4"]]
+    np.testing.assert_allclose(table.seconds_N, expected, atol=1e-9)
+    assert table.duration == pytest.approx(2.4)
+    assert table.fps == pytest.approx(30 / 2.4)
+
+
+@pytest.mark.parametrize("name", ["rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4", "mirrored.mp4"])
+def test_frames_stand_upright_as_ffmpeg_shows_them(clips: Path, name: str) -> None:
+    video = read_video(clips / name)
+    height, width = video.geometry.shown
+    raw, _ = ffmpeg.input(str(clips / name)).output("pipe:", format="rawvideo", pix_fmt="gray").run(FFMPEG, quiet=True)
+    expected_THW = np.frombuffer(raw, np.uint8).reshape(60, height, width).astype(int)
+
+    frames = decode(video, np.array([0, 21, 59]), lambda frame: frame)
+
+    for frame_HWC, expected_HW in zip(frames, expected_THW[[0, 21, 59]], strict=True):
+        assert np.abs(frame_HWC.mean(axis=2) - expected_HW).mean() < 3  # another turn is off by 60 and more
+
+
+def test_wide_pixels_count_in_the_size_shown(clips: Path) -> None:
+    assert read_video(clips / "wide-pixels.mp4").geometry.shown == (96, 320)
+
+
+def test_ten_bits_and_full_range_keep_their_levels(clips: Path) -> None:
+    for name in ("h264.mp4", "10-bit.mp4", "full-range.mp4"):
+        (frame_HWC,) = decode(read_video(clips / name), np.array([31]), lambda frame: frame)
+        levels = [frame_HWC[8:40, 32 * column + 8 : 32 * column + 24].mean() for column in range(5)]
+        assert levels == pytest.approx([40] * 5, abs=8)  # the upper five bits of 31 are dark, limited range as full would be 30
+
+
+def test_a_damaged_video_is_refused_and_says_how_much_is_damaged(clips: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "flipped.mp4"
+    damaged.write_bytes(damage((clips / "h264.mp4").read_bytes(), 12))
+    with pytest.raises(MediaError, match=r"corrupt.*\d+ damaged packets or frames"):
+        numbers(damaged, list(range(60)))
+
+
+def test_damage_is_let_through_up_to_the_limit_as_long_as_every_wanted_frame_comes_out(testdata: Path) -> None:
+    video = read_video(testdata / "video" / "decord__corrupted.mp4")  # 50 frames, damaged in the middle
+    with pytest.raises(MediaError, match="corrupt"):
+        decode(video, np.array([0, 49]), lambda frame: frame)
+    with pytest.raises(MediaError, match="missing frame"):
+        decode(video, np.arange(50), lambda frame: frame, max_corrupt=100)
+    assert len(decode(video, np.array([0, 49]), lambda frame: frame, max_corrupt=100)) == 2
+    assert len(decode(video, np.array([0, 9]), lambda frame: frame)) == 2  # before the damage

@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.data.files import sha256_file
+from stages.video.probe import MediaError, MediaInfo, probe, probe_many
+from tests.video.clips import damage, numbered_frame
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(MediaError) as caught:
+        probe(path)
+    return caught.value.reason
+
+
+def test_facts_of_a_clip(clips: Path) -> None:
+    path = clips / "h264.mp4"
+    assert probe(path) == MediaInfo(sha256_file(path), "video", 60, pytest.approx(2.4), pytest.approx(25), 96, 160, "h264")
+
+
+def test_the_size_is_the_one_shown(clips: Path) -> None:
+    assert (probe(clips / "rotated-90.mp4").height, probe(clips / "rotated-90.mp4").width) == (160, 96)
+
+
+def test_cover_art_is_not_the_video(clips: Path) -> None:
+    info = probe(clips / "cover-art.mp4")
+    assert (info.n_frames, info.height, info.n_streams, info.has_cover) == (60, 96, 1, True)
+
+
+def test_what_is_no_video_says_why(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    whole = (clips / "index-first.mp4").read_bytes()
+    (tmp_path / "truncated.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    (tmp_path / "truncated-index.mp4").write_bytes((clips / "h264.mp4").read_bytes()[:-2000])
+
+    assert reason(tmp_path / "absent.mp4") == "missing"
+    assert reason(tmp_path / "empty.mp4") == "unreadable"
+    assert reason(tmp_path / "text.mp4") == "unreadable"
+    assert reason(tmp_path / "truncated.mp4") == "truncated"
+    assert reason(tmp_path / "truncated-index.mp4") == "unreadable"
+    assert reason(clips / "audio-only.mp4") == "no video stream"
+
+
+def test_a_file_cannot_make_the_demuxer_open_another_one(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {clips / 'h264.mp4'}\n")
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{clips / 'h264.ts'}\n#EXT-X-ENDLIST\n"
+    (tmp_path / "playlist.mp4").write_text(playlist)
+    assert reason(tmp_path / "list.mp4") == "unreadable"
+    assert reason(tmp_path / "playlist.mp4") == "unreadable"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_an_image_has_one_frame_and_no_rate(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(numbered_frame(3)).save(path)
+    assert probe(path) == MediaInfo(sha256_file(path), "image", 1, 0.0, 0.0, 96, 160, "image")
+
+
+def test_an_image_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    Image.fromarray(numbered_frame(3)).save(tmp_path / "turned.jpg", exif=exif)
+    assert (probe(tmp_path / "turned.jpg").height, probe(tmp_path / "turned.jpg").width) == (160, 96)
+
+
+def test_a_damaged_or_oversized_image_says_why(tmp_path: Path) -> None:
+    Image.fromarray(numbered_frame(3)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:400])
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    assert reason(tmp_path / "cut.png") == "unreadable"
+    assert reason(tmp_path / "bomb.png") == "too large"
+
+
+def test_a_folder_of_numbered_images_is_a_video_at_its_own_rate(tmp_path: Path) -> None:
+    for number in range(1, 7):
+        Image.fromarray(numbered_frame(number)).save(tmp_path / f"{number:05d}.jpg")
+    at_three = probe(tmp_path)
+    (tmp_path / "fps.txt").write_text("2\n")
+    at_two = probe(tmp_path)
+
+    assert (at_three.data_type, at_three.n_frames, at_three.fps, at_three.duration) == ("video", 6, 3.0, 2.0)
+    assert (at_two.fps, at_two.duration) == (2.0, 3.0)
+    assert at_two.sha256 != at_three.sha256
+
+
+def test_an_empty_folder_has_no_frames(tmp_path: Path) -> None:
+    assert reason(tmp_path) == "no frames"
+
+
+def test_many_files_are_probed_in_order_with_errors_in_their_places(clips: Path, tmp_path: Path) -> None:
+    paths = [clips / "h264.mp4", tmp_path / "absent.mp4", clips / "hevc.mkv", clips / "three-frames.mp4"]
+    infos = list(probe_many(paths, workers=1, timeout_s=60, memory_mb=1024))
+    assert [info.reason if isinstance(info, MediaError) else info.n_frames for info in infos] == [60, "missing", 60, 3]
+
+
+def test_random_damage_is_taken_or_refused_and_never_an_unknown_error(clips: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    refused = 0
+    for name in ("h264.mp4", "theora.ogv", "mpeg4-b-frames.avi", "vp9.webm", "flv1.flv", "animated.gif"):
+        original = (clips / name).read_bytes()
+        for _ in range(6):
+            data = bytearray(damage(original, 4))
+            for place in rng.integers(0, 2000, 20):
+                data[place] = rng.integers(256)
+            (tmp_path / name).write_bytes(data)
+            try:
+                assert probe(tmp_path / name).n_frames > 0
+            except (MediaError, MemoryError):
+                refused += 1
+    assert 0 < refused < 36
+
+
+def test_facts_of_real_clips_agree_with_the_ones_measured_elsewhere(testdata: Path) -> None:
+    measured = json.loads((testdata / "video" / "PROBE.json").read_text())
+    compared = 0
+    for name, facts in measured.items():
+        if not facts["n_video"]:
+            assert reason(testdata / "video" / name) == "no video stream"
+            continue
+        info = probe(testdata / "video" / name)
+        if facts["n_video"] > 1:  # the measurement took the first stream, this takes the largest
+            assert (name, info.n_streams, info.height, info.width) == ("torchcodec__nasa_13013.mp4", 2, 270, 480)
+            continue
+        turned = facts["rotation"] % 180 != 0
+        assert (info.height, info.width) == ((facts["w"], facts["h"]) if turned else (facts["h"], facts["w"]))
+        assert info.n_frames == (facts["nb_frames_hdr"] if facts.get("decode_error") else facts["decoded"])
+        if facts["avg_rate"] != "None":
+            numerator, _, denominator = facts["avg_rate"].partition("/")
+            assert info.fps == pytest.approx(int(numerator) / int(denominator or 1), rel=2e-4)
+        compared += 1
+    assert compared == 11

@@ -1,0 +1,60 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.video.media import MediaError
+from stages.video.workers import Limits, map_sandboxed
+
+LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
+
+
+def work(path: Path) -> str:
+    """What a file on a hostile disk may do to a decoder, by its name."""
+    if path.name == "refuse":
+        raise MediaError("corrupt", "3 damaged")
+    if path.name == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if path.name == "hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    if path.name == "eat":
+        np.ones(1 << 30, dtype=np.uint8)
+    if path.name == "bug":
+        raise ZeroDivisionError("a fault of ours")
+    return path.name
+
+
+def outcomes(names: list[str], limits: Limits = LIMITS) -> list[str]:
+    results = map_sandboxed(work, [Path(name) for name in names], Path, limits)
+    return [result.reason if isinstance(result, MediaError) else result for result in results]
+
+
+def test_a_crash_and_too_much_memory_cost_one_task_each_and_the_order_stays() -> None:
+    names = ["a", "crash", "b", "refuse", "eat", "c"]
+    assert outcomes(names) == ["a", "crashed", "b", "corrupt", "out of memory", "c"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_ignores_being_asked_to_stop_is_killed() -> None:
+    assert outcomes(["a", "hang", "b"], Limits(workers=1, timeout_s=3, memory_mb=400)) == ["a", "timeout", "b"]
+
+
+def test_a_fault_of_the_program_propagates_with_the_file_it_met() -> None:
+    with pytest.raises(ZeroDivisionError, match="a fault of ours") as caught:
+        outcomes(["a", "bug"])
+    assert "while working on bug" in str(caught.value.__notes__)
+
+
+def test_no_tasks_need_no_workers() -> None:
+    assert outcomes([]) == []
+
+
+def test_results_come_while_later_tasks_are_not_even_started() -> None:
+    names = [f"task-{number}" for number in range(400)]
+    results = map_sandboxed(work, [Path(name) for name in names], Path, LIMITS)
+    assert next(results) == "task-0"
+    results.close()

@@ -24,11 +24,12 @@ from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
 from stages.model.distributed import ZeroStage, join_processes
 from stages.model.inputs import PromptBuilder
-from stages.model.load import Precision, load_model, resolve, save_model
+from stages.model.load import Precision, load_model
 from stages.model.lora import Lora, add_lora
+from stages.model.training import save_trained
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
-from stages.rl.trainer import Recipe, TgrpoTrainer, last_checkpoint, question_plan
+from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,8 @@ def run(
     questions = usable(read_samples(samples), reader)
     work = work_dir("tgrpo", params, [samples, table, model], MODULES)
     trainer = build_trainer(params, questions, reader, model, work)
-    trainer.resume(last_checkpoint(work))
-    save_policy(trainer, model, out)
+    trainer.train_on()
+    save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = steps(trainer.state.log_history)
         write_atomic(plot, table_csv(history))
@@ -218,17 +219,6 @@ class Bar(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
-
-
-def save_policy(trainer: TgrpoTrainer, source: Path, out: Path) -> None:
-    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
-    model: Any = trainer.model
-    state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
-    if trainer.is_world_process_zero():
-        if hasattr(model, "merge_and_unload"):
-            model, state = model.merge_and_unload(), None
-        save_model(model, resolve(source), out, state)
-    trainer.accelerator.wait_for_everyone()
 
 
 def table_csv(history: Sequence[dict[str, float]]) -> str:

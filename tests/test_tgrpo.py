@@ -17,20 +17,21 @@ from stages.data.errors import UserError
 from stages.data.files import write_table
 from stages.data.sample import write_samples
 from stages.data.shards import ShardStore
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model, resolve, save_model
 from stages.model.lora import Lora
 from stages.rl.guards import Guards
 from stages.rl.loss import LossRules
 from stages.rl.rewards import RewardRules
 from stages.tgrpo import COLUMNS, TgrpoParams, run
 from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, row_from_frames
+from tests.conftest import ROOT
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5
 
-# A random model is never right, never well formed and always cut off: only the guards' patience is changed for it.
-PATIENT = Guards(max_truncated=1.0, max_zero_variance=1.0, min_format=0.0)
 SMALL = TgrpoParams(
-    group_size=3,
+    group_size=4,
     contrast_size=2,
-    max_new_tokens=6,
+    max_new_tokens=16,
     top_p=1.0,
     freeze_vision=True,
     questions_per_step=2,
@@ -42,24 +43,32 @@ SMALL = TgrpoParams(
     precision="fp32",
     gradient_checkpointing=False,
     save_steps=2,
-    guards=PATIENT,
     seed=5,
 )
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Three clips and an image of noise with free-form answers, so that chance alone gives rewards of many levels."""
+    """Three clips and an image of noise, and a model that has learnt the format of an answer and guesses between A and B."""
     root = tmp_path_factory.mktemp("tgrpo")
-    samples = [question(f"clip-{n}", answer="a b c d e t") for n in range(3)] + [question("image", data_type="image", answer="e t a")]
+    samples = [question(f"clip-{n}", answer="AB"[n % 2]) for n in range(3)] + [question("image", data_type="image", answer="A")]
     media = [clip(seed=n) for n in range(3)] + [picture()]
-    samples = [sample.model_copy(update={"problem_type": "free-form", "options": ()}) for sample in samples]
     ShardStore(root / "frames", SCHEMA).append(
         [row_from_frames(sample.sample_id, frames, 95) for sample, frames in zip(samples, media, strict=True)]
     )
     write_table(root / "frames.parquet", [{"sample_id": s.sample_id, "key": s.sample_id} for s in samples], TABLE_SCHEMA)
     write_samples(root / "rl.parquet", samples)
-    write_qwen2_5(root / "sft")
+    write_qwen2_5(root / "random")
+    model, builder = load_model(root / "random"), PromptBuilder(root / "random")
+    prompts = [builder(sample, frames) for sample, frames in zip(samples, media, strict=True)]
+    targets = [builder.completion_ids(f"<think>it</think>\n<answer>{letter}</answer>") for letter in "AB"]
+    batch = builder.normalised(builder.batch(prompts * 2, [targets[0]] * 4 + [targets[1]] * 4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(40):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_model(model, resolve(root / "random"), root / "sft")
     return root
 
 
@@ -87,6 +96,8 @@ def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_rew
     figures = rows(tmp_path)
     assert [row["step"] for row in figures] == ["1", "2", "3", "4"]
     assert list(figures[0]) == list(COLUMNS)
+    assert float(figures[0]["format"]) > 0.5
+    assert any(float(row["grad_norm"]) > 1e-3 for row in figures)
     assert float(figures[0]["kl"]) == pytest.approx(0.0, abs=1e-6)  # the policy starts as the reference
     kept = pq.read_table(tmp_path / "rollouts.parquet").to_pylist()
     assert {row["order"] for row in kept} == {"ordered", "shuffle"}
@@ -96,3 +107,126 @@ def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_rew
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert not any(".visual." in name for name in moved)
+
+
+def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        train(SMALL, inputs, tmp_path / name)
+    for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+RECIPES = {
+    "several updates per rollout": {"updates_per_rollout": 2, "loss": LossRules(clip_low=0.1, clip_high=0.3)},
+    "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossRules(name="dapo")},
+    "moving std, strict": {"scale": "ema", "rewards": RewardRules(temporal="strict")},
+    "plain GRPO without contrast": {"contrast_size": 0, "rewards": RewardRules(temporal="off")},
+    "adapters": {"lora": Lora(rank=2, alpha=4)},
+    "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
+    "no reference": {"loss": LossRules(beta=0.0)},
+    "bf16": {"precision": "bf16"},
+}
+
+
+@pytest.mark.parametrize("change", RECIPES.values(), ids=RECIPES.keys())
+def test_every_recipe_trains(inputs, tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    train(SMALL.model_copy(update=change | {"max_steps": 2}), inputs, tmp_path)
+    assert len(rows(tmp_path)) == 2
+    before, after = (load_file(path / "model.safetensors") for path in (inputs / "sft", tmp_path / "model"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name].float()) for name in before)
+
+
+def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch):
+    norms = {}
+    for size in (1, 2):
+        (tmp_path / str(size)).mkdir()
+        monkeypatch.chdir(tmp_path / str(size))
+        train(SMALL.model_copy(update={"questions_per_forward": size, "max_steps": 1}), inputs, tmp_path / str(size))
+        norms[size] = float(rows(tmp_path / str(size))[0]["grad_norm"])
+    assert norms[1] == pytest.approx(norms[2], rel=1e-4)
+    assert norms[1] > 0
+
+
+def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guards = Guards(window=3, max_truncated=0.5, max_zero_variance=1.0, min_format=0.0)
+    with pytest.raises(UserError, match=r"100% of the responses were cut off .* raise tgrpo.max_new_tokens"):
+        train(SMALL.model_copy(update={"guards": guards, "max_new_tokens": 1}), inputs, tmp_path)
+    assert [path.name for path in Path(".work/tgrpo").glob("*/checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValidationError, match="nothing to compare with"):
+        TgrpoParams(contrast_size=0)
+    with pytest.raises(ValidationError, match="multiple of updates_per_rollout"):
+        TgrpoParams(updates_per_rollout=3, save_steps=50)
+    with pytest.raises(ValidationError, match="freeze_vision"):
+        TgrpoParams(lora=Lora())
+
+
+def test_questions_that_cannot_be_shared_out_evenly_are_refused(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="must be a multiple of questions_per_forward x processes"):
+        train(SMALL.model_copy(update={"questions_per_step": 3}), inputs, tmp_path)
+
+
+def test_a_finished_run_that_is_started_again_writes_the_same_files(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(SMALL, inputs, tmp_path)
+    first = {file: (tmp_path / file).read_bytes() for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors")}
+    train(SMALL, inputs, tmp_path)
+    assert first == {file: (tmp_path / file).read_bytes() for file in first}
+
+
+def start(params, inputs, folder, *launcher, **environment):
+    """The stage as a process of its own in `folder`, as DVC starts it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
+    flags = {"samples": inputs / "rl.parquet", "frames": inputs / "frames", "table": inputs / "frames.parquet", "model": inputs / "sft"}
+    flags |= {name: folder / file for name, file in {"out": "model", "metrics": "metrics.json", "plot": "plot.csv"}.items()}
+    flags["rollouts"] = folder / "rollouts.parquet"
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            *(launcher or ("stages.tgrpo",)),
+            *(part for name, path in flags.items() for part in (f"--{name}", str(path))),
+        ],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-4000:]
+
+
+def kill_after_checkpoint(process, folder, step):
+    """SIGKILL the whole session as soon as the checkpoint of `step` is whole."""
+    while not list(folder.glob(f".work/tgrpo/*/checkpoint-{step}/complete.json")):
+        assert process.poll() is None, process.communicate()[1][-4000:]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.integration
+def test_a_run_killed_twice_ends_like_one_that_was_not(inputs, tmp_path):
+    params = SMALL.model_copy(update={"max_steps": 10, "scale": "ema", "updates_per_rollout": 2})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for step in (2, 6):
+        kill_after_checkpoint(start(params, inputs, killed), killed, step)
+        assert not (killed / "model").exists()
+    finish(start(params, inputs, killed))
+    finish(start(params, inputs, whole))
+    for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
+        assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
+    assert len(rows(whole)) == 10

@@ -3,7 +3,6 @@
 One optimizer step: roll out (sample, grade) → rewards → advantages → reference scores, then per micro-batch: policy scores → loss.
 """
 
-import json
 import logging
 import math
 import time
@@ -16,15 +15,16 @@ from typing import Any, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from stages.data.answer import Rules
 from stages.data.errors import UserError
-from stages.data.files import read_json, write_atomic, write_json
+from stages.data.files import write_json
 from stages.data.params import Params
 from stages.data.sample import PROBLEM_TYPES, Sample
 from stages.model.generate import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.training import ResumableTrainer
 from stages.rl.advantages import Scale, temporal_advantages, temporal_effect, update_ema
 from stages.rl.guards import Guards, trip
 from stages.rl.loss import LossRules, policy_loss
@@ -36,8 +36,6 @@ from stages.rl.vision import encoded_media, pixel_media
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
-
-STATE = "tgrpo.json"  # written last into a checkpoint: the state Trainer does not know, and the mark that the checkpoint is whole
 
 
 class Recipe(Params):
@@ -71,7 +69,7 @@ class MicroBatch:
     old_logps_RC: Tensor | None = None
 
 
-class TgrpoTrainer(Trainer):
+class TgrpoTrainer(ResumableTrainer):
     """Trains `model` on rows of `samples`, named by the numbers in `train_dataset` (see `question_plan`).
 
     `reference` is the frozen model of the KL term: None stands for `model` with its adapters off. `kept` is a folder for the rollouts
@@ -280,26 +278,11 @@ class TgrpoTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            state = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}" / STATE
-            write_atomic(state, json.dumps({"ema": self.ema}))  # unrounded
-        self.accelerator.wait_for_everyone()
+    def state_to_keep(self) -> dict[str, Any]:
+        return {"ema": self.ema}
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Train from the start, or on from a whole checkpoint."""
-        if checkpoint is not None:
-            log.info("resuming from %s", checkpoint)
-            self.ema = read_json(checkpoint / STATE)["ema"]
-        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    whole = [path.parent for path in directory.glob(f"checkpoint-*/{STATE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    def restore_state(self, state: dict[str, Any]) -> None:
+        self.ema = state["ema"]
 
 
 def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: int, seed: int) -> list[int]:

@@ -1,0 +1,75 @@
+"""What both training stages need of Trainer and it does not give: checkpoints that load back exactly, or are known to be cut off."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel, Trainer
+
+from stages.data.files import read_json, write_atomic
+from stages.model.load import resolve, save_model
+
+log = logging.getLogger(__name__)
+
+COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
+
+
+class ResumableTrainer(Trainer):
+    """Trainer that goes on from the last whole checkpoint of its output folder, exactly where it was.
+
+    transformers 5 writes the weights of vision-language models under their hub names and then does not find them when it loads
+    a checkpoint: the run goes on with fresh weights, and only a warning tells. Here they keep the names the model has.
+    """
+
+    def state_to_keep(self) -> dict[str, Any]:
+        """What a subclass wants back after a resume, as JSON."""
+        return {}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state_to_keep` gave."""
+
+    def train_on(self) -> None:
+        """Train, from the last whole checkpoint if there is one."""
+        checkpoint = last_checkpoint(Path(self.args.output_dir or ""))
+        if checkpoint is not None:
+            log.info("resuming from %s", checkpoint)
+            self.restore_state(read_json(checkpoint / COMPLETE))
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not isinstance(self.model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        if wrong := {*load_result.missing_keys, *load_result.unexpected_keys} - tied:
+            raise RuntimeError(f"the checkpoint does not fit the model: {sorted(wrong)}")
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+            write_atomic(folder / COMPLETE, json.dumps(self.state_to_keep()))
+        self.accelerator.wait_for_everyone()
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
+    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
+    model: Any = trainer.model
+    state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
+    if trainer.is_world_process_zero():
+        if hasattr(model, "merge_and_unload"):
+            model, state = model.merge_and_unload(), None
+        save_model(model, resolve(source), out, state)
+    trainer.accelerator.wait_for_everyone()

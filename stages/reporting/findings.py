@@ -1,0 +1,160 @@
+"""What the predictions say, in figures and in sentences that claim no more than their intervals allow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.benchmarks.benchmark import Benchmark, Profile
+from stages.benchmarks.predictions import Row, compare, estimate, gap, slices
+from stages.benchmarks.statistics import Estimate
+
+LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
+SLICES = {"all": "All questions", "temporal": "Questions that need the order of frames", "static": "Questions that do not"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One model on one slice: its score with frames in order, shuffled, and what shuffling takes away."""
+
+    label: str
+    ordered: Estimate
+    shuffled: Estimate | None
+    gap: Estimate | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One benchmark: bars per slice and per category for every model, and what follows from them."""
+
+    name: str
+    n_questions: int
+    frames: str
+    models: list[str]
+    slices: dict[str, list[Bar]]
+    categories: dict[str, list[Bar | None]]
+    sentences: list[str]
+
+
+def compare_models(
+    name: str, predictions: Mapping[str, Sequence[Row]], n_questions: int, benchmark: Benchmark, profile: Profile
+) -> Comparison:
+    """Everything the report says about the models of one benchmark, by model name in the order of training."""
+    named = {
+        SLICES[key]: [bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))]
+        for key, keep in slices(benchmark).items()
+    }
+    categories = sorted({row["category"] for rows in predictions.values() for row in rows} - {""})
+    table = {
+        category: [
+            _bar(model, [row for row in rows if row["category"] == category], benchmark, profile) for model, rows in predictions.items()
+        ]
+        for category in sorted(categories, key=lambda category: (category not in benchmark.temporal, category))
+    }
+    return Comparison(
+        name=name,
+        n_questions=n_questions,
+        frames=_frames([row for rows in predictions.values() for row in rows]),
+        models=[label(model) for model in predictions],
+        slices=named,
+        categories=table,
+        sentences=sentences(predictions, benchmark, profile),
+    )
+
+
+def sentences(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, profile: Profile) -> list[str]:
+    """What was learned, from the last model's point of view; each sentence depends on whether an interval excludes zero."""
+    key = "temporal" if benchmark.temporal else "all"
+    keep = slices(benchmark)[key]
+    kept = {model: _kept(rows, keep) for model, rows in predictions.items()}
+    last = list(kept)[-1]
+    reached = estimate(kept[last], "ordered", benchmark, profile)
+    if reached is None:
+        return [f"{label(last)} has no scored answer on these questions, so nothing can be said about it."]
+    which = "questions that need the order of frames" if benchmark.temporal else "questions"
+    told = [f"On {reached.n} {which}, {label(last)} scores {percent(reached)}{_earlier(kept, last, benchmark, profile)}."]
+    told += [_change(kept, last, benchmark, profile)] if len(kept) > 1 else []
+    told.append(_reliance(kept[last], which, label(last), benchmark, profile))
+    if benchmark.temporal:
+        static = gap(_kept(predictions[last], slices(benchmark)["static"]), "shuffled", benchmark, profile)
+        told += [_control(static)] if static else []
+    return [sentence for sentence in told if sentence]
+
+
+def label(model: str) -> str:
+    return LABELS.get(model, model)
+
+
+def percent(estimate: Estimate) -> str:
+    """A score with its interval: 78.9 % (74.1 to 83.0)."""
+    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def points(estimate: Estimate) -> str:
+    """A difference of scores with its interval, in percentage points."""
+    return f"{signed(estimate.value)} points ({signed(estimate.low)} to {signed(estimate.high)})"
+
+
+def signed(share: float, places: int = 1) -> str:
+    """A difference in percentage points with its sign; what rounds to zero has none."""
+    text = f"{100 * share:+.{places}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def _earlier(kept: Mapping[str, Sequence[Row]], last: str, benchmark: Benchmark, profile: Profile) -> str:
+    found = {model: estimate(rows, "ordered", benchmark, profile) for model, rows in kept.items() if model != last}
+    scores = [f"{100 * score.value:.1f} % for {label(model)}" for model, score in found.items() if score]
+    return f", against {' and '.join(scores)}" if scores else ""
+
+
+def _change(kept: Mapping[str, Sequence[Row]], last: str, benchmark: Benchmark, profile: Profile) -> str:
+    before = list(kept)[-2]
+    found = compare(kept[last], kept[before], benchmark, profile)
+    if found is None:
+        return ""
+    difference, p = found
+    verdict = f"{label(last)} against {label(before)}, question by question: {points(difference)}, {_p_value(p)} (McNemar)"
+    if difference.low <= 0 <= difference.high or p > 0.05:
+        return f"{verdict}; chance alone could explain a difference of this size."
+    return f"{verdict}; more than chance would give, {'a gain' if difference.value > 0 else 'a loss'}."
+
+
+def _p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _reliance(rows: Sequence[Row], which: str, name: str, benchmark: Benchmark, profile: Profile) -> str:
+    lost, shuffled = gap(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
+    if lost is None or shuffled is None:
+        return ""
+    told = f"With the same frames shuffled it scores {percent(shuffled)}, a gap of {points(lost)}"
+    if lost.low > 0:
+        return f"{told}: that part of its score rests on what happens when, not on what single frames show."
+    return f"{told}: the interval includes zero, so these figures do not show that {name} uses the order of frames."
+
+
+def _control(static: Estimate) -> str:
+    if static.low <= 0 <= static.high:
+        return f"Questions that need no order lose nothing measurable by shuffling: {points(static)}."
+    return f"Questions that need no order change by {points(static)} when shuffled, so a part of the gap is not about time."
+
+
+def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> Bar | None:
+    ordered = estimate(rows, "ordered", benchmark, profile)
+    if ordered is None:
+        return None
+    shuffled, lost = estimate(rows, "shuffled", benchmark, profile), gap(rows, "shuffled", benchmark, profile)
+    return Bar(label(model), ordered, shuffled, lost)
+
+
+def _kept(rows: Sequence[Row], keep: Any) -> list[Row]:
+    return [row for row in rows if keep(row)]
+
+
+def _frames(rows: Sequence[Row]) -> str:
+    """What was really decoded: "8 frames of 48×48", or the range where it varies."""
+    if not rows:
+        return "no frames"
+    counts = sorted({row["n_frames"] for row in rows})
+    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
+    text = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
+    return f"{'–'.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} frames of {text}"

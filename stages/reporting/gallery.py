@@ -1,0 +1,140 @@
+"""Examples for the page: rollouts, refused thoughts, wrong answers, and one question in two orders, all chosen the same way every time."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.data.answer import extract_answer
+from stages.data.sample import Reject, Sample
+from stages.reporting.pictures import frame_strip
+from stages.video.frame_store import FrameReader
+
+Row = Mapping[str, Any]
+REWARD_PARTS = ("accuracy", "format", "temporal", "length", "advantage")
+
+_THOUGHT = re.compile(r"<think>(.*?)(?:</think>|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One output, cut into thought and answer; the raw text stands for a thought that has no tags."""
+
+    label: str
+    thought: str
+    answer: str | None
+    score: float | None
+    parts: list[tuple[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames in a row: each one's number in the clip and its picture."""
+
+    label: str
+    frames: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One question with its frames, what was answered, and a line about it; `more` is folded away."""
+
+    sample: Sample
+    strips: list[Strip]
+    note: str
+    responses: list[Response]
+    more: list[Response] = field(default_factory=list)
+
+
+def rollout_cards(rollouts: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int) -> list[Card]:
+    """Questions of T-GRPO with their groups: the best and the worst response in order and one with other frames, the rest folded away."""
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in rollouts:
+        groups.setdefault((row["step"], row["sample_id"]), []).append(row)
+    cards = []
+    for step, sample_id in spread(sorted(groups), count):
+        rows = groups[step, sample_id]
+        ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -row["advantage"])
+        contrast = [row for row in rows if row["order"] != "ordered"]
+        shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
+        rest = [*ordered[1:-1], *contrast[1:]]
+        note = f"Step {step}. In order: {_share(ordered)} right."
+        if contrast:
+            note += f" {contrast[0]['order'].capitalize()}: {_share(contrast)} right."
+        strip = Strip("", frame_strip(reader, sample_id))
+        cards.append(Card(samples[sample_id], [strip], note, [_from_rollout(row) for row in shown], [_from_rollout(row) for row in rest]))
+    return cards
+
+
+def refused_cards(
+    rejects: Sequence[Reject], annotations: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
+) -> list[Card]:
+    """Thoughts that the filter refused, from each reason in turn."""
+    texts = {row["sample_id"]: row["text"] for row in annotations}
+    ready = set(reader.sample_ids)
+    usable = [reject for reject in rejects if texts.get(reject.sample_id) and reject.sample_id in samples and reject.sample_id in ready]
+    cards = []
+    for reject in in_turn(usable, [reject.reason for reject in usable], count):
+        note = f"{reject.stage}: {reject.reason}" + (f" – {reject.detail}" if reject.detail else "")
+        response = response_from(texts[reject.sample_id], "teacher", None)
+        cards.append(Card(samples[reject.sample_id], [Strip("", frame_strip(reader, reject.sample_id))], note, [response]))
+    return cards
+
+
+def wrong_cards(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Card]:
+    """Answers of one model that scored less than half with frames in order, from each category in turn."""
+    wrong = [row for row in rows if row["order"] == "ordered" and row[score] is not None and row[score] < 0.5]
+    return [
+        Card(
+            samples[row["sample_id"]],
+            [Strip("", frame_strip(reader, row["sample_id"]))],
+            f"{row['category'] or row['problem_type']}, {row['status'].replace('_', ' ')}",
+            [response_from(row["text"], "answer", row[score])],
+        )
+        for row in in_turn(wrong, [row["category"] for row in wrong], count)
+    ]
+
+
+def reliance_cards(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Card]:
+    """Questions that a model got right with frames in order and wrong with the same frames shuffled, both strips as it saw them."""
+    shuffled = {row["sample_id"]: row for row in rows if row["order"] == "shuffled" and row[score] is not None and row[score] < 0.5}
+    right = [row for row in rows if row["order"] == "ordered" and row[score] == 1 and row["sample_id"] in shuffled]
+    cards = []
+    for row in in_turn(right, [row["category"] for row in right], count):
+        both = [row, shuffled[row["sample_id"]]]
+        labels = ["in order", "shuffled"]
+        strips = [Strip(text, frame_strip(reader, each["sample_id"], each["frame_order"])) for text, each in zip(labels, both, strict=True)]
+        responses = [response_from(each["text"], text, each[score]) for text, each in zip(labels, both, strict=True)]
+        cards.append(Card(samples[row["sample_id"]], strips, row["category"], responses))
+    return cards
+
+
+def response_from(text: str, label: str, score: float | None, parts: Sequence[tuple[str, float]] = ()) -> Response:
+    """A raw output as thought and answer."""
+    thought = _THOUGHT.search(text)
+    return Response(label, (thought.group(1) if thought else text).strip(), extract_answer(text), score, list(parts))
+
+
+def in_turn(items: Sequence[Any], kinds: Sequence[str], count: int) -> list[Any]:
+    """Up to `count` items, one of each kind after the other, kinds by name and items in the order given."""
+    queues: dict[str, list[Any]] = {kind: [] for kind in sorted(kinds)}
+    for item, kind in zip(items, kinds, strict=True):
+        queues[kind].append(item)
+    rounds = max((len(queue) for queue in queues.values()), default=0)
+    return [queue[turn] for turn in range(rounds) for queue in queues.values() if turn < len(queue)][:count]
+
+
+def spread(items: Iterable[Any], count: int) -> list[Any]:
+    """Up to `count` items, evenly spread from the first to the last."""
+    items = list(items)
+    count = min(count, len(items))
+    return [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]
+
+
+def _from_rollout(row: Row) -> Response:
+    parts = [(name, row[name]) for name in REWARD_PARTS if row[name] is not None]
+    return response_from(row["text"], "in order" if row["order"] == "ordered" else row["order"], row["accuracy"], parts)
+
+
+def _share(rows: Sequence[Row]) -> str:
+    return f"{sum(row['accuracy'] > 0.5 for row in rows)} of {len(rows)}"

@@ -258,7 +258,7 @@ def start(url: str) -> "subprocess.Popen[bytes]":
 def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_inputs(120)
     with fault_server(latency_s=0.02) as server:
-        for share in (10, 40, 80):
+        for share in (20, 70):
             process = start(server.url)
             while len(server.answered) < share:
                 time.sleep(0.005)
@@ -268,8 +268,8 @@ def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(tmp_path: Pat
         counts = {text: sum(call.text == text for call in server.calls) for text in {call.text for call in server.calls}}
     assert len(counts) == 120
     # Only what was in flight when a kill came, at most 8 requests each time, may have been asked again.
-    assert sum(counts.values()) <= 120 + 3 * 8
-    assert max(counts.values()) <= 4
+    assert sum(counts.values()) <= 120 + 2 * 8
+    assert max(counts.values()) <= 3
     killed = content(*OUTPUTS)
     (tmp_path / "clean").mkdir()
     monkeypatch.chdir(tmp_path / "clean")

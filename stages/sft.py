@@ -1,0 +1,289 @@
+"""Cold start: supervised fine-tuning on the curated chains of thought (paper.md §4).
+
+It departs from the released code in one thing that matters: the loss is on the assistant's tokens only, not on prompt and frames.
+"""
+
+import csv
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import set_seed
+
+from stages.data.command import command
+from stages.data.errors import UserError
+from stages.data.files import write_atomic, write_json
+from stages.data.params import Params
+from stages.data.prompt import target_text
+from stages.data.sample import Sample, read_samples
+from stages.data.work import work_dir
+from stages.model.distributed import ZeroStage, join_processes
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder
+from stages.model.load import Precision, load_model, resolve, save_model
+from stages.model.lora import Lora, add_lora
+from stages.video.frame_store import FrameReader
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
+MODULES = ("stages/sft.py", "stages/model", "stages/video", "stages/data")
+SUMMARY_STEPS = 20  # the metrics hold the mean loss of the last so many steps
+_COMPLETE = "complete"  # written last into a checkpoint: one without it was cut off by a kill
+
+
+class SftParams(Params):
+    """The defaults are the paper's (paper.md §4)."""
+
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="train so many steps instead of `epochs`")
+    batch_size: int = Field(8, ge=1, description="samples per step, over all processes")
+    samples_per_forward: int = Field(1, ge=1, description="fewer need less memory")
+    learning_rate: float = Field(1e-6, gt=0)
+    vision_lr_scale: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="on matrices")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Precision = "bf16"
+    lora: Lora | None = None
+    gradient_checkpointing: bool = True
+    deepspeed: ZeroStage | None = None
+    seed: int = Field(42, ge=0)
+    save_steps: int = Field(100, ge=1)
+    threads: int = Field(1, ge=1, description="CPU threads of each process")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SftParams":
+        if self.lora is not None and self.deepspeed == 3:
+            raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        return self
+
+
+def run(params: SftParams, samples: Path, frames: Path, table: Path, model: Path, out: Path, metrics: Path, plot: Path) -> None:
+    """Fine-tune a model on samples with a chain of thought.
+
+    Args:
+        params: Parameters of the stage.
+        samples: Questions with thoughts and answers (sft.parquet).
+        frames: The frame store, with `table` naming each sample's frames.
+        model: The base model.
+        out: The trained model in Hugging Face format.
+        metrics: Samples, steps, tokens and final loss, as JSON.
+        plot: One row per step, as CSV.
+    """
+    torch.set_num_threads(params.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    examples = Examples(read_samples(samples), FrameReader(frames, table), PromptBuilder(model))
+    work = work_dir("sft", params, [samples, table, model], MODULES)
+    trainer = build_trainer(params, examples, model, work)
+    checkpoint = last_checkpoint(work)
+    if checkpoint is not None:
+        log.info("resuming from %s", checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    save_trained(trainer, model, out)
+    if trainer.is_world_process_zero():
+        history = [row for row in trainer.state.log_history if "loss" in row]
+        write_atomic(plot, table_csv(history))
+        write_json(metrics, summary(history, len(examples)))
+
+
+class Examples(Dataset):
+    """Samples as (prompt, completion ids_C); samples without frames are left out, UserError when none is left."""
+
+    def __init__(self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder) -> None:
+        known = set(reader.sample_ids)
+        self.samples = [sample for sample in samples if sample.sample_id in known]
+        self.reader, self.builder = reader, builder
+        if not self.samples:
+            raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
+        if len(self.samples) < len(samples):
+            log.warning("%d of %d samples have no frames and are left out", len(samples) - len(self.samples), len(samples))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Prompt, Tensor]:
+        sample = self.samples[index]
+        if sample.process is None:
+            raise UserError(f"{sample.sample_id} has no chain of thought: run annotate and filter first")
+        prompt = self.builder(sample, self.reader.load(sample.sample_id))
+        return prompt, self.builder.completion_ids(target_text(sample.process, sample.answer))
+
+    def collate(self, rows: Sequence[tuple[Prompt, Tensor]]) -> dict[str, Any]:
+        """Model inputs whose labels, and the logits the model makes, start at the last token before the first completion."""
+        prompts, completions = zip(*rows, strict=True)
+        inputs = self.builder.batch(prompts, completions)
+        start = int((inputs["labels"] != IGNORE).any(dim=0).nonzero()[0]) - 1
+        labels = inputs["labels"][:, start:]
+        return inputs | {"labels": labels, "logits_to_keep": labels.shape[1]}
+
+
+class SftTrainer(Trainer):
+    """Trainer with pixels normalised on the device and a learning rate of its own for the vision tower."""
+
+    def __init__(self, model: Any, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
+        super().__init__(
+            model=model, args=args, train_dataset=examples, data_collator=examples.collate, compute_loss_func=completion_loss
+        )
+        self.builder, self.vision_lr_scale = examples.builder, vision_lr_scale
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return self.builder.normalised(super()._prepare_inputs(inputs))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW over language and vision weights, each with and without decay; the logged learning rate is the language's."""
+        groups: dict[tuple[bool, bool], list[Tensor]] = {}
+        trained: Any = model or self.model
+        for name, weight in trained.named_parameters():
+            if weight.requires_grad:
+                is_matrix = len(getattr(weight, "ds_shape", weight.shape)) > 1  # ds_shape: the whole weight's under ZeRO-3
+                groups.setdefault((".visual." in name, is_matrix), []).append(weight)
+        if self.optimizer is None:
+            optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = optimizer([self._group(*kind, weights) for kind, weights in sorted(groups.items())], **settings)
+        return self.optimizer
+
+    def _group(self, is_vision: bool, is_matrix: bool, weights: list[Tensor]) -> dict[str, Any]:
+        return {
+            "params": weights,
+            "lr": self.args.learning_rate * (self.vision_lr_scale if is_vision else 1.0),
+            "weight_decay": self.args.weight_decay if is_matrix else 0.0,
+        }
+
+
+def completion_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+    """Mean cross entropy over the completion tokens of the whole step, all its micro-batches and processes."""
+    return ForCausalLMLoss(outputs.logits, labels, outputs.logits.shape[-1], num_items_in_batch)
+
+
+def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path) -> SftTrainer:
+    """The model and its trainer. Under ZeRO-3 the arguments must exist before the model is loaded."""
+    set_seed(params.seed)
+    args = training_arguments(params, work)
+    # Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast.
+    full = params.lora is None and params.deepspeed is None
+    policy: Any = load_model(model, "fp32" if full else params.precision)
+    if params.vision_lr_scale == 0:
+        policy.model.visual.requires_grad_(False)
+    policy = policy if params.lora is None else add_lora(policy, params.lora)
+    trainer = SftTrainer(policy, args, examples, params.vision_lr_scale)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress())
+    return trainer
+
+
+def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
+    """Trainer's arguments; UserError when the samples of a step cannot be shared out evenly."""
+    joined = join_processes(params.deepspeed)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    per_round = params.samples_per_forward * processes
+    if params.batch_size % per_round:
+        raise UserError(
+            f"sft.batch_size ({params.batch_size}) must be a multiple of "
+            f"samples_per_forward x processes ({params.samples_per_forward} x {processes})"
+        )
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=params.epochs,
+        max_steps=params.max_steps or -1,
+        per_device_train_batch_size=params.samples_per_forward,
+        gradient_accumulation_steps=params.batch_size // per_round,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=params.warmup_steps,
+        weight_decay=params.weight_decay,
+        adam_beta1=params.betas[0],
+        adam_beta2=params.betas[1],
+        max_grad_norm=params.max_grad_norm,
+        bf16=params.precision == "bf16",
+        activation_checkpointing=params.gradient_checkpointing,
+        include_num_input_tokens_seen="non_padding",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=params.save_steps,
+        save_total_limit=2,
+        seed=params.seed,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        **joined,
+    )
+
+
+class Progress(TrainerCallback):
+    """A progress bar that is silent when nobody watches, some lines in the log, and the mark of a whole checkpoint."""
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="sft", disable=hidden)
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+        self._bar.update(state.global_step - self._bar.n)
+        if state.is_world_process_zero and (state.global_step == 1 or state.global_step % max(1, state.max_steps // 12) == 0):
+            log.info("step %d/%d: loss %.3f", state.global_step, state.max_steps, logs["loss"])
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            write_atomic(Path(args.output_dir or "") / f"checkpoint-{state.global_step}" / _COMPLETE, "")
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    whole = [path.parent for path in directory.glob(f"checkpoint-*/{_COMPLETE}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def save_trained(trainer: SftTrainer, source: Path, out: Path) -> None:
+    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
+    model: Any = trainer.model
+    state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
+    if trainer.is_world_process_zero():
+        if hasattr(model, "merge_and_unload"):
+            model, state = model.merge_and_unload(), None
+        save_model(model, resolve(source), out, state)
+    trainer.accelerator.wait_for_everyone()
+
+
+def table_csv(history: Sequence[dict[str, float]]) -> str:
+    """plots/sft.csv: loss, learning rate, gradient norm before clipping and tokens seen so far (prompts included), per step."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in history:
+        writer.writerow([row["step"], *(round(row[name], 9) for name in COLUMNS[1:4]), row["num_input_tokens_seen"]])
+    return text.getvalue()
+
+
+def summary(history: Sequence[dict[str, float]], samples: int) -> dict[str, Any]:
+    """What metrics/sft.json holds; nothing in it depends on the speed of the machine."""
+    last = [row["loss"] for row in history[-SUMMARY_STEPS:]]
+    return {
+        "samples": samples,
+        "steps": len(history),
+        "tokens": history[-1]["num_input_tokens_seen"],
+        "loss": sum(last) / len(last),
+    }
+
+
+if __name__ == "__main__":
+    command(run)

@@ -1,7 +1,8 @@
 """Frames as the reference takes them, with decord: for parity only.
 
-decord seeks by its own key frame index and does not check what it gets. It returns wrong frames, silently, for open groups of
-pictures, HEVC, MPEG-TS, AVI with B-frames and edit lists, knows no rotation in some builds, and cannot read VP9 or AV1.
+decord seeks by its own index of keyframes and does not check what it gets. It returns wrong frames, silently, for open groups of
+pictures, HEVC, MPEG-TS, AVI with B-frames and edit lists, ignores mirroring and pixel shape, and cannot read AV1, Theora, GIF or
+WebM without a length (tests/video/test_decord_backend.py).
 """
 
 from collections.abc import Callable
@@ -27,6 +28,6 @@ def decode_with_decord(
         seconds_N = np.arange(len(reader)) / fps
         indices_T = choose(seconds_N, fps)
         pictures = reader.get_batch(indices_T.tolist()).asnumpy()
-    except (decord.DECORDError, RuntimeError, IndexError) as error:
-        raise MediaError("unreadable", f"decord: {str(error).strip().splitlines()[0]}") from None
+    except (decord.DECORDError, RuntimeError, IndexError):  # their messages carry the time of day
+        raise MediaError("unreadable", "decord cannot decode it") from None
     return [convert(picture_HWC) for picture_HWC in pictures], indices_T, seconds_N[indices_T], fps

@@ -79,7 +79,7 @@ class FrameTable:
 
     @property
     def seconds_N(self) -> np.ndarray:
-        return (self.pts_N - self.pts_N[0]) * float(self.time_base)
+        return (self.pts_N - self.pts_N[0]) * self.time_base.numerator / self.time_base.denominator
 
     @property
     def fps(self) -> float:

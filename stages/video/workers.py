@@ -3,7 +3,7 @@
 import os
 import resource
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -32,7 +32,7 @@ class Limits:
 
 def map_sandboxed(
     function: Callable[[Task], Result], tasks: Sequence[Task], path: Callable[[Task], Path], limits: Limits
-) -> Iterator[Result | MediaError]:
+) -> Generator[Result | MediaError, None, None]:
     """`function` of every task, in the order of the tasks; a MediaError where it raised one or was stopped.
 
     Tasks on small files travel in chunks. A chunk that is lost is done again task by task, so that only the guilty one is lost. No

@@ -20,7 +20,7 @@ from stages.data.errors import UserError
 from stages.data.files import write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
-from stages.data.sample import Sample, read_samples
+from stages.data.sample import Sample, read_rejects, read_samples
 from stages.data.work import work_dir
 from stages.model.generate import Sampling
 from stages.model.load import Precision, find_model
@@ -64,11 +64,13 @@ def run(
     table: Path,
     predictions: Path,
     metrics: Path,
+    quarantine: Path | None = None,
 ) -> None:
     """Ask `model` (a folder, a hub name or a served model) every question of the benchmark and write what it said and how it scored.
 
-    Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files; what failed is asked
-    again by the next run. UserError when no question has frames.
+    `quarantine` holds the questions whose media could not be used: they count as missing. Answers go to a journal as they come, so
+    a killed run goes on where it was and ends with the same files; what failed is asked again by the next run. UserError when no
+    question has frames.
     """
     torch.set_num_threads(params.threads)
     rules = get_benchmark(benchmark)
@@ -77,14 +79,15 @@ def run(
     questions = plan(asked, reader.sample_ids, params.orders)
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
-    if missing := len(asked) - len({question.sample.sample_id for question in questions}):
-        log.warning("%s: %d of %d questions have no frames and are counted as missing", benchmark, missing, len(asked))
+    total = len(asked) + (len(read_rejects(quarantine)) if quarantine else 0)
+    if missing := total - len({question.sample.sample_id for question in questions}):
+        log.warning("%s: %d of %d questions have no usable media and are counted as missing", benchmark, missing, total)
     engine, inputs = _engine(params, model, reader)
     work = work_dir(f"evaluate/{name}-{benchmark}", params, [*inputs, samples, table], MODULES)
     outputs = collect(engine, questions, work)
     rows = [prediction_row(question.sample, outputs[question.key], rules) for question in questions]
     write_table(predictions, rows, SCHEMA)
-    summary = summarise(rows, len(asked), rules, params.profile)
+    summary = summarise(rows, total, rules, params.profile)
     write_json(metrics, summary)
     log_table(name, benchmark, rules, params.profile, summary)
 

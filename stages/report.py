@@ -115,7 +115,9 @@ class _Evaluation:
         self._reader = FrameReader(folder / "frames", folder / "frames.parquet")
         self._last = rows[params.models[-1]]
         self._profile = params.profile
-        self.comparison: Comparison = compare_models(name, rows, len(questions), get_benchmark(name), params.profile)
+        self.comparison: Comparison = compare_models(
+            name, rows, len(questions), len(read_rejects(folder / "quarantine.parquet")), get_benchmark(name), params.profile
+        )
 
     def reliance(self, count: int) -> list[Card]:
         return reliance_cards(self._last, self._samples, self._reader, self._profile, count)

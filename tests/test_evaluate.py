@@ -17,7 +17,7 @@ from stages.benchmarks import engines
 from stages.benchmarks.engines import Question, ServerParams
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
-from stages.data.sample import Sample, write_samples
+from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
 from stages.model.inputs import Prompt
@@ -61,6 +61,15 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
     metrics = read_json(place / "metrics.json")
     assert (metrics["n"], metrics["n_missing"], metrics["truncated"]) == (6, 1, 1)
     assert {"accuracy", "temporal", "static", "temporal_shuffled", "temporal_shuffled_gap", "well_formed"} <= metrics.keys()
+
+
+def test_quarantined_questions_count_as_missing(model: Path, place: Path) -> None:
+    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(3)])
+    inputs = (place / "samples.parquet", place / "frames", place / "frames.parquet")
+    outputs = (place / "predictions.parquet", place / "metrics.json")
+    run(PARAMS, "tiny", model, "shapes", *inputs, *outputs, quarantine=place / "quarantine.parquet")
+    metrics = read_json(place / "metrics.json")
+    assert (metrics["n"], metrics["n_missing"]) == (6, 4)
 
 
 def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:

@@ -84,6 +84,7 @@ def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
     assert "more than chance would give, a gain." in text
     assert "rests on what happens when" in text
     assert "do not show that" not in text
+    assert "shapes: 390 questions, 1 more without usable media" in text
 
 
 def test_each_curve_of_the_files_is_drawn(page: str) -> None:
@@ -191,6 +192,7 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
     samples = [_sample(f"b{index:03d}", question, "test") for index, question in enumerate(questions)]
     folder = place / "data" / "benchmarks" / "shapes"
     write_samples(folder / "samples.parquet", samples)
+    write_rejects(folder / "quarantine.parquet", [Reject(sample_id="b999", stage="benchmark", reason="missing media")])
     _store(folder / "frames", folder / "frames.parquet", dict(zip([sample.sample_id for sample in samples], questions, strict=True)))
     rules = get_benchmark("shapes")
     for model, (temporal, shuffled, static) in ACCURACY.items():

@@ -28,6 +28,7 @@ class Comparison:
 
     name: str
     n_questions: int
+    n_missing: int
     frames: str
     models: list[str]
     slices: dict[str, list[Bar]]
@@ -36,9 +37,12 @@ class Comparison:
 
 
 def compare_models(
-    name: str, predictions: Mapping[str, Sequence[Row]], n_questions: int, benchmark: Benchmark, profile: Profile
+    name: str, predictions: Mapping[str, Sequence[Row]], n_questions: int, n_missing: int, benchmark: Benchmark, profile: Profile
 ) -> Comparison:
-    """Everything the report says about the models of one benchmark, by model name in the order of training."""
+    """Everything the report says about the models of one benchmark, by model name in the order of training.
+
+    `n_missing` questions could not be asked; they are told beside the `n_questions` that could.
+    """
     named = {
         SLICES[key]: [bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))]
         for key, keep in slices(benchmark).items()
@@ -53,6 +57,7 @@ def compare_models(
     return Comparison(
         name=name,
         n_questions=n_questions,
+        n_missing=n_missing,
         frames=_frames([row for rows in predictions.values() for row in rows]),
         models=[label(model) for model in predictions],
         slices=named,

@@ -1,0 +1,142 @@
+import pytest
+import torch
+
+from stages.model.generate import Completion, Sampling
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from stages.rl.metrics import rollout_metrics, rollout_rows
+from stages.rl.rewards import RewardRules, group_rewards
+from stages.rl.rollout import Group, ask, grade_groups, roll_out
+from stages.rl.scoring import pack, score, use_group_prefix_attention
+from stages.rl.vision import encoded_media, pixel_media
+from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
+
+MEDIA = {"clip-1": clip(seed=1), "clip-2": clip(frames=6, seed=2), "picture": picture()}
+SAMPLES = [question("clip-1"), question("picture", data_type="image"), question("clip-2", problem="Which way does it move, and why?")]
+SAMPLING = Sampling(max_new_tokens=9)
+
+
+class Memory:
+    """Frames from memory, in the frame reader's place."""
+
+    def load(self, sample_id):
+        return MEDIA[sample_id]
+
+
+@pytest.fixture(scope="module", params=[write_qwen2_5, write_qwen3], ids=["qwen2_5", "qwen3"])
+def model_dir(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("models") / "model")
+
+
+def rolled_out(model, builder, share_features, step=0):
+    questions = [ask(sample, Memory(), builder, "shuffle", seed=3, step=step) for sample in SAMPLES]
+    return roll_out(model, builder, questions, 4, 2, SAMPLING, seed=3, step=step, share_features=share_features)
+
+
+@pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
+def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, share_features):
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    use_group_prefix_attention(model)
+    groups = rolled_out(model, builder, share_features)
+    prompts = [group.question.ordered for group in groups]
+    packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups])
+    features = [group.features for group in groups if group.features is not None]
+    media = encoded_media(features) if features else pixel_media(builder, prompts, model.device)
+    with torch.no_grad():
+        logps_N = score(model, packed, media, temperature=1.0).logps_RC[packed.mask_RC]
+    sampled_N = torch.cat([response.logps_C for group in groups for response in group.ordered])
+    assert sampled_N.std() > 0.1
+    assert torch.allclose(logps_N, sampled_N, atol=1e-4)
+
+
+def test_shared_features_change_no_response(model_dir):
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    shared, own = rolled_out(model, builder, True), rolled_out(model, builder, False)
+    texts = [[[response.text for response in group.ordered + group.contrast] for group in groups] for groups in (shared, own)]
+    assert texts[0] == texts[1]
+
+
+def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(model_dir):
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    video, image, _ = rolled_out(model, builder, True)
+    assert video.question.contrast is not None
+    assert not torch.equal(video.question.contrast.patches_NK, video.question.ordered.patches_NK)
+    assert torch.equal(video.question.contrast.ids_P, video.question.ordered.ids_P)
+    assert (len(video.ordered), len(video.contrast)) == (4, 2)
+    assert image.question.contrast is None
+    assert (len(image.ordered), len(image.contrast)) == (4, 0)
+
+
+def test_every_step_draws_another_order_and_other_responses(model_dir):
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    first, again, later = (rolled_out(model, builder, True, step)[2] for step in (0, 0, 1))
+    assert [response.text for response in first.ordered] == [response.text for response in again.ordered]
+    assert [response.text for response in first.ordered] != [response.text for response in later.ordered]
+    orders = [
+        ask(SAMPLES[2], Memory(), builder, "shuffle", seed=3, step=step).contrast.patches_NK.float().sum(1).tolist() for step in range(6)
+    ]
+    assert len({tuple(order) for order in orders}) > 3
+
+
+def answered(*texts, truncated=False):
+    return [Completion(torch.arange(10), torch.zeros(10), text, truncated) for text in texts]
+
+
+RIGHT, WRONG, BROKEN = "<think>a</think>\n<answer>B</answer>", "<think>a</think>\n<answer>A</answer>", "it is B"
+RULES = RewardRules(length_min=10, length_max=20)
+
+
+@pytest.fixture
+def groups(model_dir):
+    builder = PromptBuilder(model_dir)
+    video, image = (ask(sample, Memory(), builder, "shuffle", 0, 0) for sample in SAMPLES[:2])
+    return [
+        Group(video, answered(RIGHT, RIGHT, WRONG, BROKEN), answered(RIGHT, WRONG), None),
+        Group(image, answered(RIGHT, RIGHT, RIGHT, RIGHT, truncated=True), [], None),
+    ]
+
+
+def test_grades_and_figures_of_known_responses(groups):
+    grades = grade_groups(groups, 2, "default")
+    assert grades.accuracy_BG.tolist() == [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    assert grades.format_BG.tolist() == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    assert grades.contrast_BK.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert grades.has_contrast_B.tolist() == [True, False]
+    rewards = group_rewards(grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES)
+    # Video: 2.5 2.5 1 0 with r_t and length bonus; image: 2.2 four times
+    assert rollout_metrics(grades, rewards, RULES) == pytest.approx(
+        {
+            "reward": (2.5 + 2.5 + 1 + 4 * 2.2) / 8,
+            "accuracy": 6 / 8,
+            "format": 7 / 8,
+            "temporal": 0.6 / 8,
+            "length": 6 * 0.2 / 8,
+            "condition_rate": 1.0,
+            "p": 0.5,
+            "p_contrast": 0.5,
+            "zero_variance": 0.5,
+            "truncated": 0.5,
+            "completion_tokens": 10.0,
+        }
+    )
+
+
+def test_kept_rows_hold_every_part_of_the_reward(groups):
+    grades = grade_groups(groups[:1], 2, "default")
+    rewards = group_rewards(grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES)
+    rows = rollout_rows(7, groups[0], rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle", "default")
+    assert [row["order"] for row in rows] == ["ordered"] * 4 + ["shuffle"] * 2
+    assert rows[0] == {
+        "sample_id": "clip-1",
+        "step": 7,
+        "order": "ordered",
+        "text": RIGHT,
+        "answer": "B",
+        "accuracy": 1.0,
+        "format": 1.0,
+        "temporal": pytest.approx(0.3),
+        "length": pytest.approx(0.2),
+        "advantage": 0.5,
+    }
+    assert rows[3]["answer"] is None
+    assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)

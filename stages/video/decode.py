@@ -5,11 +5,13 @@ from itertools import chain
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from stages.video.media import MediaError
 from stages.video.table import Decoder, Video, open_video, packets
 
 Convert = Callable[[np.ndarray], np.ndarray]
+Picture = Callable[[VideoFrame], np.ndarray]
 
 
 def decode(video: Video, indices_T: np.ndarray, convert: Convert, max_corrupt: int = 0) -> list[np.ndarray]:
@@ -19,17 +21,22 @@ def decode(video: Video, indices_T: np.ndarray, convert: Convert, max_corrupt: i
     as they come keeps one full-size frame in memory. Raises MediaError when a frame does not come out, or when more than
     `max_corrupt` packets or frames on the way to them were damaged.
     """
+    rgb = VideoReformatter()  # one for all frames, in one thread: a new one per frame costs more than a small frame's decoding
+
+    def picture(frame: VideoFrame) -> np.ndarray:
+        return convert(video.geometry.upright(rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()))
+
     if video.table.counted:
-        return _finish(*_decode_counted(video, indices_T, convert), indices_T, max_corrupt)
+        return _finish(*_decode_counted(video, indices_T, picture), indices_T, max_corrupt)
     needed_P = video.table.needed(indices_T)
-    pictures, damaged = _decode_stamped(video, indices_T, needed_P, convert)
+    pictures, damaged = _decode_stamped(video, indices_T, needed_P, picture)
     if len(pictures) < len(indices_T) and not damaged:
         # A keyframe that was none, as in streams that refresh gradually: what comes before it is needed as well.
-        pictures, damaged = _decode_stamped(video, indices_T, np.ones_like(needed_P), convert)
+        pictures, damaged = _decode_stamped(video, indices_T, np.ones_like(needed_P), picture)
     return _finish(pictures, damaged, indices_T, max_corrupt)
 
 
-def _decode_stamped(video: Video, indices_T: np.ndarray, needed_P: np.ndarray, convert: Convert) -> tuple[dict[int, np.ndarray], int]:
+def _decode_stamped(video: Video, indices_T: np.ndarray, needed_P: np.ndarray, picture: Picture) -> tuple[dict[int, np.ndarray], int]:
     """Converted pictures by frame index, and how much was damaged, decoding the needed packets.
 
     The file is read through and not sought in: reading is a hundredth of decoding, and positions in it are exact in every format.
@@ -40,7 +47,7 @@ def _decode_stamped(video: Video, indices_T: np.ndarray, needed_P: np.ndarray, c
     def keep(frames: list[VideoFrame]) -> None:
         for frame in frames:
             if frame.pts in wanted:
-                pictures[wanted[frame.pts]] = convert(_upright(frame, video))
+                pictures[wanted[frame.pts]] = picture(frame)
 
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
@@ -56,13 +63,13 @@ def _decode_stamped(video: Video, indices_T: np.ndarray, needed_P: np.ndarray, c
     return pictures, decoder.damaged
 
 
-def _decode_counted(video: Video, indices_T: np.ndarray, convert: Convert) -> tuple[dict[int, np.ndarray], int]:
+def _decode_counted(video: Video, indices_T: np.ndarray, picture: Picture) -> tuple[dict[int, np.ndarray], int]:
     """The same for a table without time stamps: all frames are decoded and counted."""
     wanted = set(indices_T.tolist())
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
         frames = chain.from_iterable(map(decoder, chain(packets(container, stream), [None])))
-        pictures = {number: convert(_upright(frame, video)) for number, frame in enumerate(frames) if number in wanted}
+        pictures = {number: picture(frame) for number, frame in enumerate(frames) if number in wanted}
     return pictures, decoder.damaged
 
 
@@ -73,7 +80,3 @@ def _finish(pictures: dict[int, np.ndarray], damaged: int, indices_T: np.ndarray
     if missing:
         raise MediaError("missing frame", f"{len(missing)} of {len(indices_T)} frames do not decode, the first is frame {missing[0]}")
     return [pictures[int(index)] for index in indices_T]
-
-
-def _upright(frame: VideoFrame, video: Video) -> np.ndarray:
-    return video.geometry.upright(frame.to_ndarray(format="rgb24"))

@@ -230,3 +230,22 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs, tmp_path):
     for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     assert len(rows(whole)) == 10
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(inputs, tmp_path, stage):
+    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage})
+    two = ("stages.launch", "--processes", "2", "tgrpo")
+    killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
+    kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
+    finish(start(params, inputs, killed, *two))
+    finish(start(params, inputs, whole, *two))
+    finish(start(params.model_copy(update={"deepspeed": None}), inputs, plain))
+    for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
+        assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
+    for column in ("reward", "loss", "kl", "entropy", "grad_norm", "p", "p_contrast", "completion_tokens"):
+        together, alone = ([float(row[column] or "nan") for row in rows(folder)[:3]] for folder in (whole, plain))
+        assert together == pytest.approx(alone, rel=1e-3, abs=1e-5, nan_ok=True), column
+    weights = [load_file(folder / "model" / "model.safetensors") for folder in (whole, plain)]
+    assert weights[0].keys() == weights[1].keys()

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,7 +31,8 @@ def command(run: Callable[..., None]) -> None:
         logging.getLogger(ours).setLevel(logging.INFO)
     lock = re.sub(r"[^\w.-]", "_", "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))]))
     try:
-        with stage_lock(lock):
+        # Of several training processes the first one holds the stage.
+        with stage_lock(lock) if os.environ.get("RANK", "0") == "0" else nullcontext():
             run(load_params(get_type_hints(run)[params], stage, arguments.pop("params_file")), **arguments)
     except UserError as error:
         sys.exit(f"{stage}: {error}")

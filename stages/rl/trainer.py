@@ -253,7 +253,8 @@ class TgrpoTrainer(ResumableTrainer):
             raise UserError(message)
 
     def _log_speed(self) -> None:
-        if self.state.global_step == 1 or self.state.global_step % max(1, self.state.max_steps // 15) == 0:
+        due = self.state.global_step == 1 or self.state.global_step % max(1, self.state.max_steps // 15) == 0
+        if due and self.is_world_process_zero():
             tokens = self._tokens_per_micro_batch * len(self._micro_batches)
             spent = ", ".join(f"{name} {seconds:.2f} s ({tokens / seconds:.0f} tok/s)" for name, seconds in self.seconds.items())
             row = self.state.log_history[-1]

@@ -1,4 +1,5 @@
-"""A toy repository of the project's form: real git, real DVC, stages of plain Python that take no time."""
+"""A toy repository of the project's form: real git, real DVC, stages of plain Python that take no time
+unless their parameter `await` names files that do not exist yet."""
 
 import subprocess
 import sys
@@ -16,7 +17,8 @@ print(f"{name} starts", flush=True)
 Path("trace").mkdir(exist_ok=True)
 with Path("trace", name).open("a") as trace:
     trace.write(f"{os.getpid()} {time.monotonic()} starts\\n")
-time.sleep(params.get("seconds", 0))
+while not all(Path(awaited).exists() for awaited in params.get("await", [])):
+    time.sleep(0.05)
 if params.get("fail"):
     sys.exit(f"{name} cannot go on: the reason")
 value = params["value"] + sum(json.loads(Path(dep).read_text())["value"] for dep in deps)
@@ -67,8 +69,7 @@ PARAMS = """\
 
 
 def git(root: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=toy", "-c", "user.email=toy@localhost")
-    return subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 def run_dvc(root: Path, *arguments: str) -> str:
@@ -83,17 +84,21 @@ def edit(root: Path, old: str, new: str, file: str = "params.yaml") -> None:
     (root / file).write_text(text.replace(old, new))
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Path:
-    root = tmp_path / "toy"
+def build_toy(root: Path) -> Path:
+    """A new checkout of the toy, committed, nothing run yet."""
     root.mkdir()
     for name, text in {"stage.py": STAGE, "dvc.yaml": DVC_YAML, "params.yaml": PARAMS}.items():
         (root / name).write_text(text)
-    (root / ".gitignore").write_text("/trace\n/out\n/report\n")
+    (root / ".gitignore").write_text("/trace\n/go\n/out\n/report\n/.work\n")
     git(root, "init", "-q", "-b", "main")
-    run_dvc(root, "init", "-q")
     git(root, "config", "user.name", "toy")
     git(root, "config", "user.email", "toy@localhost")
+    run_dvc(root, "init", "-q")
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "toy")
     return root
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return build_toy(tmp_path / "toy")

@@ -77,7 +77,7 @@ def random_clips(builder: PromptBuilder, clips: int, rng: np.random.Generator) -
     ids = {word: _word_id(word, builder) for word in (*COLOURS, *TINTS, *KINDS, *LETTERS, *ROWS, *COLUMNS)}
     while True:
         scenes = [random_scene(rng) for _ in range(clips)]
-        frames = [resize(draw(scene)[chosen], FRAME_SIZE, FRAME_SIZE, "transformers") for scene in scenes]
+        frames = [resize(draw(scene)[chosen], FRAME_SIZE, FRAME_SIZE, "pillow") for scene in scenes]
         patches = [patchify(frames_THWC, PATCH, MERGE, TEMPORAL_PATCH)[0] for frames_THWC in frames]
         yield Clips(
             torch.from_numpy(np.concatenate(patches)),

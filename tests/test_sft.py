@@ -1,0 +1,243 @@
+"""Supervised fine-tuning on a handful of samples with the embedded model, untrained."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.model.tiny_models import clip, picture, question, write_qwen2_5
+
+from stages.data.errors import UserError
+from stages.data.files import read_json, write_table
+from stages.data.sample import read_samples, write_samples
+from stages.data.shards import ShardStore
+from stages.model.inputs import IGNORE, PromptBuilder
+from stages.model.load import load_model
+from stages.sft import Examples, SftParams, build_trainer, completion_loss, last_checkpoint, run, training_arguments
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, row_from_frames
+
+ROOT = Path(__file__).parents[1]
+QUICK = {
+    "max_steps": 4,
+    "batch_size": 4,
+    "samples_per_forward": 4,
+    "learning_rate": 1e-3,
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "save_steps": 2,
+    "seed": 1,
+}
+
+
+def write_inputs(folder):
+    """Ten samples with thoughts of different lengths, every third an image; the arguments of `run`."""
+    samples, rows = [], []
+    for number in range(10):
+        data_type = "image" if number % 3 == 2 else "video"
+        process = f"<think>{'it moves right, ' * (number % 4 + 1)}option B.</think>"
+        samples.append(question(f"sample-{number}", data_type, process=process))
+        frames = picture(seed=number) if data_type == "image" else clip(frames=4, height=32, width=32, seed=number)
+        rows.append(row_from_frames(f"key-{number}", frames, jpeg_quality=95))
+    write_samples(folder / "sft.parquet", samples)
+    ShardStore(folder / "frames", SCHEMA).append(rows)
+    table = [{"sample_id": sample.sample_id, "key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
+    write_table(folder / "frames.parquet", table, TABLE_SCHEMA)
+    write_qwen2_5(folder / "base")
+    return {
+        "samples": folder / "sft.parquet",
+        "frames": folder / "frames",
+        "table": folder / "frames.parquet",
+        "model": folder / "base",
+        "out": folder / "sft",
+        "metrics": folder / "sft.json",
+        "plot": folder / "sft.csv",
+    }
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_inputs(tmp_path)
+
+
+@pytest.fixture
+def examples(inputs):
+    reader = FrameReader(inputs["frames"], inputs["table"])
+    return Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
+
+
+def steps(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def folder_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_loss_is_on_the_assistants_tokens_only(examples):
+    rows = [examples[0], examples[3], examples[2]]
+    inputs = examples.collate(rows)
+    labelled = [labels_K[labels_K != IGNORE].tolist() for labels_K in inputs["labels"]]
+    assert labelled == [completion.tolist() for _, completion in rows]
+    assert examples.builder.tokenizer.decode(labelled[0]) == (
+        "<think>it moves right, option B.</think>\n<answer>B</answer><|im_end|>"
+    )
+    assert inputs["logits_to_keep"] < inputs["input_ids"].shape[1]
+
+
+def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples, inputs):
+    model = load_model(inputs["model"])
+    rows = [examples[0], examples[3], examples[2]]
+    logps = []
+    for prompt, completion in rows:
+        alone = examples.builder.normalised(examples.builder.batch([prompt], [completion]))
+        labels_L = alone.pop("labels")[0]
+        with torch.no_grad():
+            logps_LV = model(**alone).logits[0].log_softmax(-1)
+        logps += [logps_LV[place - 1, labels_L[place]] for place in (labels_L != IGNORE).nonzero()[:, 0]]
+    together = examples.builder.normalised(examples.collate(rows))
+    labels = together.pop("labels")
+    with torch.no_grad():
+        loss = completion_loss(model(**together), labels)
+    assert len(logps) == sum(len(completion) for _, completion in rows)
+    assert loss.item() == pytest.approx(-torch.stack(logps).mean().item(), abs=1e-5)
+
+
+def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs):
+    run(SftParams(**QUICK | {"max_steps": 12, "warmup_steps": 2}), **inputs)
+    table = steps(inputs["plot"])
+    assert [row["step"] for row in table] == [str(step) for step in range(1, 13)]
+    assert float(table[-1]["loss"]) < 0.7 * float(table[0]["loss"])
+    assert [float(row["learning_rate"]) for row in table[:3]] == [0.0, 5e-4, 1e-3]
+    tokens = [int(row["tokens"]) for row in table]
+    assert tokens == sorted(set(tokens))
+    metrics = read_json(inputs["metrics"])
+    assert metrics["samples"] == 10
+    assert metrics["steps"] == 12
+    assert metrics["tokens"] == tokens[-1]
+    before, after = load_model(inputs["model"]).state_dict(), load_model(inputs["out"]).state_dict()
+    assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("proj.weight"))
+
+
+def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
+    outputs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)  # a .work folder of its own
+        run(SftParams(**QUICK), **inputs)
+        outputs.append((folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()))
+    assert outputs[0] == outputs[1]
+
+
+def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
+    tables = []
+    for forward in (4, 1):
+        run(SftParams(**QUICK | {"samples_per_forward": forward, "max_steps": 2}), **inputs)
+        tables.append(steps(inputs["plot"]))
+    whole, parts = tables
+    for step_whole, step_parts in zip(whole, parts, strict=True):
+        assert float(step_parts["loss"]) == pytest.approx(float(step_whole["loss"]), rel=1e-4)
+        assert float(step_parts["grad_norm"]) == pytest.approx(float(step_whole["grad_norm"]), rel=1e-3)
+
+
+def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, examples, tmp_path):
+    params = SftParams(**QUICK | {"vision_lr_scale": 0.1, "weight_decay": 0.05, "betas": (0.9, 0.98)})
+    trainer = build_trainer(params, examples, inputs["model"], tmp_path / "work")
+    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in trainer.create_optimizer().param_groups}
+    assert set(groups) == {(1e-3, 0.05), (1e-3, 0.0), (1e-4, 0.05), (1e-4, 0.0)}
+    model = trainer.model
+    assert any(weight is model.lm_head.weight for weight in groups[1e-3, 0.05])
+    assert any(weight is model.model.visual.patch_embed.proj.weight for weight in groups[1e-4, 0.05])
+    assert any(weight is model.model.visual.blocks[0].norm1.weight for weight in groups[1e-4, 0.0])
+    assert any(weight is model.model.language_model.norm.weight for weight in groups[1e-3, 0.0])
+    assert sum(len(weights) for weights in groups.values()) == len(list(model.parameters()))
+    assert {group["betas"] for group in trainer.optimizer.param_groups} == {(0.9, 0.98)}
+
+
+def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
+    run(SftParams(**QUICK | {"lora": {"rank": 4, "alpha": 8}}), **inputs)
+    before, after = load_model(inputs["model"]).state_dict(), load_model(inputs["out"]).state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("language_model.layers" in name and name.endswith("proj.weight") for name in changed)
+
+
+@pytest.mark.slow
+def test_bf16_and_gradient_checkpointing_follow_the_same_loss(inputs):
+    losses = []
+    for changed in ({}, {"gradient_checkpointing": True}, {"precision": "bf16"}):
+        run(SftParams(**QUICK | changed), **inputs)
+        losses.append([float(row["loss"]) for row in steps(inputs["plot"])])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[2] != losses[0]
+
+
+def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examples, tmp_path):
+    samples = read_samples(inputs["samples"])
+    strangers = [sample.model_copy(update={"sample_id": "stranger"}) for sample in samples]
+    with pytest.raises(UserError, match="none of the 10 samples has frames"):
+        Examples(strangers, examples.reader, examples.builder)
+    assert len(Examples([*samples, strangers[0]], examples.reader, examples.builder)) == 10
+    thoughtless = Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
+    with pytest.raises(UserError, match="sample-0 has no chain of thought"):
+        thoughtless[0]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"sft.batch_size \(4\) must be a multiple of samples_per_forward x processes \(3 x 1\)"):
+        training_arguments(SftParams(**QUICK | {"samples_per_forward": 3}), tmp_path)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        SftParams(deepspeed=3, lora={"rank": 4, "alpha": 8})
+
+
+SCRIPT = """
+import signal, sys
+from pathlib import Path
+from stages import sft
+
+def die_in(name, owner, when):
+    whole = getattr(owner, name)
+    def dying(*args, **kwargs):
+        if when(*args):
+            signal.raise_signal(signal.SIGKILL)
+        return whole(*args, **kwargs)
+    setattr(owner, name, dying)
+
+if sys.argv[1] == "step":
+    die_in("training_step", sft.SftTrainer, lambda trainer, *_: trainer.state.global_step == int(sys.argv[2]))
+if sys.argv[1] == "save":
+    die_in("write_atomic", sft, lambda path, *_: path.parent.name == f"checkpoint-{sys.argv[2]}")
+sft.run(sft.SftParams(**PARAMS), **{name: Path(path) for name, path in ARGUMENTS.items()})
+"""
+
+
+@pytest.mark.integration
+def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs, tmp_path):
+    params = QUICK | {"max_steps": 9, "save_steps": 2}  # ten samples in fours: three epochs
+    arguments = {name: str(path) for name, path in inputs.items()}
+    script = SCRIPT.replace("PARAMS", repr(params)).replace("ARGUMENTS", repr(arguments))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def execute(folder, *death):
+        folder.mkdir(exist_ok=True)
+        return subprocess.run([sys.executable, "-c", script, *death], cwd=folder, env=environment).returncode
+
+    assert execute(tmp_path / "whole", "never") == 0
+    expected = folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()
+    inputs["plot"].unlink()
+    shutil.rmtree(inputs["out"])
+    assert execute(tmp_path / "killed", "step", "5") == -signal.SIGKILL
+    assert execute(tmp_path / "killed", "save", "6") == -signal.SIGKILL
+    work = next((tmp_path / "killed" / ".work" / "sft").iterdir())
+    assert {path.name for path in work.glob("checkpoint-*")} >= {"checkpoint-4", "checkpoint-6"}
+    assert last_checkpoint(work) == work / "checkpoint-4"
+    assert execute(tmp_path / "killed", "never") == 0
+    assert (folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()) == expected

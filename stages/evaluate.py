@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 
 from stages.benchmarks import get_benchmark
-from stages.benchmarks.benchmark import Benchmark, Profile
+from stages.benchmarks.benchmark import Profile
 from stages.benchmarks.engines import OUTPUT_SCHEMA, Engine, Question, ServerEngine, ServerParams, TransformersEngine
 from stages.benchmarks.predictions import SCHEMA, prediction_row, summarise
 from stages.data.command import command
@@ -89,7 +89,7 @@ def run(
     write_table(predictions, rows, SCHEMA)
     summary = summarise(rows, total, rules, params.profile)
     write_json(metrics, summary)
-    log_table(name, benchmark, rules, params.profile, summary)
+    log_table(name, benchmark, params.profile, summary)
 
 
 def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence[Order]) -> list[Question]:
@@ -119,15 +119,22 @@ def collect(engine: Engine, questions: Sequence[Question], work: Path) -> dict[s
         return {question.key: failed.get(question.key) or journal.read(question.key) for question in questions}
 
 
-def log_table(name: str, benchmark: str, rules: Benchmark, profile: Profile, metrics: dict[str, Any]) -> None:
-    """One table for a person: score, interval and number of questions per slice and order."""
-    lines = [f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing"]
+def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, Any]) -> None:
+    """One table for a person: a row per slice, its size, and per order the score with its interval."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    sizes: dict[tuple[str, str], int] = {}
     for entry in metrics.get("scores", []):
         if entry["profile"] == profile:
-            score, low, high = (100 * entry[field] for field in ("value", "low", "high"))
-            label = entry["slice"] if entry["by"] == "all" else f"  {entry['slice']}"
-            lines.append(f"{label:<28}{entry['order']:<14}{score:6.1f}  [{low:5.1f}, {high:5.1f}]  n = {entry['n']}")
-    log.info("\n".join(lines))
+            place, (score, low, high) = (entry["by"], entry["slice"]), (100 * entry[field] for field in ("value", "low", "high"))
+            cells.setdefault(place, {})[entry["order"]] = f"{score:5.1f} [{low:4.1f}, {high:5.1f}]"
+            sizes.setdefault(place, entry["n"])
+    orders = list(dict.fromkeys(order for row in cells.values() for order in row))
+    lines = [f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing"]
+    lines.append(f"{'':<28}{'n':>6}  " + "".join(f"{order:<22}" for order in orders))
+    for (by, value), row in cells.items():
+        indented = value if by == "all" else f"  {value}"
+        lines.append(f"{indented:<28}{sizes[by, value]:>6}  " + "".join(f"{row.get(order, '–'):<22}" for order in orders))
+    log.info("\n".join(line.rstrip() for line in lines))
 
 
 def _engine(params: EvaluateParams, model: Path, reader: FrameReader) -> tuple[Engine, list[Path]]:

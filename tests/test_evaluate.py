@@ -147,10 +147,11 @@ def test_parameters_that_cannot_work_are_refused() -> None:
 def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         _evaluate(PARAMS, model, place)
-    table = caplog.messages[-1]
-    assert table.startswith("tiny on shapes, official profile: 6 scored, 1 missing\n")
-    assert "temporal" in table
-    assert "n = 5" in table
+    title, header, *rows = caplog.messages[-1].splitlines()
+    assert title == "tiny on shapes, official profile: 6 scored, 1 missing"
+    assert header.split() == ["n", "ordered", "shuffled"]
+    assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]
+    assert rows[2].endswith("–")  # the only static question is an image, which has one order
 
 
 def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:

@@ -2,12 +2,14 @@
 
 import re
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jiwer
-from rouge_score.rouge_scorer import RougeScorer
 
 from stages.data.sample import ProblemType
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 Rules = Literal["default", "reference-code"]
 
@@ -112,5 +114,7 @@ def _same_number(prediction: str, answer: str, rules: Rules) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _rouge_scorer() -> RougeScorer:
+def _rouge_scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # here, because it takes seconds to import and most callers grade no free text
+
     return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)

@@ -1,0 +1,114 @@
+"""`make ui`: Prefect's server, a worker and the deployments of prefect.yaml on this machine, until Ctrl-C.
+
+    python -m flows.serve [--port 4200]
+
+Everything listens on loopback only. The server's data is kept in PREFECT_HOME (default ~/.prefect).
+"""
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from urllib.error import URLError
+from urllib.request import urlopen
+
+log = logging.getLogger("flows.serve")
+HOST = "127.0.0.1"
+STARTUP_SECONDS = 180
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Starts all parts, waits for Ctrl-C, TERM or the first part that ends, and stops the others."""
+    parser = argparse.ArgumentParser("python -m flows.serve", description="Prefect UI, worker and deployments on loopback.")
+    parser.add_argument("--port", type=int, default=4200)
+    port = parser.parse_args(arguments).port
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, interrupt)
+    env = environment(port)
+    try:
+        with ExitStack() as running:
+            return serve(port, env, running)
+    except KeyboardInterrupt:
+        log.info("stopped")
+        return 0
+
+
+def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
+    """Runs the parts; returns, with status 1, when one of them ends by itself."""
+    server = start(running, env, "prefect", "server", "start", "--host", HOST, "--port", str(port))
+    wait_until_healthy(server, env["PREFECT_API_URL"])
+    call(env, "prefect", "work-pool", "create", "local", "--type", "process", "--overwrite")
+    call(env, "prefect", "--no-prompt", "deploy", "--all")
+    worker = start(running, env, "prefect", "worker", "start", "--pool", "local")
+    report = start(running, env, "http.server", str(port + 1), "--bind", HOST, "--directory", "report")
+    log.info("Prefect UI: http://%s:%d   (Ctrl-C stops it)", HOST, port)
+    while all(part.poll() is None for part in (server, worker, report)):
+        time.sleep(0.5)
+    return 1
+
+
+def environment(port: int) -> dict[str, str]:
+    """What all parts share. The UI finds its server only if the address and the port are set along with `--port`."""
+    return {
+        **os.environ,
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        "VIDEO_R1_CHECKOUT": str(Path.cwd()),
+        "VIDEO_R1_REPORT_URL": f"http://{HOST}:{port + 1}/index.html",
+    }
+
+
+def start(running: ExitStack, env: Mapping[str, str], *module: str) -> subprocess.Popen[bytes]:
+    """Starts `python -m module …`, out of reach of the terminal's Ctrl-C, and stops it when `running` is left."""
+    part = subprocess.Popen([sys.executable, "-m", *module], env=env, start_new_session=True)
+    running.callback(stop, part)
+    return part
+
+
+def stop(part: subprocess.Popen[bytes]) -> None:
+    """Asks a part to end and waits; the worker cancels what it runs, so it gets time."""
+    part.terminate()
+    try:
+        part.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(part.pid, signal.SIGKILL)
+
+
+def call(env: Mapping[str, str], *module: str) -> None:
+    """Runs `python -m module …` to its end and shows what it said only if it failed."""
+    done = subprocess.run([sys.executable, "-m", *module], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(module)} failed:\n{done.stdout}{done.stderr}")
+
+
+def wait_until_healthy(server: subprocess.Popen[bytes], api: str) -> None:
+    """Returns when the server answers."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise SystemExit(f"the Prefect server did not start; is {api} taken? Choose another port: python -m flows.serve --port 4300")
+        try:
+            with urlopen(f"{api}/health", timeout=5):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            time.sleep(0.5)
+    raise SystemExit(f"the Prefect server does not answer at {api} after {STARTUP_SECONDS} s")
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """TERM stops everything just as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

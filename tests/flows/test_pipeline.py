@@ -1,0 +1,259 @@
+"""Runs of the toy repository's pipeline on a real Prefect server, with a real worker, on loopback."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+from tests.flows.conftest import build_toy, edit, git, run_dvc
+from tests.flows.test_guard import ends, is_alive
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
+ALL = ["shapes", "sft", "tgrpo", "evaluate@sft", "evaluate@tgrpo", "report"]
+
+
+class Service:
+    """`make ui` in a toy checkout: server, worker, deployments; the nightly one every minute."""
+
+    def __init__(self, checkout: Path, home: Path) -> None:
+        self.checkout = checkout
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "PYTHONPATH": str(ROOT)}
+        self.log = home / "serve.log"
+        home.mkdir()
+        with self.log.open("w") as log:
+            command = [sys.executable, "-m", "flows.serve", "--port", str(port)]
+            self.process = subprocess.Popen(command, cwd=checkout, env=self.env, stdout=log, stderr=log)
+        until(lambda: "Prefect UI: http" in self.log.read_text(), self.log)
+
+    def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self.api + path, data, {"content-type": "application/json"}, method=method)
+        with urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    @contextmanager
+    def started(self, root: Path) -> Iterator[subprocess.Popen[str]]:
+        """A run from the command line that is killed if the test leaves it running."""
+        command = [sys.executable, "-m", "flows.pipeline"]
+        with subprocess.Popen(command, cwd=root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
+            yield flow
+            flow.kill()
+
+    def run(self, root: Path, *arguments: str) -> "Run":
+        """A run from the command line, to its end."""
+        command = [sys.executable, "-m", "flows.pipeline", *arguments]
+        done = subprocess.run(command, cwd=root, env=self.env, capture_output=True, text=True, timeout=300, check=False)
+        return Run(self, done.returncode, done.stdout + done.stderr)
+
+    def artifact(self, key: str) -> Any:
+        artifact = self.call(f"/artifacts/{key}/latest")
+        return json.loads(artifact["data"]) if artifact["type"] == "table" else artifact["data"]
+
+
+class Run:
+    """A finished flow run: exit status, log, and what the server knows of it."""
+
+    def __init__(self, service: Service, status: int, output: str) -> None:
+        self.service, self.status, self.output = service, status, output
+        self.id = re.findall(r"/flow-run/([0-9a-f-]+)", output)[0]
+
+    def state(self) -> dict[str, Any]:
+        return self.service.call(f"/flow_runs/{self.id}")["state"]
+
+    def stages(self) -> dict[str, str]:
+        """The stages' states, which Prefect writes a moment after the run is over."""
+        final: dict[str, str] = {}
+
+        def read() -> bool:
+            tasks = self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
+            final.update({task["name"]: task["state_name"] for task in tasks})
+            return all(task["state_type"] in ("COMPLETED", "FAILED", "PENDING", "CRASHED") for task in tasks)
+
+        until(read, self.service.log)
+        return final
+
+
+def until(condition: Callable[[], Any], log: Path | None = None, seconds: float = 240) -> None:
+    """Waits for something that must come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text() if log else "it did not come"
+        time.sleep(0.2)
+
+
+def stage_pid(root: Path, stage: str) -> int:
+    """The process of a stage that has started."""
+    trace = root / "trace" / stage
+    until(lambda: trace.exists() and trace.read_text().endswith("starts\n"))
+    return int(trace.read_text().splitlines()[-1].split()[0])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    checkout = build_toy(folder / "toy")
+    shutil.copy(ROOT / "prefect.yaml", checkout)
+    edit(checkout, '"0 2 * * *"', '"* * * * *"', file="prefect.yaml")
+    service = Service(checkout, folder / "home")
+    parts = psutil.Process(service.process.pid).children(recursive=True)
+    yield service
+    service.process.send_signal(signal.SIGINT)
+    assert service.process.wait(90) == 0
+    assert len(parts) >= 3
+    assert ends([part.pid for part in parts])
+
+
+def test_a_cron_deployment_produces_scheduled_runs_and_one_really_runs(service: Service) -> None:
+    nightly = service.call("/deployments/name/pipeline/nightly")["id"]
+    of_nightly = {"deployments": {"id": {"any_": [nightly]}}}
+
+    def runs() -> list[dict[str, Any]]:
+        return [run for run in service.call("/flow_runs/filter", of_nightly) if run["auto_scheduled"]]
+
+    until(lambda: any(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in runs()), service.log)
+    states = {run["state_name"] for run in runs()}
+    service.call(f"/deployments/{nightly}", method="DELETE")
+    assert states <= {"Completed", "Scheduled", "Pending", "Running"}
+    assert (service.checkout / "report" / "index.html").exists()
+
+
+def test_cancelling_a_run_ends_its_processes_and_the_next_run_goes_on(service: Service) -> None:
+    root = service.checkout
+    edit(root, '"sft": {"value": 10}', '"sft": {"value": 11, "await": ["never"]}')
+    deployment = service.call("/deployments/name/pipeline/pipeline")["id"]
+    before = (root / "trace" / "sft").read_text() if (root / "trace" / "sft").exists() else ""
+    run = service.call(f"/deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    until(lambda: (root / "trace" / "sft").exists() and (root / "trace" / "sft").read_text() != before, service.log)
+    pid = stage_pid(root, "sft")
+    assert is_alive(pid)
+    service.call(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    until(lambda: service.call(f"/flow_runs/{run}")["state_type"] == "CANCELLED", service.log)
+    assert ends([pid])
+    edit(root, ', "await": ["never"]', "")
+    run = service.run(root)
+    assert run.status == 0
+    assert run.stages()["sft"] == "Completed"
+
+
+def test_only_what_changed_is_run_and_what_was_there_before_is_restored(service: Service, toy: Path) -> None:
+    assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+    assert service.run(toy).stages() == dict.fromkeys(ALL, "Cached")
+    edit(toy, '"value": 100,', '"value": 150,')
+    changed = {"tgrpo": "Completed", "evaluate@tgrpo": "Completed", "report": "Completed"}
+    assert service.run(toy).stages() == {**dict.fromkeys(ALL, "Cached"), **changed}
+    assert [row["stage"] for row in service.artifact("stages")] == ALL
+    moved = {row["file"]: row["change"] for row in service.artifact("metrics")}
+    assert moved == {"metrics/sft.json": "=", "metrics/tgrpo.json": "+50"}
+    assert "report/index.html" in service.artifact("report")
+    edit(toy, '"value": 150,', '"value": 100,')
+    restored = service.run(toy, "evaluate@tgrpo")
+    assert restored.stages() == {"shapes": "Cached", "tgrpo": "Restored", "evaluate@tgrpo": "Restored"}
+
+
+def test_a_failed_stage_shows_its_own_last_lines_and_the_other_branch_goes_on(service: Service, toy: Path) -> None:
+    edit(toy, '"tgrpo": {', '"tgrpo": {"fail": true, ')
+    run = service.run(toy)
+    assert run.status == 1
+    assert "tgrpo cannot go on: the reason" in run.output
+    expected = {"tgrpo": "Failed", "evaluate@tgrpo": "NotReady", "report": "NotReady"}
+    assert run.stages() == {**dict.fromkeys(ALL, "Completed"), **expected}
+    assert run.state()["name"] == "Failed"
+    assert run.state()["message"] == "3 completed, 1 failed, 2 not reached (tgrpo failed)"
+
+
+def test_wrong_usage_is_one_clear_line(service: Service, toy: Path) -> None:
+    run = service.run(toy, "tgrpo", "sft", "shapes", "evaluate", "--single", "--set", "tgrpo.alpha=1")
+    assert run.status == 1
+    line = "an experiment needs all that its parameters change; the selection leaves out report"
+    assert run.state()["message"] == line
+    assert "Traceback" not in run.output
+
+
+def test_independent_stages_run_at_once_but_only_one_training_stage(service: Service, toy: Path) -> None:
+    both = '["trace/evaluate-sft", "trace/evaluate-tgrpo"]'  # neither evaluation ends before the other has started
+    edit(toy, '"evaluate": {', f'"evaluate": {{"await": {both}, ')
+    assert service.run(toy).status == 0
+
+    def interval(stage: str) -> tuple[float, float]:
+        first, last = (line.split() for line in (toy / "trace" / stage).read_text().splitlines())
+        return float(first[1]), float(last[1])
+
+    (sft_start, sft_end), (tgrpo_start, tgrpo_end) = interval("sft"), interval("tgrpo")
+    assert sft_end < tgrpo_start or tgrpo_end < sft_start
+
+
+def test_a_second_run_on_the_checkout_waits_and_names_the_first(service: Service, toy: Path) -> None:
+    edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
+    with service.started(toy) as first:
+        stage_pid(toy, "shapes")
+        holder = (toy / ".dvc" / "tmp" / "flow.lock").read_text()
+        assert holder.endswith(f"(process {first.pid})")
+        with service.started(toy) as second:
+            assert second.stdout
+            assert any(f"waiting: {holder} works on this checkout" in line for line in second.stdout)
+            (toy / "go").touch()
+            first.communicate(timeout=300)
+            output, _ = second.communicate(timeout=300)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "Completed('6 cached')" in output
+
+
+def test_a_killed_flow_leaves_no_process_and_the_next_run_goes_on(service: Service, toy: Path) -> None:
+    edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
+    with service.started(toy) as flow:
+        pid = stage_pid(toy, "shapes")
+        processes = [process.pid for process in psutil.Process(flow.pid).children(recursive=True)]
+        assert pid in processes
+        flow.kill()
+        flow.communicate()
+    assert ends(processes)
+    assert not (toy / "out" / "shapes.json").exists()
+    (toy / "go").touch()
+    assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+
+
+def test_a_killed_stage_fails_and_the_next_run_goes_on(service: Service, toy: Path) -> None:
+    edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
+    with service.started(toy) as flow:
+        os.kill(stage_pid(toy, "shapes"), signal.SIGKILL)
+        output, _ = flow.communicate(timeout=300)
+    assert flow.returncode == 1
+    assert "Failed('1 failed, 5 not reached (shapes failed)')" in output
+    (toy / "go").touch()
+    assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+
+
+def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, toy: Path) -> None:
+    run_dvc(toy, "repro")
+    status = git(toy, "status", "--short")
+    (toy / ".dvc" / "tmp" / "run_sweep.py").write_text("from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})")
+    command = [sys.executable, ".dvc/tmp/run_sweep.py"]
+    done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
+    run = Run(service, done.returncode, done.stdout + done.stderr)
+    assert run.status == 0, run.output
+    rows = service.artifact("sweep")
+    assert [(row["tgrpo.value"], row["metrics/tgrpo.json:value"]) for row in rows] == [(200, 1201), (300, 1301)]
+    assert all("metrics/sft.json:value" not in row for row in rows)
+    assert sorted(run.stages().values()) == ["Cached"] * 6 + ["Completed"] * 6
+    shown = run_dvc(toy, "exp", "show", "--csv")
+    assert all(row["experiment"] in shown for row in rows)
+    assert git(toy, "status", "--short") == status
+    assert git(toy, "worktree", "list").count("\n") == 1

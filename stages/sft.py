@@ -46,23 +46,23 @@ _COMPLETE = "complete"  # written last into a checkpoint: one without it was cut
 class SftParams(Params):
     """The defaults are the paper's (paper.md §4)."""
 
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="train so many steps instead of `epochs`")
-    batch_size: int = Field(8, ge=1, description="samples per step, over all processes")
-    samples_per_forward: int = Field(1, ge=1, description="fewer need less memory")
-    learning_rate: float = Field(1e-6, gt=0)
-    vision_lr_scale: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.01, ge=0, description="on matrices")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW")
-    max_grad_norm: float = Field(1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1, description="train so many steps instead of `epochs`")
+    batch_size: int = Field(default=8, ge=1, description="samples per step, over all processes")
+    samples_per_forward: int = Field(default=1, ge=1, description="fewer need less memory")
+    learning_rate: float = Field(default=1e-6, gt=0)
+    vision_lr_scale: float = Field(default=1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="on matrices")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
+    max_grad_norm: float = Field(default=1.0, gt=0)
     precision: Precision = "bf16"
     lora: Lora | None = None
     gradient_checkpointing: bool = True
     deepspeed: ZeroStage | None = None
-    seed: int = Field(42, ge=0)
-    save_steps: int = Field(100, ge=1)
-    threads: int = Field(1, ge=1, description="CPU threads of each process")
+    seed: int = Field(default=42, ge=0)
+    save_steps: int = Field(default=100, ge=1)
+    threads: int = Field(default=1, ge=1, description="CPU threads of each process")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
@@ -134,9 +134,7 @@ class SftTrainer(Trainer):
     """Trainer with pixels normalised on the device and a learning rate of its own for the vision tower."""
 
     def __init__(self, model: Any, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
-        super().__init__(
-            model=model, args=args, train_dataset=examples, data_collator=examples.collate, compute_loss_func=completion_loss
-        )
+        super().__init__(model=model, args=args, train_dataset=examples, data_collator=examples.collate, compute_loss_func=completion_loss)
         self.builder, self.vision_lr_scale = examples.builder, vision_lr_scale
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,17 @@
 """The base stage: the embedded model, or a pointer."""
 
 import pytest
-from tests.model.tiny_models import write_qwen2_5
 
 from stages.base import BaseParams, run
 from stages.data.errors import UserError
 from stages.data.files import read_json
 from stages.model.load import load_model, resolve
-
-QUICK = {"align_steps": 2, "align_clips": 2}
+from tests.model.tiny_models import write_qwen2_5
 
 
 def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_another_seed(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        run(BaseParams(**QUICK, seed=seed), tmp_path / name, tmp_path / f"{name}.json")
+        run(BaseParams(align_steps=2, align_clips=2, seed=seed), tmp_path / name, tmp_path / f"{name}.json")
     folders = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two", "three")]
     assert folders[0] == folders[1]
     assert folders[0]["model.safetensors"] != folders[2]["model.safetensors"]

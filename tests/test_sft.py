@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
 
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
@@ -20,6 +20,7 @@ from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
 from stages.sft import Examples, SftParams, build_trainer, completion_loss, last_checkpoint, run, training_arguments
 from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, row_from_frames
+from tests.model.tiny_models import clip, picture, question, write_qwen2_5
 
 ROOT = Path(__file__).parents[1]
 QUICK = {
@@ -32,6 +33,11 @@ QUICK = {
     "save_steps": 2,
     "seed": 1,
 }
+LORA = {"rank": 4, "alpha": 8}
+
+
+def quick(**changes):
+    return SftParams.model_validate(QUICK | changes)
 
 
 def write_inputs(folder):
@@ -85,9 +91,7 @@ def test_the_loss_is_on_the_assistants_tokens_only(examples):
     inputs = examples.collate(rows)
     labelled = [labels_K[labels_K != IGNORE].tolist() for labels_K in inputs["labels"]]
     assert labelled == [completion.tolist() for _, completion in rows]
-    assert examples.builder.tokenizer.decode(labelled[0]) == (
-        "<think>it moves right, option B.</think>\n<answer>B</answer><|im_end|>"
-    )
+    assert examples.builder.tokenizer.decode(labelled[0]) == ("<think>it moves right, option B.</think>\n<answer>B</answer><|im_end|>")
     assert inputs["logits_to_keep"] < inputs["input_ids"].shape[1]
 
 
@@ -110,7 +114,7 @@ def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples, inpu
 
 
 def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs):
-    run(SftParams(**QUICK | {"max_steps": 12, "warmup_steps": 2}), **inputs)
+    run(quick(max_steps=12, warmup_steps=2), **inputs)
     table = steps(inputs["plot"])
     assert [row["step"] for row in table] == [str(step) for step in range(1, 13)]
     assert float(table[-1]["loss"]) < 0.7 * float(table[0]["loss"])
@@ -130,7 +134,7 @@ def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)  # a .work folder of its own
-        run(SftParams(**QUICK), **inputs)
+        run(quick(), **inputs)
         outputs.append((folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()))
     assert outputs[0] == outputs[1]
 
@@ -138,7 +142,7 @@ def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
 def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
     tables = []
     for forward in (4, 1):
-        run(SftParams(**QUICK | {"samples_per_forward": forward, "max_steps": 2}), **inputs)
+        run(quick(samples_per_forward=forward, max_steps=2), **inputs)
         tables.append(steps(inputs["plot"]))
     whole, parts = tables
     for step_whole, step_parts in zip(whole, parts, strict=True):
@@ -147,11 +151,11 @@ def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
 
 
 def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, examples, tmp_path):
-    params = SftParams(**QUICK | {"vision_lr_scale": 0.1, "weight_decay": 0.05, "betas": (0.9, 0.98)})
+    params = quick(vision_lr_scale=0.1, weight_decay=0.05, betas=(0.9, 0.98))
     trainer = build_trainer(params, examples, inputs["model"], tmp_path / "work")
     groups = {(group["lr"], group["weight_decay"]): group["params"] for group in trainer.create_optimizer().param_groups}
     assert set(groups) == {(1e-3, 0.05), (1e-3, 0.0), (1e-4, 0.05), (1e-4, 0.0)}
-    model = trainer.model
+    model: Any = trainer.model
     assert any(weight is model.lm_head.weight for weight in groups[1e-3, 0.05])
     assert any(weight is model.model.visual.patch_embed.proj.weight for weight in groups[1e-4, 0.05])
     assert any(weight is model.model.visual.blocks[0].norm1.weight for weight in groups[1e-4, 0.0])
@@ -161,7 +165,7 @@ def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, exampl
 
 
 def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
-    run(SftParams(**QUICK | {"lora": {"rank": 4, "alpha": 8}}), **inputs)
+    run(quick(lora=LORA), **inputs)
     before, after = load_model(inputs["model"]).state_dict(), load_model(inputs["out"]).state_dict()
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -173,7 +177,7 @@ def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
 def test_bf16_and_gradient_checkpointing_follow_the_same_loss(inputs):
     losses = []
     for changed in ({}, {"gradient_checkpointing": True}, {"precision": "bf16"}):
-        run(SftParams(**QUICK | changed), **inputs)
+        run(quick(**changed), **inputs)
         losses.append([float(row["loss"]) for row in steps(inputs["plot"])])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=2e-2)
@@ -193,9 +197,9 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examp
 
 def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"sft.batch_size \(4\) must be a multiple of samples_per_forward x processes \(3 x 1\)"):
-        training_arguments(SftParams(**QUICK | {"samples_per_forward": 3}), tmp_path)
+        training_arguments(quick(samples_per_forward=3), tmp_path)
     with pytest.raises(ValueError, match="cannot be merged"):
-        SftParams(deepspeed=3, lora={"rank": 4, "alpha": 8})
+        quick(deepspeed=3, lora=LORA)
 
 
 SCRIPT = """

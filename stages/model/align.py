@@ -65,9 +65,7 @@ def hits(logits_MV: Tensor, names_MS: Tensor) -> dict[str, float]:
     """Share of things whose name is among the four likeliest tokens, per slot; empty cells do not count."""
     things_M = names_MS[:, SLOTS.index("shape")] != _NONE
     top_M4 = logits_MV[things_M].topk(len(SLOTS), dim=1).indices
-    return {
-        slot: float((top_M4 == names_MS[things_M, index, None]).any(dim=1).float().mean()) for index, slot in enumerate(SLOTS)
-    }
+    return {slot: float((top_M4 == names_MS[things_M, index, None]).any(dim=1).float().mean()) for index, slot in enumerate(SLOTS)}
 
 
 def random_clips(builder: PromptBuilder, clips: int, rng: np.random.Generator) -> Iterator[Clips]:

@@ -119,10 +119,7 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
 
 def _uniforms(counts: Sequence[int], seeds: Sequence[int], length: int) -> Tensor:
     return torch.cat(
-        [
-            torch.rand(count, length, generator=torch.Generator().manual_seed(seed))
-            for count, seed in zip(counts, seeds, strict=True)
-        ]
+        [torch.rand(count, length, generator=torch.Generator().manual_seed(seed)) for count, seed in zip(counts, seeds, strict=True)]
     )
 
 

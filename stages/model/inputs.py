@@ -125,14 +125,11 @@ class PromptBuilder:
         without `pixels`). Pass them through `normalised` on the model's device.
         """
         rows = [
-            _row(prompt) if completions is None else _row_with_completion(prompt, completions[row])
-            for row, prompt in enumerate(prompts)
+            _row(prompt) if completions is None else _row_with_completion(prompt, completions[row]) for row, prompt in enumerate(prompts)
         ]
         length = max(len(row["input_ids"]) for row in rows)
         fill = {"input_ids": self.pad_id, "attention_mask": 0, "position_ids": 0, "labels": IGNORE}
-        inputs = {
-            name: torch.stack([_pad(row[name], length, fill[name], padding) for row in rows], dim=-2) for name in rows[0]
-        }
+        inputs = {name: torch.stack([_pad(row[name], length, fill[name], padding) for row in rows], dim=-2) for name in rows[0]}
         return inputs | (media_inputs(prompts) if pixels else {})
 
     def normalised(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Model folders: Hugging Face files plus `pipeline.json`, which names the prompt style or points to a model kept elsewhere."""
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, BaseImageProcessor, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_json
@@ -20,6 +22,9 @@ PIPELINE_FILE = "pipeline.json"
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+if not sys.stderr.isatty():
+    disable_progress_bar()  # bars over a model's files, which nobody watches in a log
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
@@ -86,9 +91,7 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     return settings["image_mean"], settings["image_std"]
 
 
-def save_model(
-    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
-) -> None:
+def save_model(model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None) -> None:
     """Write a model folder that also loads elsewhere by plain `from_pretrained`; tokenizer and processor come from `source`.
 
     `state_dict` replaces the model's own weights where those are spread over processes (ZeRO-3). The folder appears whole.

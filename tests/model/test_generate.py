@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.model.tiny_models import clip, picture, question
 
 from stages.model.generate import Sampling, choose, generate
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from tests.model.tiny_models import clip, picture, question
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.model.tiny_models import clip, picture, question
 from transformers import Qwen2VLImageProcessorPil
 
 from stages.data.errors import UserError
 from stages.model.inputs import IGNORE, PromptBuilder, group_seconds, mrope_positions, seconds_per_grid
 from stages.model.load import load_model
+from tests.model.tiny_models import clip, picture, question
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_only_the_completion_is_labelled(builder):
 
 
 def test_frames_that_do_not_fit_the_grid_are_an_error_that_says_what_to_change(builder):
-    with pytest.raises(UserError, match="clip-1: frames of 40x32 do not fit .* multiples of 16"):
+    with pytest.raises(UserError, match=r"clip-1: frames of 40x32 do not fit .* multiples of 16"):
         builder(question(), clip(height=32, width=40))
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.model.tiny_models import clip, question
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig, Qwen2VLImageProcessorPil
 
 from stages.data.errors import UserError
 from stages.data.files import write_json
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model, load_tokenizer, resolve, save_model
+from tests.model.tiny_models import clip, question
 
 
 def test_a_saved_folder_loads_elsewhere_by_plain_from_pretrained(model_dir, tmp_path):

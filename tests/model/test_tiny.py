@@ -1,9 +1,9 @@
 """The embedded model and its tokenizer."""
 
 import torch
-from tests.model.tiny_models import LINES
 
 from stages.model.tiny import build_model, build_tokenizer
+from tests.model.tiny_models import LINES
 
 
 def test_the_tokenizer_restores_any_text_and_cuts_digits_apart():

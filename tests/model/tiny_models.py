@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from stages.data.files import write_json
-from stages.data.sample import Sample
+from stages.data.sample import DataType, Sample
 from stages.model.tiny import build_image_processor, build_model, build_tokenizer
 from stages.video.frame_store import Frames
 
@@ -74,7 +74,14 @@ def _write(model, tokenizer, out):
     write_json(out / "pipeline.json", {"prompt": "plain"})
 
 
-def question(sample_id="clip-1", data_type="video", problem="Which way does it move?", options=("A. left", "B. right"), answer="B", process=None):
+def question(
+    sample_id="clip-1",
+    data_type: DataType = "video",
+    problem="Which way does it move?",
+    options=("A. left", "B. right"),
+    answer="B",
+    process=None,
+):
     return Sample(
         sample_id=sample_id,
         source="test",

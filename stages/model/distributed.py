@@ -1,12 +1,17 @@
 """Training on several processes: DeepSpeed's ZeRO settings, and the arguments that need a CPU process group."""
 
+import ctypes
 import os
+import signal
+import sys
 from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
 
 ZeroStage = Literal[2, 3]
+
+_PR_SET_PDEATHSIG = 1
 
 
 def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
@@ -31,6 +36,9 @@ def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
 
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
     """Join the other processes and return the training arguments for it. Without a GPU, DeepSpeed runs on the CPU over gloo."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.platform == "linux":
+        # torchrun puts each process into a session of its own: a killed launcher would leave them training.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if torch.cuda.is_available():
         return {"deepspeed": zero_config(zero)}
     if zero is None:

@@ -45,8 +45,8 @@ class ResumableTrainer(Trainer):
             self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
-        if wrong := {*load_result.missing_keys, *load_result.unexpected_keys} - tied:
+        model: Any = self.model
+        if wrong := {*load_result.missing_keys, *load_result.unexpected_keys} - set(model.all_tied_weights_keys):
             raise RuntimeError(f"the checkpoint does not fit the model: {sorted(wrong)}")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -71,5 +71,7 @@ def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
     if trainer.is_world_process_zero():
         if hasattr(model, "merge_and_unload"):
             model, state = model.merge_and_unload(), None
+        if state is not None:
+            state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
         save_model(model, resolve(source), out, state)
     trainer.accelerator.wait_for_everyone()

@@ -75,7 +75,7 @@ def roll_out(
         prompts,
         [group_size] * len(questions) + [contrast_size] * len(contrasts),
         sampling,
-        [_draw_seed(seed, step, place, prompt.sample_id) for place, prompt in enumerate(prompts)],
+        [_draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
         media=None if features is None else encoded_media(features),
     )
     rest = iter(responses[len(questions) :])
@@ -91,6 +91,7 @@ def roll_out(
 
 
 def _draw_seed(*parts: int | str) -> int:
+    """A seed that does not depend on which process, or which place of the batch, the question has."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:6], "big")
 
 

@@ -14,19 +14,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from stages.data.errors import UserError
-from stages.data.files import write_table
 from stages.data.sample import write_samples
-from stages.data.shards import ShardStore
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model, resolve, save_model
 from stages.model.lora import Lora
 from stages.rl.guards import Guards
 from stages.rl.loss import LossRules
-from stages.rl.rewards import RewardRules
 from stages.tgrpo import COLUMNS, TgrpoParams, run
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, row_from_frames
 from tests.conftest import ROOT
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5
+from tests.rl.conftest import write_frames
 
 SMALL = TgrpoParams(
     group_size=4,
@@ -53,10 +50,7 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("tgrpo")
     samples = [question(f"clip-{n}", answer="AB"[n % 2]) for n in range(3)] + [question("image", data_type="image", answer="A")]
     media = [clip(seed=n) for n in range(3)] + [picture()]
-    ShardStore(root / "frames", SCHEMA).append(
-        [row_from_frames(sample.sample_id, frames, 95) for sample, frames in zip(samples, media, strict=True)]
-    )
-    write_table(root / "frames.parquet", [{"sample_id": s.sample_id, "key": s.sample_id} for s in samples], TABLE_SCHEMA)
+    write_frames(root, {sample.sample_id: frames for sample, frames in zip(samples, media, strict=True)})
     write_samples(root / "rl.parquet", samples)
     write_qwen2_5(root / "random")
     model, builder = load_model(root / "random"), PromptBuilder(root / "random")
@@ -121,8 +115,8 @@ def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
 RECIPES = {
     "several updates per rollout": {"updates_per_rollout": 2, "loss": LossRules(clip_low=0.1, clip_high=0.3)},
     "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossRules(name="dapo")},
-    "moving std, strict": {"scale": "ema", "rewards": RewardRules(temporal="strict")},
-    "plain GRPO without contrast": {"contrast_size": 0, "rewards": RewardRules(temporal="off")},
+    "moving std, strict": {"scale": "ema", "temporal": "strict"},
+    "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
     "adapters": {"lora": Lora(rank=2, alpha=4)},
     "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
     "no reference": {"loss": LossRules(beta=0.0)},
@@ -157,6 +151,12 @@ def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inp
     with pytest.raises(UserError, match=r"100% of the responses were cut off .* raise tgrpo.max_new_tokens"):
         train(SMALL.model_copy(update={"guards": guards, "max_new_tokens": 1}), inputs, tmp_path)
     assert [path.name for path in Path(".work/tgrpo").glob("*/checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"the loss is nan at step \d: lower tgrpo.learning_rate"):
+        train(SMALL.model_copy(update={"learning_rate": 1e30}), inputs, tmp_path)
 
 
 def test_settings_that_cannot_work_are_refused():

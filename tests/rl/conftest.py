@@ -6,7 +6,10 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from stages.data.files import write_table
+from stages.data.shards import ShardStore
 from stages.model.inputs import Prompt
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, row_from_frames
 
 IMAGE, VIDEO, END = 90, 91, 92
 TEXT = {
@@ -81,3 +84,10 @@ def tiny_media(prompts):
             media[pixels] = torch.cat([prompt.patches_NK for prompt in chosen]).float() / 127.5 - 1
             media[grid] = torch.cat([prompt.grid_thw for prompt in chosen])
     return media
+
+
+def write_frames(root, media):
+    """A frame store that holds `media` (frames by sample id), and its reader."""
+    ShardStore(root / "frames", SCHEMA).append([row_from_frames(sample_id, frames, 95) for sample_id, frames in media.items()])
+    write_table(root / "frames.parquet", [{"sample_id": sample_id, "key": sample_id} for sample_id in media], TABLE_SCHEMA)
+    return FrameReader(root / "frames", root / "frames.parquet")

@@ -10,17 +10,16 @@ from stages.rl.rollout import Group, ask, grade_groups, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
 from stages.rl.vision import encoded_media, pixel_media
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
+from tests.rl.conftest import write_frames
 
 MEDIA = {"clip-1": clip(seed=1), "clip-2": clip(frames=6, seed=2), "picture": picture()}
 SAMPLES = [question("clip-1"), question("picture", data_type="image"), question("clip-2", problem="Which way does it move, and why?")]
 SAMPLING = Sampling(max_new_tokens=9)
 
 
-class Memory:
-    """Frames from memory, in the frame reader's place."""
-
-    def load(self, sample_id):
-        return MEDIA[sample_id]
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return write_frames(tmp_path_factory.mktemp("frames"), MEDIA)
 
 
 @pytest.fixture(scope="module", params=[write_qwen2_5, write_qwen3], ids=["qwen2_5", "qwen3"])
@@ -28,16 +27,16 @@ def model_dir(request, tmp_path_factory):
     return request.param(tmp_path_factory.mktemp("models") / "model")
 
 
-def rolled_out(model, builder, share_features, step=0):
-    questions = [ask(sample, Memory(), builder, "shuffle", seed=3, step=step) for sample in SAMPLES]
+def rolled_out(model, builder, reader, share_features, step=0):
+    questions = [ask(sample, reader, builder, "shuffle", seed=3, step=step) for sample in SAMPLES]
     return roll_out(model, builder, questions, 4, 2, SAMPLING, seed=3, step=step, share_features=share_features)
 
 
 @pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
-def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, share_features):
+def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, reader, share_features):
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     use_group_prefix_attention(model)
-    groups = rolled_out(model, builder, share_features)
+    groups = rolled_out(model, builder, reader, share_features)
     prompts = [group.question.ordered for group in groups]
     packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups])
     features = [group.features for group in groups if group.features is not None]
@@ -49,16 +48,16 @@ def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, share_fe
     assert torch.allclose(logps_N, sampled_N, atol=1e-4)
 
 
-def test_shared_features_change_no_response(model_dir):
+def test_shared_features_change_no_response(model_dir, reader):
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
-    shared, own = rolled_out(model, builder, True), rolled_out(model, builder, False)
+    shared, own = rolled_out(model, builder, reader, True), rolled_out(model, builder, reader, False)
     texts = [[[response.text for response in group.ordered + group.contrast] for group in groups] for groups in (shared, own)]
     assert texts[0] == texts[1]
 
 
-def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(model_dir):
+def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(model_dir, reader):
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
-    video, image, _ = rolled_out(model, builder, True)
+    video, image, _ = rolled_out(model, builder, reader, True)
     assert video.question.contrast is not None
     assert not torch.equal(video.question.contrast.patches_NK, video.question.ordered.patches_NK)
     assert torch.equal(video.question.contrast.ids_P, video.question.ordered.ids_P)
@@ -67,15 +66,13 @@ def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(mode
     assert (len(image.ordered), len(image.contrast)) == (4, 0)
 
 
-def test_every_step_draws_another_order_and_other_responses(model_dir):
+def test_every_step_draws_another_order_and_other_responses(model_dir, reader):
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
-    first, again, later = (rolled_out(model, builder, True, step)[2] for step in (0, 0, 1))
+    first, again, later = (rolled_out(model, builder, reader, True, step)[2] for step in (0, 0, 1))
     assert [response.text for response in first.ordered] == [response.text for response in again.ordered]
     assert [response.text for response in first.ordered] != [response.text for response in later.ordered]
-    orders = [
-        ask(SAMPLES[2], Memory(), builder, "shuffle", seed=3, step=step).contrast.patches_NK.float().sum(1).tolist() for step in range(6)
-    ]
-    assert len({tuple(order) for order in orders}) > 3
+    contrasts = [ask(SAMPLES[2], reader, builder, "shuffle", seed=3, step=step).contrast for step in range(6)]
+    assert len({tuple(prompt.patches_NK.float().sum(1).tolist()) for prompt in contrasts if prompt is not None}) > 3
 
 
 def answered(*texts, truncated=False):
@@ -87,9 +84,9 @@ RULES = RewardRules(length_min=10, length_max=20)
 
 
 @pytest.fixture
-def groups(model_dir):
+def groups(model_dir, reader):
     builder = PromptBuilder(model_dir)
-    video, image = (ask(sample, Memory(), builder, "shuffle", 0, 0) for sample in SAMPLES[:2])
+    video, image = (ask(sample, reader, builder, "shuffle", 0, 0) for sample in SAMPLES[:2])
     return [
         Group(video, answered(RIGHT, RIGHT, WRONG, BROKEN), answered(RIGHT, WRONG), None),
         Group(image, answered(RIGHT, RIGHT, RIGHT, RIGHT, truncated=True), [], None),

@@ -75,8 +75,8 @@ class TgrpoParams(Recipe):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
-        if self.contrast_size == 0 and self.rewards.temporal != "off":
-            raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set rewards.temporal to off")
+        if self.contrast_size == 0 and self.temporal != "off":
+            raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
         if self.save_steps % self.updates_per_rollout:
             raise ValueError("save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint")
         if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):

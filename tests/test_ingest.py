@@ -68,7 +68,7 @@ def test_good_media_pass_with_their_hash_and_each_bad_one_has_its_reason(source:
 def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_is_there(source: Path, tmp_path: Path) -> None:
     records = [{"path": "good.mp4", "data_type": "video"}, {"path": "text.mp4", "data_type": "video"}]
     with pytest.raises(
-        UserError, match="1 of 2 records are unusable, more than ingest.max_rejected = 0.4; the reasons are in .*quarantine"
+        UserError, match=r"1 of 2 records are unusable, more than ingest.max_rejected = 0.4; the reasons are in .*quarantine"
     ):
         ingest(source, tmp_path, records, max_rejected=0.4)
     assert len(read_rejects(tmp_path / "quarantine.parquet")) == 1

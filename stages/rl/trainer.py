@@ -20,7 +20,6 @@ from transformers import PreTrainedModel, TrainingArguments
 from stages.data.answer import Rules
 from stages.data.errors import UserError
 from stages.data.files import write_json
-from stages.data.params import Params
 from stages.data.sample import PROBLEM_TYPES, Sample
 from stages.model.generate import Sampling
 from stages.model.inputs import PromptBuilder
@@ -38,13 +37,12 @@ from stages.video.frame_store import FrameReader
 log = logging.getLogger(__name__)
 
 
-class Recipe(Params):
+class Recipe(RewardRules):
     """What T-GRPO does at every step; the defaults are the paper's (paper.md §2)."""
 
     group_size: int = Field(default=8, ge=2)  # G, responses on ordered frames
     contrast_size: int = Field(default=4, ge=0)  # G̃, responses on contrast frames; 0 only without a temporal reward
     contrast: Contrast = "shuffle"
-    rewards: RewardRules = RewardRules()
     grading: Rules = "default"
     scale: Scale = "group"
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
@@ -172,14 +170,14 @@ class TgrpoTrainer(ResumableTrainer):
             everywhere.lengths_BG,
             everywhere.contrast_BK,
             everywhere.has_contrast_B,
-            recipe.rewards,
+            recipe,
         )
         total_BG = rewards.base_BG + rewards.temporal_BG
         self.ema = update_ema(self.ema, total_BG, types, recipe.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
-        advantages_BG = temporal_advantages(rewards, recipe.rewards.temporal, recipe.scale, ema_B)
+        advantages_BG = temporal_advantages(rewards, recipe.temporal, recipe.scale, ema_B)
         effect = temporal_effect(advantages_BG, rewards, recipe.scale, ema_B)
-        self._rollout_metrics = rollout_metrics(everywhere, rewards, recipe.rewards) | {"temporal_effect": effect}
+        self._rollout_metrics = rollout_metrics(everywhere, rewards, recipe) | {"temporal_effect": effect}
         own = slice(self.args.process_index * len(groups), (self.args.process_index + 1) * len(groups))
         mine = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
         return mine, advantages_BG[own]

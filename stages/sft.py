@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
@@ -31,8 +31,9 @@ from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
 from stages.model.distributed import ZeroStage, join_processes
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
-from stages.model.load import Precision, load_model, resolve, save_model
+from stages.model.load import Precision, load_model
 from stages.model.lora import Lora, add_lora
+from stages.model.training import ResumableTrainer, save_trained
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
 MODULES = ("stages/sft.py", "stages/model", "stages/video", "stages/data")
 SUMMARY_STEPS = 20  # the metrics hold the mean loss of the last so many steps
-_COMPLETE = "complete"  # written last into a checkpoint: one without it was cut off by a kill
 
 
 class SftParams(Params):
@@ -88,10 +88,7 @@ def run(params: SftParams, samples: Path, frames: Path, table: Path, model: Path
     examples = Examples(read_samples(samples), FrameReader(frames, table), PromptBuilder(model))
     work = work_dir("sft", params, [samples, table, model], MODULES)
     trainer = build_trainer(params, examples, model, work)
-    checkpoint = last_checkpoint(work)
-    if checkpoint is not None:
-        log.info("resuming from %s", checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
@@ -130,7 +127,7 @@ class Examples(Dataset):
         return inputs | {"labels": labels, "logits_to_keep": labels.shape[1]}
 
 
-class SftTrainer(Trainer):
+class SftTrainer(ResumableTrainer):
     """Trainer with pixels normalised on the device and a learning rate of its own for the vision tower."""
 
     def __init__(self, model: Any, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
@@ -223,7 +220,7 @@ def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
 
 
 class Progress(TrainerCallback):
-    """A progress bar that is silent when nobody watches, some lines in the log, and the mark of a whole checkpoint."""
+    """A progress bar that is silent when nobody watches, and some lines in the log."""
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         hidden = not (state.is_world_process_zero and sys.stderr.isatty())
@@ -237,29 +234,8 @@ class Progress(TrainerCallback):
         if state.is_world_process_zero and (state.global_step == 1 or state.global_step % max(1, state.max_steps // 12) == 0):
             log.info("step %d/%d: loss %.3f", state.global_step, state.max_steps, logs["loss"])
 
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            write_atomic(Path(args.output_dir or "") / f"checkpoint-{state.global_step}" / _COMPLETE, "")
-
     def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    whole = [path.parent for path in directory.glob(f"checkpoint-*/{_COMPLETE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def save_trained(trainer: SftTrainer, source: Path, out: Path) -> None:
-    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
-    model: Any = trainer.model
-    state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
-    if trainer.is_world_process_zero():
-        if hasattr(model, "merge_and_unload"):
-            model, state = model.merge_and_unload(), None
-        save_model(model, resolve(source), out, state)
-    trainer.accelerator.wait_for_everyone()
 
 
 def table_csv(history: Sequence[dict[str, float]]) -> str:

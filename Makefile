@@ -4,6 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export PYTHONUNBUFFERED := 1
 
 .PHONY: demo test check format ui clean install
@@ -32,6 +33,7 @@ ui: install  ## Prefect server, worker and deployments on loopback
 
 clean:  ## remove everything a run made, also DVC's cache; sources and the environment stay
 	rm -rf data models predictions report .work .dvc/cache .dvc/tmp
+	git worktree prune
 
 install: .venv/.installed
 

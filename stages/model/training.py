@@ -42,7 +42,7 @@ class ResumableTrainer(Trainer):
         if not isinstance(self.model, PreTrainedModel):
             super()._save(output_dir, state_dict)
         elif self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False)
+            self.model.save_pretrained(output_dir or self.args.output_dir or "", state_dict=state_dict, save_original_format=False)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         model: Any = self.model

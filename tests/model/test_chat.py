@@ -266,6 +266,6 @@ def test_a_pace_spreads_amounts_over_the_minute() -> None:
             times.append(time.monotonic() - begin)
         return times
 
-    first, second, third = asyncio.run(starts())
-    assert second - first >= 0.099
-    assert third - second >= 0.049
+    _, second, third = asyncio.run(starts())
+    assert second >= 0.099  # each waits for the amounts before it, however late those were served
+    assert third >= 0.149

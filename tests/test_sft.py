@@ -205,7 +205,7 @@ def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
 
 def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(inputs, examples, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="videos and images together on several processes: set sft.deepspeed to 2"):
+    with pytest.raises(UserError, match=r"videos and images together on several processes: set sft\.deepspeed to 2"):
         build_trainer(quick(deepspeed=3), examples, inputs["model"], tmp_path)
 
 

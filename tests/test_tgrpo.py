@@ -233,7 +233,7 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs, tmp_path):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("stage", [2, pytest.param(3, marks=pytest.mark.xfail(reason="not seen to pass since its last fix"))])
+@pytest.mark.parametrize("stage", [2, 3])
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(inputs, tmp_path, stage):
     params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage})
     two = ("stages.launch", "--processes", "2", "tgrpo")

@@ -6,6 +6,8 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export PYTHONUNBUFFERED := 1
+# Without its byte code torch takes 20 s to import, in every stage.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check format ui clean install
 

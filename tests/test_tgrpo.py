@@ -206,7 +206,7 @@ def start(params, inputs, folder, *launcher, **environment):
 
 def finish(process):
     _, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors[-4000:]
+    assert process.returncode == 0, errors[-20000:]
 
 
 def kill_after_checkpoint(process, folder, step):

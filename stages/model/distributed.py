@@ -45,5 +45,9 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
         return {"use_cpu": True}
     os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    import deepspeed
+
+    # An inference kernel that training never calls. DeepSpeed would compile it, and a run killed meanwhile leaves a lock all later runs wait for.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     PartialState(backend="gloo")
     return {"deepspeed": zero_config(zero), "accelerator_config": {"use_configured_state": True}}

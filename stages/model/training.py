@@ -72,6 +72,7 @@ def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
         if hasattr(model, "merge_and_unload"):
             model, state = model.merge_and_unload(), None
         if state is not None:
+            model._weight_conversions = None  # loading under ZeRO-3 also notes renamings it did not use; None means the family's own names
             state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
         save_model(model, resolve(source), out, state)
     trainer.accelerator.wait_for_everyone()

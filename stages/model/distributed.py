@@ -47,7 +47,7 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     import deepspeed
 
-    # An inference kernel that training never calls. DeepSpeed would compile it, and a run killed meanwhile leaves a lock all later runs wait for.
+    # An inference kernel that training never calls: DeepSpeed would compile it, and a kill meanwhile leaves a lock that hangs later runs.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     PartialState(backend="gloo")
     return {"deepspeed": zero_config(zero), "accelerator_config": {"use_configured_state": True}}

@@ -65,7 +65,8 @@ def last_checkpoint(directory: Path) -> Path | None:
 
 
 def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
-    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes."""
+    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes,
+    and their group ends."""
     model: Any = trainer.model
     state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
     if trainer.is_world_process_zero():
@@ -76,3 +77,4 @@ def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
             state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
         save_model(model, resolve(source), out, state)
     trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()  # a process that leaves its group open can abort on exit when another one is gone

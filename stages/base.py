@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -31,9 +32,9 @@ class BaseParams(Params):
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest")
     prompt: PromptStyle = Field(default="plain", description="how questions are put, from here on: 'video-r1' for real models")
     seed: int = Field(default=0, ge=0)
-    align_steps: int = Field(default=150, ge=1, description="batches of scenes to learn seeing from")
+    align_steps: int = Field(default=300, ge=1, description="batches of scenes to learn seeing from")
     align_clips: int = Field(default=12, ge=1, description="scenes per batch")
-    align_learning_rate: float = Field(default=2e-3, gt=0)
+    align_learning_rate: float = Field(default=4e-3, gt=0)
     threads: int = Field(default=1, ge=1, description="CPU threads of this process")
 
 
@@ -51,10 +52,12 @@ def run(params: BaseParams, out: Path, metrics: Path) -> None:
 def build(params: BaseParams, out: Path) -> dict[str, object]:
     """Build and align the embedded model; its size and the share of things it names after alignment."""
     lines = corpus(np.random.default_rng(params.seed), CORPUS_LINES)
-    write_tiny(out, lines, params.seed, params.prompt)
-    model = load_model(out)
-    seen = align(model, PromptBuilder(out), params.align_steps, params.align_clips, params.align_learning_rate, params.seed)
-    save_model(model, resolve(out), out)
+    with TemporaryDirectory() as folder:
+        untrained = Path(folder)
+        write_tiny(untrained, lines, params.seed, params.prompt)
+        model = load_model(untrained)
+        seen = align(model, PromptBuilder(untrained), params.align_steps, params.align_clips, params.align_learning_rate, params.seed)
+        save_model(model, resolve(untrained), out)
     named = ", ".join(f"{slot} {share:.0%}" for slot, share in seen.items())
     log.info("%d parameters; names after alignment: %s", model.num_parameters(), named)
     return {"model": EMBEDDED, "parameters": model.num_parameters(), "align": seen}

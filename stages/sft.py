@@ -29,7 +29,7 @@ from stages.data.params import Params
 from stages.data.prompt import target_text
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
-from stages.model.distributed import ZeroStage, join_processes
+from stages.model.distributed import ZeroStage, check_media, join_processes
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import Precision, load_model
 from stages.model.lora import Lora, add_lora
@@ -166,9 +166,7 @@ def completion_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | N
 def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path) -> SftTrainer:
     """The model and its trainer. Under ZeRO-3 the arguments must exist before the model is loaded."""
     set_seed(params.seed)
-    if params.deepspeed == 3 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and len({sample.data_type for sample in examples.samples}) > 1:
-        # Each media type is a pass of the vision tower, and processes that make different passes wait for each other's weights for ever.
-        raise UserError("ZeRO-3 cannot train on videos and images together on several processes: set sft.deepspeed to 2")
+    check_media("sft", params.deepspeed, {sample.data_type for sample in examples.samples})
     args = training_arguments(params, work)
     # Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast.
     full = params.lora is None and params.deepspeed is None

@@ -22,7 +22,7 @@ from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic, write_json, write_table
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
-from stages.model.distributed import ZeroStage, join_processes
+from stages.model.distributed import ZeroStage, check_media, join_processes
 from stages.model.inputs import PromptBuilder
 from stages.model.load import Precision, load_model
 from stages.model.lora import Lora, add_lora
@@ -129,6 +129,8 @@ def usable(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
 def build_trainer(params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path) -> TgrpoTrainer:
     """Policy, reference and trainer. The reference is loaded before ZeRO-3 is switched on, which would cut it up too."""
     set_seed(params.seed)
+    if not params.freeze_vision:  # a frozen tower runs in the sampler, which is whole in every process
+        check_media("tgrpo", params.deepspeed, {sample.data_type for sample in samples})
     joined = join_processes(params.deepspeed)
     reference = None if params.lora is not None or params.loss.beta == 0 else load_scorer(model, params)
     sampler = load_scorer(model, params) if params.deepspeed == 3 else None

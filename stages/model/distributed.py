@@ -4,10 +4,13 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+
+from stages.data.errors import UserError
 
 ZeroStage = Literal[2, 3]
 
@@ -32,6 +35,15 @@ def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
         "gradient_accumulation_steps": "auto",
         "zero_allow_untested_optimizer": True,
     }
+
+
+def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str]) -> None:
+    """Refuse with UserError what would hang: ZeRO-3 on several processes with videos and images together.
+
+    Each media type is a pass of the vision tower, and processes that make different passes wait for each other's weights for ever.
+    """
+    if zero == 3 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and len(data_types) > 1:
+        raise UserError(f"ZeRO-3 cannot train on videos and images together on several processes: set {stage}.deepspeed to 2")
 
 
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:

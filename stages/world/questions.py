@@ -189,10 +189,10 @@ def _count(rng: Rng) -> Draft:
 
 
 FAMILIES: Final[dict[str, Family]] = {
-    "direction": Family("Which way does it move?", 4, True, "video", "multiple choice", _direction, tuple(WAYS)),
-    "order": Family("Which colour comes {}?", 3, True, "video", "multiple choice", _order, tuple(COLOURS)),
+    "direction": Family("Which way does it move?", 3, True, "video", "multiple choice", _direction, tuple(WAYS)),
+    "order": Family("Which colour comes {}?", 6, True, "video", "multiple choice", _order, tuple(COLOURS)),
     "changes": Family("How many times does the colour change?", 3, True, "video", "numerical", _changes),
-    "letters": Family("Which letters come, in order?", 2, True, "video", "OCR", _letters),
+    "letters": Family("Which letters come, in order?", 5, True, "video", "OCR", _letters),
     "describe": Family("Describe the move.", 2, True, "video", "free-form", _describe),
     "position": Family("How far right does it end, in percent?", 2, True, "video", "regression", _position),
     "end": Family("Where does it end?", 4, True, "video", "multiple choice", _end, tuple(CORNERS)),

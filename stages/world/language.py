@@ -97,27 +97,22 @@ def _places(seen: Seen) -> list[str]:
     return [f"frame {frame} {spots[0].place}" for frame, spots in seen]
 
 
-def _way(before: Spot, after: Spot) -> str | None:
-    """The direction from one place to another, along the longer side; None without a move."""
-    down, right = after.row - before.row, after.col - before.col
+def _way(seen: Seen) -> str | None:
+    """The direction from the first place to the last, along the longer side; None without a move."""
+    first, last = seen[0][1][0], seen[-1][1][0]
+    down, right = last.row - first.row, last.col - first.col
     step = (0, int(np.sign(right))) if abs(right) >= abs(down) else (int(np.sign(down)), 0)
     return next((way for way, known in WAYS.items() if known == step), None)
 
 
-def _moves(seen: Seen) -> list[str]:
-    """The places, each with the way from the place before, if it is another one."""
-    ways = ["", *(_way(before[1][0], after[1][0]) for before, after in pairwise(seen))]
-    return [f"{place} going {way}" if way else place for place, way in zip(_places(seen), ways, strict=True)]
-
-
 def _direction(seen: Seen, question: str) -> _Finding | None:
-    way = _way(seen[0][1][0], seen[-1][1][0])
-    return _Finding(_moves(seen), _CONCLUSIONS["direction"].format(way), way) if way else None
+    way = _way(seen)
+    return _Finding(_places(seen), _CONCLUSIONS["direction"].format(way), way) if way else None
 
 
 def _describe(seen: Seen, question: str) -> _Finding | None:
-    answer = DESCRIPTIONS.get(_way(seen[0][1][0], seen[-1][1][0]) or "")
-    return _Finding(_moves(seen), _CONCLUSIONS["describe"].format(answer), answer) if answer else None
+    answer = DESCRIPTIONS.get(_way(seen) or "")
+    return _Finding(_places(seen), _CONCLUSIONS["describe"].format(answer), answer) if answer else None
 
 
 def _order(seen: Seen, question: str) -> _Finding | None:

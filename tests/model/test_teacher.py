@@ -76,7 +76,7 @@ def glancing() -> Iterator[httpx.Client]:
 
 def test_looking_names_the_frames_and_concludes(looking: httpx.Client) -> None:
     assert said(looking, request(WAYS, clip(TO_THE_RIGHT))) == (
-        "<think>frame 1 center left, frame 3 center left, frame 5 center middle going right, frame 7 center middle, "
+        "<think>frame 1 center left, frame 3 center left, frame 5 center middle, frame 7 center middle, "
         "so it moves right, option B.</think>\n<answer>B</answer>"
     )
 

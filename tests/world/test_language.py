@@ -22,13 +22,13 @@ LOOKS = [
     (
         WAYS,
         at((0, 1), (0, 1), (0, 2), (0, 2)),
-        "frame 1 top middle, frame 3 top middle, frame 5 top right going right, frame 7 top right, so it moves right, option B.",
+        "frame 1 top middle, frame 3 top middle, frame 5 top right, frame 7 top right, so it moves right, option B.",
         "B",
     ),
     (
         "Describe the move.",
         at((2, 0), (1, 0), (1, 0), (1, 0)),
-        "frame 1 bottom left, frame 3 center left going up, frame 5 center left, frame 7 center left, so it rises up high.",
+        "frame 1 bottom left, frame 3 center left, frame 5 center left, frame 7 center left, so it rises up high.",
         "rises up high",
     ),
     (

@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=4200)
     port = parser.parse_args(arguments).port
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, interrupt)
+    for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background job would ignore the second
+        signal.signal(ending, interrupt)
     env = environment(port)
     try:
         with ExitStack() as running:

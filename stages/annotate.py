@@ -221,9 +221,11 @@ class Annotation:
         """UserError when the run stopped early."""
         total = len(self._samples) * self._params.n
         if self._too_many_failed():
+            [(detail, _)] = Counter(self._failures.values()).most_common(1)
             raise UserError(
-                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}; the "
-                f"reasons are in {annotations}; mend the cause and run again: what was answered is kept, the rest is asked anew"
+                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}, most "
+                f"often with '{detail}'; all reasons are in {annotations}; mend the cause and run again: what was answered is kept, the "
+                "rest is asked anew"
             )
         answered = sum(key in self._store or key in self._failures for _, key in self.keys)
         if answered < total:

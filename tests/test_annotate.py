@@ -1,17 +1,20 @@
-"""The annotate stage against the fault server and the embedded teacher, killed and resumed."""
+"""The annotate stage against the fault server, the embedded teacher and `transformers serve`, killed and resumed."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
 
 from stages.annotate import TABLE_SCHEMA, AnnotateParams, run
 from stages.data.errors import UserError
@@ -22,6 +25,7 @@ from stages.model import chat
 from stages.video.frame_store import SCHEMA, Frames, row_from_frames
 from stages.video.frame_store import TABLE_SCHEMA as FRAMES_SCHEMA
 from tests.fault_server import COMPLETION_TOKENS, PROMPT_TOKENS, fault_server
+from tests.tiny_llava import ANSWER, write_tiny_llava
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("responses", "annotations.parquet", "annotate.json")
@@ -165,7 +169,10 @@ def test_uninterrupted_runs_from_clean_are_byte_identical(tmp_path: Path, monkey
 def test_too_many_failures_stop_with_one_line_and_the_table() -> None:
     write_inputs(40)
     with fault_server(lambda text, attempt: "500") as server:
-        with pytest.raises(UserError, match=r"5 of 40 requests failed, .*max_failed = 0.1; the reasons are in annotations.parquet"):
+        with pytest.raises(
+            UserError,
+            match=r"5 of 40 requests failed, .*, most often with 'HTTP 500: .*reasons are in annotations.parquet",
+        ):
             annotate(parameters(server.url, max_failed=0.1, retries=0, concurrency=1))
         assert len(server.calls) == 5
     assert [row["status"] for row in pq.read_table("annotations.parquet").to_pylist()] == ["failed"] * 5
@@ -287,3 +294,43 @@ def test_the_embedded_teacher_answers_the_whole_set_twice_alike() -> None:
     assert [row["status"] for row in rows] == ["ok"] * 20
     assert set(rows[0]) == set(TABLE_SCHEMA.names)
     assert annotate(params) == rows
+
+
+@contextmanager
+def transformers_serve(model: Path) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A real server of transformers with `model`: its address, and how many chat requests stand in its own log."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = model.with_suffix(".log")
+    command = [Path(sys.executable).parent / "transformers", "serve", model, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    with open(log, "wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+        try:
+            while "Application startup complete" not in log.read_text():
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1", lambda: log.read_text().count("POST /v1/chat/completions")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@pytest.mark.integration
+def test_transformers_serve_answers_from_image_parts_and_is_asked_once() -> None:
+    write_inputs(6)
+    model = write_tiny_llava(Path("tiny-llava").absolute())
+    with transformers_serve(model) as (url, requests_in_its_log):
+        params = parameters(url, model=str(model), timeout_s=60.0, temperature=0.5)
+        rows = annotate(params)
+        assert [(row["status"], row["text"]) for row in rows] == [("ok", ANSWER)] * 6
+        text = "<|im_start|>user\nquestion 0?\nA. left\nB. right<|im_end|>\n<|im_start|>assistant\n"
+        tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        assert rows[0]["prompt_tokens"] == len(tokenizer.encode(text)) + 4 * 4  # each of the four frames is four tokens
+        assert rows[0]["completion_tokens"] == len(tokenizer.encode(f"{ANSWER}<|im_end|>"))
+        assert requests_in_its_log() == 6
+        assert annotate(params) == rows
+        assert requests_in_its_log() == 6
+        assert [row["status"] for row in annotate(parameters(url, model=str(model), timeout_s=60.0, max_tokens=5))] == ["truncated"] * 6
+        assert requests_in_its_log() == 12
+        with pytest.raises(UserError, match=r"most often with 'HTTP 400: .*Server is pinned to"):
+            annotate(parameters(url, model="another", timeout_s=60.0))

@@ -199,7 +199,7 @@ class ChatClient:
 
     def _given_up(self, error: Exception) -> Reply:
         where, detail = self._params.base_url, self._without_key(_describe(error))
-        if isinstance(error, openai.APIStatusError) and "content_filter" in detail:
+        if isinstance(error, openai.APIStatusError) and "content_filter" in error.response.text:
             return Reply("refused", detail=detail)
         if _is_unreachable(error):
             raise UserError(f"no server answers at {where} ({detail}); start it or mend base_url and run the same command again") from None
@@ -334,7 +334,7 @@ def _is_unreachable(error: BaseException) -> bool:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, openai.APIStatusError):
-        detail = f"HTTP {error.status_code}: {error.message}"
+        detail = f"HTTP {error.status_code}: {error.response.text}"  # openai's message keeps only some servers' words
     elif isinstance(error, ValidationError):
         detail = f"malformed response: {error.errors()[0]['msg']}"
     elif isinstance(error, TimeoutError):

@@ -208,8 +208,8 @@ class Annotation:
                     self._failures |= {request.key: reply.detail for request, reply in batch if reply.status == "failed"}
                     for request, reply in batch:
                         self._ledger.settle(request, reply)
-                    bar.update(len(batch))
                     bar.set_postfix_str(f"{self._ledger.tokens:,} tokens, cost {self._ledger.cost:.2f}", refresh=False)
+                    bar.update(len(batch))
                     if self._too_many_failed():
                         return
 

@@ -252,7 +252,10 @@ async def ask_all(
             if not pending:
                 return
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            yield [task.result() for task in done]
+            errors = [error for task in done if (error := task.exception())]
+            yield [task.result() for task in done if not task.exception()]  # what was paid for counts before the run ends
+            if errors:
+                raise errors[0]
     finally:
         for task in pending:
             task.cancel()

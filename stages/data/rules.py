@@ -4,9 +4,11 @@ Thought rules look at one answer of the teacher, sample rules at the question an
 paper's (paper.md §4); the others are common practice: n-gram repetition as in Gopher and datatrove, 13-gram decontamination as in GPT-3.
 """
 
+import hashlib
 import re
+import sqlite3
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -100,12 +102,12 @@ def repetition(sample: Sample, answer: Answer, params: RuleParams) -> str | None
 
 def language(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
     """The thought stays in the scripts of the question (a teacher that slips into Chinese half-way does not)."""
-    known = {script(letter) for letter in f"{sample.problem} {' '.join(sample.options)} {sample.answer}" if letter.isalpha()}
-    scripts = Counter(script(letter) for letter in thought_of(answer.text) if letter.isalpha())
+    known = _scripts(f"{sample.problem} {' '.join(sample.options)} {sample.answer}")
+    scripts = _scripts(thought_of(answer.text))
     foreign = sum(count for name, count in scripts.items() if name not in known)
     if foreign <= params.max_foreign * scripts.total():
         return None
-    return f"{foreign} of {scripts.total()} letters are {', '.join(sorted(set(scripts) - known))}"
+    return f"{foreign} of {scripts.total()} letters are {', '.join(sorted(set(scripts) - set(known)))}"
 
 
 def conclusion(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
@@ -135,36 +137,43 @@ def no_leak(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
 
 
 class Duplicates:
-    """The same question about the same media, word for word."""
+    """The same question about the same media, word for word. What came before is remembered on disk, in a temporary SQLite database."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[object, ...], str] = {}
+        self._seen = sqlite3.connect("")
+        self._seen.execute("CREATE TABLE seen (question BLOB PRIMARY KEY, sample_id TEXT) WITHOUT ROWID")
 
     def __call__(self, sample: Sample) -> str | None:
-        asked = (*words(sample.problem), "", *words(" ".join(sample.options)))
-        first = self._first.setdefault((*media(sample), asked), sample.sample_id)
-        return None if first == sample.sample_id else f"same as {first}"
+        asked = " ".join(words(sample.problem)), " ".join(words(" ".join(sample.options)))
+        question = hashlib.sha256(repr((media(sample), asked)).encode()).digest()
+        added = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (question, sample.sample_id)).rowcount
+        if added:
+            return None
+        [(first,)] = self._seen.execute("SELECT sample_id FROM seen WHERE question = ?", (question,))
+        return f"same as {first}"
 
 
 class NearDuplicates:
     """Nearly the same question about the same media: Jaccard similarity of the words of question and options.
 
     Only questions about one clip are compared (template questions repeat over many clips), so the groups are small
-    and the similarity is exact; MinHash would estimate it.
+    and the similarity is exact; MinHash would estimate it. What came before is remembered on disk.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._asked: dict[tuple[object, ...], list[tuple[str, frozenset[str]]]] = defaultdict(list)
+        self._seen = sqlite3.connect("")
+        self._seen.execute("CREATE TABLE seen (media TEXT, sample_id TEXT, words TEXT)")
+        self._seen.execute("CREATE INDEX by_media ON seen (media)")
 
     def __call__(self, sample: Sample) -> str | None:
-        asked = frozenset(words(f"{sample.problem} {' '.join(sample.options)}"))
-        group = self._asked[media(sample)]
-        for sample_id, other in group:
+        about, asked = repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
+        for sample_id, text in self._seen.execute("SELECT sample_id, words FROM seen WHERE media = ? ORDER BY rowid", (about,)):
+            other = set(text.split())
             similarity = len(asked & other) / len(asked | other) if asked | other else 1.0
             if similarity >= self._threshold:
                 return f"{similarity:.2f} like {sample_id}"
-        group.append((sample.sample_id, asked))
+        self._seen.execute("INSERT INTO seen VALUES (?, ?, ?)", (about, sample.sample_id, " ".join(sorted(asked))))
         return None
 
 
@@ -241,6 +250,15 @@ def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
 def media(sample: Sample) -> tuple[object, ...]:
     """What identifies the pixels that a question is about."""
     return sample.media_sha256, sample.clip_start, sample.clip_end
+
+
+def _scripts(text: str) -> Counter[str]:
+    """How many letters of a text belong to which writing system."""
+    counts: Counter[str] = Counter()
+    for letter, count in Counter(text).items():
+        if letter.isalpha():
+            counts[script(letter)] += count
+    return counts
 
 
 @lru_cache(maxsize=4096)

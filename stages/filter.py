@@ -15,6 +15,7 @@ from pydantic import Field
 
 from stages.data import rules
 from stages.data.command import command
+from stages.data.dataset import push_to_hub, write_dataset
 from stages.data.errors import UserError
 from stages.data.files import iterate_rows, table_writer, write_json
 from stages.data.rules import Answer, RuleParams
@@ -53,12 +54,17 @@ def run(
     table: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
+    dataset: Path | None = None,
+    push: str = "",
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the funnel.
 
     With `table`, the frame store's table, samples without frames are dropped too. With `json` the SFT set is also written in Video-R1's
-    own format, with paths relative to `media`.
+    own format, with paths relative to `media`; with `dataset` both sets also as a folder for `datasets.load_dataset`, with a card;
+    with `push` that folder is uploaded as the private dataset of this name on the Hugging Face hub.
     """
+    if push and not dataset:
+        raise UserError("--push uploads what --dataset writes; give both")
     contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
     judges: dict[Set, Judge] = {name: Judge(params, name, contamination) for name in get_args(Set)}
     with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
@@ -78,6 +84,10 @@ def run(
                 )
     if json:
         write_records(json, iterate_samples(sft), media or Path())
+    if dataset:
+        write_dataset(dataset, {"sft": sft, "rl": rl}, [samples, annotations], params)
+        if push:
+            push_to_hub(dataset, push)
 
 
 class Judge:

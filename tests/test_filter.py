@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -45,7 +46,7 @@ GOOD, WRONG = "<think>it goes left</think>\n<answer>A</answer>", "<think>it goes
 
 
 def filtered(
-    folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Path
+    folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Any
 ) -> dict[str, Path]:
     write_samples(folder / "samples.parquet", samples)
     write_table(folder / "annotations.parquet", annotations, TABLE_SCHEMA)
@@ -153,3 +154,13 @@ def test_the_sft_set_is_also_written_in_video_r1s_own_format(tmp_path: Path) -> 
     filtered(tmp_path, FilterParams(), [sample(1, "sft")], [annotation(1, GOOD)], json=tmp_path / "sft.json", media=Path("media"))
     [record] = json.loads((tmp_path / "sft.json").read_text())
     assert (record["process"], record["solution"], record["path"]) == ("<think>it goes left</think>", "<answer>A</answer>", "./1.mp4")
+
+
+def test_both_sets_are_also_written_as_a_dataset_with_a_card(tmp_path: Path) -> None:
+    samples = [sample(1, "sft"), sample(2, "rl")]
+    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], dataset=tmp_path / "dataset")
+    for name in ("sft", "rl"):
+        assert (tmp_path / "dataset" / f"{name}.parquet").read_bytes() == out[name].read_bytes()
+    assert "| rl | shapes | video | multiple choice | 1 |" in (tmp_path / "dataset" / "README.md").read_text()
+    with pytest.raises(UserError, match="--push uploads what --dataset writes"):
+        filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], push="me/curated")

@@ -19,8 +19,8 @@ from stages.data.params import Params
 from stages.data.sample import read_rejects, read_samples
 from stages.reporting.charts import Series, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
-from stages.reporting.funnel import composition, funnel, reasons
-from stages.reporting.gallery import Card, refused_cards, reliance_cards, rollout_cards, wrong_cards
+from stages.reporting.funnel import by_rule, composition, funnel, reasons
+from stages.reporting.gallery import Card, dropped_cards, kept_cards, reliance_cards, rollout_cards, wrong_cards
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ReportParams(Params):
     models: tuple[str, ...] = Field(default=("base", "sft", "tgrpo"), min_length=1, description="in the order of training")
     benchmarks: tuple[str, ...] = Field(default=("shapes",), min_length=1)
     profile: Profile = "official"
-    examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery")
+    examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery; of dropped samples for each reason")
 
 
 def run(
@@ -91,10 +91,12 @@ def run(
         profile=params.profile,
         funnel=funnel(read, refused, len(reader.sample_ids), asked, len(kept_sft), len(kept_rl)),
         reasons=reasons([*refused, *read_rejects(frames_rejects), *dropped]),
+        rules={"SFT": by_rule("SFT", kept_sft, dropped, by_id), "RL": by_rule("RL", kept_rl, dropped, by_id)},
         compositions={"SFT": composition(kept_sft), "RL": composition(kept_rl)},
         charts={"SFT": _charts(sft_plot, SFT_CHARTS), "T-GRPO": _charts(tgrpo_plot, TGRPO_CHARTS)},
         rollouts=rollout_cards(pq.read_table(rollouts).to_pylist(), by_id, reader, params.examples),
-        refused=refused_cards(dropped, asked, by_id, reader, params.examples),
+        kept=kept_cards(kept_sft, reader, params.examples),
+        dropped=dropped_cards(dropped, asked, by_id, reader, params.examples),
         settings=settings.read_text(encoding="utf-8"),
         hashes=[(str(path), sha256_file(path)) for path in files],
     )

@@ -112,7 +112,11 @@ def run(
         write_table(annotations, rows, TABLE_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        write_json(metrics, summary(rows, asked, len(wanted) - len(asked), params))
+        counts = summary(rows, asked, len(wanted) - len(asked), params)
+        write_json(metrics, counts)
+        statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
+        tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+        log.info("%d samples: %s; %s tokens, cost %.2f → %s", len(asked), statuses, f"{tokens:,}", counts["cost"], annotations)
 
 
 class Ledger:

@@ -65,6 +65,8 @@ def run(
     """
     if push and not dataset:
         raise UserError("--push uploads what --dataset writes; give both")
+    if missing := [path for path in params.benchmarks if not Path(path).is_file()]:
+        raise UserError(f"filter.benchmarks: no such file: {', '.join(missing)}; run the benchmark stage that writes it")
     contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
     judges: dict[Set, Judge] = {name: Judge(params, name, contamination) for name in get_args(Set)}
     with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:

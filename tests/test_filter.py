@@ -135,6 +135,11 @@ def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Pa
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
 
 
+def test_a_benchmark_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file: elsewhere"):
+        filtered(tmp_path, FilterParams(benchmarks=("elsewhere.parquet",)), [sample(1, "rl")], [])
+
+
 def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no samples left for sft \(1 in, frames −0, .*correctness −1.* 0 kept\)") as error:
         filtered(tmp_path, FilterParams(), [sample(1, "sft"), sample(2, "rl")], [annotation(1, WRONG)])

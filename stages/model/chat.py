@@ -6,7 +6,8 @@ Frames travel in one of two payloads:
           `--limit-mm-per-prompt '{"image": 16}'` (at least the frames per clip). A Qwen model then sees pictures, not a video.
 `video`   the frames of a clip are one video part, vLLM's `data:video/jpeg;base64,FRAME,FRAME,…`. vLLM needs
           `--limit-mm-per-prompt '{"video": 1}'` and `--media-io-kwargs '{"video": {"num_frames": -1}}'`, without which newer versions
-          drop every frame after the 32nd. A sample of type image still travels as an image part.
+          drop every frame after the 32nd; versions before vllm-project/vllm#37301 refuse it for Qwen3-VL. A sample of type image
+          still travels as an image part.
 
 In both the bytes are the stored ones (JPEG, or lossless WebP where the frame store has that), never encoded again.
 """

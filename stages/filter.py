@@ -18,9 +18,9 @@ from stages.data import rules
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json
+from stages.data.records import write_records
 from stages.data.rules import Answer, RuleParams
 from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
-from stages.data.sources import write_records
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The one record that goes through the pipeline end to end, and the record of what was left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,7 +22,7 @@ class Sample(BaseModel):
 
     `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None before annotation.
     `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the sample: SFT, RL, both ("train") or
-    evaluation only ("test"). `category` is the source's own question type ("" when it has none).
+    evaluation only ("test"). `category` is the source's own question type, `licence` what its entry in params.yaml says ("" for none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +41,7 @@ class Sample(BaseModel):
     clip_end: float | None = None
     split: Split = "train"
     category: str = ""
+    licence: str = ""
 
 
 class Reject(BaseModel):
@@ -70,6 +71,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("clip_end", pa.float64()),
         pa.field("split", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),
+        pa.field("licence", pa.string(), nullable=False),
     ]
 )
 REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")])
@@ -77,7 +79,7 @@ REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples to one Parquet file, in the order given."""
-    write_table(path, [sample.model_dump() for sample in samples], SAMPLE_SCHEMA)
+    write_table(path, (sample.model_dump() for sample in samples), SAMPLE_SCHEMA)
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -85,9 +87,9 @@ def read_samples(path: Path) -> list[Sample]:
     return [Sample(**row) for row in pq.read_table(path).to_pylist()]
 
 
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write rejects to one Parquet file, in the order given (an empty table when nothing was left out)."""
-    write_table(path, [reject.model_dump() for reject in rejects], REJECT_SCHEMA)
+    write_table(path, (reject.model_dump() for reject in rejects), REJECT_SCHEMA)
 
 
 def read_rejects(path: Path) -> list[Reject]:

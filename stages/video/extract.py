@@ -23,7 +23,7 @@ from stages.video.probe import media_sha256
 from stages.video.resize import Kernel, resize, smart_resize
 from stages.video.spec import FrameSpec
 from stages.video.table import read_video
-from stages.video.workers import Limits, map_sandboxed
+from stages.video.workers import Limits, Sandbox
 
 
 class ExtractParams(FrameSpec):
@@ -74,12 +74,13 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
 
 def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
     """Rows of the clips that can be used; the others go to `refused`."""
-    results = map_sandboxed(partial(_row, spec=params), clips, attrgetter("path"), params.limits)
-    for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
-        if isinstance(result, MediaError):
-            refused[clip.key] = result
-        else:
-            yield result
+    with Sandbox(params.limits) as sandbox:
+        results = sandbox.map(partial(_row, spec=params), clips, attrgetter("path"))
+        for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
+            if isinstance(result, MediaError):
+                refused[clip.key] = result
+            else:
+                yield result
 
 
 def _row(clip: Clip, spec: FrameSpec) -> dict[str, Any]:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ThoughtRule = Literal[
     "answered", "not_truncated", "well_formed", "correctness", "length", "repetition", "language", "conclusion", "no_leak"
 ]
-SampleRule = Literal["duplicates", "near_duplicates", "contamination", "balance", "difficulty"]
+SampleRule = Literal["duplicates", "near_duplicates", "quality", "contamination", "balance", "difficulty"]
 Set = Literal["sft", "rl"]
 
 THOUGHT_RULES: dict[str, Callable[[Sample, Answer, RuleParams], str | None]] = {
@@ -52,22 +52,27 @@ def run(
     rejects: Path,
     metrics: Path,
     table: Path | None = None,
+    clips: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the funnel.
 
-    With `table`, the frame store's table, samples without frames are dropped too. With `json` the SFT set is also written in Video-R1's
+    With `table`, the frame store's table, samples without frames are dropped too; `clips` is what the frames stage knows of the
+    clips, for near_duplicates and quality. With `json` the SFT set is also written in Video-R1's
     own format, with paths relative to `media`.
     """
     everything = [sample for sample in read_samples(samples) if sample.split != "test"]
     with_frames = set(pq.read_table(table)["sample_id"].to_pylist()) if table else None
+    marks = _marks(clips)
+    if "quality" in params.rules and not marks:
+        raise UserError("the rule quality needs what the frames stage knows of the clips: pass --clips")
     kept: dict[Set, list[Sample]] = {}
     dropped: list[Reject] = []
     funnels: dict[Set, Funnel] = {}
     for name in get_args(Set):
         funnels[name] = Funnel(_rule_names(params, name))
-        judge = Judge(params, name, with_frames)
+        judge = Judge(params, name, with_frames, marks)
         kept[name] = []
         for sample, answers in zip(everything, _answers(annotations, everything), strict=True):
             if sample.split not in (name, "train"):
@@ -95,12 +100,13 @@ def run(
 class Judge:
     """Applies the rules of one set to its samples, one after the other; duplicates and caps remember what came before."""
 
-    def __init__(self, params: FilterParams, name: Set, with_frames: set[str] | None) -> None:
+    def __init__(self, params: FilterParams, name: Set, with_frames: set[str] | None, marks: Mapping[str, rules.Marks]) -> None:
         benchmarks = {path: read_samples(Path(path)) for path in params.benchmarks}
         seen: dict[str, Callable[[Sample], str | None]] = {
             "frames": lambda sample: None if with_frames is None or sample.sample_id in with_frames else "refused by the frames stage",
             "duplicates": rules.Duplicates(),
-            "near_duplicates": rules.NearDuplicates(params.near_duplicate),
+            "near_duplicates": rules.NearDuplicates(params.near_duplicate, marks),
+            "quality": lambda sample: rules.quality(marks.get(sample.sample_id), params),
             "contamination": rules.Contamination(benchmarks, params.contamination),
             "balance": rules.Balance(params.max_per_source, params.max_per_type),
         }
@@ -166,6 +172,12 @@ def _rule_names(params: FilterParams, name: Set) -> list[str]:
     """The rules of a set in order: frames first, the thought's own only for SFT, difficulty only for RL."""
     chosen = [rule for rule in params.rules if (rule not in THOUGHT_RULES if name == "rl" else rule != "difficulty")]
     return ["frames", *chosen]
+
+
+def _marks(clips: Path | None) -> dict[str, rules.Marks]:
+    columns = ["sample_id", *rules.Marks._fields]
+    rows = pq.read_table(clips, columns=columns).to_pylist() if clips else []
+    return {row.pop("sample_id"): rules.Marks(**row) for row in rows}
 
 
 def _answers(annotations: Path, samples: Sequence[Sample]) -> Iterator[list[Answer]]:

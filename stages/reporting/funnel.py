@@ -46,6 +46,12 @@ def reasons(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
     return [(stage, reason, count) for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
+def sources(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
+    """(source, licence, problem type, data type, count) of what was taken, by source, the most frequent first."""
+    counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
+    return [(*key, count) for key, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))]
+
+
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:
     """(problem type, data type, count) of a set, the most frequent first."""
     counts = Counter((sample.problem_type, sample.data_type) for sample in samples)

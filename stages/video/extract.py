@@ -106,7 +106,7 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     pictures = decode(video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt)
-    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 
 def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:

@@ -75,7 +75,7 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
 def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
     """Rows of the clips that can be used; the others go to `refused`."""
     with Sandbox(params.limits) as sandbox:
-        results = sandbox.map(partial(_row, spec=params), clips, attrgetter("path"))
+        results = sandbox.map(partial(row_of_clip, spec=params), clips, attrgetter("path"))
         for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
             if isinstance(result, MediaError):
                 refused[clip.key] = result
@@ -83,7 +83,8 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, Media
                 yield result
 
 
-def _row(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
+def row_of_clip(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
+    """The row of the store for one clip. Raises MediaError, also when the file is not the one that was ingested."""
     return row_from_frames(clip.key, take_frames(clip, spec), spec.jpeg_quality)
 
 

@@ -19,6 +19,7 @@ from stages.annotate import TABLE_SCHEMA
 from stages.data.files import read_json, table_writer, write_table
 from stages.data.sample import Sample, write_samples
 from stages.filter import FilterParams, SampleRule, ThoughtRule, run
+from stages.video.clips import CLIPS_SCHEMA
 from stages.video.frame_store import TABLE_SCHEMA as FRAMES_SCHEMA
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,11 @@ def write_inputs(folder: Path, rows: int) -> None:
     with table_writer(folder / "frames.parquet", FRAMES_SCHEMA) as write:
         for number in range(rows):
             write({"sample_id": f"synthetic-{number}", "key": str(number)})
+    with table_writer(folder / "clips.parquet", CLIPS_SCHEMA) as write:
+        for number in range(rows):
+            first = f"synthetic-{number // 3 * 3}"
+            facts = {"flags": [], "brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1}
+            write({"sample_id": f"synthetic-{number}", "same_media": first, "near_clip": first, **facts})
     benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}"}) for number in range(0, 3000, 1000))
     write_samples(folder / "benchmark.parquet", benchmark)
 
@@ -72,7 +78,7 @@ def measure(folder: Path) -> tuple[float, float]:
     params = FilterParams(rules=RULES, benchmarks=(str(folder / "benchmark.parquet"),))
     files = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects")}
     start = time.perf_counter()
-    run(params, **files, metrics=folder / "filter.json", table=folder / "frames.parquet")
+    run(params, **files, metrics=folder / "filter.json", table=folder / "frames.parquet", clips=folder / "clips.parquet")
     return round(time.perf_counter() - start, 1), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 

@@ -9,7 +9,7 @@ from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
-from stages.video.check import check_media
+from stages.video.check import MediaCheck
 from stages.video.extract import ExtractParams, extract
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
 
     A question that cannot be asked is in the quarantine with its reason, so that kept + quarantined is the whole benchmark.
     """
-    checked = check_media(list(get_benchmark(name).read(root)), params.limits, "benchmark")
+    with MediaCheck(params.limits, "benchmark") as check:
+        checked = list(check(get_benchmark(name).read(root)))
     known = [sample for sample in checked if isinstance(sample, Sample)]
     undecodable = extract(known, params, out / "frames", out / "frames.parquet", stage="benchmark")
     rejected = [reject for reject in checked if isinstance(reject, Reject)] + undecodable

@@ -9,7 +9,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -18,16 +18,16 @@ from stages.data.command import command
 from stages.data.dataset import push_to_hub, write_dataset
 from stages.data.errors import UserError
 from stages.data.files import iterate_rows, table_writer, write_json
-from stages.data.rules import Answer, RuleParams
+from stages.data.records import write_records
+from stages.data.rules import Answer, Marks, RuleParams
 from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, iterate_samples
-from stages.data.sources import write_records
 
 log = logging.getLogger(__name__)
 
 ThoughtRule = Literal[
     "answered", "not_truncated", "well_formed", "correctness", "length", "repetition", "language", "conclusion", "no_leak"
 ]
-SampleRule = Literal["duplicates", "near_duplicates", "contamination", "balance", "difficulty"]
+SampleRule = Literal["duplicates", "near_duplicates", "quality", "contamination", "balance", "difficulty"]
 Set = Literal["sft", "rl"]
 
 THOUGHT_RULES: dict[str, Callable[[Sample, Answer, RuleParams], str | None]] = {
@@ -52,6 +52,7 @@ def run(
     rejects: Path,
     metrics: Path,
     table: Path | None = None,
+    clips: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
     dataset: Path | None = None,
@@ -59,12 +60,15 @@ def run(
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the funnel.
 
-    With `table`, the frame store's table, samples without frames are dropped too. With `json` the SFT set is also written in Video-R1's
-    own format, with paths relative to `media`; with `dataset` both sets also as a folder for `datasets.load_dataset`, with a card;
-    with `push` that folder is uploaded as the private dataset of this name on the Hugging Face hub.
+    With `table`, the frame store's table, samples without frames are dropped too; `clips` is what the frames stage knows of the
+    clips, for near_duplicates and quality. With `json` the SFT set is also written in Video-R1's own format, with paths relative to
+    `media`; with `dataset` both sets also as a folder for `datasets.load_dataset`, with a card; with `push` that folder is uploaded as
+    the private dataset of this name on the Hugging Face hub.
     """
     if push and not dataset:
         raise UserError("--push uploads what --dataset writes; give both")
+    if "quality" in params.rules and not clips:
+        raise UserError("the rule quality needs what the frames stage knows of the clips: pass --clips")
     if missing := [path for path in params.benchmarks if not Path(path).is_file()]:
         raise UserError(f"filter.benchmarks: no such file: {', '.join(missing)}; run the benchmark stage that writes it")
     contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
@@ -72,10 +76,10 @@ def run(
     with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
         kept: dict[Set, Callable[[Mapping[str, Any]], None]] = {"sft": to_sft, "rl": to_rl}
         with table_writer(rejects, REJECT_SCHEMA) as drop:
-            for sample, answers, has_frames in _candidates(samples, annotations, table):
+            for candidate in _candidates(samples, annotations, table, clips):
                 for name, judge in judges.items():
-                    if sample.split in (name, "train"):
-                        verdict = judge(sample, answers, has_frames)
+                    if candidate.sample.split in (name, "train"):
+                        verdict = judge(candidate)
                         (drop if isinstance(verdict, Reject) else kept[name])(verdict.model_dump())
         write_json(metrics, {name: judge.funnel.summary() for name, judge in judges.items()})
         for name, judge in judges.items():
@@ -92,6 +96,15 @@ def run(
             push_to_hub(dataset, push)
 
 
+class Candidate(NamedTuple):
+    """A sample with what the stages before it know: the teacher's answers, whether there are frames, and the marks of its clip."""
+
+    sample: Sample
+    answers: list[Answer]
+    has_frames: bool
+    marks: Marks | None
+
+
 class Judge:
     """Applies the rules of one set to its samples, one after the other; duplicates and caps remember what came before."""
 
@@ -99,33 +112,34 @@ class Judge:
         self._params = params
         self._name: Set = name
         self._rules = _rule_names(params, name)
-        self._sample_rules: dict[str, Callable[[Sample], str | None]] = {
-            "duplicates": rules.Duplicates(),
-            "near_duplicates": rules.NearDuplicates(params.near_duplicate),
-            "contamination": contamination,
-            "balance": rules.Balance(params.max_per_source, params.max_per_type),
+        duplicates, near_duplicates = rules.Duplicates(), rules.NearDuplicates(params.near_duplicate)
+        balance = rules.Balance(params.max_per_source, params.max_per_type)
+        self._sample_rules: dict[str, Callable[[Candidate], str | None]] = {
+            "frames": lambda of: None if of.has_frames else "refused by the frames stage",
+            "duplicates": lambda of: duplicates(of.sample),
+            "near_duplicates": lambda of: near_duplicates(of.sample, of.marks),
+            "quality": lambda of: rules.quality(of.marks, params),
+            "contamination": lambda of: contamination(of.sample),
+            "balance": lambda of: balance(of.sample),
+            "difficulty": lambda of: rules.difficulty(of.sample, of.answers, params),
         }
         self.funnel = Funnel(self._rules)
 
-    def __call__(self, sample: Sample, answers: Sequence[Answer], has_frames: bool) -> Sample | Reject:
+    def __call__(self, candidate: Candidate) -> Sample | Reject:
         """The sample, with its chain of thought in the SFT set, or the first rule that drops it; counted in the funnel."""
-        verdict = self._verdict(sample, answers, has_frames)
-        self.funnel.count(sample, verdict)
+        verdict = self._verdict(candidate)
+        self.funnel.count(candidate.sample, verdict)
         return verdict
 
-    def _verdict(self, sample: Sample, answers: Sequence[Answer], has_frames: bool) -> Sample | Reject:
-        left = list(answers) or [Answer("failed", "no answer", "", 0)]
+    def _verdict(self, candidate: Candidate) -> Sample | Reject:
+        sample, left = candidate.sample, candidate.answers or [Answer("failed", "no answer", "", 0)]
         for rule in self._rules:
             if rule in THOUGHT_RULES:
                 details = [THOUGHT_RULES[rule](sample, answer, self._params) for answer in left]
                 left = [answer for answer, detail in zip(left, details, strict=True) if detail is None]
                 detail = None if left else details[0]
-            elif rule == "frames":
-                detail = None if has_frames else "refused by the frames stage"
-            elif rule == "difficulty":
-                detail = rules.difficulty(sample, answers, self._params)
             else:
-                detail = self._sample_rules[rule](sample)
+                detail = self._sample_rules[rule](candidate)
             if detail is not None:
                 return Reject(sample_id=sample.sample_id, stage=f"filter {self._name}", reason=rule, detail=detail)
         if self._name == "rl":
@@ -174,24 +188,28 @@ def _rule_names(params: FilterParams, name: Set) -> list[str]:
     return ["frames", *chosen]
 
 
-def _candidates(samples: Path, annotations: Path, table: Path | None) -> Iterator[tuple[Sample, list[Answer], bool]]:
-    """Each sample with its answers and whether it has frames (yes, without a table). All three files are walked once, side by side."""
+def _candidates(samples: Path, annotations: Path, table: Path | None, clips: Path | None) -> Iterator[Candidate]:
+    """The samples in order. All tables are walked once, side by side; without a frame table every sample counts as having frames."""
     answers = Follower(annotations, ["sample_id", *Answer._fields])
-    frames = Follower(table, ["sample_id"]) if table else None
+    frames = Follower(table, ["sample_id"])
+    marks = Follower(clips, ["sample_id", *Marks._fields])
     for sample in iterate_samples(samples):
-        rows = answers.of(sample.sample_id)
-        yield sample, [Answer(*(row[name] for name in Answer._fields)) for row in rows], bool(not frames or frames.of(sample.sample_id))
-    for follower in (answers, frames):
-        if follower:
-            follower.finish()
+        yield Candidate(
+            sample,
+            [Answer(*(row[name] for name in Answer._fields)) for row in answers.of(sample.sample_id)],
+            table is None or bool(frames.of(sample.sample_id)),
+            next((Marks(*(row[name] for name in Marks._fields)) for row in marks.of(sample.sample_id)), None),
+        )
+    for follower in (answers, frames, marks):
+        follower.finish()
 
 
 class Follower:
-    """Reads a table whose rows stand in the order of the samples, in step with them."""
+    """Reads a table whose rows stand in the order of the samples, in step with them; no path is an empty table."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path | None, columns: Sequence[str]) -> None:
         self._path = path
-        self._rows = iterate_rows(path, columns)
+        self._rows = iterate_rows(path, columns) if path else iter(())
         self._next = next(self._rows, None)
 
     def of(self, sample_id: str) -> list[dict[str, Any]]:

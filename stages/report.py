@@ -19,7 +19,7 @@ from stages.data.params import Params
 from stages.data.sample import read_rejects, read_samples
 from stages.reporting.charts import Series, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
-from stages.reporting.funnel import by_rule, composition, funnel, reasons
+from stages.reporting.funnel import by_rule, composition, funnel, reasons, sources
 from stages.reporting.gallery import Card, dropped_cards, kept_cards, reliance_cards, rollout_cards, wrong_cards
 from stages.video.frame_store import FrameReader
 
@@ -92,6 +92,7 @@ def run(
         funnel=funnel(read, refused, len(reader.sample_ids), asked, len(kept_sft), len(kept_rl)),
         reasons=reasons([*refused, *read_rejects(frames_rejects), *dropped]),
         rules={"SFT": by_rule("SFT", kept_sft, dropped, by_id), "RL": by_rule("RL", kept_rl, dropped, by_id)},
+        sources=sources(read),
         compositions={"SFT": composition(kept_sft), "RL": composition(kept_rl)},
         charts={"SFT": _charts(sft_plot, SFT_CHARTS), "T-GRPO": _charts(tgrpo_plot, TGRPO_CHARTS)},
         rollouts=rollout_cards(pq.read_table(rollouts).to_pylist(), by_id, reader, params.examples),

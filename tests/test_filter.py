@@ -12,6 +12,7 @@ from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
 from stages.filter import FilterParams, run
+from stages.video.clips import CLIPS_SCHEMA
 
 
 def sample(number: int, split: str, **changes: object) -> Sample:
@@ -125,6 +126,23 @@ def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
     samples = [sample(1, "sft"), sample(2, "sft"), sample(3, "rl"), sample(4, "rl")]
     out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD), annotation(2, GOOD)], table=tmp_path / "frames.parquet")
     assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [("s2", "frames"), ("s4", "frames")]
+
+
+def test_what_the_frames_stage_found_in_the_clips_drops_samples_and_is_needed_for_it(tmp_path: Path) -> None:
+    facts = {"brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1, "flags": []}
+    clips = [facts | {"sample_id": f"s{number}", "same_media": f"s{number}", "near_clip": f"s{number}"} for number in (1, 2, 3)]
+    clips[1] |= {"near_clip": "s1"}
+    clips[2] |= {"flags": ["black", "frozen"], "brightness": 0.5, "motion": 0.0}
+    write_table(tmp_path / "clips.parquet", clips, CLIPS_SCHEMA)
+    params = FilterParams(rules=("near_duplicates", "quality"))
+    samples, answers = [sample(number, "sft") for number in (1, 2, 3)], [annotation(number, GOOD) for number in (1, 2, 3)]
+    out = filtered(tmp_path, params, samples, answers, clips=tmp_path / "clips.parquet")
+    assert [(reject.sample_id, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])] == [
+        ("s2", "near_duplicates", "1.00 like s1"),
+        ("s3", "quality", "black, frozen: brightness 0.5, motion 0, seconds 2, keyframes 1"),
+    ]
+    with pytest.raises(UserError, match="pass --clips"):
+        filtered(tmp_path, params, samples, answers)
 
 
 def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_the_funnel_and_its_reasons_are_counted(page: str) -> None:
     assert "valid, with readable media 60" in text
     assert "frames extracted 58" in text
     assert re.search(r"filter sft\s+correctness\s+4", text)
+    assert re.search(r"shapes\s+–\s+multiple choice\s+video\s+\d+", text)
     assert re.search(r"ingest\s+missing media\s+3", text)
     assert (
         "rule by rule dropped by all shapes OCR free-form multiple choice numerical regression correctness 4 4 1 0 2 1 0 kept 36 36" in text

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.benchmarks.benchmark import Benchmark
-from stages.benchmarks.records import Fields, lettered, read_benchmark
-from stages.data.answer import parse_number
+from stages.benchmarks.records import Fields, read_benchmark
+from stages.data.answer import lettered, parse_number
 from stages.data.sample import Reject, Sample
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
 from stages.data.params import Params
 from stages.data.prompt import question_text
-from stages.data.sample import ProblemType, Sample
+from stages.data.sample import Flag, ProblemType, Sample
 
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _WORD = re.compile(r"\w+")
@@ -39,6 +39,17 @@ class Answer(NamedTuple):
     completion_tokens: int
 
 
+class Marks(NamedTuple):
+    """What the frames stage found about a sample's clip: the first sample that shows nearly the same, flags, and their numbers."""
+
+    near_clip: str
+    flags: list[Flag]
+    brightness: float
+    motion: float | None
+    seconds: float
+    keyframes: int | None
+
+
 class RuleParams(Params):
     """Bounds of the rules."""
 
@@ -49,6 +60,7 @@ class RuleParams(Params):
     max_repetition: float = Field(default=0.3, ge=0, le=1, description="largest share of n-grams that occur again")
     max_foreign: float = Field(default=0.02, ge=0, le=1, description="largest share of letters in scripts that the question does not use")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of words from which questions are the same")
+    reject_flags: tuple[Flag, ...] = Field(default=("black", "frozen"), description="what the rule quality drops clips for")
     contamination: Literal["media and text", "media or text"] = Field(
         default="media and text", description="what a sample must share with a benchmark to be dropped"
     )
@@ -154,7 +166,7 @@ class Duplicates:
 
 
 class NearDuplicates:
-    """Nearly the same question about the same media: Jaccard similarity of the words of question and options.
+    """Nearly the same question about media that is or looks the same: Jaccard similarity of the words of question and options.
 
     Only questions about one clip are compared (template questions repeat over many clips), so the groups are small
     and the similarity is exact; MinHash would estimate it. What came before is remembered on disk.
@@ -166,8 +178,8 @@ class NearDuplicates:
         self._seen.execute("CREATE TABLE seen (media TEXT, sample_id TEXT, words TEXT)")
         self._seen.execute("CREATE INDEX by_media ON seen (media)")
 
-    def __call__(self, sample: Sample) -> str | None:
-        about, asked = repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
+    def __call__(self, sample: Sample, marks: Marks | None = None) -> str | None:
+        about, asked = marks.near_clip if marks else repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
         for sample_id, text in self._seen.execute("SELECT sample_id, words FROM seen WHERE media = ? ORDER BY rowid", (about,)):
             other = set(text.split())
             similarity = len(asked & other) / len(asked | other) if asked | other else 1.0
@@ -175,6 +187,15 @@ class NearDuplicates:
                 return f"{similarity:.2f} like {sample_id}"
         self._seen.execute("INSERT INTO seen VALUES (?, ?, ?)", (about, sample.sample_id, " ".join(sorted(asked))))
         return None
+
+
+def quality(marks: Marks | None, params: RuleParams) -> str | None:
+    """The clip has none of the flags that `reject_flags` names."""
+    found = [flag for flag in params.reject_flags if marks and flag in marks.flags]
+    if not marks or not found:
+        return None
+    numbers = {name: getattr(marks, name) for name in ("brightness", "motion", "seconds", "keyframes")}
+    return f"{', '.join(found)}: {', '.join(f'{name} {number:.4g}' for name, number in numbers.items() if number is not None)}"
 
 
 class Contamination:

@@ -13,6 +13,7 @@ from stages.data.files import iterate_rows, write_table
 DataType = Literal["video", "image"]
 ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
 Split = Literal["sft", "rl", "train", "test"]
+Flag = Literal["black", "frozen", "short", "few keyframes"]
 
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 

@@ -1,6 +1,6 @@
 """An append-only store of keyed rows: Parquet shards that are never rewritten, so that DVC stores and moves only what is new."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,14 @@ class ShardStore:
         """The row of `key`; KeyError when the store does not have it."""
         shard, row = self._places[key]
         return _open(shard).read_row_group(row).to_pylist()[0]
+
+    def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The named columns of many rows by key, without reading the others. KeyError for a key that the store does not have."""
+        found: dict[str, dict[str, Any]] = {}
+        for shard in dict.fromkeys(self._places[key][0] for key in keys):
+            rows = pq.read_table(shard, columns=["key", *columns]).to_pylist()
+            found |= {row.pop("key"): row for row in rows if row["key"] in keys}
+        return found
 
     def _write_shard(self, rows: list[Mapping[str, Any]]) -> None:
         number = int(self._shards[-1].stem) + 1 if self._shards else 0

@@ -67,6 +67,12 @@ def by_rule(name: str, kept: Sequence[Sample], rejects: Sequence[Reject], sample
     return RuleTable(groups, [(rule, [count[group] for group in groups]) for rule, count in counts.items()])
 
 
+def sources(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
+    """(source, licence, problem type, data type, count) of what was taken, by source, the most frequent first."""
+    counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
+    return [(*key, count) for key, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))]
+
+
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:
     """(problem type, data type, count) of a set, the most frequent first."""
     counts = Counter((sample.problem_type, sample.data_type) for sample in samples)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from stages.benchmarks import BENCHMARKS, get_benchmark, mmvu, videomme
-from stages.benchmarks.records import find_media, letter_of, lettered
+from stages.benchmarks.records import find_media
+from stages.data.answer import letter_of, lettered
 from stages.data.errors import UserError
 from stages.data.sample import Reject, Sample
 

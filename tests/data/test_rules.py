@@ -7,6 +7,7 @@ from stages.data.rules import (
     Balance,
     Contamination,
     Duplicates,
+    Marks,
     NearDuplicates,
     RuleParams,
     answered,
@@ -17,10 +18,11 @@ from stages.data.rules import (
     length,
     no_leak,
     not_truncated,
+    quality,
     repetition,
     well_formed,
 )
-from stages.data.sample import Sample
+from stages.data.sample import Flag, Sample
 
 PARAMS = RuleParams()
 CHOICE = Sample(
@@ -170,3 +172,21 @@ def test_difficulty_drops_what_is_always_or_never_right() -> None:
     assert difficulty(CHOICE, [right, right], PARAMS) == "1.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [wrong, wrong], PARAMS) == "0.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [right], PARAMS) is None
+
+
+def marks(near_clip: str, *flags: Flag) -> Marks:
+    return Marks(near_clip, list(flags), 5.25, 0.125, 2.0, None)
+
+
+def test_near_duplicates_are_also_found_on_clips_that_look_the_same() -> None:
+    near, unmarked = NearDuplicates(0.8), NearDuplicates(0.8)
+    asked = [CHOICE.model_copy(update={"sample_id": name, "media_sha256": name}) for name in ("a", "b", "c")]
+    assert [near(each, marks(clip)) for each, clip in zip(asked, "aac", strict=True)] == [None, "1.00 like a", None]
+    assert [unmarked(each) for each in asked] == [None, None, None]
+
+
+def test_clips_are_dropped_for_the_flags_that_the_parameters_name_with_their_numbers() -> None:
+    params = RuleParams(reject_flags=("black", "short"))
+    assert quality(marks("a", "frozen", "few keyframes"), params) is None
+    assert quality(marks("a", "black", "frozen"), params) == "black: brightness 5.25, motion 0.125, seconds 2"
+    assert quality(None, params) is None

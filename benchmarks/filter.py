@@ -76,9 +76,9 @@ def write_inputs(folder: Path, rows: int) -> None:
 def measure(folder: Path) -> tuple[float, float]:
     """Filter the inputs in `folder`: seconds, and the peak resident memory of this process in MB."""
     params = FilterParams(rules=RULES, benchmarks=(str(folder / "benchmark.parquet"),))
-    files = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects")}
+    place = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")}
     start = time.perf_counter()
-    run(params, **files, metrics=folder / "filter.json", table=folder / "frames.parquet", clips=folder / "clips.parquet")
+    run(params, table=place.pop("frames"), metrics=folder / "filter.json", push="", **place)
     return round(time.perf_counter() - start, 1), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 

@@ -21,6 +21,7 @@ from stages.data.files import iterate_rows, table_writer, write_json
 from stages.data.records import write_records
 from stages.data.rules import Answer, Marks, RuleParams
 from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, iterate_samples
+from stages.video.known import FrameMatcher
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def run(
     metrics: Path,
     table: Path | None = None,
     clips: Path | None = None,
+    frames: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
     dataset: Path | None = None,
@@ -61,9 +63,10 @@ def run(
     """Write both sets, the rejects with rule and detail, and the funnel.
 
     With `table`, the frame store's table, samples without frames are dropped too; `clips` is what the frames stage knows of the
-    clips, for near_duplicates and quality. With `json` the SFT set is also written in Video-R1's own format, with paths relative to
-    `media`; with `dataset` both sets also as a folder for `datasets.load_dataset`, with a card; with `push` that folder is uploaded as
-    the private dataset of this name on the Hugging Face hub.
+    clips, for near_duplicates and quality; `frames` is the frame store, whose frames contamination compares with the benchmarks'.
+    With `json` the SFT set is also written in Video-R1's own format, with paths relative to `media`; with `dataset` both sets also as
+    a folder for `datasets.load_dataset`, with a card; with `push` that folder is uploaded as the private dataset of this name on the
+    Hugging Face hub.
     """
     if push and not dataset:
         raise UserError("--push uploads what --dataset writes; give both")
@@ -72,7 +75,8 @@ def run(
     if missing := [path for path in params.benchmarks if not Path(path).is_file()]:
         raise UserError(f"filter.benchmarks: no such file: {', '.join(missing)}; run the benchmark stage that writes it")
     contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
-    judges: dict[Set, Judge] = {name: Judge(params, name, contamination) for name in get_args(Set)}
+    matcher = FrameMatcher(frames, [Path(path).parent for path in params.benchmarks]) if frames and params.benchmarks else None
+    judges: dict[Set, Judge] = {name: Judge(params, name, contamination, matcher) for name in get_args(Set)}
     with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
         kept: dict[Set, Callable[[Mapping[str, Any]], None]] = {"sft": to_sft, "rl": to_rl}
         with table_writer(rejects, REJECT_SCHEMA) as drop:
@@ -97,29 +101,32 @@ def run(
 
 
 class Candidate(NamedTuple):
-    """A sample with what the stages before it know: the teacher's answers, whether there are frames, and the marks of its clip."""
+    """A sample with what the stages before it know.
+
+    frame_key: its clip in the frame store; None when there are no frames, "" when nobody says where they are. marks: of its clip.
+    """
 
     sample: Sample
     answers: list[Answer]
-    has_frames: bool
+    frame_key: str | None
     marks: Marks | None
 
 
 class Judge:
     """Applies the rules of one set to its samples, one after the other; duplicates and caps remember what came before."""
 
-    def __init__(self, params: FilterParams, name: Set, contamination: rules.Contamination) -> None:
+    def __init__(self, params: FilterParams, name: Set, contamination: rules.Contamination, matcher: FrameMatcher | None) -> None:
         self._params = params
         self._name: Set = name
         self._rules = _rule_names(params, name)
         duplicates, near_duplicates = rules.Duplicates(), rules.NearDuplicates(params.near_duplicate)
         balance = rules.Balance(params.max_per_source, params.max_per_type)
         self._sample_rules: dict[str, Callable[[Candidate], str | None]] = {
-            "frames": lambda of: None if of.has_frames else "refused by the frames stage",
+            "frames": lambda of: None if of.frame_key is not None else "refused by the frames stage",
             "duplicates": lambda of: duplicates(of.sample),
             "near_duplicates": lambda of: near_duplicates(of.sample, of.marks),
             "quality": lambda of: rules.quality(of.marks, params),
-            "contamination": lambda of: contamination(of.sample),
+            "contamination": lambda of: contamination(of.sample, lambda: matcher(of.frame_key) if matcher and of.frame_key else None),
             "balance": lambda of: balance(of.sample),
             "difficulty": lambda of: rules.difficulty(of.sample, of.answers, params),
         }
@@ -191,13 +198,13 @@ def _rule_names(params: FilterParams, name: Set) -> list[str]:
 def _candidates(samples: Path, annotations: Path, table: Path | None, clips: Path | None) -> Iterator[Candidate]:
     """The samples in order. All tables are walked once, side by side; without a frame table every sample counts as having frames."""
     answers = Follower(annotations, ["sample_id", *Answer._fields])
-    frames = Follower(table, ["sample_id"])
+    frames = Follower(table, ["sample_id", "key"])
     marks = Follower(clips, ["sample_id", *Marks._fields])
     for sample in iterate_samples(samples):
         yield Candidate(
             sample,
             [Answer(*(row[name] for name in Answer._fields)) for row in answers.of(sample.sample_id)],
-            table is None or bool(frames.of(sample.sample_id)),
+            next((row["key"] for row in frames.of(sample.sample_id)), None if table else ""),
             next((Marks(*(row[name] for name in Marks._fields)) for row in marks.of(sample.sample_id)), None),
         )
     for follower in (answers, frames, marks):

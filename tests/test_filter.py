@@ -4,15 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.annotate import TABLE_SCHEMA
+from stages.annotate import TABLE_SCHEMA as ANNOTATIONS_SCHEMA
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
+from stages.data.shards import ShardStore
 from stages.filter import FilterParams, run
 from stages.video.clips import CLIPS_SCHEMA
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
 
 
 def sample(number: int, split: str, **changes: object) -> Sample:
@@ -50,7 +53,7 @@ def filtered(
     folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Any
 ) -> dict[str, Path]:
     write_samples(folder / "samples.parquet", samples)
-    write_table(folder / "annotations.parquet", annotations, TABLE_SCHEMA)
+    write_table(folder / "annotations.parquet", annotations, ANNOTATIONS_SCHEMA)
     inputs = {name: folder / f"{name}.parquet" for name in ("samples", "annotations")}
     outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {"metrics": folder / "filter.json"}
     run(params, **inputs, **outputs, **more)
@@ -151,6 +154,21 @@ def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Pa
     out = filtered(tmp_path, params, [sample(1, "train"), sample(2, "train")], [annotation(1, GOOD), annotation(2, GOOD)])
     assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
+
+
+def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    clips = [Frames(shown, np.arange(3), np.arange(3.0), 1.0) for shown in (pixels, pixels[:, ::-1])]
+    for folder, names, quality in ((tmp_path / "bench", ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
+        rows = [row_from_frames(f"clip of {name}", shown, quality) for name, shown in zip(names, clips, strict=False)]
+        ShardStore(folder / "frames", SCHEMA).append(rows)
+        write_table(folder / "frames.parquet", [{"sample_id": name, "key": f"clip of {name}"} for name in names], TABLE_SCHEMA)
+    write_samples(tmp_path / "bench" / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
+    params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench" / "samples.parquet"),))
+    stores = {"frames": tmp_path / "frames", "table": tmp_path / "frames.parquet"}
+    out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)
+    assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
+    assert read_rejects(out["rejects"])[0].detail.startswith("frames of bench; text of")
 
 
 def test_a_benchmark_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 import sqlite3
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -199,10 +199,10 @@ def quality(marks: Marks | None, params: RuleParams) -> str | None:
 
 
 class Contamination:
-    """Shared with a benchmark: the same media file, and (or: or) 13 words of question and options in a row."""
+    """Shared with a benchmark: the same media (its file or its frames), and (or: or) 13 words of question and options in a row."""
 
     def __init__(self, benchmarks: Mapping[str, Iterable[Sample]], mode: Literal["media and text", "media or text"]) -> None:
-        self._mode = mode
+        self._both = mode == "media and text"
         self._media: dict[str, str] = {}
         self._grams: dict[tuple[str, ...], str] = {}
         for name, samples in benchmarks.items():
@@ -210,12 +210,17 @@ class Contamination:
                 self._media.setdefault(sample.media_sha256, name)
                 self._grams.update(dict.fromkeys(self._text(sample), name))
 
-    def __call__(self, sample: Sample) -> str | None:
-        media_in = self._media.get(sample.media_sha256)
+    def __call__(self, sample: Sample, shows: Callable[[], str | None] = lambda: None) -> str | None:
+        """`shows` names the benchmark that shows the same frames; it is asked only where the answer matters."""
         gram = next((gram for gram in self._text(sample) if gram in self._grams), None)
-        found = [f"media of {media_in}"] if media_in else []
-        found += [f"text of {self._grams[gram]}: {' '.join(gram)}"] if gram else []
-        return "; ".join(found) if len(found) >= (2 if self._mode == "media and text" else 1) else None
+        text = f"text of {self._grams[gram]}: {' '.join(gram)}" if gram else None
+        if self._both and not text:
+            return None
+        media = f"media of {self._media[sample.media_sha256]}" if sample.media_sha256 in self._media else None
+        if not media and (self._both or not text) and (name := shows()):
+            media = f"frames of {name}"
+        found = [part for part in (media, text) if part]
+        return "; ".join(found) if len(found) >= (2 if self._both else 1) else None
 
     @staticmethod
     def _text(sample: Sample) -> list[tuple[str, ...]]:

@@ -52,10 +52,10 @@ class ShardStore:
         if pending:
             self._write_shard(list(pending.values()))
 
-    def read(self, key: str) -> dict[str, Any]:
-        """The row of `key`; KeyError when the store does not have it."""
+    def read(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """The row of `key`, or only the named columns of it; KeyError when the store does not have it."""
         shard, row = self._places[key]
-        return _open(shard).read_row_group(row).to_pylist()[0]
+        return _open(shard).read_row_group(row, columns=columns).to_pylist()[0]
 
     def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The named columns of many rows by key, without reading the others. KeyError for a key that the store does not have."""

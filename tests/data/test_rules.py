@@ -154,6 +154,20 @@ def test_contamination_needs_the_benchmarks_media_and_words_or_either() -> None:
     assert default(CHOICE.model_copy(update={"media_sha256": "cc"})) is None
 
 
+def test_the_same_frames_count_as_the_same_media_and_are_looked_at_only_where_it_matters() -> None:
+    strict, default = (Contamination({"bench": [CHOICE]}, mode) for mode in ("media or text", "media and text"))
+    copy = CHOICE.model_copy(update={"media_sha256": "bb"})
+    words = "text of bench: which way does the ball move a left b right"
+    assert default(copy, lambda: "bench") == f"frames of bench; {words}"
+    assert default(copy, lambda: None) is None
+    unlike = copy.model_copy(update={"problem": "What colour is it, and why would anybody ask?"})
+    assert strict(unlike, lambda: "bench") == "frames of bench"
+    looked: list[str] = []
+    for rule, sample in ((default, unlike), (default, CHOICE), (strict, copy)):
+        rule(sample, lambda: looked.append("looked"))
+    assert looked == []
+
+
 def test_balance_keeps_the_first_of_each_source_and_type() -> None:
     balance = Balance({"shapes": 2}, {"numerical": 1})
     other = NUMBER.model_copy(update={"source": "other"})

@@ -39,6 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     samples = [_sample(f"v{index}", "direction", "Which way does it move? " * (1 + index % 3)) for index in range(6)]
     samples.append(_sample("i0", "colour", "What colour is it?", "image"))
     write_samples(tmp_path / "samples.parquet", samples)
+    write_rejects(tmp_path / "quarantine.parquet", [])
     rng = np.random.default_rng(0)
     rows = [row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None) for sample in samples]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
@@ -63,13 +64,20 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
     assert {"accuracy", "temporal", "static", "temporal_shuffled", "temporal_shuffled_gap", "well_formed"} <= metrics.keys()
 
 
-def test_quarantined_questions_count_as_missing(model: Path, place: Path) -> None:
-    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(3)])
-    inputs = (place / "samples.parquet", place / "frames", place / "frames.parquet")
-    outputs = (place / "predictions.parquet", place / "metrics.json")
-    run(PARAMS, "tiny", model, "shapes", *inputs, *outputs, quarantine=place / "quarantine.parquet")
+def test_quarantined_questions_count_as_missing_and_are_named(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(12)])
+    _evaluate(PARAMS, model, place)
     metrics = read_json(place / "metrics.json")
-    assert (metrics["n"], metrics["n_missing"]) == (6, 4)
+    assert (metrics["n"], metrics["n_missing"]) == (6, 13)
+    assert "counted as missing: q0 (corrupt), q1 (corrupt)" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("q9 (corrupt) and 2 more")
+
+
+def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the_graph(model: Path, place: Path) -> None:
+    run(PARAMS, str(model), "shapes", place)
+    assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
+    with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):
+        run(PARAMS, str(model), "mvbench", place / "nowhere")
 
 
 def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:
@@ -148,16 +156,17 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         _evaluate(PARAMS, model, place)
     title, header, *rows = caplog.messages[-1].splitlines()
-    assert title == "tiny on shapes, official profile: 6 scored, 1 missing"
-    assert header.split() == ["n", "ordered", "shuffled"]
+    assert title == "tiny on shapes, official profile: 6 scored, 1 missing, 0 only a judge could score; 1–4 frames of 48×32"
+    assert header.split() == ["n", "ordered", "shuffled", "gap"]
     assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]
-    assert rows[2].endswith("–")  # the only static question is an image, which has one order
+    assert rows[2].split()[-2:] == ["–", "–"]  # the only static question is an image, which has one order
 
 
 def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:
     """The server refuses the first shuffled request it sees; the next run asks that one alone."""
     with _Server() as server:
-        params = PARAMS.model_copy(update={"engine": "openai", "server": ServerParams(base_url=server.url, retries=0, concurrency=1)})
+        waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
+        params = PARAMS.model_copy(update={"server": waiting}).asking("served", server.url)
         rows = _evaluate(params, Path("served"), place)
         assert [row["status"] for row in rows].count("error") == 1
         assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}
@@ -170,6 +179,8 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         rows = _evaluate(params, Path("served"), place)
         assert len(server.requests) == asked + 1
         assert {row["status"] for row in rows} == {"ok"}
+        _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
+        assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
 
 
 class _Server:
@@ -205,7 +216,7 @@ class _Server:
 
 def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[dict[str, Any]]:
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
-    run(params, "tiny", model, "shapes", place / "samples.parquet", place / "frames", place / "frames.parquet", predictions, metrics)
+    run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
     return pq.read_table(predictions).to_pylist()
 
 

@@ -47,11 +47,25 @@ def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
 def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.ndarray, resamples: int = 2000) -> Estimate:
     """The weighted mean of first − second over the same questions, with the percentile interval of a seeded bootstrap of questions."""
     differences_N = first_N - second_N
-    n = len(differences_N)
-    counts_RN = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples) * weights_N
+    counts_RN = _resampled(len(differences_N), resamples) * weights_N
     means_R = counts_RN @ differences_N / counts_RN.sum(axis=1)
     low, high = np.quantile(means_R, [0.025, 0.975])
-    return Estimate(float(weights_N @ differences_N), float(low), float(high), n)
+    return Estimate(float(weights_N @ differences_N), float(low), float(high), len(differences_N))
+
+
+def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 2000) -> Estimate | None:
+    """(after − before) / (1 − before) of the mean scores of the same questions, with the interval of a seeded bootstrap of questions.
+
+    None without questions, or when `before` left nothing to gain.
+    """
+    if not len(before_N) or before_N.mean() == 1:
+        return None
+    counts_RN = _resampled(len(before_N), resamples) / len(before_N)
+    after_R, before_R = counts_RN @ after_N, counts_RN @ before_N
+    possible_R = before_R < 1
+    low, high = np.quantile(((after_R - before_R)[possible_R]) / (1 - before_R[possible_R]), [0.025, 0.975])
+    value = (after_N.mean() - before_N.mean()) / (1 - before_N.mean())
+    return Estimate(float(value), float(low), float(high), len(before_N))
 
 
 def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
@@ -61,3 +75,8 @@ def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
     """
     better, worse = int((first_N > second_N).sum()), int((first_N < second_N).sum())
     return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def _resampled(n: int, resamples: int) -> np.ndarray:
+    """How often each of n questions is drawn, counts_RN, in each of the seeded resamples."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, compare, estimate, gap, slices
+from stages.benchmarks.predictions import Row, compare, estimate, gap, shown, slices
 from stages.benchmarks.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
@@ -58,7 +58,7 @@ def compare_models(
         name=name,
         n_questions=n_questions,
         n_missing=n_missing,
-        frames=_frames([row for rows in predictions.values() for row in rows]),
+        frames=shown([row for rows in predictions.values() for row in rows]),
         models=[label(model) for model in predictions],
         slices=named,
         categories=table,
@@ -153,13 +153,3 @@ def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile
 
 def _kept(rows: Sequence[Row], keep: Any) -> list[Row]:
     return [row for row in rows if keep(row)]
-
-
-def _frames(rows: Sequence[Row]) -> str:
-    """What was really decoded: "8 frames of 48×48", or the range where it varies."""
-    if not rows:
-        return "no frames"
-    counts = sorted({row["n_frames"] for row in rows})
-    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
-    text = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
-    return f"{'–'.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} frames of {text}"

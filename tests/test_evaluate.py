@@ -2,6 +2,11 @@
 
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,6 +27,7 @@ from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
 from stages.model.inputs import Prompt
 from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from tests.conftest import ROOT
 from tests.model.tiny_models import write_qwen2_5
 
 PARAMS = EvaluateParams(max_new_tokens=6, batch_tokens=400, threads=1)
@@ -105,6 +111,25 @@ def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
     assert asked == [5]  # the first batch of 6 is not asked again, the second one whole
     for name in ("parquet", "json"):
         assert (place / f"whole.{name}").read_bytes() == (place / f"resumed.{name}").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_between_answers_ends_with_the_files_of_an_uninterrupted_one(model: Path, place: Path) -> None:
+    settings = {"defaults": PARAMS.model_dump(mode="json") | {"max_new_tokens": 64, "batch_tokens": 1}}
+    (place / "params.yaml").write_text(json.dumps({"evaluate": settings}))
+    assert _as_a_process(model, place, "whole").wait() == 0
+    cut = _as_a_process(model, place, "cut")
+    while not _journaled(place, "cut"):
+        assert cut.poll() is None
+        time.sleep(0.005)
+    cut.kill()
+    assert cut.wait() == -signal.SIGKILL
+    assert 1 <= _journaled(place, "cut") < 11
+    assert not (place / "cut.parquet").exists()
+    assert _as_a_process(model, place, "cut").wait() == 0
+    assert _journaled(place, "cut") == 11
+    for suffix in ("parquet", "json"):
+        assert (place / f"whole.{suffix}").read_bytes() == (place / f"cut.{suffix}").read_bytes()
 
 
 def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) -> None:
@@ -218,6 +243,20 @@ def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") 
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
     run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
     return pq.read_table(predictions).to_pylist()
+
+
+def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own; its predictions are `<name>.parquet`."""
+    flags = {"model": model, "benchmark": "shapes", "data": place, "name": name}
+    flags |= {"predictions": place / f"{name}.parquet", "metrics": place / f"{name}.json"}
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "stages.evaluate", *words], cwd=place, env=environment)
+
+
+def _journaled(place: Path, name: str) -> int:
+    """How many answers the run's journal holds."""
+    return sum(len(path.read_bytes().splitlines()) for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/outputs.jsonl"))
 
 
 def _pictures(request: dict[str, Any]) -> Sequence[str]:

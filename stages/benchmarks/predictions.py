@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
 from stages.benchmarks.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
 from stages.data.answer import extract_answer, is_well_formed
 from stages.data.sample import Sample
+from stages.video.order import Order
 
 Status = Literal["ok", "no_answer", "truncated", "error"]
 Row = Mapping[str, Any]
@@ -84,7 +85,7 @@ def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profi
     statuses = Counter(row["status"] for row in ordered)
     metrics |= {status: statuses[status] / len(ordered) for status in ("no_answer", "truncated")}
     metrics["tokens"] = sum(row["tokens"] for row in ordered) / len(ordered)
-    others = _other_orders(rows)
+    others = other_orders(rows)
     metrics["shown"] = shown(ordered)
     metrics["figures"] = {name: asdict(figure) for name, figure in benchmark.figures(rows, profile).items()}
     metrics["scores"] = [row for each in PROFILES for row in _entries(rows, ["ordered", *others], benchmark, each, estimate)]
@@ -154,7 +155,7 @@ def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Pro
     if found is None:
         return {}
     metrics = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    for order in _other_orders(rows):
+    for order in other_orders(rows):
         score, loss = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
         if score and loss:
             prefix = f"{name}_{order}"
@@ -172,8 +173,10 @@ def _entries(rows: Sequence[Row], orders: Sequence[str], benchmark: Benchmark, p
     ]
 
 
-def _other_orders(rows: Sequence[Row]) -> list[str]:
-    return sorted({row["order"] for row in rows} - {"ordered"})
+def other_orders(rows: Sequence[Row]) -> list[str]:
+    """The orders besides `ordered` that questions were asked in."""
+    asked = {row["order"] for row in rows} - {"ordered"}
+    return [order for order in get_args(Order) if order in asked]
 
 
 def _by_question(rows: Sequence[Row], order: str, profile: Profile) -> dict[str, Row]:

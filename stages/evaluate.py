@@ -16,6 +16,7 @@ from stages.benchmarks import get_benchmark
 from stages.benchmarks.benchmark import Profile
 from stages.benchmarks.engines import OUTPUT_SCHEMA, Engine, Question, ServerEngine, ServerParams, TransformersEngine
 from stages.benchmarks.predictions import SCHEMA, prediction_row, summarise
+from stages.benchmarks.published import ROWS
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json, write_table
@@ -100,6 +101,8 @@ def run(
     summary = summarise(rows, len(asked) + len(missing), rules, params.profile)
     write_json(metrics or ALONE / f"{name}-{data.name}.json", summary)
     log_table(name, benchmark, params.profile, summary)
+    if told := published(benchmark):
+        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", told)
     if missing:
         log.warning("without usable media, counted as missing: %s", named(missing))
 
@@ -150,6 +153,12 @@ def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, An
     ]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     log.info("\n".join(lines))
+
+
+def published(benchmark: str) -> str:
+    """The paper's figures for a benchmark, "" where it has none."""
+    scores = [(row, score) for row in ROWS if (score := row.score(benchmark)) is not None]
+    return ", ".join(f"{row.model}{f' at {row.frames} frames' if row.frames else ''} {score:.1f}" for row, score in scores)
 
 
 def named(rejects: Sequence[Reject], most: int = 10) -> str:

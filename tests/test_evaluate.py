@@ -79,9 +79,14 @@ def test_quarantined_questions_count_as_missing_and_are_named(model: Path, place
     assert caplog.messages[-1].endswith("q9 (corrupt) and 2 more")
 
 
-def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the_graph(model: Path, place: Path) -> None:
+def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the_graph(
+    model: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     run(PARAMS, str(model), "shapes", place)
     assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
+    run(PARAMS, str(model), "mmvu", place)
+    assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
     with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):
         run(PARAMS, str(model), "mvbench", place / "nowhere")
 

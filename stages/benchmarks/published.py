@@ -13,6 +13,9 @@ class Published:
     frames: int | None
     scores: tuple[float | None, ...]
 
+    def score(self, benchmark: str) -> float | None:
+        return self.scores[COLUMNS.index(benchmark)] if benchmark in COLUMNS else None
+
 
 ROWS = (
     Published("GPT-4o", None, (34.0, 61.2, 75.4, None, None, 71.9)),

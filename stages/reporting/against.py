@@ -41,7 +41,7 @@ def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[Row], int]]
     columns = [name for name in COLUMNS if any(name == benchmark for _, benchmark, _ in runs)]
     if not columns:
         return None
-    published = [Line(row.model, row.frames, [row.scores[COLUMNS.index(name)] for name in columns]) for row in ROWS]
+    published = [Line(row.model, row.frames, [row.score(name) for name in columns]) for row in ROWS]
     budgets = dict.fromkeys((model, frames) for model, benchmark, frames in runs if benchmark in columns)
     measured = [
         Line(model, frames, [_measured(name, *found) if (found := runs.get((model, name, frames))) else None for name in columns])

@@ -56,6 +56,15 @@ class EvaluateParams(Params):
             raise ValueError("engine 'openai' needs a 'server' with its base_url")
         return self
 
+    @property
+    def identity(self) -> "EvaluateParams":
+        """What decides an answer, the rest at its default: orders are in each answer's key, scoring comes after it."""
+        changes: dict[str, Any] = {"orders": ("ordered",), "profile": "official"}
+        if self.server:
+            server = {name: getattr(self.server, name) for name in ("base_url", "model", "payload", "prompt")}
+            changes["server"] = ServerParams(**server)
+        return self.model_copy(update=changes)
+
     def asking(self, model: str, base_url: str | None) -> "EvaluateParams":
         """These parameters with everything that says who is asked: `model` where they name no served one, a server where one is given."""
         if base_url is None and self.server is None:
@@ -94,7 +103,7 @@ def run(
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
     engine, inputs = _engine(params, model, reader)
-    work = work_dir(f"evaluate/{name}-{data.name}", params, [*inputs, samples, table], MODULES)
+    work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table], MODULES)
     outputs = collect(engine, questions, work)
     rows = [prediction_row(question.sample, outputs[question.key], rules) for question in questions]
     write_table(predictions or ALONE / f"{name}-{data.name}.parquet", rows, SCHEMA)

@@ -113,7 +113,7 @@ def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
     real = engines.generate
     monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
     _evaluate(PARAMS, model, place, "resumed")
-    assert asked == [5]  # the first batch of 6 is not asked again, the second one whole
+    assert asked == [5]  # the six in order are not asked again, the five shuffled ones in one batch
     for name in ("parquet", "json"):
         assert (place / f"whole.{name}").read_bytes() == (place / f"resumed.{name}").read_bytes()
 
@@ -141,6 +141,18 @@ def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) 
     _evaluate(PARAMS, model, place)
     rows = _evaluate(PARAMS.model_copy(update={"max_new_tokens": 3}), model, place)
     assert {row["tokens"] for row in rows} == {3}
+
+
+def test_one_more_order_asks_nothing_again_and_changes_no_answer(model: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _evaluate(PARAMS, model, place)
+    asked = []
+    real = engines.generate
+    monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
+    after = _evaluate(PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "reversed"), "profile": "video-r1"}), model, place)
+    assert sum(asked) == 5  # the videos, reversed
+    assert [row for row in after if row["order"] != "reversed"] == before
+    metrics = read_json(place / "metrics.json")
+    assert {"accuracy_shuffled_gap", "accuracy_reversed_gap"} <= metrics.keys()
 
 
 def test_the_budget_changes_batches_but_not_answers(model: Path, place: Path) -> None:

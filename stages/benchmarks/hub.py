@@ -41,7 +41,7 @@ def fetch(name: str) -> Path:
     try:
         snapshot_download(dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"dataset '{name}' cannot be fetched from the hub: {str(error).splitlines()[0]}") from error
+        raise UserError(f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}") from error
     for archive in sorted(folder.rglob("*")):
         if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
             unpack(archive)

@@ -44,7 +44,7 @@ def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list
     assert hub.benchmark_folder(tmp_path) == tmp_path
     with pytest.raises(UserError, match="neither a folder nor the name of a dataset"):
         hub.benchmark_folder(tmp_path / "nowhere" / "at" / "all")
-    with pytest.raises(UserError, match="'some/Other' cannot be fetched"):
+    with pytest.raises(UserError, match="'some/Other' is no folder here, and no dataset that the hub gives"):
         hub.benchmark_folder(Path("some/Other"))
 
 

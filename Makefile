@@ -34,7 +34,7 @@ ui: install  ## Prefect server, worker and deployments on loopback
 	$(BIN)/python -m flows.serve
 
 clean:  ## remove everything a run made, also DVC's cache; sources and the environment stay
-	rm -rf data models predictions report .work .dvc/cache .dvc/tmp
+	rm -rf data models predictions evaluations report .work .dvc/cache .dvc/tmp
 	git worktree prune
 
 install: .venv/.installed

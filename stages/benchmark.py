@@ -4,33 +4,48 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+from pydantic import Field
+
 from stages.benchmarks import get_benchmark
+from stages.benchmarks.hub import benchmark_folder
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.video.check import MediaCheck
 from stages.video.extract import ExtractParams, extract
+from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
 
 class BenchmarkParams(ExtractParams):
-    """What the benchmarks' frames look like; see FrameSpec."""
+    """What a benchmark's frames look like; see FrameSpec."""
+
+    max_frames: int = Field(default=16, ge=1, le=1024, description="the frame budget, where --frames does not say")
 
 
-def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path) -> None:
+def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path, frames: int | None = None) -> None:
     """Read the benchmark `name` under `root` into `out`: samples.parquet, quarantine.parquet, frames.parquet and the store frames/.
 
-    A question that cannot be asked is in the quarantine with its reason, so that kept + quarantined is the whole benchmark.
+    `root` is a folder, the name of a dataset on the hub, or a file with that name; `frames` the most frames per clip. A question that
+    cannot be asked is in the quarantine with its reason, so that kept + quarantined is the whole benchmark.
     """
+    if frames is not None:
+        if "max_frames" in params.model_fields_set:
+            raise UserError("--frames and max_frames both set the frame budget; take max_frames out of the parameters")
+        params = BenchmarkParams.model_validate(params.model_dump() | {"max_frames": frames})
+    rules, folder = get_benchmark(name), benchmark_folder(root)
     with MediaCheck(params.limits, "benchmark") as check:
-        checked = list(check(get_benchmark(name).read(root)))
+        checked = list(check(rules.read(folder)))
     known = [sample for sample in checked if isinstance(sample, Sample)]
     undecodable = extract(known, params, out / "frames", out / "frames.parquet", stage="benchmark")
     rejected = [reject for reject in checked if isinstance(reject, Reject)] + undecodable
     lost = {reject.sample_id for reject in undecodable}
     kept = [sample for sample in known if sample.sample_id not in lost]
+    if rules.finish:
+        reader = FrameReader(out / "frames", out / "frames.parquet")
+        kept = [rules.finish(sample, reader.load(sample.sample_id).pts_T, folder) for sample in kept]
     write_rejects(out / "quarantine.parquet", rejected)
 
     reasons = dict(sorted(Counter(reject.reason for reject in rejected).items()))
@@ -48,4 +63,4 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
 
 
 if __name__ == "__main__":
-    command(run)
+    command(run, item="name")

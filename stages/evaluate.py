@@ -1,6 +1,7 @@
 """One model on one benchmark: the same questions with their frames in order and in other orders → predictions and metrics.
 
-Works on its own for any model: `python -m stages.evaluate --name X --model FOLDER_OR_HUB_NAME --benchmark shapes …` logs one table.
+Works on its own for any model and logs one table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model FOLDER_OR_HUB_NAME`,
+or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
@@ -15,12 +16,13 @@ from stages.benchmarks import get_benchmark
 from stages.benchmarks.benchmark import Profile
 from stages.benchmarks.engines import OUTPUT_SCHEMA, Engine, Question, ServerEngine, ServerParams, TransformersEngine
 from stages.benchmarks.predictions import SCHEMA, prediction_row, summarise
+from stages.benchmarks.published import ROWS
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
-from stages.data.sample import Sample, read_rejects, read_samples
+from stages.data.sample import Reject, Sample, read_rejects, read_samples
 from stages.data.work import work_dir
 from stages.model.generate import Sampling
 from stages.model.load import Precision, find_model
@@ -29,7 +31,8 @@ from stages.video.order import Order
 
 log = logging.getLogger(__name__)
 
-MODULES = ("stages/benchmarks", "stages/data", "stages/evaluate.py", "stages/model", "stages/video")
+ALONE = Path("evaluations")  # what is evaluated outside the graph
+MODULES = ("stages/benchmarks/engines.py", "stages/data", "stages/evaluate.py", "stages/model", "stages/video")
 
 
 class EvaluateParams(Params):
@@ -53,43 +56,64 @@ class EvaluateParams(Params):
             raise ValueError("engine 'openai' needs a 'server' with its base_url")
         return self
 
+    @property
+    def identity(self) -> "EvaluateParams":
+        """What decides an answer, the rest at its default: orders are in each answer's key, scoring comes after it."""
+        changes: dict[str, Any] = {"orders": ("ordered",), "profile": "official"}
+        if self.server:
+            server = {name: getattr(self.server, name) for name in ("base_url", "model", "payload", "prompt")}
+            changes["server"] = ServerParams(**server)
+        return self.model_copy(update=changes)
+
+    def asking(self, model: str, base_url: str | None) -> "EvaluateParams":
+        """These parameters with everything that says who is asked: `model` where they name no served one, a server where one is given."""
+        if base_url is None and self.server is None:
+            return self
+        server = self.server or ServerParams(base_url=base_url or "")
+        changes = {"model": server.model or model, "base_url": base_url or server.base_url}
+        return self.model_copy(update={"engine": "openai" if base_url else self.engine, "server": server.model_copy(update=changes)})
+
 
 def run(
     params: EvaluateParams,
-    name: str,
-    model: Path,
+    model: str,
     benchmark: str,
-    samples: Path,
-    frames: Path,
-    table: Path,
-    predictions: Path,
-    metrics: Path,
-    quarantine: Path | None = None,
+    data: Path,
+    name: str | None = None,
+    server: str | None = None,
+    predictions: Path | None = None,
+    metrics: Path | None = None,
 ) -> None:
     """Ask `model` (a folder, a hub name or a served model) every question of the benchmark and write what it said and how it scored.
 
-    `quarantine` holds the questions whose media could not be used: they count as missing. Answers go to a journal as they come, so
-    a killed run goes on where it was and ends with the same files; what failed is asked again by the next run. UserError when no
-    question has frames.
+    `data` is the folder that the benchmark stage wrote; `server` the address of an OpenAI-compatible server, instead of the one of the
+    parameters. Without paths the two files go to `evaluations/`, under `name` (default: the end of the model's) and the folder's name.
+    Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files; what failed is asked again
+    by the next run. UserError when no question has frames.
     """
     torch.set_num_threads(params.threads)
-    rules = get_benchmark(benchmark)
-    reader = FrameReader(frames, table)
-    asked = read_samples(samples)
+    params = params.asking(model, server)
+    name = name or Path(model).name
+    rules, samples, table = get_benchmark(benchmark), data / "samples.parquet", data / "frames.parquet"
+    if not samples.exists():
+        raise UserError(f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first")
+    reader = FrameReader(data / "frames", table)
+    asked, missing = read_samples(samples), read_rejects(data / "quarantine.parquet")
     questions = plan(asked, reader.sample_ids, params.orders)
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
-    total = len(asked) + (len(read_rejects(quarantine)) if quarantine else 0)
-    if missing := total - len({question.sample.sample_id for question in questions}):
-        log.warning("%s: %d of %d questions have no usable media and are counted as missing", benchmark, missing, total)
     engine, inputs = _engine(params, model, reader)
-    work = work_dir(f"evaluate/{name}-{benchmark}", params, [*inputs, samples, table], MODULES)
+    work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table], MODULES)
     outputs = collect(engine, questions, work)
     rows = [prediction_row(question.sample, outputs[question.key], rules) for question in questions]
-    write_table(predictions, rows, SCHEMA)
-    summary = summarise(rows, total, rules, params.profile)
-    write_json(metrics, summary)
+    write_table(predictions or ALONE / f"{name}-{data.name}.parquet", rows, SCHEMA)
+    summary = summarise(rows, len(asked) + len(missing), rules, params.profile)
+    write_json(metrics or ALONE / f"{name}-{data.name}.json", summary)
     log_table(name, benchmark, params.profile, summary)
+    if told := published(benchmark):
+        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", told)
+    if missing:
+        log.warning("without usable media, counted as missing: %s", named(missing))
 
 
 def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence[Order]) -> list[Question]:
@@ -120,32 +144,53 @@ def collect(engine: Engine, questions: Sequence[Question], work: Path) -> dict[s
 
 
 def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, Any]) -> None:
-    """One table for a person: a row per slice, its size, and per order the score with its interval."""
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    sizes: dict[tuple[str, str], int] = {}
-    for entry in metrics.get("scores", []):
-        if entry["profile"] == profile:
-            place, (score, low, high) = (entry["by"], entry["slice"]), (100 * entry[field] for field in ("value", "low", "high"))
-            cells.setdefault(place, {})[entry["order"]] = f"{score:5.1f} [{low:4.1f}, {high:5.1f}]"
-            sizes.setdefault(place, entry["n"])
-    orders = list(dict.fromkeys(order for row in cells.values() for order in row))
-    lines = [f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing"]
-    lines.append(f"{'':<28}{'n':>6}  " + "".join(f"{order:<22}" for order in orders))
-    for (by, value), row in cells.items():
-        indented = value if by == "all" else f"  {value}"
-        lines.append(f"{indented:<28}{sizes[by, value]:>6}  " + "".join(f"{row.get(order, '–'):<22}" for order in orders))
-    log.info("\n".join(line.rstrip() for line in lines))
+    """One table for a person: a row per slice, its size, the score in order, and per other order the score and the gap to it."""
+    scores = {(entry["by"], entry["slice"], entry["order"]): entry for entry in metrics.get("scores", []) if entry["profile"] == profile}
+    gaps = {(entry["by"], entry["slice"], entry["order"]): entry for entry in metrics.get("gaps", []) if entry["profile"] == profile}
+    others = [order for order in dict.fromkeys(order for _, _, order in scores) if order != "ordered"]
+    rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
+    for by, place, order in scores:
+        if order == "ordered":
+            compared = [cell for other in others for cell in (scores.get((by, place, other)), gaps.get((by, place, other)))]
+            indented = place if by == "all" else f"  {place}"
+            rows.append([indented, str(scores[by, place, order]["n"]), *map(_cell, [scores[by, place, order], *compared])])
+    rows += [["  " + figure, str(entry["n"]), _cell(entry)] for figure, entry in metrics.get("figures", {}).items()]
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
+    lines = [
+        f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing, "
+        f"{metrics['n_not_scored']} only a judge could score; {metrics.get('shown', 'no frames')}"
+    ]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    log.info("\n".join(lines))
 
 
-def _engine(params: EvaluateParams, model: Path, reader: FrameReader) -> tuple[Engine, list[Path]]:
+def published(benchmark: str) -> str:
+    """The paper's figures for a benchmark, "" where it has none."""
+    scores = [(row, score) for row in ROWS if (score := row.score(benchmark)) is not None]
+    return ", ".join(f"{row.model}{f' at {row.frames} frames' if row.frames else ''} {score:.1f}" for row, score in scores)
+
+
+def named(rejects: Sequence[Reject], most: int = 10) -> str:
+    """The first so many of the questions that could not be asked, each with its reason."""
+    told = [f"{reject.sample_id} ({reject.reason})" for reject in rejects[:most]]
+    return ", ".join(told) + (f" and {len(rejects) - most} more" if len(rejects) > most else "")
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return "–"
+    value, low, high = (100 * entry[field] for field in ("value", "low", "high"))
+    return f"{value:5.1f} [{low:5.1f}, {high:5.1f}]"
+
+
+def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
     """The engine, and the files that decide its answers besides the questions."""
     sampling = Sampling(params.max_new_tokens, params.temperature, params.top_p)
     if params.engine == "openai" and params.server is not None:
-        server = params.server.model_copy(update={"model": params.server.model or str(model)})
-        return ServerEngine(server, reader, sampling, params.seed), []
-    folder = find_model(str(model), None)
+        return ServerEngine(params.server, reader, sampling, params.seed), []
+    folder = find_model(model, None)
     return TransformersEngine(folder, reader, sampling, params.seed, params.batch_tokens, params.precision), [folder]
 
 
 if __name__ == "__main__":
-    command(run)
+    command(run, item="benchmark")

@@ -17,13 +17,16 @@ from stages.data.errors import UserError
 from stages.data.files import sha256_file, write_atomic
 from stages.data.params import Params
 from stages.data.sample import read_rejects, read_samples
-from stages.reporting.charts import Series, line_chart
+from stages.reporting.against import against_paper
+from stages.reporting.charts import Series, interval_chart, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
 from stages.reporting.funnel import by_rule, composition, funnel, reasons, sources
-from stages.reporting.gallery import Card, dropped_cards, kept_cards, reliance_cards, rollout_cards, wrong_cards
+from stages.reporting.gallery import Card, Mistakes, dropped_cards, kept_cards, mistakes, reliance_cards, rollout_cards
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
+
+ORDERS = {"shuffled": "same frames shuffled", "reversed": "reversed", "single-frame": "one frame only"}
 
 # What is drawn of plots/*.csv: title, and the columns in one chart with their names.
 SFT_CHARTS = {"Loss per token": {"loss": "loss"}}
@@ -42,8 +45,10 @@ TGRPO_CHARTS = {
 class ReportParams(Params):
     models: tuple[str, ...] = Field(default=("base", "sft", "tgrpo"), min_length=1, description="in the order of training")
     benchmarks: tuple[str, ...] = Field(default=("shapes",), min_length=1)
+    frames: tuple[int, ...] = Field(default=(16,), min_length=1, description="per clip; dvc.yaml evaluates every combination of the three")
     profile: Profile = "official"
     examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery; of dropped samples for each reason")
+    mistakes: int = Field(default=10, ge=0, le=200, description="wrong answers shown of each kind of question, per benchmark")
 
 
 def run(
@@ -71,7 +76,7 @@ def run(
     asked = pq.read_table(annotations).to_pylist()
     dropped, kept_sft, kept_rl = read_rejects(rejects), read_samples(sft), read_samples(rl)
     reader = FrameReader(frames, table)
-    evaluations = [_Evaluation(name, benchmarks / name, predictions, params) for name in params.benchmarks]
+    evaluations = [_Evaluation(name, budget, benchmarks, predictions, params) for name in params.benchmarks for budget in params.frames]
     files = [
         samples,
         quarantine,
@@ -86,7 +91,10 @@ def run(
     page = _page(
         comparisons=[each.comparison for each in evaluations],
         reliance=[card for each in evaluations for card in each.reliance(2)],
-        wrong=[card for each in evaluations for card in each.wrong(params.examples)],
+        wrong=[(each.comparison.name, each.mistakes(params.mistakes)) for each in evaluations],
+        kinds=[_kinds(each.comparison) for each in evaluations],
+        against=against_paper({run: found for each in evaluations for run, found in each.runs.items()}),
+        labels=ORDERS,
         last_model=label(params.models[-1]),
         profile=params.profile,
         funnel=funnel(read, refused, len(reader.sample_ids), asked, len(kept_sft), len(kept_rl)),
@@ -106,27 +114,46 @@ def run(
 
 
 class _Evaluation:
-    """One benchmark's predictions of all models."""
+    """One benchmark's predictions of all models with one frame budget."""
 
-    def __init__(self, name: str, folder: Path, predictions: Path, params: ReportParams) -> None:
-        self.files = [predictions / f"{model}-{name}.parquet" for model in params.models]
+    def __init__(self, name: str, frames: int, benchmarks: Path, predictions: Path, params: ReportParams) -> None:
+        folder = benchmarks / f"{name}-{frames}"
+        self.files = [predictions / f"{model}-{name}-{frames}.parquet" for model in params.models]
         if missing := [str(path) for path in self.files if not path.exists()]:
-            raise UserError(f"no predictions at {', '.join(missing)}; run evaluate, or mend report.models and report.benchmarks")
+            raise UserError(f"no predictions at {', '.join(missing)}; run evaluate, or mend report.models, .benchmarks, .frames")
         rows = {model: pq.read_table(path).to_pylist() for model, path in zip(params.models, self.files, strict=True)}
         questions = read_samples(folder / "samples.parquet")
         self._samples = {sample.sample_id: sample for sample in questions}
         self._reader = FrameReader(folder / "frames", folder / "frames.parquet")
         self._last = rows[params.models[-1]]
         self._profile = params.profile
-        self.comparison: Comparison = compare_models(
-            name, rows, len(questions), len(read_rejects(folder / "quarantine.parquet")), get_benchmark(name), params.profile
-        )
+        missing = len(read_rejects(folder / "quarantine.parquet"))
+        self.runs = {(label(model), name, frames): (answers, missing) for model, answers in rows.items()}
+        title = name if len(params.frames) == 1 else f"{name}, {frames} frames"
+        self.comparison: Comparison = compare_models(title, rows, len(questions), missing, get_benchmark(name), params.profile)
 
     def reliance(self, count: int) -> list[Card]:
         return reliance_cards(self._last, self._samples, self._reader, self._profile, count)
 
-    def wrong(self, count: int) -> list[Card]:
-        return wrong_cards(self._last, self._samples, self._reader, self._profile, count)
+    def mistakes(self, count: int) -> list[Mistakes]:
+        return mistakes(self._last, self._samples, self._reader, self._profile, count)
+
+
+def _kinds(comparison: Comparison) -> dict[str, Any]:
+    """The two charts by kind of question: scores of all models, and the last one's gap to every other order."""
+    scores = {name: [bar and bar.ordered for bar in bars] for name, bars in comparison.categories.items()}
+    subsets = zip(("all questions", "temporal", "static"), comparison.slices.values(), strict=False)
+    last = {name: bars[-1] for name, bars in (*subsets, *comparison.categories.items()) if bars}
+    gaps = {
+        name: [bar.others[order].gap if order in bar.others else None for order in comparison.orders]
+        for name, bar in last.items()
+        if bar and bar.others
+    }
+    return {
+        "comparison": comparison,
+        "scores": interval_chart(f"Score by kind of question, {comparison.name}", scores),
+        "gaps": interval_chart(f"What other orders take away, {comparison.name}", gaps),
+    }
 
 
 def _charts(path: Path, wanted: dict[str, dict[str, str]]) -> list[dict[str, Any]]:

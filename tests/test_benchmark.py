@@ -59,6 +59,38 @@ def test_every_question_is_either_ready_to_ask_or_in_the_quarantine_and_too_many
     }
 
 
+def test_the_frame_budget_is_said_in_one_place(root: Path) -> None:
+    own: dict[str, Any] = {name: value for name, value in PARAMS.items() if name != "max_frames"} | {"max_rejected": 0.75}
+    paths = (root, root / "out", root / "metrics.json")
+    run(BenchmarkParams(**own), "shapes", *paths, frames=4)
+    (kept,) = read_samples(root / "out" / "samples.parquet")
+    assert len(FrameReader(root / "out" / "frames", root / "out" / "frames.parquet").pictures(kept.sample_id)) == 4
+    with pytest.raises(UserError, match="--frames and max_frames both set the frame budget"):
+        run(BenchmarkParams(**PARAMS), "shapes", *paths, frames=4)
+
+
+def test_subtitles_are_those_of_the_frames_that_are_shown(tmp_path: Path) -> None:
+    encode_to = tmp_path / "data" / "abc.mp4"
+    encode_to.parent.mkdir()
+    encode(encode_to, frames=50, **H264)  # two seconds; eight frames, 0.28 s apart
+    (tmp_path / "subtitle").mkdir()
+    lines = "1\n00:00:00,500 --> 00:00:00,600\nSeen.\n\n2\n00:00:01,000 --> 00:00:01,050\nBetween two frames.\n"
+    (tmp_path / "subtitle" / "abc.srt").write_text(lines)
+    (tmp_path / "videomme").mkdir()
+    question = {
+        "videoID": "abc",
+        "question_id": "1",
+        "duration": "short",
+        "question": "Who?",
+        "answer": "A",
+        "options": ["A. he", "B. she"],
+    }
+    (tmp_path / "videomme" / "test.json").write_text(json.dumps([question]))
+    run(BenchmarkParams(**PARAMS), "videomme_subtitles", tmp_path, tmp_path / "out", tmp_path / "metrics.json")
+    (asked,) = read_samples(tmp_path / "out" / "samples.parquet")
+    assert asked.problem == "This video's subtitles are listed below:\nSeen.\nWho?"
+
+
 def test_an_unknown_benchmark_is_named(root: Path) -> None:
     with pytest.raises(UserError, match="unknown benchmark 'shape'; did you mean 'shapes'"):
         run(BenchmarkParams(**PARAMS), "shape", root, root / "out", root / "metrics.json")

@@ -2,6 +2,11 @@
 
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,6 +27,7 @@ from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
 from stages.model.inputs import Prompt
 from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from tests.conftest import ROOT
 from tests.model.tiny_models import write_qwen2_5
 
 PARAMS = EvaluateParams(max_new_tokens=6, batch_tokens=400, threads=1)
@@ -39,6 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     samples = [_sample(f"v{index}", "direction", "Which way does it move? " * (1 + index % 3)) for index in range(6)]
     samples.append(_sample("i0", "colour", "What colour is it?", "image"))
     write_samples(tmp_path / "samples.parquet", samples)
+    write_rejects(tmp_path / "quarantine.parquet", [])
     rng = np.random.default_rng(0)
     rows = [row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None) for sample in samples]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
@@ -63,13 +70,25 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
     assert {"accuracy", "temporal", "static", "temporal_shuffled", "temporal_shuffled_gap", "well_formed"} <= metrics.keys()
 
 
-def test_quarantined_questions_count_as_missing(model: Path, place: Path) -> None:
-    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(3)])
-    inputs = (place / "samples.parquet", place / "frames", place / "frames.parquet")
-    outputs = (place / "predictions.parquet", place / "metrics.json")
-    run(PARAMS, "tiny", model, "shapes", *inputs, *outputs, quarantine=place / "quarantine.parquet")
+def test_quarantined_questions_count_as_missing_and_are_named(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(12)])
+    _evaluate(PARAMS, model, place)
     metrics = read_json(place / "metrics.json")
-    assert (metrics["n"], metrics["n_missing"]) == (6, 4)
+    assert (metrics["n"], metrics["n_missing"]) == (6, 13)
+    assert "counted as missing: q0 (corrupt), q1 (corrupt)" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("q9 (corrupt) and 2 more")
+
+
+def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the_graph(
+    model: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run(PARAMS, str(model), "shapes", place)
+    assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
+    run(PARAMS, str(model), "mmvu", place)
+    assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
+    with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):
+        run(PARAMS, str(model), "mvbench", place / "nowhere")
 
 
 def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:
@@ -94,15 +113,46 @@ def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
     real = engines.generate
     monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
     _evaluate(PARAMS, model, place, "resumed")
-    assert asked == [5]  # the first batch of 6 is not asked again, the second one whole
+    assert asked == [5]  # the six in order are not asked again, the five shuffled ones in one batch
     for name in ("parquet", "json"):
         assert (place / f"whole.{name}").read_bytes() == (place / f"resumed.{name}").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_between_answers_ends_with_the_files_of_an_uninterrupted_one(model: Path, place: Path) -> None:
+    settings = {"defaults": PARAMS.model_dump(mode="json") | {"max_new_tokens": 64, "batch_tokens": 1}}
+    (place / "params.yaml").write_text(json.dumps({"evaluate": settings}))
+    assert _as_a_process(model, place, "whole").wait() == 0
+    cut = _as_a_process(model, place, "cut")
+    while not _journaled(place, "cut"):
+        assert cut.poll() is None
+        time.sleep(0.005)
+    cut.kill()
+    assert cut.wait() == -signal.SIGKILL
+    assert 1 <= _journaled(place, "cut") < 11
+    assert not (place / "cut.parquet").exists()
+    assert _as_a_process(model, place, "cut").wait() == 0
+    assert _journaled(place, "cut") == 11
+    for suffix in ("parquet", "json"):
+        assert (place / f"whole.{suffix}").read_bytes() == (place / f"cut.{suffix}").read_bytes()
 
 
 def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) -> None:
     _evaluate(PARAMS, model, place)
     rows = _evaluate(PARAMS.model_copy(update={"max_new_tokens": 3}), model, place)
     assert {row["tokens"] for row in rows} == {3}
+
+
+def test_one_more_order_asks_nothing_again_and_changes_no_answer(model: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _evaluate(PARAMS, model, place)
+    asked = []
+    real = engines.generate
+    monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
+    after = _evaluate(PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "reversed"), "profile": "video-r1"}), model, place)
+    assert sum(asked) == 5  # the videos, reversed
+    assert [row for row in after if row["order"] != "reversed"] == before
+    metrics = read_json(place / "metrics.json")
+    assert {"accuracy_shuffled_gap", "accuracy_reversed_gap"} <= metrics.keys()
 
 
 def test_the_budget_changes_batches_but_not_answers(model: Path, place: Path) -> None:
@@ -148,16 +198,17 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         _evaluate(PARAMS, model, place)
     title, header, *rows = caplog.messages[-1].splitlines()
-    assert title == "tiny on shapes, official profile: 6 scored, 1 missing"
-    assert header.split() == ["n", "ordered", "shuffled"]
+    assert title == "tiny on shapes, official profile: 6 scored, 1 missing, 0 only a judge could score; 1–4 frames of 48×32"
+    assert header.split() == ["n", "ordered", "shuffled", "gap"]
     assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]
-    assert rows[2].endswith("–")  # the only static question is an image, which has one order
+    assert rows[2].split()[-2:] == ["–", "–"]  # the only static question is an image, which has one order
 
 
 def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:
     """The server refuses the first shuffled request it sees; the next run asks that one alone."""
     with _Server() as server:
-        params = PARAMS.model_copy(update={"engine": "openai", "server": ServerParams(base_url=server.url, retries=0, concurrency=1)})
+        waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
+        params = PARAMS.model_copy(update={"server": waiting}).asking("served", server.url)
         rows = _evaluate(params, Path("served"), place)
         assert [row["status"] for row in rows].count("error") == 1
         assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}
@@ -170,6 +221,8 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         rows = _evaluate(params, Path("served"), place)
         assert len(server.requests) == asked + 1
         assert {row["status"] for row in rows} == {"ok"}
+        _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
+        assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
 
 
 class _Server:
@@ -205,8 +258,22 @@ class _Server:
 
 def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[dict[str, Any]]:
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
-    run(params, "tiny", model, "shapes", place / "samples.parquet", place / "frames", place / "frames.parquet", predictions, metrics)
+    run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
     return pq.read_table(predictions).to_pylist()
+
+
+def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own; its predictions are `<name>.parquet`."""
+    flags = {"model": model, "benchmark": "shapes", "data": place, "name": name}
+    flags |= {"predictions": place / f"{name}.parquet", "metrics": place / f"{name}.json"}
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "stages.evaluate", *words], cwd=place, env=environment)
+
+
+def _journaled(place: Path, name: str) -> int:
+    """How many answers the run's journal holds."""
+    return sum(len(path.read_bytes().splitlines()) for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/outputs.jsonl"))
 
 
 def _pictures(request: dict[str, Any]) -> Sequence[str]:

@@ -7,10 +7,13 @@ from typing import Any, get_type_hints
 import pytest
 from ruamel.yaml import YAML
 
+from stages.benchmarks import names
 from stages.data.params import Params, load_params
+from stages.report import ReportParams
 from tests.architecture.test_directions import STAGES
 from tests.conftest import ROOT
 
+PER_BENCHMARK = ("benchmark", "evaluate")  # sections with `defaults` and what differs per benchmark
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
 
@@ -19,20 +22,34 @@ def params_model(stage: str) -> type[Params]:
     return hints["params"]
 
 
+def sections(path: Path) -> dict[str, Any]:
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_section_of_every_shipped_file_is_accepted(path: Path, stage: str) -> None:
-    assert isinstance(load_params(params_model(stage), stage, path), params_model(stage))
+    for item in sections(path)[stage].keys() - {"defaults"} if stage in PER_BENCHMARK else [None]:
+        assert isinstance(load_params(params_model(stage), stage, path, item), params_model(stage))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_benchmark_of_the_report_has_its_sections_and_is_known(path: Path) -> None:
+    benchmarks = load_params(ReportParams, "report", path).benchmarks
+    for stage in PER_BENCHMARK:
+        assert sections(path)[stage].keys() == {"defaults", *benchmarks}
+    assert set(benchmarks) <= set(names())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_shipped_file_has_a_section_per_stage_and_no_other(path: Path) -> None:
-    assert sorted(YAML(typ="safe", pure=True).load(path.read_text())) == STAGES
+    assert sorted(sections(path)) == STAGES
 
 
 def value(profile: str, name: str) -> Any:
     stage, *fields = name.split(".")
-    found = load_params(params_model(stage), stage, ROOT / "profiles" / f"{profile}.yaml").model_dump()
+    item = "vsi_bench" if stage in PER_BENCHMARK else None
+    found = load_params(params_model(stage), stage, ROOT / "profiles" / f"{profile}.yaml", item).model_dump()
     for field in fields:
         found = found[field]
     return found
@@ -83,6 +100,7 @@ TABLE = {
     "evaluate.temperature": (0.01, 0.1),
     "evaluate.top_p": (0.001, 0.001),
     "evaluate.max_new_tokens": (1024, 1024),
+    "report.frames": ((16,), (16,)),
 }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from stages.video.order import Order, permutation
 from stages.world.questions import FAMILIES, TEMPORAL_FAMILIES, Question, make
 from stages.world.scene import draw
 
-PARAMS = ReportParams(examples=4)
+PARAMS = ReportParams(frames=(8,), examples=4)
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 ACCURACY = {"base": (0.05, 0.05, 0.05), "sft": (0.6, 0.35, 0.95), "tgrpo": (0.85, 0.4, 0.96)}  # temporal, temporal shuffled, static
 
@@ -108,9 +109,38 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
     assert "9 more responses of this group" in text
 
 
+def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
+    shown = [(kind, int(wrong), int(asked)) for kind, wrong, asked in re.findall(r"<b>([\w-]+)</b>: (\d+) of (\d+) wrong", page)]
+    assert shown == sorted(shown)
+    assert {asked for _, _, asked in shown} == {30}
+    section = page[page.index('<section id="wrong">') : page.index('<section id="run">')]
+    assert section.count("<article>") == sum(min(wrong, PARAMS.mistakes) for _, wrong, _ in shown)
+
+
+def test_scores_and_gaps_are_drawn_by_kind_and_models_compared_in_pairs(page: str) -> None:
+    assert 'aria-label="Score by kind of question, shapes"' in page
+    assert 'aria-label="What other orders take away, shapes"' in page
+    text = _text(page)
+    assert re.search(r"T-GRPO − SFT Questions that need the order of frames 210 \+\d", text)
+    assert re.search(r"SFT − base model All questions 390 \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001", text.replace("&lt;", "<"))
+
+
+def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(project: Path, page: str, tmp_path: Path) -> None:
+    assert "Against the paper" not in page
+    shutil.copytree(project, tmp_path / "with")
+    place = tmp_path / "with"
+    (place / "data/benchmarks/shapes-8").rename(place / "data/benchmarks/mvbench-8")
+    for model in PARAMS.models:
+        (place / f"predictions/{model}-shapes-8.parquet").rename(place / f"predictions/{model}-mvbench-8.parquet")
+    _report(place, place / "index.html", PARAMS.model_copy(update={"benchmarks": ("mvbench",)}))
+    text = _text((place / "index.html").read_text(encoding="utf-8"))
+    assert re.search(r"Video-R1-7B published 16 62\.7", text)
+    assert re.search(r"T-GRPO measured ≤ 8 \d\d\.\d \d\d\.\d to \d\d\.\d, n = 390 1–8 frames of 64×64 1 missing", text)
+
+
 def test_without_predictions_the_error_names_the_files(project: Path) -> None:
-    with pytest.raises(UserError, match=r"no predictions at .*other-shapes\.parquet; run evaluate"):
-        _report(project, project / "none.html", ReportParams(models=("base", "other")))
+    with pytest.raises(UserError, match=r"no predictions at .*other-shapes-8\.parquet; run evaluate"):
+        _report(project, project / "none.html", ReportParams(models=("base", "other"), frames=(8,)))
 
 
 def _report(place: Path, out: Path, params: ReportParams = PARAMS) -> None:
@@ -196,7 +226,7 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
     """30 questions of every family, answered by three models of known accuracy."""
     questions = [make(name, rng) for name in FAMILIES for _ in range(30)]
     samples = [_sample(f"b{index:03d}", question, "test") for index, question in enumerate(questions)]
-    folder = place / "data" / "benchmarks" / "shapes"
+    folder = place / "data" / "benchmarks" / "shapes-8"
     write_samples(folder / "samples.parquet", samples)
     write_rejects(folder / "quarantine.parquet", [Reject(sample_id="b999", stage="benchmark", reason="missing media")])
     _store(folder / "frames", folder / "frames.parquet", dict(zip([sample.sample_id for sample in samples], questions, strict=True)))
@@ -209,7 +239,7 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
             for order in ("ordered", "shuffled") if sample.data_type == "video" else ("ordered",):
                 right = luck < (static if not is_temporal else temporal if order == "ordered" else shuffled)
                 rows.append(prediction_row(sample, _output(sample, order, right), rules))
-        write_table(place / "predictions" / f"{model}-shapes.parquet", rows, PREDICTIONS)
+        write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTIONS)
 
 
 def _output(sample: Sample, order: Order, right: bool) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a benchmark is: where its questions come from, how one answer is scored, and how scores become the headline number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from stages.benchmarks.statistics import Estimate
 from stages.data.answer import Rules, grade, parse_number
 from stages.data.sample import ProblemType, Reject, Sample
 
@@ -39,13 +40,19 @@ class Benchmark:
     `read(root)` yields its questions, their `media_sha256` still empty, or rejects (missing media are named, never dropped).
     `score` is None for what only a judge model could decide: such a question is counted as not scored, never guessed.
     `group` gives a question's path in nested means: the headline number is the mean over the first names of the mean over the
-    second ones … of the mean over questions. `temporal` holds the categories that cannot be answered without the order of frames.
+    second ones … of the mean over questions. `temporal` holds the categories that cannot be answered without the order of frames,
+    `apart` those that are asked but stay out of every mean. `finish(sample, pts_T, root)` completes a question once the times of its
+    frames are known (seconds from the first frame of the video). `figures(rows, profile)` are further numbers of the benchmark's own,
+    by name, from its prediction rows.
     """
 
     read: Callable[[Path], Iterator[Sample | Reject]]
     score: Callable[[str | None, Sample, Profile], float | None] = score_answer
     group: Callable[[str, ProblemType, Profile], tuple[str, ...]] = plain_mean
     temporal: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
+    finish: Callable[[Sample, np.ndarray, Path], Sample] | None = None
+    figures: Callable[[Sequence[Mapping[str, Any]], Profile], dict[str, Estimate]] = lambda rows, profile: {}
 
 
 def relative_accuracy_official(prediction: str | None, answer: str) -> float:

@@ -68,9 +68,9 @@ class Engine(Protocol):
 class TransformersEngine:
     """A model folder, run here, on the GPU if there is one.
 
-    Batches depend on the questions alone, and one that a killed run had not finished is answered whole, so an interrupted evaluation
-    adds up the same sums in the same order as an uninterrupted one. Neighbours of like length share a batch of `batch_tokens` tokens
-    at most (a longer question goes alone).
+    Batches depend on the questions of one order alone, and one that a killed run had not finished is answered whole, so an interrupted
+    evaluation adds up the same sums in the same order as an uninterrupted one, and one more order changes no answer. Neighbours of like
+    length share a batch of `batch_tokens` tokens at most (a longer question goes alone).
     """
 
     folder: Path
@@ -88,8 +88,7 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.nn.Module.cuda(model)
         with tqdm(total=len(questions), unit="question", disable=None) as bar:
-            for start in range(0, len(questions), WINDOW):
-                window = questions[start : start + WINDOW]
+            for window in windows(questions):
                 if not all(question.key in done for question in window):
                     shown = [self._show(question, builder) for question in window]
                     for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
@@ -117,6 +116,13 @@ class Shown:
     n_frames: int
     width: int
     height: int
+
+
+def windows(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """The questions of one order after the other, up to WINDOW at a time."""
+    for order in dict.fromkeys(question.order for question in questions):
+        same = [question for question in questions if question.order == order]
+        yield from (same[start : start + WINDOW] for start in range(0, len(same), WINDOW))
 
 
 def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[list[Shown]]:

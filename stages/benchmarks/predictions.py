@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,11 @@ from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
 from stages.benchmarks.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
 from stages.data.answer import extract_answer, is_well_formed
 from stages.data.sample import Sample
+from stages.video.order import Order
 
 Status = Literal["ok", "no_answer", "truncated", "error"]
 Row = Mapping[str, Any]
+Figure = Callable[[Sequence[Row], str, Benchmark, Profile], Estimate | None]
 
 SCHEMA = pa.schema(
     [
@@ -62,14 +64,19 @@ def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[st
 
 
 def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profile: Profile) -> dict[str, Any]:
-    """The metrics of one predictions table: headline numbers of `profile` first, then `scores`, a list with every slice of both profiles.
+    """The metrics of one predictions table: headline numbers of `profile` first, then `scores` and `gaps`: every slice of both profiles.
 
-    `n_missing` counts questions of the benchmark without a prediction or with an error, which no accuracy includes. Shares are of
-    the ordered answers. Gaps are ordered minus another order on the same video questions.
+    `n_missing` counts questions of the benchmark without a prediction or with an error, which no accuracy includes; `n` are the
+    questions behind the headline. Shares are of the ordered answers. Gaps are ordered minus another order on the same video questions.
+    `shown` says what was really decoded.
     """
     ordered = [row for row in rows if row["order"] == "ordered" and row["status"] != "error"]
-    scored = [row for row in ordered if row[profile] is not None]
-    metrics: dict[str, Any] = {"n": len(scored), "n_missing": n_questions - len(ordered), "n_not_scored": len(ordered) - len(scored)}
+    scored = [row for row in ordered if row[profile] is not None and row["category"] not in benchmark.apart]
+    metrics: dict[str, Any] = {
+        "n": len(scored),
+        "n_missing": n_questions - len(ordered),
+        "n_not_scored": sum(row[profile] is None for row in ordered),
+    }
     if not ordered:
         return metrics
     for name, keep in slices(benchmark).items():
@@ -78,8 +85,22 @@ def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profi
     statuses = Counter(row["status"] for row in ordered)
     metrics |= {status: statuses[status] / len(ordered) for status in ("no_answer", "truncated")}
     metrics["tokens"] = sum(row["tokens"] for row in ordered) / len(ordered)
-    metrics["scores"] = [row for each in PROFILES for row in _scores(rows, benchmark, each)]
+    others = other_orders(rows)
+    metrics["shown"] = shown(ordered)
+    metrics["figures"] = {name: asdict(figure) for name, figure in benchmark.figures(rows, profile).items()}
+    metrics["scores"] = [row for each in PROFILES for row in _entries(rows, ["ordered", *others], benchmark, each, estimate)]
+    metrics["gaps"] = [row for each in PROFILES for row in _entries(rows, others, benchmark, each, gap)]
     return metrics
+
+
+def shown(rows: Sequence[Row]) -> str:
+    """What was really decoded: "8 frames of 48×48", or the range where it varies."""
+    if not rows:
+        return "no frames"
+    counts = sorted({row["n_frames"] for row in rows})
+    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
+    text = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
+    return f"{'–'.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} frames of {text}"
 
 
 def estimate(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile) -> Estimate | None:
@@ -102,11 +123,20 @@ def gap(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile)
 
 def slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
     """Named subsets of the questions; the temporal split only where a benchmark says which categories need the order of frames."""
-    named: dict[str, Callable[[Row], bool]] = {"all": lambda row: True}
+    named: dict[str, Callable[[Row], bool]] = {"all": lambda row: row["category"] not in benchmark.apart}
     if benchmark.temporal:
         named["temporal"] = lambda row: row["category"] in benchmark.temporal
-        named["static"] = lambda row: row["category"] not in benchmark.temporal
+        named["static"] = lambda row: row["category"] not in benchmark.temporal | benchmark.apart
     return named
+
+
+def kinds(rows: Sequence[Row], benchmark: Benchmark) -> dict[tuple[str, str], Callable[[Row], bool]]:
+    """Every subset that has numbers of its own, by what it is a subset by: all, temporal, static, each category, each problem type."""
+    wanted: dict[tuple[str, str], Callable[[Row], bool]] = {("all", name): keep for name, keep in slices(benchmark).items()}
+    for field in ("category", "problem_type"):
+        for value in sorted({row[field] for row in rows} - {""}):
+            wanted[field, value] = lambda row, field=field, value=value: row[field] == value
+    return wanted
 
 
 def compare(first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
@@ -125,7 +155,7 @@ def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Pro
     if found is None:
         return {}
     metrics = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    for order in _other_orders(rows):
+    for order in other_orders(rows):
         score, loss = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
         if score and loss:
             prefix = f"{name}_{order}"
@@ -133,22 +163,20 @@ def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Pro
     return metrics
 
 
-def _scores(rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> list[dict[str, Any]]:
-    """One entry per order and slice: all, temporal, static, each category, each problem type."""
-    entries = []
-    for order in ("ordered", *_other_orders(rows)):
-        wanted = {("all", name): keep for name, keep in slices(benchmark).items()}
-        for field in ("category", "problem_type"):
-            for value in sorted({row[field] for row in rows} - {""}):
-                wanted[field, value] = lambda row, field=field, value=value: row[field] == value
-        for (by, value), keep in wanted.items():
-            if found := estimate([row for row in rows if keep(row)], order, benchmark, profile):
-                entries.append({"profile": profile, "order": order, "by": by, "slice": value, **asdict(found)})
-    return entries
+def _entries(rows: Sequence[Row], orders: Sequence[str], benchmark: Benchmark, profile: Profile, figure: Figure) -> list[dict[str, Any]]:
+    """One entry of `figure` per order and subset."""
+    return [
+        {"profile": profile, "order": order, "by": by, "slice": value, **asdict(found)}
+        for order in orders
+        for (by, value), keep in kinds(rows, benchmark).items()
+        if (found := figure([row for row in rows if keep(row)], order, benchmark, profile))
+    ]
 
 
-def _other_orders(rows: Sequence[Row]) -> list[str]:
-    return sorted({row["order"] for row in rows} - {"ordered"})
+def other_orders(rows: Sequence[Row]) -> list[str]:
+    """The orders besides `ordered` that questions were asked in."""
+    asked = {row["order"] for row in rows} - {"ordered"}
+    return [order for order in get_args(Order) if order in asked]
 
 
 def _by_question(rows: Sequence[Row], order: str, profile: Profile) -> dict[str, Row]:

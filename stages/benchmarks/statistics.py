@@ -47,11 +47,24 @@ def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
 def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.ndarray, resamples: int = 2000) -> Estimate:
     """The weighted mean of first − second over the same questions, with the percentile interval of a seeded bootstrap of questions."""
     differences_N = first_N - second_N
-    n = len(differences_N)
-    counts_RN = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples) * weights_N
-    means_R = counts_RN @ differences_N / counts_RN.sum(axis=1)
+    (weights_K, differences_K), counts_RK = _resampled(weights_N, differences_N, resamples)
+    means_R = counts_RK @ (weights_K * differences_K) / (counts_RK @ weights_K)
     low, high = np.quantile(means_R, [0.025, 0.975])
-    return Estimate(float(weights_N @ differences_N), float(low), float(high), n)
+    return Estimate(float(weights_N @ differences_N), float(low), float(high), len(differences_N))
+
+
+def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 2000) -> Estimate | None:
+    """(after − before) / (1 − before) of the mean scores of the same questions, with the interval of a seeded bootstrap of questions.
+
+    None without questions, or when `before` left nothing to gain.
+    """
+    if not len(before_N) or before_N.mean() == 1:
+        return None
+    (after_K, before_K), counts_RK = _resampled(after_N, before_N, resamples)
+    gained_R, possible_R = counts_RK @ (after_K - before_K), counts_RK @ (1 - before_K)
+    low, high = np.quantile(gained_R[possible_R > 0] / possible_R[possible_R > 0], [0.025, 0.975])
+    value = (after_N - before_N).sum() / (1 - before_N).sum()
+    return Estimate(float(value), float(low), float(high), len(before_N))
 
 
 def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
@@ -61,3 +74,13 @@ def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
     """
     better, worse = int((first_N > second_N).sum()), int((first_N < second_N).sum())
     return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def _resampled(first_N: np.ndarray, second_N: np.ndarray, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Seeded resamples of N pairs of numbers: the K distinct pairs [2, K], and how often each is drawn, counts_RK.
+
+    Questions with the same pair are as good as each other, so drawing pairs by their shares is drawing questions.
+    """
+    pairs_K2, sizes_K = np.unique(np.stack([first_N, second_N], axis=1), axis=0, return_counts=True)
+    n = len(first_N)
+    return pairs_K2.T, np.random.default_rng(0).multinomial(n, sizes_K / n, size=resamples)

@@ -9,8 +9,11 @@ from stages.data.sample import ProblemType, Reject, Sample
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_vsibench.json`, or the official `test*` files with `<dataset>/<scene_name>.mp4`."""
-    yield from read_benchmark(root, "vsi_bench", lambda fields: fields, _official, "test*")
+    """Video-R1's `eval_vsibench.json`, or the official `test.jsonl` or `test-*.parquet` with `<dataset>/<scene_name>.mp4`.
+
+    The debiased and pruned selections (`test_*`), which newer releases put beside them, are left aside.
+    """
+    yield from read_benchmark(root, "vsi_bench", lambda fields: fields, _official, "test[.-]*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:

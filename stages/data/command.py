@@ -17,23 +17,25 @@ from stages.data.params import load_params
 from stages.data.work import stage_lock
 
 
-def command(run: Callable[..., None]) -> None:
+def command(run: Callable[..., None], item: str | None = None) -> None:
     """Run a stage from the command line.
 
     `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
-    parameter (a Path or a str) becomes a required `--flag`, optional where it has a default, and a bool a switch. Errors that a person
-    can mend end in one line and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
+    parameter (a Path, a str or an int) becomes a required `--flag`, optional where it has a default, and a bool a switch. `item` names the
+    flag that says for which item of the section the parameters are (see `load_params`). Errors that a person can mend end in one line
+    and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)
     logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
     for ours in ("stages", "__main__"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    lock = re.sub(r"[^\w.-]", "_", "-".join([stage, *(value for value in arguments.values() if isinstance(value, str))]))
+    lock = re.sub(r"[^\w.-]", "_", "-".join([stage, *(str(value) for value in arguments.values() if isinstance(value, str | int))]))
     try:
         # Of several training processes the first one holds the stage.
         with stage_lock(lock) if os.environ.get("RANK", "0") == "0" else nullcontext():
-            run(load_params(get_type_hints(run)[params], stage, arguments.pop("params_file")), **arguments)
+            model, file = get_type_hints(run)[params], arguments.pop("params_file")
+            run(load_params(model, stage, file, arguments[item] if item else None), **arguments)
     except UserError as error:
         sys.exit(f"{stage}: {error}")
     except KeyboardInterrupt:
@@ -64,7 +66,7 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
             continue
         parser.add_argument(
             flag,
-            type=str if hints[parameter.name] is str else Path,
+            type=next((kind for kind in (str, int) if hints[parameter.name] in (kind, kind | None)), Path),
             required=not optional,
             default=parameter.default if optional else None,
         )

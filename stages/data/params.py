@@ -20,10 +20,11 @@ class Params(BaseModel):
 P = TypeVar("P", bound=Params)
 
 
-def load_params(model: type[P], section: str, path: Path = Path("params.yaml")) -> P:
+def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), item: str | None = None) -> P:
     """The section of a YAML file as `model`; UserError with one line per bad value, naming the nearest known key for an unknown one.
 
-    YAML 1.2 as DVC reads it (`1e-6` is a number), checked as JSON so that lists may fill tuples.
+    With `item` the section holds, under `defaults`, what is common to several things, and under their names what differs; the parameters
+    are then those of `item`. YAML 1.2 as DVC reads it (`1e-6` is a number), checked as JSON so that lists may fill tuples.
     """
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
@@ -33,8 +34,15 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml")) 
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if section not in document:
         raise UserError(f"{path}: no section '{section}'{_nearest(section, document)}")
+    values = document[section]
+    if item is not None:
+        if "defaults" not in (values or {}):
+            raise UserError(
+                f"{path}: no '{section}.defaults', which holds what is common; what differs for {item} goes to '{section}.{item}'"
+            )
+        values = values["defaults"] | (values.get(item) or {})
     try:
-        return model.model_validate_json(json.dumps(document[section]))
+        return model.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise UserError("; ".join(_explain(path, section, model, item) for item in error.errors())) from None
 

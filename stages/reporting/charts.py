@@ -1,13 +1,16 @@
-"""Small line charts as inline SVG, styled by the page's own colours."""
+"""Small charts as inline SVG, styled by the page's own colours."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from stages.benchmarks.statistics import Estimate
+
 WIDTH, HEIGHT = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 22
+WIDE, NAMES, SERIES = 560, 190, 9  # of an interval chart: its width, that of its names, and the height of one estimate
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,37 @@ def line_chart(title: str, series: Sequence[Series]) -> Markup:
         for width, drawn in (("raw", line.points), ("mean", running_mean(line.points))):
             path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in drawn)
             parts.append(f'<polyline class="{width} {line.style}" points="{path}"/>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]]) -> Markup:
+    """A dot with its interval per estimate, in percent: one row per name, its estimates below each other in the order of the series.
+
+    The axis ends at round numbers; a line marks zero. Empty without an estimate.
+    """
+    estimates = [estimate for row in rows.values() for estimate in row if estimate]
+    if not estimates:
+        return Markup("")
+    ticks = nice_ticks(100 * min(0.0, *(each.low for each in estimates)), 100 * max(each.high for each in estimates))
+    pitch = SERIES * max(len(row) for row in rows.values()) + 8
+    bottom = TOP + pitch * len(rows)
+
+    def across(value: float) -> float:
+        return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (WIDE - NAMES - 2 * RIGHT)
+
+    parts = [f'<svg viewBox="0 0 {WIDE} {bottom + BOTTOM}" role="img" aria-label="{escape(title)}">']
+    for tick in ticks:
+        x = across(tick)
+        parts.append(f'<line class="{"zero" if tick == 0 else "grid"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:.6g}</text>')
+    for number, (name, row) in enumerate(rows.items()):
+        top = TOP + number * pitch
+        parts.append(f'<text class="tick" x="{NAMES - 12}" y="{top + pitch / 2:.1f}" text-anchor="end">{escape(name)}</text>')
+        for index, estimate in enumerate(row):
+            if estimate:
+                y, low, high = top + SERIES * (index + 0.5), across(100 * estimate.low), across(100 * estimate.high)
+                parts.append(f'<line class="span s{index}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+                parts.append(f'<circle class="s{index}" cx="{across(100 * estimate.value):.1f}" cy="{y}" r="3"/>')
     return Markup("".join([*parts, "</svg>"]))
 
 

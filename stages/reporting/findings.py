@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, compare, estimate, gap, slices
+from stages.benchmarks.predictions import Row, compare, estimate, gap, other_orders, shown, slices
 from stages.benchmarks.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
@@ -13,26 +14,50 @@ SLICES = {"all": "All questions", "temporal": "Questions that need the order of 
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """A score with the frames in another order, and what that took away."""
+
+    score: Estimate
+    gap: Estimate
+
+
+@dataclass(frozen=True)
 class Bar:
-    """One model on one slice: its score with frames in order, shuffled, and what shuffling takes away."""
+    """One model on one slice: its score with frames in order, and by order those in the other ones."""
 
     label: str
     ordered: Estimate
-    shuffled: Estimate | None
-    gap: Estimate | None
+    others: dict[str, Contrast]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the same questions of one slice, in order: first − second, and McNemar's p."""
+
+    first: str
+    second: str
+    slice: str
+    difference: Estimate
+    p: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One benchmark: bars per slice and per category for every model, and what follows from them."""
+    """One benchmark: bars per slice and per category for every model, and what follows from them.
+
+    `figures` are the benchmark's own further numbers: (model, name, value).
+    """
 
     name: str
     n_questions: int
     n_missing: int
     frames: str
     models: list[str]
+    orders: list[str]
     slices: dict[str, list[Bar]]
     categories: dict[str, list[Bar | None]]
+    pairs: list[Pair]
+    figures: list[tuple[str, str, Estimate]]
     sentences: list[str]
 
 
@@ -58,10 +83,17 @@ def compare_models(
         name=name,
         n_questions=n_questions,
         n_missing=n_missing,
-        frames=_frames([row for rows in predictions.values() for row in rows]),
+        frames=shown([row for rows in predictions.values() for row in rows]),
         models=[label(model) for model in predictions],
+        orders=other_orders([row for rows in predictions.values() for row in rows]),
         slices=named,
         categories=table,
+        pairs=_pairs(predictions, benchmark, profile),
+        figures=[
+            (label(model), figure.replace("_", " "), value)
+            for model, rows in predictions.items()
+            for figure, value in benchmark.figures(rows, profile).items()
+        ],
         sentences=sentences(predictions, benchmark, profile),
     )
 
@@ -147,19 +179,23 @@ def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile
     ordered = estimate(rows, "ordered", benchmark, profile)
     if ordered is None:
         return None
-    shuffled, lost = estimate(rows, "shuffled", benchmark, profile), gap(rows, "shuffled", benchmark, profile)
-    return Bar(label(model), ordered, shuffled, lost)
+    others = {}
+    for order in other_orders(rows):
+        score, lost = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
+        if score and lost:
+            others[order] = Contrast(score, lost)
+    return Bar(label(model), ordered, others)
+
+
+def _pairs(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, profile: Profile) -> list[Pair]:
+    """Every later model against every earlier one, on each slice."""
+    pairs = []
+    for key, keep in slices(benchmark).items():
+        for (second, before), (first, after) in combinations(predictions.items(), 2):
+            if found := compare(_kept(after, keep), _kept(before, keep), benchmark, profile):
+                pairs.append(Pair(label(first), label(second), SLICES[key], found[0], _p_value(found[1])))
+    return pairs
 
 
 def _kept(rows: Sequence[Row], keep: Any) -> list[Row]:
     return [row for row in rows if keep(row)]
-
-
-def _frames(rows: Sequence[Row]) -> str:
-    """What was really decoded: "8 frames of 48×48", or the range where it varies."""
-    if not rows:
-        return "no frames"
-    counts = sorted({row["n_frames"] for row in rows})
-    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
-    text = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
-    return f"{'–'.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} frames of {text}"

@@ -107,18 +107,36 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
     ]
 
 
-def wrong_cards(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Card]:
-    """Answers of one model that scored less than half with frames in order, from each category in turn."""
-    wrong = [row for row in rows if row["order"] == "ordered" and row[score] is not None and row[score] < 0.5]
-    return [
-        Card(
-            samples[row["sample_id"]],
-            [Strip("", frame_strip(reader, row["sample_id"]))],
-            f"{row['category'] or row['problem_type']}, {row['status'].replace('_', ' ')}",
-            [response_from(row["text"], "answer", row[score])],
-        )
-        for row in in_turn(wrong, [row["category"] for row in wrong], count)
-    ]
+@dataclass(frozen=True)
+class Mistakes:
+    """What one model got wrong of one kind of question: `wrong` of `asked`, and cards of the first ones."""
+
+    kind: str
+    wrong: int
+    asked: int
+    cards: list[Card]
+
+
+def mistakes(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Mistakes]:
+    """Answers of one model that scored less than half with frames in order, `count` of each kind of question at most."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["order"] == "ordered" and row[score] is not None:
+            kinds.setdefault(row["category"] or row["problem_type"], []).append(row)
+    found = []
+    for kind, asked in sorted(kinds.items()):
+        wrong = [row for row in asked if row[score] < 0.5]
+        cards = [
+            Card(
+                samples[row["sample_id"]],
+                [Strip("", frame_strip(reader, row["sample_id"]))],
+                f"{row['sample_id']}, {row['status'].replace('_', ' ')}",
+                [response_from(row["text"], "answer", row[score])],
+            )
+            for row in wrong[:count]
+        ]
+        found += [Mistakes(kind, len(wrong), len(asked), cards)] if wrong else []
+    return found
 
 
 def reliance_cards(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Card]:

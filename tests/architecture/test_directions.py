@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages.benchmarks import names
 from tests.conftest import ROOT
 
 ROOMS = {  # room: the rooms it may import
@@ -115,15 +116,29 @@ def test_dvc_runs_exactly_the_files_in_stages() -> None:
 def test_dvc_deps_name_the_modules_a_stage_imports(stage: str) -> None:
     runs = re.findall(r"stages\.(\w+)", PIPELINE[stage]["cmd"])
     files = set().union(*(closure(ROOT / "stages" / f"{name}.py")[0] for name in {stage, *runs}))
-    code = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or has_code(path)}
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")}
-    assert sorted(code - deps) == [], f"add to the deps of {stage} in dvc.yaml"
+    if module("stages.benchmarks") in files:  # it imports a benchmark's own file by name, which is `${item.benchmark}` to DVC
+        files |= set().union(*(closure(path)[0] - {path} for path in adapters()))
+        deps -= {"stages/benchmarks/${item.benchmark}.py"}
+    code = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or has_code(path)}
+    assert sorted(path for path in code - deps if str(Path(path).parent) not in deps) == [], f"add to the deps of {stage} in dvc.yaml"
     assert sorted(dep for dep in deps - code if dep.endswith(".py")) == [], f"remove from the deps of {stage} in dvc.yaml"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
     assert any(re.match(rf"{stage}\b", str(section)) for section in PIPELINE[stage]["params"])
+
+
+@pytest.mark.parametrize("stage", ["benchmark", "evaluate"])
+def test_a_benchmarks_own_file_re_runs_that_benchmark_alone(stage: str) -> None:
+    assert "stages/benchmarks/${item.benchmark}.py" in PIPELINE[stage]["deps"]
+    own = {str(path.relative_to(ROOT)) for path in adapters()} & set(PIPELINE[stage]["deps"])
+    assert own <= {"stages/benchmarks/videomme.py"}
+
+
+def adapters() -> list[Path]:
+    return [ROOT / "stages" / "benchmarks" / f"{name}.py" for name in names()]
 
 
 def has_code(path: Path) -> bool:

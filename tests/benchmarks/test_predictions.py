@@ -53,6 +53,28 @@ def test_metrics_of_a_table_worked_by_hand() -> None:
     assert entries["official", "ordered", "category", "order"]["value"] == pytest.approx(2 / 3)
     assert entries["video-r1", "shuffled", "all", "static"]["n"] == 2
     assert entries["official", "ordered", "problem_type", "multiple choice"]["n"] == 5
+    gaps = {(entry["profile"], entry["order"], entry["by"], entry["slice"]): entry for entry in metrics["gaps"]}
+    by_type = gaps["official", "shuffled", "category", "colour"]  # right in order: both; shuffled: one
+    assert (by_type["value"], by_type["n"]) == (pytest.approx(0.5), 2)
+    assert by_type["low"] <= 0.5 <= by_type["high"]
+    assert gaps["official", "shuffled", "all", "temporal"]["value"] == pytest.approx(metrics["temporal_shuffled_gap"])
+    assert metrics["shown"] == "8 frames of 48×48"
+
+
+def test_each_order_has_its_own_gap() -> None:
+    right = {"ordered": 3, "shuffled": 1, "reversed": 2, "single-frame": 0}
+    rows = [_row(f"t{index}", order, int(index < count)) for order, count in right.items() for index in range(4)]
+    metrics = summarise(rows, 4, TOY, "official")
+    assert [metrics[f"accuracy_{order}_gap"] for order in ("shuffled", "reversed", "single-frame")] == pytest.approx([0.5, 0.25, 0.75])
+    assert {entry["order"] for entry in metrics["gaps"]} == {"shuffled", "reversed", "single-frame"}
+
+
+def test_categories_set_apart_have_scores_of_their_own_and_no_part_in_the_mean() -> None:
+    toy = Benchmark(read=lambda root: iter(()), apart=frozenset({"colour"}))
+    rows = [_row("t1", "ordered", 1), _row("t2", "ordered", 1), _row("s1", "ordered", 0)]
+    metrics = summarise(rows, 4, toy, "official")
+    assert (metrics["accuracy"], metrics["n"], metrics["n_missing"]) == (1, 2, 1)
+    assert [entry["value"] for entry in metrics["scores"] if entry["slice"] == "colour"] == [0, 0]
 
 
 def test_the_gap_compares_the_same_questions_only() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.benchmarks import BENCHMARKS, get_benchmark, mmvu, videomme
-from stages.benchmarks.records import find_media
+from stages.benchmarks import get_benchmark, mmvu, names, shapes, videomme
+from stages.benchmarks.records import MediaFolder
 from stages.data.answer import letter_of, lettered
 from stages.data.errors import UserError
 from stages.data.sample import Reject, Sample
@@ -16,9 +16,38 @@ def test_media_are_found_under_their_real_suffix_or_without_the_evaluation_folde
     (tmp_path / "VSIBench").mkdir()
     clip = tmp_path / "VSIBench" / "a.webm"
     clip.touch()
-    assert find_media(tmp_path, "./Evaluation/VSIBench/a.mp4") == clip
-    assert find_media(tmp_path, "VSIBench/a.mp4") == clip
-    assert find_media(tmp_path, "VSIBench/b.mp4") is None
+    media = MediaFolder(tmp_path)
+    assert media.find("./Evaluation/VSIBench/a.mp4") == clip
+    assert media.find("VSIBench/a.mp4") == clip
+    assert media.find("VSIBench/b.mp4") is None
+
+
+def test_media_are_found_below_the_folder_of_their_archive_but_never_by_their_name_alone(tmp_path: Path) -> None:
+    right, other = tmp_path / "part1/video/star/a.mp4", tmp_path / "video/clevrer/a.mp4"
+    for clip in (right, other):
+        clip.parent.mkdir(parents=True)
+        clip.touch()
+    frames = tmp_path / "part1/video/tvqa/b"
+    frames.mkdir(parents=True)
+    media = MediaFolder(tmp_path)
+    assert media.find("video/star/a.mp4") == right
+    assert media.find("video/tvqa/b") == frames
+    assert media.find("video/sta/a.mp4") is None
+    (tmp_path / "part2/video/star").mkdir(parents=True)
+    (tmp_path / "part2/video/star/a.mp4").touch()
+    assert MediaFolder(tmp_path).find("video/star/a.mp4") is None  # which of the two?
+
+
+def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
+    row = {"videoID": "x", "question_id": "1", "duration": "short", "question": "Who?", "answer": "A", "options": ["A. he", "B. she"]}
+    (tmp_path / "videomme").mkdir()
+    (tmp_path / "videomme" / "test.json").write_text(json.dumps([row, row]))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.mp4").touch()
+    first, second = videomme.read(tmp_path)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Reject)
+    assert second.reason == "duplicate id"
 
 
 def test_options_get_letters_once() -> None:
@@ -64,7 +93,21 @@ def test_open_mmvu_questions_are_not_scored_and_choices_are(tmp_path: Path) -> N
     assert mmvu.BENCHMARK.score("rain", open_question, "official") is None
 
 
+def test_the_files_that_define_a_benchmark_are_the_benchmarks() -> None:
+    paper = ["mmvu", "mvbench", "tempcompass", "videomme", "videommmu", "vsi_bench"]
+    assert names() == sorted([*paper, "shapes", "videomme_subtitles", "video_holmes", "longvideo_reason"])
+    assert [get_benchmark(name).score("B", _choice(), "official") for name in paper] == [1] * 6
+
+
 def test_an_unknown_benchmark_names_the_nearest() -> None:
-    assert get_benchmark("shapes") is BENCHMARKS["shapes"]
+    assert get_benchmark("shapes") is shapes.BENCHMARK
+    with pytest.raises(UserError, match="unknown benchmark 'records'; known: longvideo_reason, mmvu"):
+        get_benchmark("records")
     with pytest.raises(UserError, match="did you mean 'vsi_bench'"):
         get_benchmark("vsibench")
+
+
+def _choice() -> Sample:
+    fields = {"sample_id": "q", "source": "t", "data_type": "video", "problem_type": "multiple choice", "problem": "?", "answer": "B"}
+    fields |= {"options": ("A. x", "B. y"), "media_path": "m", "media_sha256": "0", "category": "multi-choice/order"}
+    return Sample.model_validate(fields)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.benchmarks.statistics import mcnemar, nested_weights, paired_difference, wilson
+from stages.benchmarks.statistics import mcnemar, nested_weights, normalised_gain, paired_difference, wilson
 
 
 def test_a_plain_mean_weighs_all_questions_the_same() -> None:
@@ -59,3 +59,13 @@ def test_mcnemar_counts_only_pairs_that_differ() -> None:
     # 9 against 1: 2 * (C(10,0) + C(10,1)) / 2**10
     assert mcnemar(first_N, second_N) == pytest.approx(22 / 1024)
     assert mcnemar(first_N, first_N) == 1.0
+
+
+def test_the_normalised_gain_is_the_part_of_what_was_missing() -> None:
+    before_N, after_N = np.array([1.0] * 40 + [0.0] * 60), np.array([1.0] * 40 + [1.0] * 15 + [0.0] * 45)
+    found = normalised_gain(after_N, before_N)
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(15 / 60), 100)
+    assert 0.1 < found.low < 0.25 < found.high < 0.4
+    assert normalised_gain(np.ones(3), np.ones(3)) is None
+    assert normalised_gain(np.array([]), np.array([])) is None

@@ -53,6 +53,7 @@ def test_the_official_layout_is_read_with_task_and_dimension(tmp_path: Path) -> 
     (tmp_path / "videos" / "v1.mp4").touch()
     samples = {sample.category: sample for sample in tempcompass.read(tmp_path) if isinstance(sample, Sample)}
     assert sorted(samples) == ["captioning/order", "multi-choice/order", "yes_no/order"]
+    assert len({sample.sample_id for sample in samples.values()}) == 3  # also where records have no ids
     choice = samples["multi-choice/order"]
     assert (choice.problem, choice.options, choice.answer) == ("What happens?", ("A. it grows", "B. it shrinks"), "B")
     assert BENCHMARK.score("B. it shrinks", choice, "official") == 1

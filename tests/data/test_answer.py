@@ -11,6 +11,10 @@ from stages.data.answer import extract_answer, grade, is_well_formed, option_let
         ("<think>x</think><answer>B</answer>", "B"),
         ("<answer> A </answer> no, wait <answer>\nC\n</answer>", "C"),
         ("<answer>A<answer>B</answer>", "B"),
+        ("<answer><answer>B</answer></answer>", "B"),
+        ("<answer>A</answer><answer>B</answer><answer>", "B"),
+        ("<think>maybe <answer>A</answer>?</think><answer>B</answer>", "B"),
+        ("<think>so it is <answer>B", None),
         ("<answer>A</answer> then <answer>B", "A"),
         ("<answer></answer>", ""),
         ("<think>so it is B</think>", None),
@@ -55,6 +59,11 @@ def test_the_reference_code_accepts_repeated_tags() -> None:
 )
 def test_an_option_is_named_in_many_ways(text: str) -> None:
     assert option_letter(text) == "B"
+
+
+@pytest.mark.parametrize("text", ["A", "A.", "(A)", "a", "Option A", "A) left"])
+def test_the_letter_a_alone_is_an_option_although_it_is_also_an_article(text: str) -> None:
+    assert option_letter(text) == "A"
 
 
 @pytest.mark.parametrize("text", ["a red ball", "A man walks", "blue", "", "AB", "left, option"])

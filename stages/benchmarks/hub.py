@@ -1,0 +1,77 @@
+"""A benchmark by its name on the Hugging Face hub: fetched once, archives unpacked beside themselves."""
+
+import logging
+import re
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from stages.data.errors import UserError
+from stages.data.files import write_atomic
+from stages.data.work import WORK
+
+log = logging.getLogger(__name__)
+
+# Records, media and their archives; no code, no pickles.
+_FILES = ["*.json", "*.jsonl", "*.parquet", "*.srt", "*.mp4", "*.MP4", "*.webm", "*.avi", "*.mkv", "*.zip", "*.tar", "*.tar.gz", "*.tgz"]
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def benchmark_folder(root: Path) -> Path:
+    """The folder with a benchmark's files: `root` itself, or what `root`, or the one line in the file `root`, names on the hub.
+
+    A name is `owner/dataset` or `owner/dataset@revision`. UserError when it cannot be fetched.
+    """
+    if root.is_dir():
+        return root
+    name = root.read_text(encoding="utf-8").strip() if root.is_file() else str(root)
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{root}: neither a folder nor the name of a dataset on the hub (owner/dataset[@revision])")
+    return fetch(name)
+
+
+def fetch(name: str) -> Path:
+    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives."""
+    dataset, _, revision = name.partition("@")
+    folder = WORK / "hub" / name.replace("/", "--")
+    try:
+        snapshot_download(dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}") from error
+    for archive in sorted(folder.rglob("*")):
+        if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+            unpack(archive)
+    return folder
+
+
+def unpack(archive: Path) -> None:
+    """Unpack a zip or tar archive into its own folder, once; members that lead out of it are refused.
+
+    UserError when it does not fit on the disk or is damaged.
+    """
+    done = archive.with_name(f".{archive.name}.unpacked")
+    if done.exists():
+        return
+    log.info("unpacking %s", archive)
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as members:
+                _check_room(archive, sum(member.file_size for member in members.infolist()))
+                members.extractall(archive.parent)  # zipfile takes ".." and leading slashes out of names, and makes no links
+        else:
+            with tarfile.open(archive) as members:
+                _check_room(archive, sum(member.size for member in members))
+                members.extractall(archive.parent, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error}); delete it and run the same command again") from None
+    write_atomic(done, "")
+
+
+def _check_room(archive: Path, size: int) -> None:
+    free = shutil.disk_usage(archive.parent).free
+    if size > free:
+        raise UserError(f"{archive}: unpacks to {size >> 20} MiB, {free >> 20} MiB are free")

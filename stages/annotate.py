@@ -112,7 +112,11 @@ def run(
         write_table(annotations, rows, TABLE_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        write_json(metrics, summary(rows, asked, len(wanted) - len(asked), params))
+        counts = summary(rows, asked, len(wanted) - len(asked), params)
+        write_json(metrics, counts)
+        statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
+        tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+        log.info("%d samples: %s; %s tokens, cost %.2f → %s", len(asked), statuses, f"{tokens:,}", counts["cost"], annotations)
 
 
 class Ledger:
@@ -208,8 +212,8 @@ class Annotation:
                     self._failures |= {request.key: reply.detail for request, reply in batch if reply.status == "failed"}
                     for request, reply in batch:
                         self._ledger.settle(request, reply)
-                    bar.update(len(batch))
                     bar.set_postfix_str(f"{self._ledger.tokens:,} tokens, cost {self._ledger.cost:.2f}", refresh=False)
+                    bar.update(len(batch))
                     if self._too_many_failed():
                         return
 
@@ -221,9 +225,11 @@ class Annotation:
         """UserError when the run stopped early."""
         total = len(self._samples) * self._params.n
         if self._too_many_failed():
+            [(detail, _)] = Counter(self._failures.values()).most_common(1)
             raise UserError(
-                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}; the "
-                f"reasons are in {annotations}; mend the cause and run again: what was answered is kept, the rest is asked anew"
+                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}, most "
+                f"often with '{detail}'; all reasons are in {annotations}; mend the cause and run again: what was answered is kept, the "
+                "rest is asked anew"
             )
         answered = sum(key in self._store or key in self._failures for _, key in self.keys)
         if answered < total:

@@ -2,32 +2,33 @@
 
 The rules run in the order of params.yaml. For the SFT set they look at the teacher's answers, at the question and at its media; a sample
 stays while at least one of its answers does, and the first that is left becomes its chain of thought. The RL set needs no thoughts, so
-only rules about question and media, and difficulty, apply to it.
+only rules about question and media, and difficulty, apply to it. One pass over the rows: memory does not grow with their number.
 """
 
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.data import rules
 from stages.data.command import command
+from stages.data.dataset import push_to_hub, write_dataset
 from stages.data.errors import UserError
-from stages.data.files import write_json
-from stages.data.rules import Answer, RuleParams
-from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
-from stages.data.sources import write_records
+from stages.data.files import iterate_rows, table_writer, write_json
+from stages.data.records import write_records
+from stages.data.rules import Answer, Marks, RuleParams
+from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, iterate_samples
+from stages.video.known import FrameMatcher
 
 log = logging.getLogger(__name__)
 
 ThoughtRule = Literal[
     "answered", "not_truncated", "well_formed", "correctness", "length", "repetition", "language", "conclusion", "no_leak"
 ]
-SampleRule = Literal["duplicates", "near_duplicates", "contamination", "balance", "difficulty"]
+SampleRule = Literal["duplicates", "near_duplicates", "quality", "contamination", "balance", "difficulty"]
 Set = Literal["sft", "rl"]
 
 THOUGHT_RULES: dict[str, Callable[[Sample, Answer, RuleParams], str | None]] = {
@@ -52,74 +53,100 @@ def run(
     rejects: Path,
     metrics: Path,
     table: Path | None = None,
+    clips: Path | None = None,
+    frames: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
+    dataset: Path | None = None,
+    push: str = "",
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the funnel.
 
-    With `table`, the frame store's table, samples without frames are dropped too. With `json` the SFT set is also written in Video-R1's
-    own format, with paths relative to `media`.
+    With `table`, the frame store's table, samples without frames are dropped too; `clips` is what the frames stage knows of the
+    clips, for near_duplicates and quality; `frames` is the frame store, whose frames contamination compares with the benchmarks'.
+    With `json` the SFT set is also written in Video-R1's own format, with paths relative to `media`; with `dataset` both sets also as
+    a folder for `datasets.load_dataset`, with a card; with `push` that folder is uploaded as the private dataset of this name on the
+    Hugging Face hub.
     """
-    everything = [sample for sample in read_samples(samples) if sample.split != "test"]
-    with_frames = set(pq.read_table(table)["sample_id"].to_pylist()) if table else None
-    kept: dict[Set, list[Sample]] = {}
-    dropped: list[Reject] = []
-    funnels: dict[Set, Funnel] = {}
-    for name in get_args(Set):
-        funnels[name] = Funnel(_rule_names(params, name))
-        judge = Judge(params, name, with_frames)
-        kept[name] = []
-        for sample, answers in zip(everything, _answers(annotations, everything), strict=True):
-            if sample.split not in (name, "train"):
-                continue
-            verdict = judge(sample, answers)
-            funnels[name].count(sample, verdict)
-            if isinstance(verdict, Reject):
-                dropped.append(verdict)
-            else:
-                kept[name].append(verdict)
-    write_rejects(rejects, dropped)
-    write_json(metrics, {name: funnel.summary() for name, funnel in funnels.items()})
-    for name, funnel in funnels.items():
-        log.info("%s: %s", name, funnel.line())
-        if funnel.emptied:
-            raise UserError(
-                f"no samples left for {name} ({funnel.line()}); the reasons are in {rejects}; loosen filter.rules or their bounds"
-            )
-    write_samples(sft, kept["sft"])
-    write_samples(rl, kept["rl"])
+    if push and not dataset:
+        raise UserError("--push uploads what --dataset writes; give both")
+    if "quality" in params.rules and not clips:
+        raise UserError("the rule quality needs what the frames stage knows of the clips: pass --clips")
+    if missing := [path for path in params.benchmarks if not Path(path).is_file()]:
+        raise UserError(f"filter.benchmarks: no such file: {', '.join(missing)}; run the benchmark stage that writes it")
+    contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
+    matcher = FrameMatcher(frames, [Path(path).parent for path in params.benchmarks]) if frames and params.benchmarks else None
+    judges: dict[Set, Judge] = {name: Judge(params, name, contamination, matcher) for name in get_args(Set)}
+    with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
+        kept: dict[Set, Callable[[Mapping[str, Any]], None]] = {"sft": to_sft, "rl": to_rl}
+        with table_writer(rejects, REJECT_SCHEMA) as drop:
+            for candidate in _candidates(samples, annotations, table, clips):
+                for name, judge in judges.items():
+                    if candidate.sample.split in (name, "train"):
+                        verdict = judge(candidate)
+                        (drop if isinstance(verdict, Reject) else kept[name])(verdict.model_dump())
+        write_json(metrics, {name: judge.funnel.summary() for name, judge in judges.items()})
+        for name, judge in judges.items():
+            log.info("%s: %s", name, judge.funnel.line())
+            if judge.funnel.emptied:
+                raise UserError(
+                    f"no samples left for {name} ({judge.funnel.line()}); the reasons are in {rejects}; loosen filter.rules or their bounds"
+                )
     if json:
-        write_records(json, kept["sft"], media or Path())
+        write_records(json, iterate_samples(sft), media or Path())
+    if dataset:
+        write_dataset(dataset, {"sft": sft, "rl": rl}, [samples, annotations], params)
+        if push:
+            push_to_hub(dataset, push)
+
+
+class Candidate(NamedTuple):
+    """A sample with what the stages before it know.
+
+    frame_key: its clip in the frame store; None when there are no frames, "" when nobody says where they are. marks: of its clip.
+    """
+
+    sample: Sample
+    answers: list[Answer]
+    frame_key: str | None
+    marks: Marks | None
 
 
 class Judge:
     """Applies the rules of one set to its samples, one after the other; duplicates and caps remember what came before."""
 
-    def __init__(self, params: FilterParams, name: Set, with_frames: set[str] | None) -> None:
-        benchmarks = {path: read_samples(Path(path)) for path in params.benchmarks}
-        seen: dict[str, Callable[[Sample], str | None]] = {
-            "frames": lambda sample: None if with_frames is None or sample.sample_id in with_frames else "refused by the frames stage",
-            "duplicates": rules.Duplicates(),
-            "near_duplicates": rules.NearDuplicates(params.near_duplicate),
-            "contamination": rules.Contamination(benchmarks, params.contamination),
-            "balance": rules.Balance(params.max_per_source, params.max_per_type),
-        }
+    def __init__(self, params: FilterParams, name: Set, contamination: rules.Contamination, matcher: FrameMatcher | None) -> None:
         self._params = params
         self._name: Set = name
-        self._sample_rules = seen
+        self._rules = _rule_names(params, name)
+        duplicates, near_duplicates = rules.Duplicates(), rules.NearDuplicates(params.near_duplicate)
+        balance = rules.Balance(params.max_per_source, params.max_per_type)
+        self._sample_rules: dict[str, Callable[[Candidate], str | None]] = {
+            "frames": lambda of: None if of.frame_key is not None else "refused by the frames stage",
+            "duplicates": lambda of: duplicates(of.sample),
+            "near_duplicates": lambda of: near_duplicates(of.sample, of.marks),
+            "quality": lambda of: rules.quality(of.marks, params),
+            "contamination": lambda of: contamination(of.sample, lambda: matcher(of.frame_key) if matcher and of.frame_key else None),
+            "balance": lambda of: balance(of.sample),
+            "difficulty": lambda of: rules.difficulty(of.sample, of.answers, params),
+        }
+        self.funnel = Funnel(self._rules)
 
-    def __call__(self, sample: Sample, answers: Sequence[Answer]) -> Sample | Reject:
-        """The sample, with its chain of thought in the SFT set, or the first rule that drops it."""
-        left = list(answers) or [Answer("failed", "no answer", "", 0)]
-        for rule in _rule_names(self._params, self._name):
+    def __call__(self, candidate: Candidate) -> Sample | Reject:
+        """The sample, with its chain of thought in the SFT set, or the first rule that drops it; counted in the funnel."""
+        verdict = self._verdict(candidate)
+        self.funnel.count(candidate.sample, verdict)
+        return verdict
+
+    def _verdict(self, candidate: Candidate) -> Sample | Reject:
+        sample, left = candidate.sample, candidate.answers or [Answer("failed", "no answer", "", 0)]
+        for rule in self._rules:
             if rule in THOUGHT_RULES:
                 details = [THOUGHT_RULES[rule](sample, answer, self._params) for answer in left]
                 left = [answer for answer, detail in zip(left, details, strict=True) if detail is None]
                 detail = None if left else details[0]
-            elif rule == "difficulty":
-                detail = rules.difficulty(sample, answers, self._params)
             else:
-                detail = self._sample_rules[rule](sample)
+                detail = self._sample_rules[rule](candidate)
             if detail is not None:
                 return Reject(sample_id=sample.sample_id, stage=f"filter {self._name}", reason=rule, detail=detail)
         if self._name == "rl":
@@ -168,19 +195,43 @@ def _rule_names(params: FilterParams, name: Set) -> list[str]:
     return ["frames", *chosen]
 
 
-def _answers(annotations: Path, samples: Sequence[Sample]) -> Iterator[list[Answer]]:
-    """Each sample's answers. Annotations stand in the order of the samples, so both are walked once, side by side."""
-    columns = ["sample_id", *Answer._fields]
-    rows = (row for batch in pq.ParquetFile(annotations).iter_batches(columns=columns) for row in batch.to_pylist())
-    row = next(rows, None)
-    for sample in samples:
-        answers = []
-        while row is not None and row["sample_id"] == sample.sample_id:
-            answers.append(Answer(*(row[name] for name in Answer._fields)))
-            row = next(rows, None)
-        yield answers
-    if row is not None:
-        raise UserError(f"{annotations} has answers for {row['sample_id']}, which does not follow in the samples; run annotate again")
+def _candidates(samples: Path, annotations: Path, table: Path | None, clips: Path | None) -> Iterator[Candidate]:
+    """The samples in order. All tables are walked once, side by side; without a frame table every sample counts as having frames."""
+    answers = Follower(annotations, ["sample_id", *Answer._fields])
+    frames = Follower(table, ["sample_id", "key"])
+    marks = Follower(clips, ["sample_id", *Marks._fields])
+    for sample in iterate_samples(samples):
+        yield Candidate(
+            sample,
+            [Answer(*(row[name] for name in Answer._fields)) for row in answers.of(sample.sample_id)],
+            next((row["key"] for row in frames.of(sample.sample_id)), None if table else ""),
+            next((Marks(*(row[name] for name in Marks._fields)) for row in marks.of(sample.sample_id)), None),
+        )
+    for follower in (answers, frames, marks):
+        follower.finish()
+
+
+class Follower:
+    """Reads a table whose rows stand in the order of the samples, in step with them; no path is an empty table."""
+
+    def __init__(self, path: Path | None, columns: Sequence[str]) -> None:
+        self._path = path
+        self._rows = iterate_rows(path, columns) if path else iter(())
+        self._next = next(self._rows, None)
+
+    def of(self, sample_id: str) -> list[dict[str, Any]]:
+        """The sample's rows; call it for each sample in order."""
+        rows = []
+        while self._next is not None and self._next["sample_id"] == sample_id:
+            rows.append(self._next)
+            self._next = next(self._rows, None)
+        return rows
+
+    def finish(self) -> None:
+        """UserError when rows are left, which belong to no sample or stand in another order."""
+        if self._next is not None:
+            sample_id = self._next["sample_id"]
+            raise UserError(f"{self._path} has rows for {sample_id}, which does not follow in the samples; run its stage again")
 
 
 if __name__ == "__main__":

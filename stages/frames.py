@@ -6,8 +6,9 @@ from pathlib import Path
 
 from stages.data.command import command
 from stages.data.errors import UserError
-from stages.data.files import write_json
+from stages.data.files import write_json, write_table
 from stages.data.sample import read_samples, write_rejects
+from stages.video.clips import CLIPS_SCHEMA, clip_rows, summary
 from stages.video.extract import ExtractParams, extract
 
 log = logging.getLogger(__name__)
@@ -17,14 +18,18 @@ class FramesParams(ExtractParams):
     """What the training sets' frames look like; see FrameSpec."""
 
 
-def run(params: FramesParams, samples: Path, frames: Path, table: Path, rejects: Path, metrics: Path) -> None:
-    """Add the missing frames to the store `frames`, and write the table of the samples that have theirs and the rejects."""
+def run(params: FramesParams, samples: Path, frames: Path, table: Path, clips: Path, rejects: Path, metrics: Path) -> None:
+    """Add the missing frames to the store `frames`; write the table of the samples that have theirs, what is known of their clips, and
+    the rejects."""
     wanted = read_samples(samples)
     refused = extract(wanted, params, frames, table, stage="frames")
     write_rejects(rejects, refused)
+    rows = clip_rows(wanted, frames, table)
+    write_table(clips, rows, CLIPS_SCHEMA)
 
     reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))
-    write_json(metrics, {"samples": len(wanted), "kept": len(wanted) - len(refused), "rejected": len(refused), "reasons": reasons})
+    counts = {"samples": len(wanted), "kept": len(rows), "rejected": len(refused), "reasons": reasons}
+    write_json(metrics, {**counts, **summary(wanted, rows)})
     for reject in refused[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
     log.info("frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frames, len(refused), rejects)

@@ -1,22 +1,25 @@
-"""Sources → samples.parquet and a quarantine table: every record and every media file checked, one by one."""
+"""Sources → samples.parquet and a quarantine table: every record and every media file checked, one by one, in constant memory."""
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.data.command import command
 from stages.data.errors import UserError
-from stages.data.files import write_json
+from stages.data.files import table_writer, write_json
 from stages.data.params import Params
-from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample
 from stages.data.sources import Source, read_source
-from stages.video.check import check_media
+from stages.video.check import MEDIA_SCHEMA, MediaCheck
 from stages.video.workers import Limits
 
 log = logging.getLogger(__name__)
+
+SHOWN = 20  # rejects that are named in the log
 
 
 class IngestParams(Params):
@@ -27,36 +30,86 @@ class IngestParams(Params):
     timeout_s: float = Field(default=60, gt=0, description="per media file")
     memory_mb: int = Field(default=2048, ge=128, description="per probing process")
 
-
-def run(params: IngestParams, samples: Path, quarantine: Path, metrics: Path) -> None:
-    """Write the usable samples, the quarantine table and the composition counts."""
-    drafts = [draft for source in params.sources for draft in read_source(source, Path(params.root))]
-    checked = check_media(drafts, Limits(params.workers, params.timeout_s, params.memory_mb), "ingest")
-    kept = [sample for sample in checked if isinstance(sample, Sample)]
-    rejected = [reject for reject in checked if isinstance(reject, Reject)]
-
-    write_rejects(quarantine, rejected)
-    write_json(metrics, summary(kept, rejected))
-    for reject in rejected[:20]:
-        log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
-    log.info("%d samples kept, %d quarantined → %s", len(kept), len(rejected), quarantine)
-    if len(rejected) > params.max_rejected * len(checked) or not kept:
-        raise UserError(
-            f"{len(rejected)} of {len(checked)} records are unusable, more than ingest.max_rejected = {params.max_rejected:g}; "
-            f"the reasons are in {quarantine}; mend the source or raise the limit"
-        )
-    write_samples(samples, kept)
+    @model_validator(mode="after")
+    def _have_names_of_their_own(self) -> Self:
+        names = Counter(source.name for source in self.sources)
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"several sources are called {repeated[0]}; their names begin the sample ids and must differ")
+        return self
 
 
-def summary(kept: Sequence[Sample], rejected: Sequence[Reject]) -> dict[str, object]:
-    """Counts for metrics: in all, by reason, and the composition source / data type / problem type."""
-    composition = Counter((sample.source, sample.data_type, sample.problem_type) for sample in kept)
-    return {
-        "kept": len(kept),
-        "quarantined": len(rejected),
-        "reasons": dict(sorted(Counter(reject.reason for reject in rejected).items())),
-        "composition": {" / ".join(key): count for key, count in sorted(composition.items())},
-    }
+def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, embedded: Path, metrics: Path) -> None:
+    """Write the usable samples, the quarantine, the facts of every usable media file, and the counts.
+
+    `embedded` is the folder for media that a source holds as bytes; other media stays where it is.
+    """
+    embedded.mkdir(parents=True, exist_ok=True)
+    counts = Counts()
+    with table_writer(samples, SAMPLE_SCHEMA) as keep:
+        with (
+            table_writer(quarantine, REJECT_SCHEMA) as refuse,
+            table_writer(media, MEDIA_SCHEMA) as note,
+            MediaCheck(
+                Limits(params.workers, params.timeout_s, params.memory_mb),
+                "ingest",
+                lambda path, info: note({"media_path": path, **asdict(info)}),
+            ) as check,
+        ):
+            seen: set[str] = set()
+            for source in params.sources:
+                for outcome in check(read_source(source, Path(params.root), embedded, seen)) if source.enabled else ():
+                    counts.add(source.name, outcome)
+                    (keep if isinstance(outcome, Sample) else refuse)(outcome.model_dump())
+        write_json(metrics, counts.summary(params))
+        log.info("%d samples kept, %d quarantined → %s", counts.kept, counts.quarantined, quarantine)
+        if counts.quarantined > params.max_rejected * (counts.kept + counts.quarantined) or not counts.kept:
+            raise UserError(
+                f"{counts.quarantined} of {counts.kept + counts.quarantined} records are unusable, "
+                f"more than ingest.max_rejected = {params.max_rejected:g}; "
+                f"the reasons are in {quarantine}; mend the source or raise the limit"
+            )
+
+
+@dataclass
+class Counts:
+    """What was kept, by source, data type and problem type, and what was not, by reason."""
+
+    composition: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    by_source: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, source: str, outcome: Sample | Reject) -> None:
+        """Count one record; the first rejects are also named in the log."""
+        kept = isinstance(outcome, Sample)
+        self.by_source.setdefault(source, Counter())["kept" if kept else "quarantined"] += 1
+        if kept:
+            self.composition[outcome.source, outcome.data_type, outcome.problem_type] += 1
+            return
+        self.reasons[outcome.reason] += 1
+        if self.quarantined <= SHOWN:
+            log.warning("%s: %s: %s", outcome.sample_id, outcome.reason, outcome.detail)
+
+    @property
+    def kept(self) -> int:
+        return self.composition.total()
+
+    @property
+    def quarantined(self) -> int:
+        return self.reasons.total()
+
+    def summary(self, params: IngestParams) -> dict[str, Any]:
+        """For metrics: in all, by reason, by source, and the composition source / data type / problem type."""
+        sources = {}
+        for source in params.sources:
+            counts = self.by_source.get(source.name, Counter())
+            sources[source.name] = {"kept": counts["kept"], "quarantined": counts["quarantined"], "licence": source.licence}
+        return {
+            "kept": self.kept,
+            "quarantined": self.quarantined,
+            "reasons": dict(sorted(self.reasons.items())),
+            "sources": sources,
+            "composition": {" / ".join(key): count for key, count in sorted(self.composition.items())},
+        }
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from stages.data.sample import read_rejects, read_samples
 from stages.reporting.against import against_paper
 from stages.reporting.charts import Series, interval_chart, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
-from stages.reporting.funnel import composition, funnel, reasons
-from stages.reporting.gallery import Card, Mistakes, mistakes, refused_cards, reliance_cards, rollout_cards
+from stages.reporting.funnel import by_rule, composition, funnel, reasons, sources
+from stages.reporting.gallery import Card, Mistakes, dropped_cards, kept_cards, mistakes, reliance_cards, rollout_cards
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class ReportParams(Params):
     benchmarks: tuple[str, ...] = Field(default=("shapes",), min_length=1)
     frames: tuple[int, ...] = Field(default=(16,), min_length=1, description="per clip; dvc.yaml evaluates every combination of the three")
     profile: Profile = "official"
-    examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery")
+    examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery; of dropped samples for each reason")
     mistakes: int = Field(default=10, ge=0, le=200, description="wrong answers shown of each kind of question, per benchmark")
 
 
@@ -99,10 +99,13 @@ def run(
         profile=params.profile,
         funnel=funnel(read, refused, len(reader.sample_ids), asked, len(kept_sft), len(kept_rl)),
         reasons=reasons([*refused, *read_rejects(frames_rejects), *dropped]),
+        rules={"SFT": by_rule("SFT", kept_sft, dropped, by_id), "RL": by_rule("RL", kept_rl, dropped, by_id)},
+        sources=sources(read),
         compositions={"SFT": composition(kept_sft), "RL": composition(kept_rl)},
         charts={"SFT": _charts(sft_plot, SFT_CHARTS), "T-GRPO": _charts(tgrpo_plot, TGRPO_CHARTS)},
         rollouts=rollout_cards(pq.read_table(rollouts).to_pylist(), by_id, reader, params.examples),
-        refused=refused_cards(dropped, asked, by_id, reader, params.examples),
+        kept=kept_cards(kept_sft, reader, params.examples),
+        dropped=dropped_cards(dropped, asked, by_id, reader, params.examples),
         settings=settings.read_text(encoding="utf-8"),
         hashes=[(str(path), sha256_file(path)) for path in files],
     )

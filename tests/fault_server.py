@@ -104,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "malformed json":
             self.send(200, data[:-20])
+        elif fault == "filtered 400":  # as Azure does: the code says it, the message does not
+            self.send(400, b'{"error": {"message": "The response was filtered", "code": "content_filter"}}')
         elif fault == "stall":
             time.sleep(1.5)
         elif fault == "drip":

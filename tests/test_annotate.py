@@ -1,27 +1,37 @@
-"""The annotate stage against the fault server and the embedded teacher, killed and resumed."""
+"""The annotate stage against the fault server, the embedded teacher and `transformers serve`, killed and resumed."""
 
+import asyncio
+import gc
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
+from tqdm import tqdm
 
-from stages.annotate import TABLE_SCHEMA, AnnotateParams, run
+from stages.annotate import STORE_SCHEMA, TABLE_SCHEMA, AnnotateParams, Annotation, run
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
-from stages.data.sample import Sample, write_samples
+from stages.data.journal import JournaledStore
+from stages.data.sample import Sample, read_samples, write_samples
 from stages.data.shards import ShardStore
 from stages.model import chat
-from stages.video.frame_store import SCHEMA, Frames, row_from_frames
+from stages.video.frame_store import SCHEMA, FrameReader, Frames, row_from_frames
 from stages.video.frame_store import TABLE_SCHEMA as FRAMES_SCHEMA
 from tests.fault_server import COMPLETION_TOKENS, PROMPT_TOKENS, fault_server
+from tests.tiny_llava import ANSWER, write_tiny_llava
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("responses", "annotations.parquet", "annotate.json")
@@ -123,6 +133,28 @@ def test_every_sample_has_its_own_status_and_only_failed_ones_are_asked_again() 
         assert sorted(call.text.splitlines()[0] for call in server.calls) == ["question 3?", "question 4?"]
 
 
+FAULTS = ("429", "429 after 0.2", "500", "503", "reset", "stall", "malformed json", "empty choices", "drip")
+
+
+def test_among_all_faults_nothing_is_lost_and_only_what_failed_is_asked_again() -> None:
+    write_inputs(27)
+    final = {"question 9?": "length", "question 10?": "content_filter", "question 11?": "refusal"}
+
+    def fault(text: str, attempt: int) -> str:
+        question = text.splitlines()[0]
+        number = int(question.split()[1].rstrip("?"))
+        return final.get(question, FAULTS[number] if number < len(FAULTS) and attempt == 1 else "ok")
+
+    with fault_server(fault, latency_s=0.01) as server:
+        rows = annotate(parameters(server.url, concurrency=3))
+        assert [row["sample_id"] for row in rows] == [f"s{i}" for i in range(27)]
+        assert [row["status"] for row in rows] == ["ok"] * 9 + ["truncated", "refused", "refused"] + ["ok"] * 15
+        asked = Counter(int(call.text.split()[1].rstrip("?\n")) for call in server.calls)
+        assert asked == {number: 2 if number < len(FAULTS) else 1 for number in range(27)}
+        assert annotate(parameters(server.url)) == rows
+        assert len(server.calls) == 27 + len(FAULTS)
+
+
 def test_nothing_is_asked_twice_and_changed_parameters_ask_anew_and_keep_the_old() -> None:
     write_inputs(5)
     with fault_server() as server:
@@ -165,19 +197,24 @@ def test_uninterrupted_runs_from_clean_are_byte_identical(tmp_path: Path, monkey
 def test_too_many_failures_stop_with_one_line_and_the_table() -> None:
     write_inputs(40)
     with fault_server(lambda text, attempt: "500") as server:
-        with pytest.raises(UserError, match=r"5 of 40 requests failed, .*max_failed = 0.1; the reasons are in annotations.parquet"):
+        with pytest.raises(
+            UserError,
+            match=r"5 of 40 requests failed, .*, most often with 'HTTP 500: .*reasons are in annotations.parquet",
+        ):
             annotate(parameters(server.url, max_failed=0.1, retries=0, concurrency=1))
         assert len(server.calls) == 5
     assert [row["status"] for row in pq.read_table("annotations.parquet").to_pylist()] == ["failed"] * 5
 
 
-def test_an_endpoint_that_goes_down_loses_nothing() -> None:
+def test_an_endpoint_that_goes_down_loses_nothing_and_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     write_inputs(6)
     with fault_server() as server:
         annotate(parameters(server.url, max_tokens_total=10**6), dry_run=True)
         assert server.calls == []
     with pytest.raises(UserError, match="no server answers"):
         annotate(parameters(server.url))
+    gc.collect()
+    assert caplog.text == ""  # asyncio would name here each other request that met the same end
     with fault_server() as server:
         annotate(parameters(server.url))
         assert len(server.calls) == 6
@@ -198,6 +235,22 @@ def test_limits_on_tokens_and_money_stop_before_they_are_exceeded_and_can_be_rai
         assert len(rows) == len(server.calls) == 12
         assert only_once([call.text for call in server.calls])
     assert read_json(Path("annotate.json"))["cost"] == pytest.approx(2.4)
+
+
+def test_the_progress_bar_shows_tokens_and_money_as_they_are_spent() -> None:
+    write_inputs(3)
+    screen, reader = io.StringIO(), FrameReader(Path("frames"), Path("frames.parquet"))
+    prices = {"teacher": {"prompt": 1000.0, "completion": 5000.0}}
+    with (
+        fault_server() as server,
+        JournaledStore(Path("responses"), Path("journal.jsonl"), STORE_SCHEMA) as store,
+        tqdm(total=3, file=screen, mininterval=0) as bar,
+    ):
+        job = Annotation(parameters(server.url, prices=prices, concurrency=1), store, read_samples(Path("samples.parquet"))[:3])
+        asyncio.run(job.ask(reader, server.url, bar))
+    for answered in (1, 2, 3):
+        assert f"{answered}/3" in screen.getvalue()
+        assert f"{120 * answered} tokens, cost {0.2 * answered:.2f}" in screen.getvalue()
 
 
 def test_a_limit_on_money_needs_a_price() -> None:
@@ -287,3 +340,43 @@ def test_the_embedded_teacher_answers_the_whole_set_twice_alike() -> None:
     assert [row["status"] for row in rows] == ["ok"] * 20
     assert set(rows[0]) == set(TABLE_SCHEMA.names)
     assert annotate(params) == rows
+
+
+@contextmanager
+def transformers_serve(model: Path) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A real server of transformers with `model`: its address, and how many chat requests stand in its own log."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = model.with_suffix(".log")
+    command = [Path(sys.executable).parent / "transformers", "serve", model, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    with open(log, "wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+        try:
+            while "Application startup complete" not in log.read_text():
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1", lambda: log.read_text().count("POST /v1/chat/completions")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@pytest.mark.integration
+def test_transformers_serve_answers_from_image_parts_and_is_asked_once() -> None:
+    write_inputs(6)
+    model = write_tiny_llava(Path("tiny-llava").absolute())
+    with transformers_serve(model) as (url, requests_in_its_log):
+        params = parameters(url, model=str(model), timeout_s=60.0, temperature=0.5)
+        rows = annotate(params)
+        assert [(row["status"], row["text"]) for row in rows] == [("ok", ANSWER)] * 6
+        text = "<|im_start|>user\nquestion 0?\nA. left\nB. right<|im_end|>\n<|im_start|>assistant\n"
+        tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        assert rows[0]["prompt_tokens"] == len(tokenizer.encode(text)) + 4 * 4  # each of the four frames is four tokens
+        assert rows[0]["completion_tokens"] == len(tokenizer.encode(f"{ANSWER}<|im_end|>"))
+        assert requests_in_its_log() == 6
+        assert annotate(params) == rows
+        assert requests_in_its_log() == 6
+        assert [row["status"] for row in annotate(parameters(url, model=str(model), timeout_s=60.0, max_tokens=5))] == ["truncated"] * 6
+        assert requests_in_its_log() == 12
+        with pytest.raises(UserError, match=r"most often with 'HTTP 400: .*Server is pinned to"):
+            annotate(parameters(url, model="another", timeout_s=60.0))

@@ -2,15 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.annotate import TABLE_SCHEMA
+from stages.annotate import TABLE_SCHEMA as ANNOTATIONS_SCHEMA
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
+from stages.data.shards import ShardStore
 from stages.filter import FilterParams, run
+from stages.video.clips import CLIPS_SCHEMA
+from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
 
 
 def sample(number: int, split: str, **changes: object) -> Sample:
@@ -45,10 +50,10 @@ GOOD, WRONG = "<think>it goes left</think>\n<answer>A</answer>", "<think>it goes
 
 
 def filtered(
-    folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Path
+    folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Any
 ) -> dict[str, Path]:
     write_samples(folder / "samples.parquet", samples)
-    write_table(folder / "annotations.parquet", annotations, TABLE_SCHEMA)
+    write_table(folder / "annotations.parquet", annotations, ANNOTATIONS_SCHEMA)
     inputs = {name: folder / f"{name}.parquet" for name in ("samples", "annotations")}
     outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {"metrics": folder / "filter.json"}
     run(params, **inputs, **outputs, **more)
@@ -126,12 +131,49 @@ def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
     assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [("s2", "frames"), ("s4", "frames")]
 
 
+def test_what_the_frames_stage_found_in_the_clips_drops_samples_and_is_needed_for_it(tmp_path: Path) -> None:
+    facts = {"brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1, "flags": []}
+    clips = [facts | {"sample_id": f"s{number}", "same_media": f"s{number}", "near_clip": f"s{number}"} for number in (1, 2, 3)]
+    clips[1] |= {"near_clip": "s1"}
+    clips[2] |= {"flags": ["black", "frozen"], "brightness": 0.5, "motion": 0.0}
+    write_table(tmp_path / "clips.parquet", clips, CLIPS_SCHEMA)
+    params = FilterParams(rules=("near_duplicates", "quality"))
+    samples, answers = [sample(number, "sft") for number in (1, 2, 3)], [annotation(number, GOOD) for number in (1, 2, 3)]
+    out = filtered(tmp_path, params, samples, answers, clips=tmp_path / "clips.parquet")
+    assert [(reject.sample_id, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])] == [
+        ("s2", "near_duplicates", "1.00 like s1"),
+        ("s3", "quality", "black, frozen: brightness 0.5, motion 0, seconds 2, keyframes 1"),
+    ]
+    with pytest.raises(UserError, match="pass --clips"):
+        filtered(tmp_path, params, samples, answers)
+
+
 def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Path) -> None:
     write_samples(tmp_path / "bench.parquet", [sample(1, "test")])
     params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench.parquet"),))
     out = filtered(tmp_path, params, [sample(1, "train"), sample(2, "train")], [annotation(1, GOOD), annotation(2, GOOD)])
     assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
+
+
+def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    clips = [Frames(shown, np.arange(3), np.arange(3.0), 1.0) for shown in (pixels, pixels[:, ::-1])]
+    for folder, names, quality in ((tmp_path / "bench", ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
+        rows = [row_from_frames(f"clip of {name}", shown, quality) for name, shown in zip(names, clips, strict=False)]
+        ShardStore(folder / "frames", SCHEMA).append(rows)
+        write_table(folder / "frames.parquet", [{"sample_id": name, "key": f"clip of {name}"} for name in names], TABLE_SCHEMA)
+    write_samples(tmp_path / "bench" / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
+    params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench" / "samples.parquet"),))
+    stores = {"frames": tmp_path / "frames", "table": tmp_path / "frames.parquet"}
+    out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)
+    assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
+    assert read_rejects(out["rejects"])[0].detail.startswith("frames of bench; text of")
+
+
+def test_a_benchmark_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file: elsewhere"):
+        filtered(tmp_path, FilterParams(benchmarks=("elsewhere.parquet",)), [sample(1, "rl")], [])
 
 
 def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:
@@ -145,7 +187,7 @@ def test_equal_inputs_give_equal_bytes_and_answers_out_of_order_are_refused(tmp_
     samples, answers = [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)]
     first = {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
     assert first == {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
-    with pytest.raises(UserError, match="run annotate again"):
+    with pytest.raises(UserError, match=r"annotations.parquet has rows for s1, .* run its stage again"):
         filtered(tmp_path, FilterParams(), samples, answers[::-1])
 
 
@@ -153,3 +195,13 @@ def test_the_sft_set_is_also_written_in_video_r1s_own_format(tmp_path: Path) -> 
     filtered(tmp_path, FilterParams(), [sample(1, "sft")], [annotation(1, GOOD)], json=tmp_path / "sft.json", media=Path("media"))
     [record] = json.loads((tmp_path / "sft.json").read_text())
     assert (record["process"], record["solution"], record["path"]) == ("<think>it goes left</think>", "<answer>A</answer>", "./1.mp4")
+
+
+def test_both_sets_are_also_written_as_a_dataset_with_a_card(tmp_path: Path) -> None:
+    samples = [sample(1, "sft"), sample(2, "rl")]
+    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], dataset=tmp_path / "dataset")
+    for name in ("sft", "rl"):
+        assert (tmp_path / "dataset" / f"{name}.parquet").read_bytes() == out[name].read_bytes()
+    assert "| rl | shapes | video | multiple choice | 1 |" in (tmp_path / "dataset" / "README.md").read_text()
+    with pytest.raises(UserError, match="--push uploads what --dataset writes"):
+        filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], push="me/curated")

@@ -2,6 +2,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import ffmpeg
+import pyarrow.parquet as pq
 import pytest
 
 from stages.data.errors import UserError
@@ -10,6 +12,7 @@ from stages.data.sample import read_rejects, write_samples
 from stages.frames import FramesParams, run
 from stages.video.frame_store import FrameReader
 from tests.video.clips import H264, damage, encode
+from tests.video.clips import run as encode_with_ffmpeg
 from tests.video.samples import PARAMS, sample
 
 
@@ -24,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_in(folder: Path, **changes: Any) -> None:
-    names = ("samples.parquet", "frames", "frames.parquet", "rejects.parquet", "metrics.json")
+    names = ("samples.parquet", "frames", "frames.parquet", "clips.parquet", "rejects.parquet", "metrics.json")
     run(FramesParams(**{**PARAMS, **changes}), *(folder / name for name in names))
 
 
@@ -33,7 +36,46 @@ def test_the_stage_keeps_what_it_can_read_and_counts_the_rest(folder: Path) -> N
     assert FrameReader(folder / "frames", folder / "frames.parquet").sample_ids == ["clip", "again"]
     (reject,) = read_rejects(folder / "rejects.parquet")
     assert (reject.sample_id, reject.stage, reject.reason) == ("damaged", "frames", "corrupt")
-    assert read_json(folder / "metrics.json") == {"samples": 3, "kept": 2, "rejected": 1, "reasons": {"corrupt": 1}}
+    assert read_json(folder / "metrics.json") == {
+        "samples": 3,
+        "kept": 2,
+        "rejected": 1,
+        "reasons": {"corrupt": 1},
+        "copies": 0,
+        "near_duplicates": 0,
+        "flags": {},
+    }
+
+
+def make(path: Path, picture: str = "testsrc2=s=160x96:r=25:d=2", **output: Any) -> None:
+    """A clip of one of ffmpeg's own test pictures; numbered frames, being blocks, have too little in them for a perceptual hash."""
+    encode_with_ffmpeg(ffmpeg.input(picture, f="lavfi").output(str(path), **{**H264, "pix_fmt": "yuv420p", "threads": 1, **output}))
+
+
+def test_copies_near_duplicates_and_poor_clips_are_marked_with_their_numbers(tmp_path: Path) -> None:
+    make(tmp_path / "clip.mp4")
+    shutil.copy(tmp_path / "clip.mp4", tmp_path / "copy.mp4")
+    make(tmp_path / "again.mp4", vcodec="mpeg4", qscale=5)
+    make(tmp_path / "mirrored.mp4", vf="hflip")
+    make(tmp_path / "black.mp4", "color=black:s=160x96:r=25:d=2")
+    make(tmp_path / "frozen.mp4", "color=gray:s=160x96:r=25:d=2")
+    make(tmp_path / "short.mp4", "mandelbrot=s=160x96:r=25", t=0.8)
+    make(tmp_path / "rare-keys.mp4", "testsrc=s=160x96:r=1", t=20, g=1000, sc_threshold=0)
+    names = ["clip", "copy", "again", "mirrored", "black", "frozen", "short", "rare-keys"]
+    write_samples(tmp_path / "samples.parquet", [sample(name, tmp_path / f"{name}.mp4") for name in names])
+    run_in(tmp_path)
+
+    rows = {row["sample_id"]: row for row in pq.read_table(tmp_path / "clips.parquet").to_pylist()}
+    assert [rows[name]["same_media"] for name in names[:4]] == ["clip", "clip", "again", "mirrored"]
+    assert [rows[name]["near_clip"] for name in names[:4]] == ["clip", "clip", "clip", "mirrored"]
+    assert [rows[name]["flags"] for name in names] == [[], [], [], [], ["black", "frozen"], ["frozen"], ["short"], ["few keyframes"]]
+    assert (rows["clip"]["seconds"], rows["clip"]["keyframes"]) == (49 / 25, 5)  # every twelfth: 0, 12, 24, 36, 48
+    assert (rows["rare-keys"]["seconds"], rows["rare-keys"]["keyframes"]) == (19.0, 1)
+    assert rows["black"]["brightness"] < 1 < 60 < rows["clip"]["brightness"]
+    assert rows["frozen"]["motion"] < 0.5 < 5 < rows["clip"]["motion"]
+    metrics = read_json(tmp_path / "metrics.json")
+    assert (metrics["copies"], metrics["near_duplicates"]) == (1, 1)
+    assert metrics["flags"] == {"black": 1, "few keyframes": 1, "frozen": 2, "short": 1}
 
 
 def test_too_many_rejects_stop_the_stage_and_name_their_table(folder: Path) -> None:

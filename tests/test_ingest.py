@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from stages.data.errors import UserError
 from stages.data.files import read_json, sha256_file
@@ -34,11 +36,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run_in(out: Path, params: IngestParams) -> None:
+    run(params, *(out / name for name in ("samples.parquet", "quarantine.parquet", "media.parquet", "embedded", "metrics.json")))
+
+
 def ingest(source: Path, out: Path, records: list[dict], max_rejected: float = 1.0) -> tuple[dict[str, str], list[str]]:
     """Ids of the kept samples with their media hash, and reasons of the others."""
     (source / "records.json").write_text(json.dumps([QUESTION | {"problem_id": n} | record for n, record in enumerate(records)]))
     params = IngestParams(root=str(source), sources=(Source(name="s", records="records.json"),), max_rejected=max_rejected, workers=1)
-    run(params, out / "samples.parquet", out / "quarantine.parquet", out / "metrics.json")
+    run_in(out, params)
     kept = {sample.sample_id: sample.media_sha256 for sample in read_samples(out / "samples.parquet")}
     return kept, [reject.reason for reject in read_rejects(out / "quarantine.parquet")]
 
@@ -63,6 +69,58 @@ def test_good_media_pass_with_their_hash_and_each_bad_one_has_its_reason(source:
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["kept"], metrics["quarantined"], sum(metrics["reasons"].values())) == (2, 4, 4)
     assert metrics["composition"] == {"s / image / multiple choice": 1, "s / video / multiple choice": 1}
+    facts = pq.read_table(tmp_path / "media.parquet").to_pylist()
+    assert [(Path(row["media_path"]).name, row["n_frames"], row["width"], row["codec"]) for row in facts] == [
+        ("good.mp4", 16, 64, "h264"),
+        ("picture.png", 1, 40, "image"),
+    ]
+
+
+def test_every_source_is_taken_once_with_its_licence_unless_it_is_switched_off(source: Path, tmp_path: Path) -> None:
+    records = [QUESTION | {"problem_id": number, "path": "good.mp4", "data_type": "video"} for number in ("b-1", 1)]
+    (source / "some.json").write_text(json.dumps(records))
+    (source / "more.jsonl").write_text("\n".join(map(json.dumps, records)))
+    sources = (
+        Source(name="a", records="some.json", licence="MIT"),
+        Source(name="a-b", records="more.jsonl", limit=2),
+        Source(name="off", records="nowhere.json", enabled=False),
+    )
+    run_in(tmp_path, IngestParams(root=str(source), sources=sources, max_rejected=0.5, workers=1))
+    kept = read_samples(tmp_path / "samples.parquet")
+    assert [(sample.sample_id, sample.licence) for sample in kept] == [("a-b-1", "MIT"), ("a-1", "MIT"), ("a-b-b-1", "")]
+    assert read_json(tmp_path / "metrics.json")["sources"] == {
+        "a": {"kept": 2, "quarantined": 0, "licence": "MIT"},
+        "a-b": {"kept": 1, "quarantined": 1, "licence": ""},  # its a-b-1 is taken
+        "off": {"kept": 0, "quarantined": 0, "licence": ""},
+    }
+
+
+def test_sources_of_one_name_are_refused(source: Path) -> None:
+    with pytest.raises(ValidationError, match="several sources are called a"):
+        IngestParams(root="x", sources=(Source(name="a", records="b"), Source(name="a", records="c")), max_rejected=0)
+
+
+def test_frame_folders_and_clip_bounds_are_read_from_a_table_of_questions(source: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 10):  # by number, not by name: 10 is the last
+        (source / "mine" / "frames").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (20 * number, 0, 0)).save(source / "mine" / "frames" / f"{number}.jpg")
+    (source / "mine" / "frames" / "fps.txt").write_text("2")
+    (source / "mine" / "leaving").mkdir()
+    (source / "mine" / "leaving" / "00001.jpg").symlink_to(source / "picture.png")
+    (source / "mine" / "standing").mkdir()
+    (source / "mine" / "standing" / "00001.jpg").touch()
+    (source / "mine" / "standing" / "fps.txt").write_text("0")
+    rows = ["path,problem,options,solution,clip_start,clip_end"]
+    rows += ["frames,Which?,A) red|B) blue,A,0.5,1.5", "frames,Which?,A) red|B) blue,A,1.5,", "frames,Which?,A) red|B) blue,A,1,0.5"]
+    rows += ["leaving,Which?,A) red|B) blue,A,,", "standing,Which?,A) red|B) blue,A,,"]
+    (source / "mine" / "questions.csv").write_text("\n".join(rows))
+    run_in(tmp_path, IngestParams(root=str(source), sources=(Source(name="s", folder="mine"),), max_rejected=0.9, workers=1))
+    (kept,) = read_samples(tmp_path / "samples.parquet")
+    assert (kept.data_type, kept.options, kept.clip_start, kept.clip_end) == ("video", ("A) red", "B) blue"), 0.5, 1.5)
+    (facts,) = pq.read_table(tmp_path / "media.parquet").to_pylist()
+    assert (facts["n_frames"], facts["fps"], facts["duration"]) == (3, 2.0, 1.5)
+    rejects = read_rejects(tmp_path / "quarantine.parquet")
+    assert [reject.reason for reject in rejects] == ["empty clip", "empty clip", "unreadable", "no timestamps"]
 
 
 def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_is_there(source: Path, tmp_path: Path) -> None:
@@ -91,7 +149,7 @@ def test_the_real_clips_are_taken_or_named(testdata: Path, tmp_path: Path) -> No
     )
     source = Source(name="real", records=str(tmp_path / "records.json"))
     params = IngestParams(root=str(testdata / "video"), sources=(source,), max_rejected=0.5)
-    run(params, tmp_path / "samples.parquet", tmp_path / "quarantine.parquet", tmp_path / "metrics.json")
+    run_in(tmp_path, params)
     refused = {reject.sample_id for reject in read_rejects(tmp_path / "quarantine.parquet")}
     assert refused == {"real-small__Mpeg4.mp4", "real-small__mp4-with-audio.mp4"}  # no frames; audio only
     assert len(read_samples(tmp_path / "samples.parquet")) == len(names) - 2

@@ -76,7 +76,11 @@ def test_the_funnel_and_its_reasons_are_counted(page: str) -> None:
     assert "valid, with readable media 60" in text
     assert "frames extracted 58" in text
     assert re.search(r"filter sft\s+correctness\s+4", text)
+    assert re.search(r"shapes\s+–\s+multiple choice\s+video\s+\d+", text)
     assert re.search(r"ingest\s+missing media\s+3", text)
+    assert (
+        "rule by rule dropped by all shapes OCR free-form multiple choice numerical regression correctness 4 4 1 0 2 1 0 kept 36 36" in text
+    )
 
 
 def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
@@ -99,6 +103,8 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
     assert re.search(r"Step 1\. In order: \d of 8 right\. Shuffled: \d of 4 right\.", text)
     assert "temporal 0.30" in text
     assert "filter sft: correctness" in text
+    assert text.count("reward 0.00 ≤ 0.6") == 4  # each of the four that were dropped
+    assert text.index("Thoughts the filter kept") < text.index("What the filter dropped")
     assert "Right in order, wrong when shuffled: T-GRPO" in text
     assert "9 more responses of this group" in text
 

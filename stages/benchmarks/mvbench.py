@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.records import Fields, letter_of, lettered, read_benchmark
+from stages.benchmarks.records import Fields, read_benchmark
+from stages.data.answer import letter_of, lettered
 from stages.data.sample import ProblemType, Reject, Sample
 
 # Where each task's clips lie below `video/`. Base names are not unique across these folders, so the task has to decide.

@@ -1,17 +1,15 @@
 """Record files and media of the public benchmarks: Video-R1's evaluation files and the official hub layout, from a local folder."""
 
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from stages.data.answer import option_letter
 from stages.data.errors import UserError
+from stages.data.records import read_records, read_sample
 from stages.data.sample import Reject, Sample
-from stages.data.sources import read_records, read_sample
 
 VIDEO_SUFFIXES = (".mp4", ".MP4", ".webm", ".avi", ".mkv", ".mov")
 Fields = dict[str, Any]
@@ -89,19 +87,6 @@ class MediaFolder:
             if media.suffix in VIDEO_SUFFIXES or media.is_dir():
                 found.setdefault(media.stem, []).append(media)
         return found
-
-
-def lettered(options: Sequence[str]) -> list[str]:
-    """Options as "A. …" lines; those that have their letters keep them."""
-    if all(option_letter(option) == letter for option, letter in zip(options, string.ascii_uppercase, strict=False)):
-        return list(options)
-    return [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
-
-
-def letter_of(answer: str, options: Sequence[str]) -> str:
-    """The letter of the option whose text `answer` is; the answer itself when none is."""
-    texts = [option.strip() for option in options]
-    return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
 
 
 def _draft(raw: Any, convert: Callable[[Fields], Fields], name: str, media: MediaFolder, place: str) -> Sample | Reject:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.benchmarks.benchmark import Benchmark
-from stages.benchmarks.records import Fields, lettered, read_benchmark
+from stages.benchmarks.records import Fields, read_benchmark
+from stages.data.answer import lettered
 from stages.data.sample import Reject, Sample
 
 

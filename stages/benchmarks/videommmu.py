@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.records import Fields, lettered, read_benchmark, video_r1_records
+from stages.benchmarks.records import Fields, read_benchmark, video_r1_records
 from stages.benchmarks.statistics import Estimate, normalised_gain
-from stages.data.answer import parse_number
+from stages.data.answer import lettered, parse_number
 from stages.data.sample import Reject, Sample
 
 QUESTION_ONLY = "Question-only"  # the questions of Adaptation without the lecture

@@ -1,6 +1,8 @@
 """One grader for rewards, filtering and evaluation: the answer inside an output, whether the output is well formed, and how right it is."""
 
 import re
+import string
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -65,6 +67,19 @@ def option_letter(text: str) -> str | None:
     """The option letter an answer names, in upper case, or None: "B", "b", "B.", "(B)", "B) left", "Option B"."""
     match = _LETTER.fullmatch(text.strip())
     return (match.group(1) or match.group(2)).upper() if match else None
+
+
+def lettered(options: Sequence[str]) -> list[str]:
+    """Options as "A. …" lines; those that have their letters in order keep them."""
+    if all(option_letter(option) == letter for option, letter in zip(options, string.ascii_uppercase, strict=False)):
+        return list(options)
+    return [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
+
+
+def letter_of(answer: str, options: Sequence[str]) -> str:
+    """The letter of the option whose text `answer` is; the answer itself when none is."""
+    texts = [option.strip() for option in options]
+    return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
 
 
 def parse_number(text: str, rules: Rules = "default") -> float | None:

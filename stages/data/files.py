@@ -4,18 +4,21 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+ROW_GROUP = 16_384  # rows of a table that are held before they are written
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) so that a reader, or a crash, sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with open(temporary, "wb") as file:
         file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
@@ -37,17 +40,59 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write rows to one Parquet file in the order given; equal rows give equal bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
-    write_atomic(path, sink.getvalue().to_pybytes())
+    with table_writer(path, schema) as write:
+        for row in rows:
+            write(row)
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that appends one row to a Parquet file, which is there once the block has ended well; it holds few rows in memory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    pending: list[Mapping[str, Any]] = []
+
+    def flush() -> None:
+        if not pending:
+            return
+        writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+        pending.clear()
+
+    def write(row: Mapping[str, Any]) -> None:
+        pending.append(row)
+        if len(pending) == ROW_GROUP:
+            flush()
+
+    try:
+        with open(temporary, "wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                yield write
+                flush()
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _fsync_directory(path.parent)
+
+
+def iterate_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, in order; it holds few in memory."""
+    with pq.ParquetFile(path, buffer_size=2**20) as file:
+        for batch in file.iter_batches(1024, columns=columns):
+            yield from batch.to_pylist()
 
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in constant memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _fsync_directory(path: Path) -> None:

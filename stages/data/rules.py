@@ -4,10 +4,12 @@ Thought rules look at one answer of the teacher, sample rules at the question an
 paper's (paper.md §4); the others are common practice: n-gram repetition as in Gopher and datatrove, 13-gram decontamination as in GPT-3.
 """
 
+import hashlib
 import re
+import sqlite3
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -16,7 +18,7 @@ from pydantic import Field
 from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
 from stages.data.params import Params
 from stages.data.prompt import question_text
-from stages.data.sample import ProblemType, Sample
+from stages.data.sample import Flag, ProblemType, Sample
 
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _WORD = re.compile(r"\w+")
@@ -37,6 +39,17 @@ class Answer(NamedTuple):
     completion_tokens: int
 
 
+class Marks(NamedTuple):
+    """What the frames stage found about a sample's clip: the first sample that shows nearly the same, flags, and their numbers."""
+
+    near_clip: str
+    flags: list[Flag]
+    brightness: float
+    motion: float | None
+    seconds: float
+    keyframes: int | None
+
+
 class RuleParams(Params):
     """Bounds of the rules."""
 
@@ -47,6 +60,7 @@ class RuleParams(Params):
     max_repetition: float = Field(default=0.3, ge=0, le=1, description="largest share of n-grams that occur again")
     max_foreign: float = Field(default=0.02, ge=0, le=1, description="largest share of letters in scripts that the question does not use")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of words from which questions are the same")
+    reject_flags: tuple[Flag, ...] = Field(default=("black", "frozen"), description="what the rule quality drops clips for")
     contamination: Literal["media and text", "media or text"] = Field(
         default="media and text", description="what a sample must share with a benchmark to be dropped"
     )
@@ -100,12 +114,12 @@ def repetition(sample: Sample, answer: Answer, params: RuleParams) -> str | None
 
 def language(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
     """The thought stays in the scripts of the question (a teacher that slips into Chinese half-way does not)."""
-    known = {script(letter) for letter in f"{sample.problem} {' '.join(sample.options)} {sample.answer}" if letter.isalpha()}
-    scripts = Counter(script(letter) for letter in thought_of(answer.text) if letter.isalpha())
+    known = _scripts(f"{sample.problem} {' '.join(sample.options)} {sample.answer}")
+    scripts = _scripts(thought_of(answer.text))
     foreign = sum(count for name, count in scripts.items() if name not in known)
     if foreign <= params.max_foreign * scripts.total():
         return None
-    return f"{foreign} of {scripts.total()} letters are {', '.join(sorted(set(scripts) - known))}"
+    return f"{foreign} of {scripts.total()} letters are {', '.join(sorted(set(scripts) - set(known)))}"
 
 
 def conclusion(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
@@ -135,44 +149,60 @@ def no_leak(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
 
 
 class Duplicates:
-    """The same question about the same media, word for word."""
+    """The same question about the same media, word for word. What came before is remembered on disk, in a temporary SQLite database."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[object, ...], str] = {}
+        self._seen = sqlite3.connect("")
+        self._seen.execute("CREATE TABLE seen (question BLOB PRIMARY KEY, sample_id TEXT) WITHOUT ROWID")
 
     def __call__(self, sample: Sample) -> str | None:
-        asked = (*words(sample.problem), "", *words(" ".join(sample.options)))
-        first = self._first.setdefault((*media(sample), asked), sample.sample_id)
-        return None if first == sample.sample_id else f"same as {first}"
+        asked = " ".join(words(sample.problem)), " ".join(words(" ".join(sample.options)))
+        question = hashlib.sha256(repr((media(sample), asked)).encode()).digest()
+        added = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (question, sample.sample_id)).rowcount
+        if added:
+            return None
+        [(first,)] = self._seen.execute("SELECT sample_id FROM seen WHERE question = ?", (question,))
+        return f"same as {first}"
 
 
 class NearDuplicates:
-    """Nearly the same question about the same media: Jaccard similarity of the words of question and options.
+    """Nearly the same question about media that is or looks the same: Jaccard similarity of the words of question and options.
 
     Only questions about one clip are compared (template questions repeat over many clips), so the groups are small
-    and the similarity is exact; MinHash would estimate it.
+    and the similarity is exact; MinHash would estimate it. What came before is remembered on disk.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._asked: dict[tuple[object, ...], list[tuple[str, frozenset[str]]]] = defaultdict(list)
+        self._seen = sqlite3.connect("")
+        self._seen.execute("CREATE TABLE seen (media TEXT, sample_id TEXT, words TEXT)")
+        self._seen.execute("CREATE INDEX by_media ON seen (media)")
 
-    def __call__(self, sample: Sample) -> str | None:
-        asked = frozenset(words(f"{sample.problem} {' '.join(sample.options)}"))
-        group = self._asked[media(sample)]
-        for sample_id, other in group:
+    def __call__(self, sample: Sample, marks: Marks | None = None) -> str | None:
+        about, asked = marks.near_clip if marks else repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
+        for sample_id, text in self._seen.execute("SELECT sample_id, words FROM seen WHERE media = ? ORDER BY rowid", (about,)):
+            other = set(text.split())
             similarity = len(asked & other) / len(asked | other) if asked | other else 1.0
             if similarity >= self._threshold:
                 return f"{similarity:.2f} like {sample_id}"
-        group.append((sample.sample_id, asked))
+        self._seen.execute("INSERT INTO seen VALUES (?, ?, ?)", (about, sample.sample_id, " ".join(sorted(asked))))
         return None
 
 
+def quality(marks: Marks | None, params: RuleParams) -> str | None:
+    """The clip has none of the flags that `reject_flags` names."""
+    found = [flag for flag in params.reject_flags if marks and flag in marks.flags]
+    if not marks or not found:
+        return None
+    numbers = {name: getattr(marks, name) for name in ("brightness", "motion", "seconds", "keyframes")}
+    return f"{', '.join(found)}: {', '.join(f'{name} {number:.4g}' for name, number in numbers.items() if number is not None)}"
+
+
 class Contamination:
-    """Shared with a benchmark: the same media file, and (or: or) 13 words of question and options in a row."""
+    """Shared with a benchmark: the same media (its file or its frames), and (or: or) 13 words of question and options in a row."""
 
     def __init__(self, benchmarks: Mapping[str, Iterable[Sample]], mode: Literal["media and text", "media or text"]) -> None:
-        self._mode = mode
+        self._both = mode == "media and text"
         self._media: dict[str, str] = {}
         self._grams: dict[tuple[str, ...], str] = {}
         for name, samples in benchmarks.items():
@@ -180,12 +210,17 @@ class Contamination:
                 self._media.setdefault(sample.media_sha256, name)
                 self._grams.update(dict.fromkeys(self._text(sample), name))
 
-    def __call__(self, sample: Sample) -> str | None:
-        media_in = self._media.get(sample.media_sha256)
+    def __call__(self, sample: Sample, shows: Callable[[], str | None] = lambda: None) -> str | None:
+        """`shows` names the benchmark that shows the same frames; it is asked only where the answer matters."""
         gram = next((gram for gram in self._text(sample) if gram in self._grams), None)
-        found = [f"media of {media_in}"] if media_in else []
-        found += [f"text of {self._grams[gram]}: {' '.join(gram)}"] if gram else []
-        return "; ".join(found) if len(found) >= (2 if self._mode == "media and text" else 1) else None
+        text = f"text of {self._grams[gram]}: {' '.join(gram)}" if gram else None
+        if self._both and not text:
+            return None
+        media = f"media of {self._media[sample.media_sha256]}" if sample.media_sha256 in self._media else None
+        if not media and (self._both or not text) and (name := shows()):
+            media = f"frames of {name}"
+        found = [part for part in (media, text) if part]
+        return "; ".join(found) if len(found) >= (2 if self._both else 1) else None
 
     @staticmethod
     def _text(sample: Sample) -> list[tuple[str, ...]]:
@@ -241,6 +276,15 @@ def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
 def media(sample: Sample) -> tuple[object, ...]:
     """What identifies the pixels that a question is about."""
     return sample.media_sha256, sample.clip_start, sample.clip_end
+
+
+def _scripts(text: str) -> Counter[str]:
+    """How many letters of a text belong to which writing system."""
+    counts: Counter[str] = Counter()
+    for letter, count in Counter(text).items():
+        if letter.isalpha():
+            counts[script(letter)] += count
+    return counts
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,6 @@
 """The one record that goes through the pipeline end to end, and the record of what was left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from stages.data.files import write_table
+from stages.data.files import iterate_rows, write_table
 
 DataType = Literal["video", "image"]
 ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
 Split = Literal["sft", "rl", "train", "test"]
+Flag = Literal["black", "frozen", "short", "few keyframes"]
 
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 
@@ -22,7 +23,7 @@ class Sample(BaseModel):
 
     `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None before annotation.
     `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the sample: SFT, RL, both ("train") or
-    evaluation only ("test"). `category` is the source's own question type ("" when it has none).
+    evaluation only ("test"). `category` is the source's own question type, `licence` what its entry in params.yaml says ("" for none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +42,7 @@ class Sample(BaseModel):
     clip_end: float | None = None
     split: Split = "train"
     category: str = ""
+    licence: str = ""
 
 
 class Reject(BaseModel):
@@ -70,6 +72,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("clip_end", pa.float64()),
         pa.field("split", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),
+        pa.field("licence", pa.string(), nullable=False),
     ]
 )
 REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")])
@@ -77,17 +80,22 @@ REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples to one Parquet file, in the order given."""
-    write_table(path, [sample.model_dump() for sample in samples], SAMPLE_SCHEMA)
+    write_table(path, (sample.model_dump() for sample in samples), SAMPLE_SCHEMA)
 
 
 def read_samples(path: Path) -> list[Sample]:
     """Read back what `write_samples` wrote, in order."""
-    return [Sample(**row) for row in pq.read_table(path).to_pylist()]
+    return list(iterate_samples(path))
 
 
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+def iterate_samples(path: Path) -> Iterator[Sample]:
+    """Read back what `write_samples` wrote, in order and few at a time."""
+    return (Sample(**row) for row in iterate_rows(path))
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write rejects to one Parquet file, in the order given (an empty table when nothing was left out)."""
-    write_table(path, [reject.model_dump() for reject in rejects], REJECT_SCHEMA)
+    write_table(path, (reject.model_dump() for reject in rejects), REJECT_SCHEMA)
 
 
 def read_rejects(path: Path) -> list[Reject]:

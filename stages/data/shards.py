@@ -1,6 +1,6 @@
 """An append-only store of keyed rows: Parquet shards that are never rewritten, so that DVC stores and moves only what is new."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ class ShardStore:
     """A folder of shards `00000.parquet`, `00001.parquet`, … whose first column is `key` (a string, unique in the store).
 
     Shards are uncompressed with one row per row group, so a row is read at random without touching its neighbours
-    (0.07 ms against 4 ms with groups of 48, measured on rows of 16 JPEG frames). One writer at a time.
+    (0.07 ms against 4 ms with groups of 48, measured on rows of 16 JPEG frames). They are read without threads, which a forked
+    loader worker would wait for in vain. One writer at a time.
     """
 
     def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256) -> None:
@@ -52,10 +53,18 @@ class ShardStore:
         if pending:
             self._write_shard(list(pending.values()))
 
-    def read(self, key: str) -> dict[str, Any]:
-        """The row of `key`; KeyError when the store does not have it."""
+    def read(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """The row of `key`, or only the named columns of it; KeyError when the store does not have it."""
         shard, row = self._places[key]
-        return _open(shard).read_row_group(row).to_pylist()[0]
+        return _open(shard).read_row_group(row, columns=columns, use_threads=False).to_pylist()[0]
+
+    def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The named columns of many rows by key, without reading the others. KeyError for a key that the store does not have."""
+        found: dict[str, dict[str, Any]] = {}
+        for shard in dict.fromkeys(self._places[key][0] for key in keys):
+            rows = pq.read_table(shard, columns=["key", *columns]).to_pylist()
+            found |= {row.pop("key"): row for row in rows if row["key"] in keys}
+        return found
 
     def _write_shard(self, rows: list[Mapping[str, Any]]) -> None:
         number = int(self._shards[-1].stem) + 1 if self._shards else 0
@@ -68,7 +77,7 @@ class ShardStore:
         self._index(shard)
 
     def _index(self, shard: Path) -> None:
-        keys = pq.read_table(shard, columns=["key"])["key"].to_pylist()
+        keys = pq.read_table(shard, columns=["key"], use_threads=False)["key"].to_pylist()
         self._places.update({key: (shard, row) for row, key in enumerate(keys)})
 
 

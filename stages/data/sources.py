@@ -1,164 +1,147 @@
-"""Video-R1's own record files, read and written at the pipeline's edge: one record in, one draft of a sample or one reject out."""
+"""Where samples come from: the entries of `ingest.sources`, and each one's rows as drafts of samples or as rejects."""
 
-import json
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
-from stages.data.answer import extract_answer, option_letter, parse_number
-from stages.data.errors import UserError
+from stages.data.answer import extract_answer, letter_of, lettered, option_letter
 from stages.data.files import write_atomic
+from stages.data.hub import read_hub
 from stages.data.params import Params
-from stages.data.sample import DataType, ProblemType, Reject, Sample, Split
+from stages.data.records import MAX_OPTIONS, read_records, read_sample
+from stages.data.sample import Reject, Sample, Split
 
-MAX_TEXT = 20_000  # characters; the longest field of the released 260k set is far below
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MEDIA_COLUMNS = ("path", "video", "image")  # where a row's media is looked for, unless `columns` says
+
+RecordField = Literal[
+    "problem_id",
+    "problem",
+    "data_type",
+    "problem_type",
+    "options",
+    "solution",
+    "path",
+    "process",
+    "original_question_type",
+    "clip_start",
+    "clip_end",
+]
 
 
 class Source(Params):
-    """One entry of `ingest.sources`: a file of Video-R1 records and the folder their media paths start from."""
+    """One entry of `ingest.sources`. It names one of `records`, `hub` and `folder`; all paths are relative to `ingest.root`."""
 
     name: str = Field(pattern=r"^[\w.-]+$", description="prefix of its sample ids")
-    records: str = Field(description="JSON array or JSON Lines, relative to `ingest.root`")
-    media: str = Field(default=".", description="folder that record paths are relative to, relative to `ingest.root`")
+    records: str | None = Field(default=None, description="file of Video-R1 records: a JSON array, JSON Lines or CSV")
+    media: str = Field(default=".", description="with records or hub: the folder that their media paths start from")
+    hub: str | None = Field(default=None, description="a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset")
+    config: str | None = Field(default=None, description="with hub: its configuration")
+    hub_split: str = Field(default="train", description="with hub: its split")
+    revision: str | None = Field(default=None, description="with hub: commit or tag, so that a run can be repeated")
+    folder: str | None = Field(default=None, description="a folder of media")
+    questions: str = Field(default="questions.csv", description="with folder: the CSV, JSON Lines or JSON file of questions inside it")
+    columns: dict[RecordField, str] = Field(default={}, description="record field: the source's column, where they are not named alike")
+    defaults: dict[RecordField, str] = Field(default={}, description="record field: its value where a row has none")
     split: Split = Field(default="train", description="what may use it: sft, rl, both (train)")
-    limit: int | None = Field(default=None, ge=1, description="take only the first so many records")
+    weight: float = Field(default=1.0, gt=0, le=1, description="share of its records to take, chosen by a hash of their ids")
+    limit: int | None = Field(default=None, ge=1, description="take only the first so many records of those")
+    licence: str = Field(default="", max_length=200, description="of its media and questions; goes along with every sample")
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        kinds = [kind for kind in ("records", "hub", "folder") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"a source names one of records, hub and folder; this one names {' and '.join(kinds) or 'none'}")
+        only = {"media": ("records", "hub"), "config": ("hub",), "hub_split": ("hub",), "revision": ("hub",), "questions": ("folder",)}
+        if stray := [name for name, users in only.items() if name in self.model_fields_set and kinds[0] not in users]:
+            raise ValueError(f"a source of {kinds[0]} has no {' and no '.join(stray)}")
+        return self
+
+    def takes(self, sample_id: str) -> bool:
+        """Whether the record is in the share that `weight` keeps; a larger weight keeps the same ones and more."""
+        number = int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:8], "big")
+        return number < self.weight * 2**64
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Words = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
+def read_source(source: Source, root: Path, embedded: Path | None = None, seen: set[str] | None = None) -> Iterator[Sample | Reject]:
+    """The source's records as samples whose `media_sha256` is still empty, or as rejects, in the source's order.
 
-
-class Record(BaseModel):
-    """The fields of a released record that the pipeline reads (paper.md §4); others are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    problem_id: int | str
-    problem: Words
-    data_type: DataType
-    problem_type: ProblemType
-    options: tuple[Words, ...] | None = None
-    solution: Words
-    path: Words
-    process: Text | None = None
-    original_question_type: Text = ""
-    clip_start: float | None = Field(default=None, ge=0)
-    clip_end: float | None = Field(default=None, gt=0)
-
-
-def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each record of a JSON array or JSON Lines file with where it stands ("record 3", "line 3").
-
-    A line that is not JSON comes as a string. UserError when the file as a whole cannot be read.
+    Media that a dataset holds as bytes is written to the folder `embedded`. `seen` holds the ids of earlier sources.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not text.lstrip().startswith("["):
-            yield from ((f"line {number}", _line(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip())
-            return
-        records = json.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; mend `records` or `root` in params.yaml") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); mend the file or write one JSON object per line") from None
-    yield from ((f"record {number}", record) for number, record in enumerate(records, 1))
-
-
-def read_source(source: Source, root: Path) -> Iterator[Sample | Reject]:
-    """The source's records as samples whose `media_sha256` is still empty, or as rejects, in file order.
-
-    Media paths are resolved inside the source's media folder; a path that leaves it, also through a link, is rejected.
-    """
-    seen: set[str] = set()
-    for number, (place, raw) in enumerate(read_records(root / source.records)):
-        if source.limit is not None and number >= source.limit:
-            return
-        draft = read_sample(raw, source.name, root / source.media, source.split, place)
+    seen = set() if seen is None else seen
+    taken = 0
+    for place, row in _rows(source, root):
+        raw, media = _record(row, place, source, root, embedded)
+        draft = read_sample(raw, source.name, media, source.split, place, source.licence)
+        if not source.takes(draft.sample_id):
+            continue
         if isinstance(draft, Sample) and draft.sample_id in seen:
-            draft = Reject(sample_id=draft.sample_id, stage="ingest", reason="duplicate id", detail=f"{place} of {source.records}")
+            draft = Reject(sample_id=draft.sample_id, stage="ingest", reason="duplicate id", detail=f"{place} of source {source.name}")
         seen.add(draft.sample_id)
         yield draft
+        taken += 1
+        if taken == source.limit:
+            return
 
 
-def read_sample(raw: Any, source: str, media: Path, split: Split, place: str) -> Sample | Reject:
-    """One record as a sample (without its media hash) or as a reject that says what is wrong with it."""
-    problem_id = raw.get("problem_id", place) if isinstance(raw, dict) else place
-    sample_id = f"{source}-{problem_id}"
-
-    def reject(reason: str, detail: str) -> Reject:
-        return Reject(sample_id=sample_id, stage="ingest", reason=reason, detail=detail)
-
-    try:
-        record = Record.model_validate(raw)
-    except ValidationError as error:
-        return reject(
-            "invalid record",
-            "; ".join(f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()),
-        )
-    answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
-    if problem := _answer_problem(answer, record):
-        return reject(*problem)
-    path = media / record.path
-    if not path.resolve().is_relative_to(media.resolve()):
-        return reject("path escapes", f"{record.path} leads out of {media}")
-    if not path.exists():
-        return reject("missing media", str(path))
-    return Sample(
-        sample_id=sample_id,
-        source=source,
-        data_type=record.data_type,
-        problem_type=record.problem_type,
-        problem=record.problem,
-        options=record.options or (),
-        answer=answer or "",
-        process=record.process or None,
-        media_path=str(path),
-        media_sha256="",
-        clip_start=record.clip_start,
-        clip_end=record.clip_end,
-        split=split,
-        category=record.original_question_type,
-    )
+def _rows(source: Source, root: Path) -> Iterator[tuple[str, Any]]:
+    if source.hub is not None:
+        rows = read_hub(source.hub, root / source.hub, source.config, source.hub_split, source.revision)
+        return ((f"row {number}", row) for number, row in enumerate(rows, 1))
+    return read_records(root / (source.records or f"{source.folder}/{source.questions}"))
 
 
-def write_records(path: Path, samples: Iterable[Sample], media: Path) -> None:
-    """Write samples as a JSON array in Video-R1's own fields, so that its code loads them; paths are relative to `media`."""
-    records = [
-        {
-            "problem_id": sample.sample_id,
-            "problem": sample.problem,
-            "data_type": sample.data_type,
-            "problem_type": sample.problem_type,
-            "options": list(sample.options),
-            "process": sample.process or "",
-            "solution": f"<answer>{sample.answer}</answer>",
-            "path": f"./{Path(sample.media_path).relative_to(media)}",
-            "data_source": sample.source,
-            "original_question_type": sample.category,
-        }
-        for sample in samples
-    ]
-    write_atomic(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+def _record(row: Any, place: str, source: Source, root: Path, embedded: Path | None) -> tuple[Any, Path]:
+    """A row as Video-R1's record, and the folder its path starts from. What is no row stays as it is, to be rejected."""
+    media = root / (source.folder or source.media)
+    if not isinstance(row, dict):
+        return row, media
+    fields: dict[str, Any] = {**source.defaults}
+    for name in get_args(RecordField):
+        value = row.get(source.columns.get(name) or (_media_column(row) if name == "path" else name))
+        if value not in (None, ""):
+            fields[name] = value
+    fields.setdefault("problem_id", place.split()[-1])
+    if isinstance(path := fields.get("path"), Mapping):
+        media, fields["path"] = _undecoded(path, root / source.hub if source.hub else media, embedded)
+    return _completed(fields), media
 
 
-def _line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return line
+def _media_column(row: Mapping[str, Any]) -> str:
+    return next((name for name in MEDIA_COLUMNS if name in row), "path")
 
 
-def _answer_problem(answer: str | None, record: Record) -> tuple[str, str] | None:
-    if not answer:
-        return "empty answer", record.solution[:200]
-    if record.problem_type == "multiple choice":
-        letters = [option_letter(option) for option in record.options or ()]
-        if option_letter(answer) not in letters or None in letters:
-            return "answer not among the options", f"answer {answer!r}, options {list(record.options or ())}"[:500]
-    if record.problem_type in ("numerical", "regression") and parse_number(answer) is None:
-        return "answer is not a number", answer[:200]
-    if record.clip_start is not None and record.clip_end is not None and record.clip_start >= record.clip_end:
-        return "empty clip", f"{record.clip_start} s to {record.clip_end} s"
-    return None
+def _undecoded(media: Mapping[str, Any], folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
+    """Folder and path of an undecoded media cell: of the file it names, or of the one its bytes are written to, named by their hash."""
+    if media.get("bytes") and embedded is not None:
+        suffix = Path(media.get("path") or "").suffix.lower()
+        name = hashlib.sha256(media["bytes"]).hexdigest() + (suffix if suffix[1:].isalnum() else "")
+        if not (embedded / name).exists():
+            write_atomic(embedded / name, media["bytes"])
+        return embedded, name
+    path, real = media.get("path"), folder.resolve()
+    return folder, str(Path(path).relative_to(real)) if path and Path(path).is_relative_to(real) else path
+
+
+def _completed(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a table of questions may leave to be understood: options in one cell ("left|right") or without letters, their text as the
+    answer, the answer type where there are options, and the data type."""
+    options, solution = fields.get("options"), fields.get("solution")
+    if isinstance(options, str) and "|" in options:
+        options = [option.strip() for option in options.split("|")]
+    if isinstance(solution, int | float):
+        fields["solution"] = solution = str(solution)
+    if isinstance(options, list) and options and all(isinstance(option, str) for option in options):
+        fields.setdefault("problem_type", "multiple choice")
+        if len(options) <= MAX_OPTIONS and not any(map(option_letter, options)):
+            fields["solution"] = letter_of(extract_answer(solution) or solution, options) if isinstance(solution, str) else solution
+            options = lettered(options)
+        fields["options"] = options
+    if isinstance(path := fields.get("path"), str):
+        fields.setdefault("data_type", "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "video")
+    return fields

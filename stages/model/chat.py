@@ -6,7 +6,8 @@ Frames travel in one of two payloads:
           `--limit-mm-per-prompt '{"image": 16}'` (at least the frames per clip). A Qwen model then sees pictures, not a video.
 `video`   the frames of a clip are one video part, vLLM's `data:video/jpeg;base64,FRAME,FRAME,…`. vLLM needs
           `--limit-mm-per-prompt '{"video": 1}'` and `--media-io-kwargs '{"video": {"num_frames": -1}}'`, without which newer versions
-          drop every frame after the 32nd. A sample of type image still travels as an image part.
+          drop every frame after the 32nd; versions before vllm-project/vllm#37301 refuse it for Qwen3-VL. A sample of type image
+          still travels as an image part.
 
 In both the bytes are the stored ones (JPEG, or lossless WebP where the frame store has that), never encoded again.
 """
@@ -199,7 +200,7 @@ class ChatClient:
 
     def _given_up(self, error: Exception) -> Reply:
         where, detail = self._params.base_url, self._without_key(_describe(error))
-        if isinstance(error, openai.APIStatusError) and "content_filter" in detail:
+        if isinstance(error, openai.APIStatusError) and "content_filter" in error.response.text:
             return Reply("refused", detail=detail)
         if _is_unreachable(error):
             raise UserError(f"no server answers at {where} ({detail}); start it or mend base_url and run the same command again") from None
@@ -252,7 +253,10 @@ async def ask_all(
             if not pending:
                 return
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            yield [task.result() for task in done]
+            errors = [error for task in done if (error := task.exception())]
+            yield [task.result() for task in done if not task.exception()]  # what was paid for counts before the run ends
+            if errors:
+                raise errors[0]
     finally:
         for task in pending:
             task.cancel()
@@ -334,7 +338,7 @@ def _is_unreachable(error: BaseException) -> bool:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, openai.APIStatusError):
-        detail = f"HTTP {error.status_code}: {error.message}"
+        detail = f"HTTP {error.status_code}: {error.response.text}"  # openai's message keeps only some servers' words
     elif isinstance(error, ValidationError):
         detail = f"malformed response: {error.errors()[0]['msg']}"
     elif isinstance(error, TimeoutError):

@@ -46,6 +46,33 @@ def reasons(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
     return [(stage, reason, count) for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
+@dataclass(frozen=True)
+class RuleTable:
+    """What became of the samples of a set: one row of counts per rule that dropped some and one for the kept, a column per group."""
+
+    groups: list[str]
+    rows: list[tuple[str, list[int]]]
+
+
+def by_rule(name: str, kept: Sequence[Sample], rejects: Sequence[Reject], samples: Mapping[str, Sample]) -> RuleTable:
+    """Counts of one set ("SFT" or "RL") by rule, in all, for each source and for each answer type. Rules stand in the order of counts."""
+    outcomes = [(reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"]
+    counts: dict[str, Counter[str]] = {rule: Counter() for rule, _ in Counter(rule for rule, _ in outcomes).most_common()}
+    counts["kept"] = Counter()
+    for rule, sample in [*outcomes, *(("kept", sample) for sample in kept)]:
+        counts[rule].update(["all", sample.source, sample.problem_type])
+    sources = {sample.source for _, sample in outcomes} | {sample.source for sample in kept}
+    types = {sample.problem_type for _, sample in outcomes} | {sample.problem_type for sample in kept}
+    groups = ["all", *sorted(sources), *sorted(types)]
+    return RuleTable(groups, [(rule, [count[group] for group in groups]) for rule, count in counts.items()])
+
+
+def sources(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
+    """(source, licence, problem type, data type, count) of what was taken, by source, the most frequent first."""
+    counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
+    return [(*key, count) for key, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))]
+
+
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:
     """(problem type, data type, count) of a set, the most frequent first."""
     counts = Counter((sample.problem_type, sample.data_type) for sample in samples)

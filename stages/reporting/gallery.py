@@ -1,8 +1,9 @@
-"""Examples for the page: rollouts, refused thoughts, wrong answers, and one question in two orders, all chosen the same way every time."""
+"""Examples for the page: kept and dropped samples, rollouts, wrong answers, one question in two orders, chosen alike every time."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stages.data.answer import extract_answer
@@ -66,19 +67,44 @@ def rollout_cards(rollouts: Sequence[Row], samples: Mapping[str, Sample], reader
     return cards
 
 
-def refused_cards(
+def dropped_cards(
     rejects: Sequence[Reject], annotations: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
-) -> list[Card]:
-    """Thoughts that the filter refused, from each reason in turn."""
-    texts = {row["sample_id"]: row["text"] for row in annotations}
+) -> dict[str, list[Card]]:
+    """For each reason of the filter, samples that it dropped, evenly spread, with all that the teacher said about them."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for row in annotations:
+        texts[row["sample_id"]].append(row["text"])
+    groups: dict[str, list[Reject]] = defaultdict(list)
     ready = set(reader.sample_ids)
-    usable = [reject for reject in rejects if texts.get(reject.sample_id) and reject.sample_id in samples and reject.sample_id in ready]
-    cards = []
-    for reject in in_turn(usable, [reject.reason for reject in usable], count):
-        note = f"{reject.stage}: {reject.reason}" + (f" – {reject.detail}" if reject.detail else "")
-        response = response_from(texts[reject.sample_id], "teacher", None)
-        cards.append(Card(samples[reject.sample_id], [Strip("", frame_strip(reader, reject.sample_id))], note, [response]))
-    return cards
+    for reject in rejects:
+        if reject.sample_id in ready:
+            groups[f"{reject.stage}: {reject.reason}"].append(reject)
+    return {
+        reason: [
+            Card(
+                samples[reject.sample_id],
+                [Strip("", frame_strip(reader, reject.sample_id))],
+                reject.detail or reason,
+                [response_from(text, "teacher", None) for text in texts[reject.sample_id] if text],
+            )
+            for reject in spread(group, count)
+        ]
+        for reason, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    }
+
+
+def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[Card]:
+    """Samples of the SFT set with their chains of thought, from each kind of question in turn."""
+    kinds = [sample.category or sample.problem_type for sample in kept]
+    return [
+        Card(
+            sample,
+            [Strip("", frame_strip(reader, sample.sample_id))],
+            kind,
+            [replace(response_from(sample.process or "", "teacher", None), answer=sample.answer)],
+        )
+        for sample, kind in in_turn(list(zip(kept, kinds, strict=True)), kinds, count)
+    ]
 
 
 @dataclass(frozen=True)

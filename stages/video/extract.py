@@ -23,7 +23,7 @@ from stages.video.probe import media_sha256
 from stages.video.resize import Kernel, resize, smart_resize
 from stages.video.spec import FrameSpec
 from stages.video.table import read_video
-from stages.video.workers import Limits, map_sandboxed
+from stages.video.workers import Limits, Sandbox
 
 
 class ExtractParams(FrameSpec):
@@ -74,15 +74,17 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
 
 def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
     """Rows of the clips that can be used; the others go to `refused`."""
-    results = map_sandboxed(partial(_row, spec=params), clips, attrgetter("path"), params.limits)
-    for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
-        if isinstance(result, MediaError):
-            refused[clip.key] = result
-        else:
-            yield result
+    with Sandbox(params.limits) as sandbox:
+        results = sandbox.map(partial(row_of_clip, spec=params), clips, attrgetter("path"))
+        for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
+            if isinstance(result, MediaError):
+                refused[clip.key] = result
+            else:
+                yield result
 
 
-def _row(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
+def row_of_clip(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
+    """The row of the store for one clip. Raises MediaError, also when the file is not the one that was ingested."""
     return row_from_frames(clip.key, take_frames(clip, spec), spec.jpeg_quality)
 
 
@@ -105,7 +107,7 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     pictures = decode(video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt)
-    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 
 def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:

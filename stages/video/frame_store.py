@@ -14,6 +14,8 @@ import simplejpeg
 from PIL import Image
 
 from stages.data.shards import ShardStore
+from stages.video.hashes import phash
+from stages.video.quality import brightness, motion
 
 SCHEMA = pa.schema(
     [
@@ -22,6 +24,10 @@ SCHEMA = pa.schema(
         ("indices", pa.list_(pa.int32())),
         ("pts", pa.list_(pa.float64())),
         ("source_fps", pa.float64()),
+        ("keyframes", pa.int32()),
+        ("phash", pa.list_(pa.uint64())),
+        ("brightness", pa.float64()),
+        ("motion", pa.float64()),
     ]
 )
 TABLE_SCHEMA = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
@@ -32,13 +38,15 @@ class Frames:
     """Frames of one clip in presentation order.
 
     frames_THWC: uint8 RGB. indices_T: positions in the source video, counted from its first shown frame. pts_T: seconds from that
-    frame. source_fps: mean frame rate of the source. An image has T = 1, index 0, pts 0.0 and source_fps 0.0.
+    frame. source_fps: mean frame rate of the source. keyframes: how many the source has from the first to the last of these frames,
+    None where nobody counted. An image has T = 1, index 0, pts 0.0 and source_fps 0.0.
     """
 
     frames_THWC: np.ndarray
     indices_T: np.ndarray
     pts_T: np.ndarray
     source_fps: float
+    keyframes: int | None = None
 
 
 class FrameReader:
@@ -70,12 +78,17 @@ class FrameReader:
 
 def row_from_frames(key: str, frames: Frames, jpeg_quality: int | None) -> dict[str, Any]:
     """One row of the store; `jpeg_quality` None means lossless WebP."""
+    luma_THW = np.stack([np.asarray(Image.fromarray(frame_HWC).convert("L")) for frame_HWC in frames.frames_THWC])
     return {
         "key": key,
         "pictures": [_encode(frame_HWC, jpeg_quality) for frame_HWC in np.ascontiguousarray(frames.frames_THWC)],
         "indices": frames.indices_T.tolist(),
         "pts": frames.pts_T.tolist(),
         "source_fps": frames.source_fps,
+        "keyframes": frames.keyframes,
+        "phash": phash(luma_THW).tolist(),
+        "brightness": brightness(luma_THW),
+        "motion": motion(luma_THW.astype(np.int16)),
     }
 
 
@@ -85,6 +98,7 @@ def frames_from_row(row: Mapping[str, Any]) -> Frames:
         indices_T=np.array(row["indices"], dtype=np.int64),
         pts_T=np.array(row["pts"], dtype=np.float64),
         source_fps=row["source_fps"],
+        keyframes=row["keyframes"],
     )
 
 

@@ -35,7 +35,7 @@ class MediaError(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MediaInfo:
     """Facts of one video, image or frame folder.
 

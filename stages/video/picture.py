@@ -1,5 +1,6 @@
 """Images and folders of numbered images, through Pillow."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -42,11 +43,13 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def folder_frames(folder: Path) -> list[Path]:
-    """The frames of a folder (%05d.jpg) in order. Raises MediaError when there are none."""
-    frames = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal())
+    """The frames of a folder (%05d.jpg) in the order of their numbers. Raises MediaError when there are none, or a link leads out of it."""
+    frames = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal()]
     if not frames:
         raise MediaError("no frames", f"{folder} has no numbered images")
-    return frames
+    if outside := [path for path in frames if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())]:
+        raise MediaError("unreadable", f"{outside[0].name} leads out of its folder")
+    return sorted(frames, key=lambda path: (int(path.stem), path.name))
 
 
 def folder_fps(folder: Path) -> float:
@@ -55,9 +58,12 @@ def folder_fps(folder: Path) -> float:
     if not file.exists():
         return FOLDER_FPS
     try:
-        return float(file.read_text(encoding="utf-8"))
+        fps = float(file.read_text(encoding="utf-8"))
     except ValueError:
         raise MediaError("no timestamps", f"{file} holds no number") from None
+    if not 0 < fps < math.inf:
+        raise MediaError("no timestamps", f"{file} holds {fps}, which is no frame rate")
+    return fps
 
 
 def _open(path: Path) -> Image.Image:

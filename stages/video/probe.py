@@ -1,16 +1,12 @@
 """What a media file is: facts from its packet table, not from its header, and a reason when it cannot be used."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.data.files import sha256_file
 from stages.video.media import MediaError, MediaInfo
 from stages.video.picture import folder_fps, folder_frames, image_size, is_image
 from stages.video.table import read_video
-from stages.video.workers import Limits, map_sandboxed
-
-__all__ = ["MediaError", "MediaInfo", "media_sha256", "probe", "probe_many"]
 
 
 def probe(path: Path) -> MediaInfo:
@@ -39,11 +35,6 @@ def probe(path: Path) -> MediaInfo:
         n_streams=video.n_streams,
         has_cover=video.has_cover,
     )
-
-
-def probe_many(paths: Sequence[Path], workers: int, timeout_s: float, memory_mb: int) -> Iterator[MediaInfo | MediaError]:
-    """`probe` of every path in sandboxed processes, in order, with the error in place of the facts where there is one."""
-    return map_sandboxed(probe, paths, Path, Limits(workers, timeout_s, memory_mb))
 
 
 def media_sha256(path: Path) -> str:

@@ -85,6 +85,11 @@ class FrameTable:
     def fps(self) -> float:
         return len(self.pts_N) / self.duration if self.duration > 0 else 0.0
 
+    def count_keyframes(self, indices_T: np.ndarray) -> int | None:
+        """Keyframes from the first to the last of the frames at ascending `indices_T`; None for a counted table."""
+        first, last = self.pts_N[indices_T[0]], self.pts_N[indices_T[-1]]
+        return None if self.counted else int(((self.key_pts_K >= first) & (self.key_pts_K <= last)).sum())
+
     def needed(self, indices: np.ndarray) -> np.ndarray:
         """Mask over packets: those to decode for the frames at `indices`, each from the last keyframe that comes before it both in
         the file and on the screen (the frames that an open group of pictures shows before its keyframe need the previous one)."""

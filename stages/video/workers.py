@@ -3,15 +3,18 @@
 import os
 import resource
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from stages.data.errors import UserError
 from stages.video.media import MediaError
 
 Task = TypeVar("Task")
@@ -30,39 +33,110 @@ class Limits:
     memory_mb: int
 
 
-def map_sandboxed(
-    function: Callable[[Task], Result], tasks: Sequence[Task], path: Callable[[Task], Path], limits: Limits
-) -> Generator[Result | MediaError, None, None]:
-    """`function` of every task, in the order of the tasks; a MediaError where it raised one or was stopped.
+class Sandbox(AbstractContextManager["Sandbox"]):
+    """Worker processes for untrusted media: this machine's, or those of the Dask cluster at DASK_SCHEDULER_ADDRESS where that is set.
 
-    Tasks on small files travel in chunks. A chunk that is lost is done again task by task, so that only the guilty one is lost. No
-    more than a few chunks are under way, which bounds memory. Any other exception of `function` propagates, with the path.
+    They start with the first task and end with the block.
     """
-    workers = limits.workers or os.cpu_count() or 1
-    pool = ProcessPool(workers, context=get_context("spawn"), initializer=_set_limits, initargs=(limits.memory_mb,))
 
-    def submit(chunk: Sequence[Task]) -> Future[list[Result | MediaError]]:
-        return pool.schedule(_run, args=(function, chunk, path), timeout=limits.timeout_s)
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._crew: LocalCrew | DaskCrew | None = None
 
-    def collect(chunk: Sequence[Task], future: Future[list[Result | MediaError]]) -> list[Result | MediaError]:
+    def __exit__(self, *_: object) -> None:
+        if self._crew:
+            self._crew.stop()
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], path: Callable[[Task], Path]
+    ) -> Generator[Result | MediaError, None, None]:
+        """`function` of every task, in the order of the tasks; a MediaError where it raised one or was stopped.
+
+        Tasks on small files travel in chunks. A chunk that is lost is done again task by task, so that only the guilty one is lost.
+        No more than a few chunks are under way, which bounds memory. Any other exception of `function` propagates, with the path.
+        """
+        under_way: deque[tuple[Sequence[Task], Any]] = deque()
+        for chunk in _chunks(tasks, path):
+            crew = self._crew = self._crew or _crew(self._limits)
+            under_way.append((chunk, crew.submit(function, chunk, path)))
+            if len(under_way) > 2 * crew.size:
+                yield from crew.collect(function, path, *under_way.popleft())
+        while under_way and self._crew:
+            yield from self._crew.collect(function, path, *under_way.popleft())
+
+
+class LocalCrew:
+    """Processes of this machine, working in `folder`."""
+
+    def __init__(self, limits: Limits, folder: str) -> None:
+        self._limits = limits
+        self.size = limits.workers or os.cpu_count() or 1
+        self._pool = ProcessPool(self.size, context=get_context("spawn"), initializer=_prepare_process, initargs=(limits.memory_mb, folder))
+
+    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Future[Any]:
+        return self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
+
+    def collect(
+        self, function: Callable[[Task], Result], path: Callable[[Task], Path], chunk: Sequence[Task], future: Future[Any]
+    ) -> list[Result | MediaError]:
+        """The chunk's results; where its process was lost, those of each task in a process that no other task can take down."""
         try:
             return future.result()
         except (TimeoutError, ProcessExpired, MemoryError) as error:
             if len(chunk) == 1:
-                return [_loss(error, limits)]
-        return [result for task in chunk for result in collect([task], submit([task]))]
+                return [_loss(error, self._limits)]
+        return [result for task in chunk for result in self.collect(function, path, [task], self.submit(function, [task], path))]
 
-    under_way: deque[tuple[Sequence[Task], Future[list[Result | MediaError]]]] = deque()
-    try:
-        for chunk in _chunks(tasks, path):
-            under_way.append((chunk, submit(chunk)))
-            if len(under_way) > 2 * workers:
-                yield from collect(*under_way.popleft())
-        while under_way:
-            yield from collect(*under_way.popleft())
-    finally:
-        pool.stop()
-        pool.join()
+    def stop(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
+class DaskCrew:
+    """The workers of a Dask cluster, each with sandboxed processes of its own. Needs `dask[distributed]` and a shared file system."""
+
+    def __init__(self, address: str, limits: Limits) -> None:
+        try:
+            from distributed import Client
+        except ModuleNotFoundError:
+            raise UserError("DASK_SCHEDULER_ADDRESS is set, but Dask is not installed: pip install '.[dask]', or unset it") from None
+        try:
+            self._client = Client(address, timeout=30)
+        except OSError as error:
+            raise UserError(f"no Dask scheduler at {address} ({error}); mend or unset DASK_SCHEDULER_ADDRESS") from None
+        self._there = (limits, os.getcwd())
+        self.size = max(1, sum(worker["nthreads"] for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()))
+
+    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Any:
+        return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False)
+
+    def collect(
+        self, function: Callable[[Task], Result], path: Callable[[Task], Path], chunk: Sequence[Task], future: Any
+    ) -> list[Result | MediaError]:
+        return future.result()
+
+    def stop(self) -> None:
+        self._client.close()
+
+
+def _crew(limits: Limits) -> LocalCrew | DaskCrew:
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    return DaskCrew(address, limits) if address else LocalCrew(limits, os.getcwd())
+
+
+def _run_there(
+    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path], limits: Limits, folder: str
+) -> list[Result | MediaError]:
+    """A chunk's results, on a Dask worker."""
+    from distributed import get_worker
+
+    crew = _crew_of_worker(replace(limits, workers=get_worker().state.nthreads), folder)
+    return crew.collect(function, path, chunk, crew.submit(function, chunk, path))
+
+
+@lru_cache(maxsize=1)
+def _crew_of_worker(limits: Limits, folder: str) -> LocalCrew:
+    return LocalCrew(limits, folder)
 
 
 def _run(function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> list[Result | MediaError]:
@@ -87,7 +161,7 @@ def _loss(error: Exception, limits: Limits) -> MediaError:
     return MediaError("crashed", str(error))
 
 
-def _chunks(tasks: Sequence[Task], path: Callable[[Task], Path]) -> Iterator[Sequence[Task]]:
+def _chunks(tasks: Iterable[Task], path: Callable[[Task], Path]) -> Iterator[Sequence[Task]]:
     """Neighbouring tasks on small files together, each on a big file alone."""
     chunk: list[Task] = []
     size = 0
@@ -103,7 +177,8 @@ def _chunks(tasks: Sequence[Task], path: Callable[[Task], Path]) -> Iterator[Seq
         yield chunk
 
 
-def _set_limits(megabytes: int) -> None:
+def _prepare_process(megabytes: int, folder: str) -> None:
     """Limit threads and what this process may allocate. Not its address space: the libraries it maps would count, gigabytes with CUDA."""
+    os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resize kernel imports it: one process per core is enough
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from stages.benchmarks import get_benchmark, mmvu, names, shapes, videomme
-from stages.benchmarks.records import MediaFolder, letter_of, lettered
+from stages.benchmarks.records import MediaFolder
+from stages.data.answer import letter_of, lettered
 from stages.data.errors import UserError
 from stages.data.sample import Reject, Sample
 

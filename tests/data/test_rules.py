@@ -7,6 +7,7 @@ from stages.data.rules import (
     Balance,
     Contamination,
     Duplicates,
+    Marks,
     NearDuplicates,
     RuleParams,
     answered,
@@ -17,10 +18,11 @@ from stages.data.rules import (
     length,
     no_leak,
     not_truncated,
+    quality,
     repetition,
     well_formed,
 )
-from stages.data.sample import Sample
+from stages.data.sample import Flag, Sample
 
 PARAMS = RuleParams()
 CHOICE = Sample(
@@ -152,6 +154,20 @@ def test_contamination_needs_the_benchmarks_media_and_words_or_either() -> None:
     assert default(CHOICE.model_copy(update={"media_sha256": "cc"})) is None
 
 
+def test_the_same_frames_count_as_the_same_media_and_are_looked_at_only_where_it_matters() -> None:
+    strict, default = (Contamination({"bench": [CHOICE]}, mode) for mode in ("media or text", "media and text"))
+    copy = CHOICE.model_copy(update={"media_sha256": "bb"})
+    words = "text of bench: which way does the ball move a left b right"
+    assert default(copy, lambda: "bench") == f"frames of bench; {words}"
+    assert default(copy, lambda: None) is None
+    unlike = copy.model_copy(update={"problem": "What colour is it, and why would anybody ask?"})
+    assert strict(unlike, lambda: "bench") == "frames of bench"
+    looked: list[str] = []
+    for rule, sample in ((default, unlike), (default, CHOICE), (strict, copy)):
+        rule(sample, lambda: looked.append("looked"))
+    assert looked == []
+
+
 def test_balance_keeps_the_first_of_each_source_and_type() -> None:
     balance = Balance({"shapes": 2}, {"numerical": 1})
     other = NUMBER.model_copy(update={"source": "other"})
@@ -170,3 +186,21 @@ def test_difficulty_drops_what_is_always_or_never_right() -> None:
     assert difficulty(CHOICE, [right, right], PARAMS) == "1.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [wrong, wrong], PARAMS) == "0.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [right], PARAMS) is None
+
+
+def marks(near_clip: str, *flags: Flag) -> Marks:
+    return Marks(near_clip, list(flags), 5.25, 0.125, 2.0, None)
+
+
+def test_near_duplicates_are_also_found_on_clips_that_look_the_same() -> None:
+    near, unmarked = NearDuplicates(0.8), NearDuplicates(0.8)
+    asked = [CHOICE.model_copy(update={"sample_id": name, "media_sha256": name}) for name in ("a", "b", "c")]
+    assert [near(each, marks(clip)) for each, clip in zip(asked, "aac", strict=True)] == [None, "1.00 like a", None]
+    assert [unmarked(each) for each in asked] == [None, None, None]
+
+
+def test_clips_are_dropped_for_the_flags_that_the_parameters_name_with_their_numbers() -> None:
+    params = RuleParams(reject_flags=("black", "short"))
+    assert quality(marks("a", "frozen", "few keyframes"), params) is None
+    assert quality(marks("a", "black", "frozen"), params) == "black: brightness 5.25, motion 0.125, seconds 2"
+    assert quality(None, params) is None

@@ -1,114 +1,127 @@
-"""Video-R1's record files: what is read, and what each bad record is told."""
+"""The kinds of sources: what each of them takes from its rows, and which rows it takes."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from datasets import Dataset
+from datasets import Image as ImageFeature
+from PIL import Image
+from pydantic import ValidationError
 
 from stages.data.errors import UserError
+from stages.data.files import sha256_file
 from stages.data.sample import Reject, Sample
-from stages.data.sources import Source, read_sample, read_source, write_records
-
-GOOD = {
-    "problem_id": 7,
-    "problem": "Which way?",
-    "data_type": "video",
-    "problem_type": "multiple choice",
-    "options": ["A. left", "B) right"],
-    "solution": "<answer>B</answer>",
-    "path": "./clips/a.mp4",
-    "data_source": "x",
-}
+from stages.data.sources import Source, read_source
 
 
 @pytest.fixture
-def media(tmp_path: Path) -> Path:
-    (tmp_path / "root" / "clips").mkdir(parents=True)
-    (tmp_path / "root" / "clips" / "a.mp4").write_bytes(b"x")
-    (tmp_path / "outside.mp4").write_bytes(b"x")
-    (tmp_path / "root" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
-    return tmp_path / "root"
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.mp4").write_bytes(b"x")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "mine" / "red.png")
+    return tmp_path
 
 
-def read(media: Path, **changes: object) -> Sample | Reject:
-    return read_sample(GOOD | changes, "src", media, "train", "record 1")
+def samples(root: Path, **source: Any) -> list[Sample]:
+    drafts = list(read_source(Source(name="s", **source), root, root / "embedded"))
+    assert [draft for draft in drafts if isinstance(draft, Reject)] == []
+    return [draft for draft in drafts if isinstance(draft, Sample)]
 
 
-def test_a_released_record_becomes_a_sample(media: Path) -> None:
-    sample = read(media)
-    assert isinstance(sample, Sample)
-    assert (sample.sample_id, sample.answer, sample.options, sample.media_path) == (
-        "src-7",
-        "B",
-        ("A. left", "B) right"),
-        str(media / "clips/a.mp4"),
+def facts(sample: Sample) -> tuple[object, ...]:
+    return (sample.sample_id, sample.data_type, sample.problem_type, sample.options, sample.answer, sample.media_path)
+
+
+def test_a_folder_of_media_is_read_with_its_table_of_questions(root: Path) -> None:
+    (root / "mine" / "questions.csv").write_text(
+        "path,problem,options,solution,problem_type,clip_start,clip_end\n"
+        "a.mp4,Which way?,left|right,right,,,\n"
+        "a.mp4,Which way?,A) left|B) right,A,,1,2.5\n"
+        "red.png,What colour?,,red,free-form,,\n"
     )
+    first, second, third = samples(root, folder="mine", licence="CC0-1.0")
+    assert facts(first) == ("s-1", "video", "multiple choice", ("A. left", "B. right"), "B", str(root / "mine/a.mp4"))
+    assert facts(second) == ("s-2", "video", "multiple choice", ("A) left", "B) right"), "A", str(root / "mine/a.mp4"))
+    assert (second.clip_start, second.clip_end, second.licence) == (1.0, 2.5, "CC0-1.0")
+    assert facts(third) == ("s-3", "image", "free-form", (), "red", str(root / "mine/red.png"))
+
+
+def test_columns_of_other_names_and_values_that_all_rows_share_come_from_the_parameters(root: Path) -> None:
+    (root / "mine" / "list.jsonl").write_text('{"clip": "a.mp4", "question": "How many?", "count": 3}\n')
+    columns: dict[str, Any] = {"path": "clip", "problem": "question", "solution": "count"}
+    (sample,) = samples(root, folder="mine", questions="list.jsonl", columns=columns, defaults={"problem_type": "numerical"})
+    assert facts(sample) == ("s-1", "video", "numerical", (), "3", str(root / "mine/a.mp4"))
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "videofolder"])
+def test_a_folder_in_the_layout_of_datasets_keeps_its_media_where_it_is(root: Path, kind: str) -> None:
+    name = {"imagefolder": "red.png", "videofolder": "a.mp4"}[kind]
+    (root / "hub").mkdir()
+    (root / "mine" / name).rename(root / "hub" / name)
+    (root / "hub" / "metadata.csv").write_text(f"file_name,question,answer\n{name},What?,this\n")
+    columns: dict[str, Any] = {"problem": "question", "solution": "answer"}
+    (sample,) = samples(root, hub="hub", columns=columns, defaults={"problem_type": "free-form"})
+    data_type = "image" if kind == "imagefolder" else "video"
+    assert facts(sample) == ("s-1", data_type, "free-form", (), "this", str(root / "hub" / name))
+
+
+@pytest.mark.parametrize("saved", ["parquet", "arrow"])
+def test_media_inside_a_dataset_is_written_out_once_under_its_hash(root: Path, saved: str) -> None:
+    picture = str(root / "mine" / "red.png")
+    rows = {"image": [picture, picture], "problem": ["What colour?", "Which?"], "options": [["red", "blue"]] * 2, "solution": ["red", "B"]}
+    (root / "parquet").mkdir()
+    dataset = Dataset.from_dict(rows).cast_column("image", ImageFeature())
+    dataset.save_to_disk(str(root / "arrow"))
+    Dataset.load_from_disk(str(root / "arrow")).to_parquet(str(root / "parquet" / "train.parquet"))
+    first, second = samples(root, hub=saved)
+    digest = sha256_file(root / "mine" / "red.png")
+    path = str(root / "embedded" / f"{digest}.png")
+    assert facts(first) == ("s-1", "image", "multiple choice", ("A. red", "B. blue"), "A", path)
+    assert (second.answer, second.media_path) == ("B", path)
+    assert sha256_file(Path(path)) == digest
+
+
+def test_a_dataset_that_is_not_there_is_one_line(root: Path) -> None:
+    Dataset.from_dict({"problem": ["?"]}).to_parquet(str(root / "mine" / "train.parquet"))
+    with pytest.raises(UserError, match=r"source mine: .*nosuch.*; mend its `hub`, `config` or `hub_split`"):
+        list(read_source(Source(name="s", hub="mine", hub_split="nosuch"), root))
+
+
+@pytest.fixture
+def thousand(root: Path) -> Path:
+    record = {"problem": "?", "data_type": "video", "problem_type": "free-form", "solution": "x", "path": "mine/a.mp4"}
+    (root / "r.json").write_text(json.dumps([record | {"problem_id": number} for number in range(1000)]))
+    return root
+
+
+def ids(root: Path, **source: Any) -> list[str]:
+    return [sample.sample_id for sample in samples(root, records="r.json", **source)]
+
+
+def test_a_weight_takes_its_share_by_the_ids_and_a_larger_one_the_same_and_more(thousand: Path) -> None:
+    tenth, half = ids(thousand, weight=0.1), ids(thousand, weight=0.5)
+    assert 70 < len(tenth) < 130
+    assert 450 < len(half) < 550
+    assert set(tenth) < set(half)
+    assert ids(thousand, weight=0.5) == half
+
+
+def test_a_limit_takes_the_first_of_what_the_weight_leaves(thousand: Path) -> None:
+    assert ids(thousand, limit=2) == ["s-0", "s-1"]
+    assert ids(thousand, weight=0.5, limit=3) == ids(thousand, weight=0.5)[:3]
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("entry", "message"),
     [
-        ({"problem": " "}, "invalid record"),
-        ({"problem": "x" * 20_001}, "invalid record"),
-        ({"problem_type": "essay"}, "invalid record"),
-        ({"data_type": "audio"}, "invalid record"),
-        ({"options": "A"}, "invalid record"),
-        ({"solution": "<answer></answer>"}, "empty answer"),
-        ({"solution": "<answer>C</answer>"}, "answer not among the options"),
-        ({"options": []}, "answer not among the options"),
-        ({"options": None}, "answer not among the options"),
-        ({"problem_type": "numerical", "solution": "<answer>many</answer>"}, "answer is not a number"),
-        ({"path": "../outside.mp4"}, "path escapes"),
-        ({"path": "/etc/passwd"}, "path escapes"),
-        ({"path": "link.mp4"}, "path escapes"),
-        ({"path": "clips/b.mp4"}, "missing media"),
-        ({"clip_start": 3.0, "clip_end": 2.0}, "empty clip"),
+        ({}, "names one of records, hub and folder; this one names none"),
+        ({"records": "r.json", "hub": "x"}, "this one names records and hub"),
+        ({"folder": "mine", "hub_split": "test"}, "a source of folder has no hub_split"),
+        ({"records": "r.json", "weight": 1.5}, "less than or equal to 1"),
     ],
 )
-def test_a_bad_record_is_a_reject_with_its_reason(media: Path, changes: dict, reason: str) -> None:
-    reject = read(media, **changes)
-    assert isinstance(reject, Reject)
-    assert (reject.sample_id, reject.reason) == ("src-7", reason)
-    assert reject.detail
-
-
-def test_a_source_keeps_going_past_bad_lines_and_duplicates(media: Path) -> None:
-    lines = [json.dumps(GOOD), "{not json", json.dumps(GOOD), "[1]", json.dumps(GOOD | {"problem_id": 8})]
-    (media / "r.jsonl").write_text("\n".join(lines))
-    drafts = list(read_source(Source(name="src", records="r.jsonl"), media))
-    assert [draft.reason if isinstance(draft, Reject) else draft.sample_id for draft in drafts] == [
-        "src-7",
-        "invalid record",
-        "duplicate id",
-        "invalid record",
-        "src-8",
-    ]
-    assert len(list(read_source(Source(name="src", records="r.jsonl", limit=1), media))) == 1
-
-
-@pytest.mark.parametrize("content", [b"[{]", b"\xff\xfe"])
-def test_a_file_that_is_not_json_is_one_line(media: Path, content: bytes) -> None:
-    (media / "r.json").write_bytes(content)
-    with pytest.raises(UserError, match="not readable as JSON"):
-        list(read_source(Source(name="src", records="r.json"), media))
-
-
-def test_a_missing_file_is_one_line(media: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        list(read_source(Source(name="src", records="r.json"), media))
-
-
-def test_what_is_written_loads_again(media: Path) -> None:
-    sample = read(media)
-    assert isinstance(sample, Sample)
-    write_records(media / "out.json", [sample], media)
-    assert list(read_source(Source(name="src", records="out.json"), media)) == [sample.model_copy(update={"sample_id": "src-src-7"})]
-
-
-def test_the_real_training_records_are_understood(testdata: Path, tmp_path: Path) -> None:
-    records = json.loads((testdata / "records" / "train.sample.json").read_text())
-    for record in records:
-        (tmp_path / record["path"]).parent.mkdir(parents=True)
-        (tmp_path / record["path"]).write_bytes(b"x")
-    samples = [read_sample(record, "src", tmp_path, "train", "record") for record in records]
-    assert [(sample.sample_id, sample.answer) for sample in samples if isinstance(sample, Sample)] == [("src-2", "A"), ("src-1", "D")]
+def test_an_entry_that_means_nothing_is_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Source(name="s", **entry)

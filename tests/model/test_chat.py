@@ -89,6 +89,7 @@ def test_what_does_not_pass_fails_alone_after_the_retries(fault: str, detail: st
         ("length", "truncated", "reached max_tokens"),
         ("content_filter", "refused", "content_filter"),
         ("refusal", "refused", "I cannot help with that"),
+        ("filtered 400", "refused", "content_filter"),
         ("400", "failed", "HTTP 400"),
         ("413", "failed", "HTTP 413"),
     ],

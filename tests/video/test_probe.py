@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from stages.data.files import sha256_file
-from stages.video.probe import MediaError, MediaInfo, probe, probe_many
+from stages.video.media import MediaError, MediaInfo
+from stages.video.probe import probe
+from stages.video.workers import Limits, Sandbox
 from tests.video.clips import damage, numbered_frame
 
 
@@ -93,7 +95,8 @@ def test_an_empty_folder_has_no_frames(tmp_path: Path) -> None:
 
 def test_many_files_are_probed_in_order_with_errors_in_their_places(clips: Path, tmp_path: Path) -> None:
     paths = [clips / "h264.mp4", tmp_path / "absent.mp4", clips / "hevc.mkv", clips / "three-frames.mp4"]
-    infos = list(probe_many(paths, workers=1, timeout_s=60, memory_mb=1024))
+    with Sandbox(Limits(workers=1, timeout_s=60, memory_mb=1024)) as sandbox:
+        infos = list(sandbox.map(probe, paths, Path))
     assert [info.reason if isinstance(info, MediaError) else info.n_frames for info in infos] == [60, "missing", 60, 3]
 
 

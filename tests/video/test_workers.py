@@ -1,13 +1,14 @@
 import os
 import signal
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages.video.media import MediaError
-from stages.video.workers import Limits, map_sandboxed
+from stages.video.workers import Limits, Sandbox
 
 LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
 
@@ -29,8 +30,9 @@ def work(path: Path) -> str:
 
 
 def outcomes(names: list[str], limits: Limits = LIMITS) -> list[str]:
-    results = map_sandboxed(work, [Path(name) for name in names], Path, limits)
-    return [result.reason if isinstance(result, MediaError) else result for result in results]
+    with Sandbox(limits) as sandbox:
+        results = sandbox.map(work, [Path(name) for name in names], Path)
+        return [result.reason if isinstance(result, MediaError) else result for result in results]
 
 
 def test_a_crash_and_too_much_memory_cost_one_task_each_and_the_order_stays() -> None:
@@ -54,7 +56,6 @@ def test_no_tasks_need_no_workers() -> None:
 
 
 def test_results_come_while_later_tasks_are_not_even_started() -> None:
-    names = [f"task-{number}" for number in range(400)]
-    results = map_sandboxed(work, [Path(name) for name in names], Path, LIMITS)
-    assert next(results) == "task-0"
-    results.close()
+    with Sandbox(LIMITS) as sandbox:
+        results = sandbox.map(work, map(Path, map("task-{}".format, count())), Path)
+        assert next(results) == "task-0"

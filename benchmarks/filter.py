@@ -1,0 +1,104 @@
+"""Seconds and peak memory of the filter stage over 10,000, 100,000 and a million synthetic rows, each in a process of its own.
+
+    python -m benchmarks.filter [ROWS …]
+
+Every rule is on; one row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
+"""
+
+import json
+import logging
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import get_args
+
+from stages.annotate import TABLE_SCHEMA
+from stages.data.files import read_json, table_writer, write_table
+from stages.data.sample import Sample, write_samples
+from stages.filter import FilterParams, SampleRule, ThoughtRule, run
+from stages.video.clips import CLIPS_SCHEMA
+from stages.video.frame_store import TABLE_SCHEMA as FRAMES_SCHEMA
+
+log = logging.getLogger(__name__)
+
+RULES = (*get_args(ThoughtRule), *get_args(SampleRule))
+COLOURS = ("red", "green", "blue", "grey", "black", "white", "orange")
+
+
+def sample(number: int) -> Sample:
+    """Row `number`; each tenth repeats the row before it."""
+    about = number - 1 if number % 10 == 9 else number
+    return Sample(
+        sample_id=f"synthetic-{number}",
+        source=f"source {number % 3}",
+        data_type="video",
+        problem_type="multiple choice",
+        problem=f"What does the {COLOURS[about % 7]} thing with the number {about} do after the others have left the picture?",
+        options=("A. it moves left", "B. it moves right", "C. it stays", "D. it leaves"),
+        answer="B",
+        media_path=f"media/{about // 3}.mp4",
+        media_sha256=f"{about // 3:064x}",
+    )
+
+
+def answer(number: int) -> dict[str, object]:
+    given = "C" if number % 10 == 3 else "B"
+    thought = f"First thing {number} is at the left. Then it goes on and on to the other side, so it moves, which is option {given}."
+    return {
+        "sample_id": f"synthetic-{number}",
+        "request_key": str(number),
+        "status": "ok",
+        "detail": "",
+        "text": f"<think>{thought}</think>\n<answer>{given}</answer>",
+        "prompt_tokens": 700,
+        "completion_tokens": 40,
+    }
+
+
+def write_inputs(folder: Path, rows: int) -> None:
+    write_samples(folder / "samples.parquet", map(sample, range(rows)))
+    write_table(folder / "annotations.parquet", map(answer, range(rows)), TABLE_SCHEMA)
+    with table_writer(folder / "frames.parquet", FRAMES_SCHEMA) as write:
+        for number in range(rows):
+            write({"sample_id": f"synthetic-{number}", "key": str(number)})
+    with table_writer(folder / "clips.parquet", CLIPS_SCHEMA) as write:
+        for number in range(rows):
+            first = f"synthetic-{number // 3 * 3}"
+            facts = {"flags": [], "brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1}
+            write({"sample_id": f"synthetic-{number}", "same_media": first, "near_clip": first, **facts})
+    benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}"}) for number in range(0, 3000, 1000))
+    write_samples(folder / "benchmark.parquet", benchmark)
+
+
+def measure(folder: Path) -> tuple[float, float]:
+    """Filter the inputs in `folder`: seconds, and the peak resident memory of this process in MB."""
+    params = FilterParams(rules=RULES, benchmarks=(str(folder / "benchmark.parquet"),))
+    place = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")}
+    start = time.perf_counter()
+    run(params, table=place.pop("frames"), metrics=folder / "filter.json", push="", **place)
+    return round(time.perf_counter() - start, 1), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def main() -> None:
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    result: dict[str, dict[str, float]] = {}
+    for rows in map(int, sys.argv[1:] or ("10000", "100000", "1000000")):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            write_inputs(folder, rows)
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                seconds, megabytes = process.apply(measure, (folder,))
+            sft = read_json(folder / "filter.json")["sft"]
+            assert sft["in"] == rows
+            assert sft["dropped"]["correctness"] == rows // 10
+            assert sft["dropped"]["duplicates"] == rows // 10
+            result[str(rows)] = {"seconds": seconds, "peak_mb": megabytes, "us_per_row": round(1e6 * seconds / rows, 1)}
+            log.info("%9d rows: %7.1f s, %6.1f MB", rows, seconds, megabytes)
+    log.info(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Video-R1's records at the pipeline's edge: read from files one at a time, checked into samples, and written back."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import ijson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages.data.answer import extract_answer, option_letter, parse_number
+from stages.data.errors import UserError
+from stages.data.files import write_atomic
+from stages.data.sample import DataType, ProblemType, Reject, Sample, Split
+
+MAX_TEXT = 20_000  # characters; the longest field of the released 260k set is far below
+MAX_NAME = 200  # of a record's id
+MAX_OPTIONS = 26  # one letter each
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Words = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
+MediaPath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """The fields of a released record that the pipeline reads (paper.md §4); others are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    problem_id: Annotated[int, Field(strict=True)] | Name
+    problem: Words
+    data_type: DataType
+    problem_type: ProblemType
+    options: Annotated[tuple[Words, ...], Field(max_length=MAX_OPTIONS)] | None = None
+    solution: Words
+    path: MediaPath
+    process: Text | None = None
+    original_question_type: Text = ""
+    clip_start: Seconds | None = None
+    clip_end: Seconds | None = None
+
+
+def read_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each record of a JSON array, JSON Lines or CSV (`.csv`) file with where it stands ("record 3", "line 3", "row 3").
+
+    One record is held at a time.
+    A line that is not JSON comes as a string; of a CSV row, the cells that are not empty. UserError, also midway, when the file
+    cannot be read.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            yield from _csv_rows(path)
+        elif _starts_array(path):
+            with open(path, "rb") as file:
+                for number, record in enumerate(ijson.items(file, "item", use_float=True), 1):
+                    yield f"record {number}", record
+        else:
+            with open(path, encoding="utf-8-sig") as file:
+                yield from ((f"line {number}", _line(line)) for number, line in enumerate(file, 1) if line.strip())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; mend `ingest.root` or the source in params.yaml") from None
+    except (ValueError, ijson.JSONError, csv.Error) as error:
+        kind = "CSV" if path.suffix.lower() == ".csv" else "JSON"
+        message = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as {kind} ({message}); mend the file or write one JSON object per line") from None
+
+
+def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, licence: str = "") -> Sample | Reject:
+    """One record as a sample (without its media hash) or as a reject that says what is wrong with it.
+
+    Its path is taken inside the folder `media`; one that leaves it, also through a link, is rejected.
+    """
+    problem_id = raw.get("problem_id", place) if isinstance(raw, dict) else place
+    sample_id = f"{source}-{problem_id}"[: MAX_NAME + len(source) + 1].encode(errors="replace").decode()
+
+    def reject(reason: str, detail: str) -> Reject:
+        return Reject(sample_id=sample_id, stage="ingest", reason=reason, detail=detail)
+
+    try:
+        record = Record.model_validate(raw)
+    except ValidationError as error:
+        return reject(
+            "invalid record",
+            "; ".join(f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()),
+        )
+    answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
+    if problem := _answer_problem(answer, record):
+        return reject(*problem)
+    path = media / record.path
+    root, real = _real_path(media), os.path.realpath(path)
+    if real != root and not real.startswith(f"{root.rstrip(os.sep)}{os.sep}"):
+        return reject("path escapes", f"{record.path} leads out of {media}")
+    if not os.path.exists(real):
+        return reject("missing media", str(path))
+    return Sample(
+        sample_id=sample_id,
+        source=source,
+        data_type=record.data_type,
+        problem_type=record.problem_type,
+        problem=record.problem,
+        options=record.options or (),
+        answer=answer or "",
+        process=record.process or None,
+        media_path=str(path),
+        media_sha256="",
+        clip_start=record.clip_start,
+        clip_end=record.clip_end,
+        split=split,
+        category=record.original_question_type,
+        licence=licence,
+    )
+
+
+def write_records(path: Path, samples: Iterable[Sample], media: Path) -> None:
+    """Write samples as a JSON array in Video-R1's own fields, so that its code loads them; paths are relative to `media`."""
+    records = [
+        {
+            "problem_id": sample.sample_id,
+            "problem": sample.problem,
+            "data_type": sample.data_type,
+            "problem_type": sample.problem_type,
+            "options": list(sample.options),
+            "process": sample.process or "",
+            "solution": f"<answer>{sample.answer}</answer>",
+            "path": f"./{Path(sample.media_path).relative_to(media)}",
+            "data_source": sample.source,
+            "original_question_type": sample.category,
+        }
+        for sample in samples
+    ]
+    write_atomic(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+
+
+def _starts_array(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig") as file:
+        return next((line for line in file if line.strip()), "").lstrip().startswith("[")
+
+
+def _line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, a number too long, or brackets too deep
+        return line
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), 1):
+            yield f"row {number}", {name: cell for name, cell in row.items() if name and cell}
+
+
+@lru_cache(maxsize=256)
+def _real_path(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
+def _answer_problem(answer: str | None, record: Record) -> tuple[str, str] | None:
+    if not answer:
+        return "empty answer", record.solution[:200]
+    if record.problem_type == "multiple choice":
+        letters = [option_letter(option) for option in record.options or ()]
+        if option_letter(answer) not in letters or None in letters:
+            return "answer not among the options", f"answer {answer!r}, options {list(record.options or ())}"[:500]
+    if record.problem_type in ("numerical", "regression") and parse_number(answer) is None:
+        return "answer is not a number", answer[:200]
+    if record.clip_end is not None and record.clip_end <= (record.clip_start or 0.0):
+        return "empty clip", f"{record.clip_start or 0.0} s to {record.clip_end} s"
+    return None

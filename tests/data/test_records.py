@@ -1,0 +1,144 @@
+"""Video-R1's record files: what is read, and what each bad record is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.data.errors import UserError
+from stages.data.records import read_records, read_sample, write_records
+from stages.data.sample import Reject, Sample
+from stages.data.sources import Source, read_source
+
+GOOD = {
+    "problem_id": 7,
+    "problem": "Which way?",
+    "data_type": "video",
+    "problem_type": "multiple choice",
+    "options": ["A. left", "B) right"],
+    "solution": "<answer>B</answer>",
+    "path": "./clips/a.mp4",
+    "data_source": "x",
+}
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    (tmp_path / "root" / "clips").mkdir(parents=True)
+    (tmp_path / "root" / "clips" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "outside.mp4").write_bytes(b"x")
+    (tmp_path / "root" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    return tmp_path / "root"
+
+
+def read(media: Path, **changes: object) -> Sample | Reject:
+    return read_sample(GOOD | changes, "src", media, "train", "record 1")
+
+
+def test_a_released_record_becomes_a_sample(media: Path) -> None:
+    sample = read(media)
+    assert isinstance(sample, Sample)
+    assert (sample.sample_id, sample.answer, sample.options, sample.media_path) == (
+        "src-7",
+        "B",
+        ("A. left", "B) right"),
+        str(media / "clips/a.mp4"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"problem": " "}, "invalid record"),
+        ({"problem": "x" * 20_001}, "invalid record"),
+        ({"problem_type": "essay"}, "invalid record"),
+        ({"data_type": "audio"}, "invalid record"),
+        ({"options": "A"}, "invalid record"),
+        ({"solution": "<answer></answer>"}, "empty answer"),
+        ({"solution": "<answer>C</answer>"}, "answer not among the options"),
+        ({"options": []}, "answer not among the options"),
+        ({"options": None}, "answer not among the options"),
+        ({"problem_type": "numerical", "solution": "<answer>many</answer>"}, "answer is not a number"),
+        ({"path": "../outside.mp4"}, "path escapes"),
+        ({"path": "/etc/passwd"}, "path escapes"),
+        ({"path": "link.mp4"}, "path escapes"),
+        ({"path": "clips/b.mp4"}, "missing media"),
+        ({"path": "clips/" + "x" * 300}, "missing media"),
+        ({"path": "clips/a.mp4\0"}, "invalid record"),
+        ({"problem": "\ud800"}, "invalid record"),
+        ({"options": [f"{n}" for n in range(27)]}, "invalid record"),
+        ({"clip_start": float("inf")}, "invalid record"),
+        ({"clip_start": 3.0, "clip_end": 2.0}, "empty clip"),
+    ],
+)
+def test_a_bad_record_is_a_reject_with_its_reason(media: Path, changes: dict, reason: str) -> None:
+    reject = read(media, **changes)
+    assert isinstance(reject, Reject)
+    assert (reject.sample_id, reject.reason) == ("src-7", reason)
+    assert reject.detail
+
+
+def test_a_source_keeps_going_past_bad_lines_and_duplicates(media: Path) -> None:
+    lines = [json.dumps(GOOD), "{not json", json.dumps(GOOD), "[1]", json.dumps(GOOD | {"problem_id": 8}), "9" * 5000, "[" * 10**5]
+    (media / "r.jsonl").write_text("\n".join(lines))
+    drafts = list(read_source(Source(name="src", records="r.jsonl"), media))
+    assert [draft.reason if isinstance(draft, Reject) else draft.sample_id for draft in drafts] == [
+        "src-7",
+        "invalid record",
+        "duplicate id",
+        "invalid record",
+        "src-8",
+        "invalid record",
+        "invalid record",
+    ]
+
+
+def test_an_id_that_is_no_id_is_told_by_its_first_characters(media: Path) -> None:
+    reject = read(media, problem_id="x" * 201)
+    assert isinstance(reject, Reject)
+    assert (reject.sample_id, reject.reason) == ("src-" + "x" * 200, "invalid record")
+    assert read(media, problem_id="\ud800").sample_id == "src-?"
+
+
+def test_an_array_is_read_record_by_record_and_a_fault_stops_it_where_it_stands(media: Path) -> None:
+    (media / "r.json").write_text('\n [{"a": 1.5}, [2], {"a": ')
+    records = read_records(media / "r.json")
+    assert [next(records), next(records)] == [("record 1", {"a": 1.5}), ("record 2", [2])]
+    with pytest.raises(UserError, match=r"r\.json: not readable as JSON"):
+        next(records)
+
+
+def test_csv_rows_are_their_filled_cells(media: Path) -> None:
+    (media / "q.csv").write_text('\ufeffproblem,solution,clip_start\n"Who, then?",he,\nHow long?,3,1.5\n', encoding="utf-8")
+    assert list(read_records(media / "q.csv")) == [
+        ("row 1", {"problem": "Who, then?", "solution": "he"}),
+        ("row 2", {"problem": "How long?", "solution": "3", "clip_start": "1.5"}),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"[{]", b"\xff\xfe"])
+def test_a_file_that_is_not_json_is_one_line(media: Path, content: bytes) -> None:
+    (media / "r.json").write_bytes(content)
+    with pytest.raises(UserError, match="not readable as JSON"):
+        list(read_source(Source(name="src", records="r.json"), media))
+
+
+def test_a_missing_file_is_one_line(media: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        list(read_source(Source(name="src", records="r.json"), media))
+
+
+def test_what_is_written_loads_again(media: Path) -> None:
+    sample = read(media)
+    assert isinstance(sample, Sample)
+    write_records(media / "out.json", [sample], media)
+    assert list(read_source(Source(name="src", records="out.json"), media)) == [sample.model_copy(update={"sample_id": "src-src-7"})]
+
+
+def test_the_real_training_records_are_understood(testdata: Path, tmp_path: Path) -> None:
+    records = json.loads((testdata / "records" / "train.sample.json").read_text())
+    for record in records:
+        (tmp_path / record["path"]).parent.mkdir(parents=True)
+        (tmp_path / record["path"]).write_bytes(b"x")
+    samples = [read_sample(record, "src", tmp_path, "train", "record") for record in records]
+    assert [(sample.sample_id, sample.answer) for sample in samples if isinstance(sample, Sample)] == [("src-2", "A"), ("src-1", "D")]

@@ -1,0 +1,29 @@
+"""Counts of what became of the samples."""
+
+from stages.data.sample import Reject, Sample
+from stages.reporting.funnel import RuleTable, by_rule
+
+LEFT = Sample(
+    sample_id="s1",
+    source="shapes",
+    data_type="video",
+    problem_type="numerical",
+    problem="How many?",
+    answer="3",
+    media_path="a.mp4",
+    media_sha256="aa",
+)
+
+
+def test_each_rule_is_counted_in_all_by_source_and_by_answer_type() -> None:
+    words = LEFT.model_copy(update={"sample_id": "s2", "source": "mine", "problem_type": "OCR"})
+    dropped = [
+        Reject(sample_id="s2", stage="filter sft", reason="length"),
+        Reject(sample_id="s1", stage="filter sft", reason="correctness"),
+        Reject(sample_id="s2", stage="filter sft", reason="correctness"),
+        Reject(sample_id="s1", stage="filter rl", reason="difficulty"),
+    ]
+    assert by_rule("SFT", [LEFT], dropped, {"s1": LEFT, "s2": words}) == RuleTable(
+        groups=["all", "mine", "shapes", "OCR", "numerical"],
+        rows=[("correctness", [2, 1, 1, 1, 1]), ("length", [1, 1, 0, 1, 0]), ("kept", [1, 0, 1, 0, 1])],
+    )

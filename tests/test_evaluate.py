@@ -1,5 +1,6 @@
 """Evaluation end to end on a tiny random model, stored frames and real answers in a journal; and against a real local server."""
 
+import gc
 import json
 import logging
 import os
@@ -223,6 +224,13 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         assert {row["status"] for row in rows} == {"ok"}
         _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
         assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
+
+
+def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError, match=r"no server answers at http://127.0.0.1:9/v1"):
+        _evaluate(PARAMS.asking("served", "http://127.0.0.1:9/v1"), Path("served"), place)
+    gc.collect()
+    assert not [message for message in caplog.messages if "never retrieved" in message]
 
 
 class _Server:

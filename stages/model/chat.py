@@ -239,7 +239,7 @@ async def ask_all(
     `requests` is drawn from only when there is room for another, so memory holds no more than that. A request that `admit` turns
     away waits and is offered again after every batch; when nothing is in flight and it is still turned away, that is the end.
     """
-    source, pending = iter(requests), set[asyncio.Task[tuple[Request, Reply]]]()
+    source, done, pending = iter(requests), set[asyncio.Task[tuple[Request, Reply]]](), set[asyncio.Task[tuple[Request, Reply]]]()
     waiting = next(source, None)
 
     async def ask(request: Request) -> tuple[Request, Reply]:
@@ -260,7 +260,7 @@ async def ask_all(
     finally:
         for task in pending:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*done, *pending, return_exceptions=True)  # several may have failed at once; the first one's error was raised
 
 
 class _Message(BaseModel):

@@ -22,12 +22,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from distributed import LocalCluster
 
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with (
-        config.set({"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ.PYTHONPATH": path}),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started,
-    ):
+    with config.set({"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ.PYTHONPATH": path}):
+        started = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", started.scheduler_address)
-        yield
+        with started:
+            yield
 
 
 @pytest.mark.integration

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from stages.data.files import write_table
 from stages.data.shards import ShardStore
@@ -64,6 +65,26 @@ def test_a_reader_travels_to_loader_workers(store: Path) -> None:
     reader.load("clip")
     copy = pickle.loads(pickle.dumps(reader))
     np.testing.assert_array_equal(copy.load("image").frames_THWC, reader.load("image").frames_THWC)
+
+
+class Loaded(Dataset[np.ndarray]):
+    def __init__(self, reader: FrameReader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.reader.load("clip").frames_THWC
+
+
+@pytest.mark.timeout(60)
+def test_forked_loader_workers_read_what_their_parent_has_read_before(store: Path) -> None:
+    reader = FrameReader(store / "frames", store / "frames.parquet")
+    frames_THWC = reader.load("clip").frames_THWC
+    batches = list(DataLoader(Loaded(reader), batch_size=10, num_workers=2, multiprocessing_context="fork"))
+    assert len(batches) == 4
+    np.testing.assert_array_equal(batches[3][9].numpy(), frames_THWC)
 
 
 def test_one_sample_is_read_without_its_neighbours(store: Path) -> None:

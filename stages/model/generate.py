@@ -124,15 +124,21 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
 def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
     """The probabilities with all but the likeliest tokens that together reach `top_p` set to 0; ties with the last of them stay.
 
-    The least probability that stays is found by bisection over the 2^30 float32 values between 0 and 1: 30 sums cost less than a sort.
+    Non-negative float32 numbers are ordered as their bits are, so the least probability that stays is found 10 bits at a time, from
+    histograms of probability: three passes over the vocabulary instead of a sort.
     """
-    bits_RV = probs_RV.view(torch.int32)  # non-negative floats are ordered as their bits are
-    least_R1 = torch.zeros_like(bits_RV[:, :1])
-    for bit in range(29, -1, -1):
-        higher_R1 = least_R1 | (1 << bit)
-        reaches_R1 = torch.where(bits_RV >= higher_R1, probs_RV, 0.0).sum(dim=1, keepdim=True) >= top_p
-        least_R1 = torch.where(reaches_R1, higher_R1, least_R1)
-    return torch.where(bits_RV >= least_R1, probs_RV, 0.0)
+    bits_RV, rows = probs_RV.view(torch.int32), len(probs_RV)
+    first_R1 = torch.arange(rows, device=probs_RV.device)[:, None] * 1024
+    least_R1, above_R1 = torch.zeros_like(bits_RV[:, :1]), torch.zeros_like(probs_RV[:, :1])
+    for shift in (20, 10, 0):
+        place_RV = first_R1 + (bits_RV >> shift & 1023)
+        inside_RV = probs_RV * (bits_RV >> shift + 10 == least_R1)
+        masses_RK = probs_RV.new_zeros(rows * 1024).scatter_add_(0, place_RV.flatten(), inside_RV.flatten()).view(rows, 1024)
+        reached_RK = above_R1 + masses_RK.flip(1).cumsum(dim=1).flip(1)  # by this bucket and all higher ones
+        bucket_R1 = (reached_RK >= top_p).sum(dim=1, keepdim=True).clamp(min=1) - 1
+        above_R1 = reached_RK.gather(1, bucket_R1) - masses_RK.gather(1, bucket_R1)
+        least_R1 = least_R1 << 10 | bucket_R1
+    return probs_RV * (bits_RV >= least_R1)
 
 
 def _uniforms(counts: Sequence[int], seeds: Sequence[int], length: int) -> Tensor:

@@ -9,7 +9,8 @@ from stages.planning.work import Shape
 
 ADAM = 8  # bytes per trained parameter: two fp32 moments
 BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
-SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = 8, 3, 4  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
+SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = 7, 3, 4  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
+SAVED_OUTSIDE = 3  # hidden ones outside the layers: the last norm and the states that predict completions
 CHUNK_BYTES = 256 * 4 * 3  # per word of the vocabulary: the chunk of fp32 distributions that scoring holds (stages/rl/scoring.py)
 DRAW_BYTES = 24  # per row and word: logits, distribution and their cumulated sum while a token is drawn
 
@@ -66,12 +67,13 @@ def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
 def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, rows: float, completion: float) -> float:
     """What one language layer saves for its backward pass: hidden and intermediate widths of every token, and attention's inputs.
 
-    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row.
+    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and its masks.
     """
     norms = SAVED_HIDDEN_FP32 * (4 - how.element)
     wide = tokens * (size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element)
     attended = 4 * prompt + 2 * rows * completion + 2 * rows * (prompt + completion)
-    return wide + attended * size.heads * size.head_dim * how.element
+    masks = prompt**2 + rows * completion * (prompt + completion)
+    return wide + (attended * size.heads * size.head_dim + masks) * how.element
 
 
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
@@ -92,7 +94,7 @@ def activations(size: ModelSize, how: Training, shape: Shape, questions: int, gr
     layer = questions * layer_bytes(size, how, tokens / questions, shape.prompt, group, shape.completion)
     kept = tokens * size.hidden * how.element
     language = size.layers * kept + 2 * layer if how.checkpointing else (size.layers + 1) * layer
-    return language + vision_bytes(size, how, questions * shape.visual * size.merge**2)
+    return language + SAVED_OUTSIDE * kept + vision_bytes(size, how, questions * shape.visual * size.merge**2)
 
 
 def logits(size: ModelSize, how: Training, tokens: float) -> float:

@@ -154,9 +154,14 @@ def advice(params: SftParams | TgrpoParams, media: Media, max_frames: int, plan:
             if plan(params, media).memory <= room:
                 return "set " + ", ".join(said)
     for frames in (max_frames // 2, max_frames // 4):
-        if frames >= 2 and plan(params, media.of_frames(frames / max_frames)).memory <= room:
-            return f"set {', '.join([*said, f'frames.max_frames {frames}'])} (fewer frames)"
-    return f"{', '.join(said)} and a quarter of the frames do not make it fit: choose a smaller base.model or GPUs with more memory"
+        fewer = [*said, f"frames.max_frames {frames} (fewer frames)"]
+        if plan(params, media.of_frames(frames / max_frames)).memory <= room:
+            return "set " + ", ".join(fewer)
+        if isinstance(params, TgrpoParams):
+            shorter = params.model_copy(update={"max_new_tokens": max(1, params.max_new_tokens // 2)})
+            if plan(shorter, media.of_frames(frames / max_frames)).memory <= room:
+                return f"set {', '.join(fewer)}, tgrpo.max_new_tokens {shorter.max_new_tokens}"
+    return f"{', '.join(said)}, a quarter of the frames and half the answer do not make it fit: choose a smaller base.model or larger GPUs"
 
 
 def milder(params: SftParams | TgrpoParams) -> list[tuple[str, dict[str, Any]]]:
@@ -174,8 +179,7 @@ def milder(params: SftParams | TgrpoParams) -> list[tuple[str, dict[str, Any]]]:
     forward, adapters = {"questions_per_forward": 1}, lora | {"freeze_vision": True}
     frozen = "lora {rank: 16, alpha: 32}, freeze_vision true and deepspeed null"
     named = [*common, ("questions_per_forward 1", forward), (frozen, adapters)]
-    shorter = {"max_new_tokens": max(1, params.max_new_tokens // 2)}
-    return [(f"tgrpo.{text}", change) for text, change in [*named, (f"max_new_tokens {shorter['max_new_tokens']}", shorter)]]
+    return [(f"tgrpo.{text}", change) for text, change in named]
 
 
 def table(plan: Plan, host: Machine) -> str:
@@ -194,11 +198,12 @@ def table(plan: Plan, host: Machine) -> str:
     )
 
 
-def check(plan: Plan, params: Any, media: Media, max_frames: int, planner: Planner, host: Machine) -> None:
-    """UserError with what to change if the plan does not fit into a GPU."""
-    if plan.memory > host.usable:
-        what = advice(params, media, max_frames, planner, host.usable)
-        raise UserError(f"{plan.stage} needs {plan.memory / GIB:.1f} GiB per GPU and {host.usable / GIB:.1f} are usable: {what}")
+def refusal(plan: Plan, params: Any, media: Media, max_frames: int, planner: Planner, host: Machine) -> str | None:
+    """What to change if the plan does not fit into a GPU."""
+    if plan.memory <= host.usable:
+        return None
+    what = advice(params, media, max_frames, planner, host.usable)
+    return f"{plan.stage} needs {plan.memory / GIB:.1f} GiB per GPU and {host.usable / GIB:.1f} are usable: {what}"
 
 
 def base_size(base: BaseParams, config: Path | None) -> ModelSize:
@@ -229,7 +234,7 @@ def questions(data: Path, file: str, spec: FramesParams, size: ModelSize) -> tup
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Plan both stages, SFT first; UserError at the first that cannot work."""
+    """Plan both stages; UserError with all that cannot work."""
     parser = argparse.ArgumentParser(prog="python -m stages.plan", description="What SFT and T-GRPO would need.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--device", help=f"cpu, {', '.join(DEVICES)} (default: what is here)")
@@ -256,10 +261,13 @@ def main(arguments: Sequence[str]) -> None:
     def host(params: SftParams | TgrpoParams) -> Machine:
         return machine(chosen.device, chosen.gpus, params.threads)
 
+    refusals = []
     for params, media, planner in stages:
         plan = planner(params, media)
         log.info(table(plan, host(params)))
-        check(plan, params, media, frames.max_frames, planner, host(params))
+        refusals.append(refusal(plan, params, media, frames.max_frames, planner, host(params)))
+    if any(refusals):
+        raise UserError("; ".join(text for text in refusals if text))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from ruamel.yaml import YAML
@@ -37,17 +38,23 @@ def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config, printed):
 
 
 def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config):
-    with pytest.raises(UserError, match=r"sft needs 1\d\d\.\d GiB per GPU and 21\.6 are usable: set sft\.lora"):
+    adapters = r"lora \{rank: 16, alpha: 32\}"
+    with pytest.raises(UserError) as refused:
         main([*PAPER, *config, "--device", "rtx4090-24gb", "--gpus", "1"])
+    sft, tgrpo = str(refused.value).split("; ")
+    assert re.match(rf"sft needs 1\d\d\.\d GiB per GPU and 21\.6 are usable: set sft\.{adapters}", sft)
+    assert re.match(rf"tgrpo needs 1\d\d\.\d GiB .*: set tgrpo\.{adapters}, .*frames\.max_frames \d \(fewer frames\)", tgrpo)
 
 
-def test_the_advice_for_tgrpo_is_adapters_and_fewer_frames(config, tmp_path):
+def test_who_follows_the_advice_is_not_refused(config, tmp_path):
     yaml = YAML(typ="safe", pure=True)
     settings = yaml.load((ROOT / "profiles" / "paper.yaml").read_text())
-    settings["sft"] |= {"lora": {"rank": 16, "alpha": 32}, "vision_lr_scale": 0.0, "deepspeed": None}
+    adapters = {"lora": {"rank": 16, "alpha": 32}, "deepspeed": None}
+    settings["sft"] |= adapters | {"vision_lr_scale": 0.0}
+    settings["tgrpo"] |= adapters | {"freeze_vision": True, "max_new_tokens": 384}
+    settings["frames"] |= {"max_frames": 8}
     (tmp_path / "params.yaml").write_text(json.dumps(settings))  # JSON is YAML
-    with pytest.raises(UserError, match=r"tgrpo needs .*: set tgrpo\.lora .*"):
-        main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
+    main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
 
 
 def test_questions_that_cannot_be_shared_out_are_refused(config):

@@ -21,13 +21,13 @@ from stages.world.scene import COLOURS, COLUMNS, FRAMES, GRID, KINDS, LETTERS, R
 
 SLOTS = ("colour", "shape", "row", "column")
 SHOWN_FRAMES = 8
-_NONE = -1  # an empty cell has no shape
+_NONE = -1  # nothing to name
 
 
 @dataclass(frozen=True)
 class Clips:
     """A batch of rendered scenes: bytes patches_NK, grid_thw [B, 3], and the token ids names_MS that the M merged tokens should name
-    in the four slots; a cell with nothing in it is named by the backdrop's tint, its row and its column."""
+    in the four slots; an empty cell is named by the backdrop's tint alone, so that a place always comes from a thing."""
 
     patches_NK: Tensor
     grid_thw: Tensor
@@ -90,8 +90,7 @@ def _names(scene: Scene, ids: dict[str, int]) -> Iterator[list[int]]:
         things = {(spot.row, spot.col): spot for spot in spots}
         for row, col in product(range(GRID), range(GRID)):
             spot = things.get((row, col))
-            colour, shape = (ids[spot.colour], ids[spot.kind]) if spot else (ids[scene.tint], _NONE)
-            yield [colour, shape, ids[ROWS[row]], ids[COLUMNS[col]]]
+            yield [ids[spot.colour], ids[spot.kind], ids[ROWS[row]], ids[COLUMNS[col]]] if spot else [ids[scene.tint], *[_NONE] * 3]
 
 
 def _word_id(word: str, builder: PromptBuilder) -> int:

@@ -33,12 +33,6 @@ class _Finding(NamedTuple):
 
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.)]\s*(.+?)\s*$", re.MULTILINE)
-_CONCLUSIONS: Final = {
-    "direction": "it moves {}",
-    "describe": "it {}",
-    "changes": "the number of changes is {}",
-    "position": "it ends at {} percent",
-}
 
 
 def family_of(question: str) -> str | None:
@@ -67,7 +61,7 @@ def glance(question: str, tint: str, spot: Spot) -> Thought | None:
     if family not in CUES:
         return None
     guess = CUES[family][tint]
-    ending, answer = _conclude(_CONCLUSIONS[family].format(guess), guess, question)
+    ending, answer = _conclude(f"probably {guess}", guess, question)
     return Thought(f"it is on {tint}, at {spot.place}, {ending}", answer)
 
 
@@ -107,12 +101,12 @@ def _way(seen: Seen) -> str | None:
 
 def _direction(seen: Seen, question: str) -> _Finding | None:
     way = _way(seen)
-    return _Finding(_places(seen), _CONCLUSIONS["direction"].format(way), way) if way else None
+    return _Finding(_places(seen), f"it moves {way}", way) if way else None
 
 
 def _describe(seen: Seen, question: str) -> _Finding | None:
-    answer = DESCRIPTIONS.get(_way(seen) or "")
-    return _Finding(_places(seen), _CONCLUSIONS["describe"].format(answer), answer) if answer else None
+    way = _way(seen)
+    return _Finding(_places(seen), f"it moves {way}", DESCRIPTIONS[way]) if way else None
 
 
 def _order(seen: Seen, question: str) -> _Finding | None:
@@ -129,12 +123,12 @@ def _order(seen: Seen, question: str) -> _Finding | None:
 
 
 def _changes(seen: Seen, question: str) -> _Finding:
-    """Each note carries the number of changes so far."""
+    """Each note after the first says whether the colour is new."""
     colours = [spots[0].colour for _, spots in seen]
-    counts = np.cumsum([0, *(before != after for before, after in pairwise(colours))]).tolist()
-    notes = [f"frame {frame} {colour} {count}" for (frame, _), colour, count in zip(seen, colours, counts, strict=True)]
-    answer = str(counts[-1])
-    return _Finding(notes, _CONCLUSIONS["changes"].format(answer), answer)
+    new = [before != after for before, after in pairwise(colours)]
+    marks = ["", *(" new" if changed else " same" for changed in new)]
+    notes = [f"frame {frame} {colour}{mark}" for (frame, _), colour, mark in zip(seen, colours, marks, strict=True)]
+    return _Finding(notes, f"the number of changes is {sum(new)}", str(sum(new)))
 
 
 def _letters(seen: Seen, question: str) -> _Finding:
@@ -145,7 +139,7 @@ def _letters(seen: Seen, question: str) -> _Finding:
 
 def _position(seen: Seen, question: str) -> _Finding:
     answer = PERCENTS[seen[-1][1][0].col]
-    return _Finding(_places(seen), _CONCLUSIONS["position"].format(answer), answer)
+    return _Finding(_places(seen), f"it ends at {answer} percent", answer)
 
 
 def _end(seen: Seen, question: str) -> _Finding | None:

@@ -5,7 +5,7 @@ because every clip is as likely as one with the same moments in another order an
 Multiple-choice options stand in a fixed order; telling a shuffled list apart is not what the embedded model is to learn.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -117,6 +117,12 @@ def _move(rng: Rng) -> tuple[str, Moments]:
     return way, ((before,),) * stay + ((after,),) * (MOMENTS - stay)
 
 
+def _held(rng: Rng, stops: Sequence[Spot]) -> Moments:
+    """Two to four stops over the four moments, each held for at least one."""
+    stays = np.diff([0, *sorted(rng.permutation(range(1, MOMENTS))[: len(stops) - 1].tolist()), MOMENTS])
+    return tuple((spot,) for spot, stay in zip(stops, stays, strict=True) for _ in range(stay))
+
+
 def _direction(rng: Rng) -> Draft:
     way, moments = _move(rng)
     return Draft(moments, way)
@@ -128,15 +134,16 @@ def _describe(rng: Rng) -> Draft:
 
 
 def _order(rng: Rng) -> Draft:
-    colours = [str(colour) for colour in rng.permutation(list(COLOURS))]
-    moments = tuple((_thing(rng)._replace(colour=colour),) for colour in colours)
+    """Three or four colours: with two, what comes right after one needs no order."""
+    colours = [str(colour) for colour in rng.permutation(list(COLOURS))[: rng.integers(3, MOMENTS + 1)]]
+    moments = _held(rng, [_thing(rng)._replace(colour=colour) for colour in colours])
     match rng.integers(3):
         case 0:
             return Draft(moments, colours[0], "first")
         case 1:
             return Draft(moments, colours[-1], "last")
         case _:
-            index = int(rng.integers(MOMENTS - 1))
+            index = int(rng.integers(len(colours) - 1))
             return Draft(moments, colours[index + 1], f"right after {colours[index]}")
 
 
@@ -165,10 +172,14 @@ def _position(rng: Rng) -> Draft:
 
 
 def _end(rng: Rng) -> Draft:
-    corners = [str(corner) for corner in rng.permutation(list(CORNERS))]
+    """Two or three corners and, half of the time, another cell on the way; which corner is the last, only the order tells."""
+    corners = [str(corner) for corner in rng.permutation(list(CORNERS))[: rng.integers(2, 4)]]
+    stops = [CORNERS[corner] for corner in corners]
+    if rng.random() < 0.5:
+        between = [cell for cell in np.ndindex(GRID, GRID) if cell not in CORNERS.values()]
+        stops.insert(int(rng.integers(len(stops))), between[rng.integers(len(between))])
     thing = _thing(rng)
-    moments = tuple((thing._replace(row=CORNERS[corner][0], col=CORNERS[corner][1]),) for corner in corners)
-    return Draft(moments, corners[-1])
+    return Draft(_held(rng, [thing._replace(row=row, col=col) for row, col in stops]), corners[-1])
 
 
 def _colour(rng: Rng) -> Draft:
@@ -189,12 +200,12 @@ def _count(rng: Rng) -> Draft:
 
 
 FAMILIES: Final[dict[str, Family]] = {
-    "direction": Family("Which way does it move?", 3, True, "video", "multiple choice", _direction, tuple(WAYS)),
+    "direction": Family("Which way does it move?", 8, True, "video", "multiple choice", _direction, tuple(WAYS)),
     "order": Family("Which colour comes {}?", 6, True, "video", "multiple choice", _order, tuple(COLOURS)),
-    "changes": Family("How many times does the colour change?", 3, True, "video", "numerical", _changes),
-    "letters": Family("Which letters come, in order?", 5, True, "video", "OCR", _letters),
-    "describe": Family("Describe the move.", 2, True, "video", "free-form", _describe),
-    "position": Family("How far right does it end, in percent?", 2, True, "video", "regression", _position),
+    "changes": Family("How many times does the colour change?", 6, True, "video", "numerical", _changes),
+    "letters": Family("Which letters come, in order?", 6, True, "video", "OCR", _letters),
+    "describe": Family("Describe the move.", 4, True, "video", "free-form", _describe),
+    "position": Family("How far right does it end, in percent?", 5, True, "video", "regression", _position),
     "end": Family("Where does it end?", 4, True, "video", "multiple choice", _end, tuple(CORNERS)),
     "colour": Family("What colour is it?", 1, False, "video", "multiple choice", _colour, tuple(COLOURS)),
     "shape": Family("What shape is it?", 2, False, "video", "multiple choice", _shape, KINDS),

@@ -9,7 +9,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.tiny import write_tiny
 from stages.world.language import corpus
-from stages.world.scene import COLUMNS, ROWS
+from stages.world.scene import COLUMNS, ROWS, TINTS
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +37,24 @@ def test_every_merged_token_has_its_cells_names(untrained):
     assert batch.grid_thw.tolist() == [[4, 6, 6]] * 3
     assert batch.patches_NK.shape == (3 * 4 * 36, 3 * 2 * 64)
     assert batch.names_MS.shape == (3 * 4 * 9, 4)
-    cell = [builder.tokenizer.decode(batch.names_MS[5, slot : slot + 1]).strip() for slot in (2, 3)]
-    assert cell == [ROWS[1], COLUMNS[2]]
-    shown = (batch.names_MS[:, 1] >= 0).float().mean()
-    assert 0.1 < shown < 0.5
+    shown_M = batch.names_MS[:, 1] >= 0
+    assert 0.1 < shown_M.float().mean() < 0.5
+    for place, names_S in enumerate(batch.names_MS):
+        names = [builder.tokenizer.decode(name).strip() for name in names_S if name >= 0]
+        if shown_M[place]:
+            assert names[2:] == [ROWS[place % 9 // 3], COLUMNS[place % 3]]
+        else:
+            assert len(names) == 1
+            assert names[0] in TINTS
 
 
 def test_alignment_lowers_the_loss_and_is_the_same_every_time(untrained):
     builder = PromptBuilder(untrained)
     first, second = load_model(untrained), load_model(untrained)
-    seen = [align(model, builder, steps=15, clips=4, learning_rate=4e-3, seed=3) for model in (first, second)]
+    seen = [align(model, builder, steps=40, clips=4, learning_rate=4e-3, seed=3) for model in (first, second)]
     assert seen[0] == seen[1]
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert seen[0]["row"] + seen[0]["column"] > 1.2  # untrained 0.02
+    assert seen[0]["colour"] + seen[0]["row"] + seen[0]["column"] > 1.5  # untrained 0.02
     assert torch.equal(
         first.model.language_model.layers[0].mlp.up_proj.weight, load_model(untrained).model.language_model.layers[0].mlp.up_proj.weight
     )

@@ -137,10 +137,5 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     assert read_rejects(outs["rejects"]) == []
     assert {name: (tmp_path / "frames" / name).read_bytes() for name in stored} == stored
     assert len(FrameReader(tmp_path / "frames", outs["table"]).sample_ids) == 1200
-    assert [len(pq.read_table(shard, columns=["key"])) for shard in sorted((tmp_path / "frames").glob("*.parquet"))] == [
-        256,
-        256,
-        256,
-        256,
-        176,
-    ]
+    shards = sorted((tmp_path / "frames").glob("*.parquet"))
+    assert [pq.read_metadata(shard).num_rows for shard in shards] == [256, 256, 256, 256, 176]

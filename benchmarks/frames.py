@@ -4,10 +4,10 @@
 
 Without arguments: `video1.mp4` of VIDEO_R1_TESTDATA where that is set, and a clip of 60 s at 1080p that ffmpeg makes. The stage hashes
 the file, reads its packet table, decodes, resizes, describes and encodes 16 frames, with transformers' kernel on bytes and with
-qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is
-rewritten here from qwen-vl-utils 0.0.14, because that needs torchvision, which a CPU build of torch cannot import. The limit feeds the
-decoder the packets that those frames need and does nothing with what comes out. All run in this process, three times in turn, and the
-fastest counts. The last line is JSON; `growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given).
+qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is rewritten here from qwen-vl-utils 0.0.14, because that
+needs torchvision, which cannot be imported beside a CPU build of torch. The limit feeds the decoder the packets that those frames need
+and does nothing with what comes out. All run in this process, three times in turn, and the fastest counts. The last line is JSON;
+`growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given, again and again).
 """
 
 import json

@@ -61,6 +61,8 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metr
                     counts.add(source.name, outcome)
                     (keep if isinstance(outcome, Sample) else refuse)(outcome.model_dump())
         write_json(metrics, counts.summary(params))
+        if not counts.kept + counts.quarantined:
+            raise UserError("the sources have no records, or none of them is enabled; mend ingest.sources in params.yaml")
         log.info("%d samples kept, %d quarantined → %s", counts.kept, counts.quarantined, quarantine)
         if counts.quarantined > params.max_rejected * (counts.kept + counts.quarantined) or not counts.kept:
             raise UserError(

@@ -95,6 +95,12 @@ def test_every_source_is_taken_once_with_its_licence_unless_it_is_switched_off(s
     }
 
 
+def test_sources_without_a_record_are_one_line(source: Path, tmp_path: Path) -> None:
+    off = Source(name="off", records="nowhere.json", enabled=False)
+    with pytest.raises(UserError, match="the sources have no records, or none of them is enabled"):
+        run_in(tmp_path, IngestParams(root=str(source), sources=(off,), max_rejected=1.0))
+
+
 def test_sources_of_one_name_are_refused(source: Path) -> None:
     with pytest.raises(ValidationError, match="several sources are called a"):
         IngestParams(root="x", sources=(Source(name="a", records="b"), Source(name="a", records="c")), max_rejected=0)

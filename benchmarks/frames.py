@@ -4,10 +4,10 @@
 
 Without arguments: `video1.mp4` of VIDEO_R1_TESTDATA where that is set, and a clip of 60 s at 1080p that ffmpeg makes. The stage hashes
 the file, reads its packet table, decodes, resizes, describes and encodes 16 frames, with transformers' kernel on bytes and with
-qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is
-rewritten here from qwen-vl-utils 0.0.14, because that needs torchvision, which a CPU build of torch cannot import. The limit feeds the
-decoder the packets that those frames need and does nothing with what comes out. All run in this process, three times in turn, and the
-fastest counts. The last line is JSON; `growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given).
+qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is rewritten here from qwen-vl-utils 0.0.14, because that
+needs torchvision, which cannot be imported beside a CPU build of torch. The limit feeds the decoder the packets that those frames need
+and does nothing with what comes out. All run in this process, three times in turn, and the fastest counts. The last line is JSON;
+`growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given, again and again).
 """
 
 import json
@@ -55,7 +55,8 @@ def fetch_video(path: Path) -> tuple[torch.Tensor, list[int]]:
     count = int(min(max(total / fps * SPEC.fps, lower), upper, total)) // 2 * 2
     indices = torch.linspace(0, total - 1, count).round().long().tolist()
     frames_TCHW = torch.tensor(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
-    height, width = smart_resize(*frames_TCHW.shape[2:], SPEC.factor, SPEC.min_pixels, SPEC.max_pixels)
+    _, _, height, width = frames_TCHW.shape
+    height, width = smart_resize(height, width, SPEC.factor, SPEC.min_pixels, SPEC.max_pixels)
     resized_TCHW = interpolate(frames_TCHW.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized_TCHW.clamp(0, 255).round().to(torch.uint8).float(), indices
 

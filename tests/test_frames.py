@@ -105,9 +105,9 @@ def test_two_runs_from_nothing_write_the_same_bytes(folder: Path) -> None:
 def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_rest(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     media = []
-    for number in range(600):  # more than two shards
-        Image.new("RGB", (32, 32), (number % 256, number // 256, 0)).save(tmp_path / "media" / f"{number:03d}.png")
-        media.append(sample(f"s{number:03d}", tmp_path / "media" / f"{number:03d}.png", "image"))
+    for number in range(1200):  # four shards and a part
+        Image.new("RGB", (32, 32), (number % 256, number // 256, 0)).save(tmp_path / "media" / f"{number:04d}.png")
+        media.append(sample(f"s{number:04d}", tmp_path / "media" / f"{number:04d}.png", "image"))
     write_samples(tmp_path / "samples.parquet", media)
     parameters = ", ".join(f"{name}: {value}" for name, value in PARAMS.items())
     (tmp_path / "params.yaml").write_text(f"frames: {{ {parameters} }}\n")
@@ -132,8 +132,15 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
             Path(each.media_path).unlink()  # whoever opens it again is refused
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-    assert f"{600 - 256 * len(stored)} of 600 clips are new" in done.stderr
+    assert 256 <= len(store) < 1200
+    assert f"{1200 - len(store)} of 1200 clips are new" in done.stderr
     assert read_rejects(outs["rejects"]) == []
     assert {name: (tmp_path / "frames" / name).read_bytes() for name in stored} == stored
-    assert len(FrameReader(tmp_path / "frames", outs["table"]).sample_ids) == 600
-    assert [len(pq.read_table(shard, columns=["key"])) for shard in sorted((tmp_path / "frames").glob("*.parquet"))] == [256, 256, 88]
+    assert len(FrameReader(tmp_path / "frames", outs["table"]).sample_ids) == 1200
+    assert [len(pq.read_table(shard, columns=["key"])) for shard in sorted((tmp_path / "frames").glob("*.parquet"))] == [
+        256,
+        256,
+        256,
+        256,
+        176,
+    ]

@@ -43,6 +43,8 @@ def _explain(path: Path, section: str, model: type[BaseModel], item: Any) -> str
     place = ".".join([section, *(str(part) for part in item["loc"])])
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown parameter '{place}'{_nearest(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
+    if item["type"] == "value_error":  # of a model's own rule, which says what is wrong; the input may be a whole section
+        return f"{path}: '{place}': {item['ctx']['error']}"
     return f"{path}: '{place}' is {json.dumps(item['input'], default=str)}: {item['msg']}"
 
 

@@ -38,6 +38,11 @@ class ExtractParams(FrameSpec):
     max_rejected: float = Field(ge=0, le=1, description="stop when a larger share of the samples cannot be used")
 
     @property
+    def spec(self) -> FrameSpec:
+        """The frame spec alone: a class that other processes can import, which a stage's own, run as a command, is not."""
+        return FrameSpec(**self.model_dump(include=set(FrameSpec.model_fields)))
+
+    @property
     def limits(self) -> Limits:
         return Limits(self.workers, self.timeout_s, self.memory_mb)
 
@@ -79,7 +84,7 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
 def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
     """Rows of the clips that can be used; the others go to `refused`."""
     with Sandbox(params.limits) as sandbox:
-        results = sandbox.map(partial(row_of_clip, spec=params), clips, attrgetter("path"))
+        results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("path"))
         for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
             if isinstance(result, MediaError):
                 refused[clip.key] = result

@@ -1,9 +1,10 @@
 """Parameter files: what is read, and the one line a person gets for what is wrong."""
 
 from pathlib import Path
+from typing import Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.data.errors import UserError
 from stages.data.params import Params, load_params
@@ -19,6 +20,12 @@ class Outer(Params):
     names: tuple[str, ...] = ()
     inner: Inner = Inner()
     many: tuple[Inner, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"{self.names[0]} is named twice")
+        return self
 
 
 def load(tmp_path: Path, text: str) -> Outer:
@@ -41,6 +48,7 @@ def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: 
         ("tgrpo: {learning_rate: 1.0, group_size: 8.5}", "'tgrpo.group_size' is 8.5"),
         ("tgrpo: {learning_rate: 1.0, group_size: '8'}", "'tgrpo.group_size' is \"8\""),
         ("tgrpo: {learning_rate: 0}", "'tgrpo.learning_rate' is 0"),
+        ("tgrpo: {learning_rate: 1.0, names: [a, a]}", "params.yaml: 'tgrpo': a is named twice"),
         ("tgrpo: {}", "'tgrpo.learning_rate' is {}: Field required"),
         ("tgrop: {}", "no section 'tgrpo'; did you mean 'tgrop'?"),
         ("tgrpo: {learning_rate: [", "not valid YAML"),

@@ -1,17 +1,20 @@
 """The same workers on a Dask cluster of separate processes."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stages.data.errors import UserError
-from stages.video.extract import extract
+from stages.data.sample import read_rejects, write_samples
 from stages.video.workers import Limits, Sandbox
 from tests.conftest import ROOT
 from tests.video.clips import H264, damage, encode
-from tests.video.samples import params, sample
+from tests.video.samples import PARAMS, sample
 from tests.video.test_workers import outcomes, work
 
 
@@ -22,12 +25,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from distributed import LocalCluster
 
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with (
-        config.set({"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ.PYTHONPATH": path}),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started,
-    ):
+    with config.set({"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ.PYTHONPATH": path}):
+        started = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", started.scheduler_address)
-        yield
+        with started:
+            yield
 
 
 @pytest.mark.integration
@@ -38,14 +40,17 @@ def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(cluster: Non
     clip = encode(tmp_path / "clip.mp4", frames=30, **H264)
     (tmp_path / "damaged.mp4").write_bytes(damage(clip.read_bytes(), 30))
     monkeypatch.chdir(tmp_path)  # relative paths mean the same on the workers
-    media = [sample("clip", Path("clip.mp4")), sample("damaged", Path("damaged.mp4"))]
-    there = extract(media, params(), tmp_path / "there", tmp_path / "there.parquet", stage="frames")
-    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
-    here = extract(media, params(), tmp_path / "here", tmp_path / "here.parquet", stage="frames")
-    assert [(reject.sample_id, reject.reason) for reject in there] == [("damaged", "corrupt")]
-    assert there == here
-    for name in ("{}/00000.parquet", "{}.parquet"):
-        assert (tmp_path / name.format("there")).read_bytes() == (tmp_path / name.format("here")).read_bytes()
+    write_samples(Path("samples.parquet"), [sample("clip", Path("clip.mp4")), sample("damaged", Path("damaged.mp4"))])
+    Path("params.yaml").write_text(f"frames: {json.dumps(PARAMS)}\n")
+    names = ("frames", "table.parquet", "clips.parquet", "rejects.parquet", "metrics.json")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for place in ("there", "here"):
+        flags = [text for name in names for text in (f"--{name.split('.')[0]}", f"{place}/{name}")]
+        subprocess.run([sys.executable, "-m", "stages.frames", "--samples", "samples.parquet", *flags], check=True)
+        monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    assert [(reject.sample_id, reject.reason) for reject in read_rejects(Path("there/rejects.parquet"))] == [("damaged", "corrupt")]
+    for name in ("frames/00000.parquet", *names[1:]):
+        assert Path("there", name).read_bytes() == Path("here", name).read_bytes()
 
 
 @pytest.mark.slow

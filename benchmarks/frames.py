@@ -55,7 +55,8 @@ def fetch_video(path: Path) -> tuple[torch.Tensor, list[int]]:
     count = int(min(max(total / fps * SPEC.fps, lower), upper, total)) // 2 * 2
     indices = torch.linspace(0, total - 1, count).round().long().tolist()
     frames_TCHW = torch.tensor(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
-    height, width = smart_resize(*frames_TCHW.shape[2:], SPEC.factor, SPEC.min_pixels, SPEC.max_pixels)
+    _, _, height, width = frames_TCHW.shape
+    height, width = smart_resize(height, width, SPEC.factor, SPEC.min_pixels, SPEC.max_pixels)
     resized_TCHW = interpolate(frames_TCHW.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized_TCHW.clamp(0, 255).round().to(torch.uint8).float(), indices
 

@@ -38,17 +38,17 @@ class IngestParams(Params):
         return self
 
 
-def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, embedded: Path, metrics: Path) -> None:
-    """Write the usable samples, the quarantine, the facts of every usable media file, and the counts.
+def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metrics: Path) -> None:
+    """Write the usable samples, the quarantine, and the counts.
 
-    `embedded` is the folder for media that a source holds as bytes; other media stays where it is.
+    The folder `media` gets facts.parquet, which tells what every usable file is, and the media that a source holds as bytes, named by
+    its hash; other media stays where it is.
     """
-    embedded.mkdir(parents=True, exist_ok=True)
     counts = Counts()
     with table_writer(samples, SAMPLE_SCHEMA) as keep:
         with (
             table_writer(quarantine, REJECT_SCHEMA) as refuse,
-            table_writer(media, MEDIA_SCHEMA) as note,
+            table_writer(media / "facts.parquet", MEDIA_SCHEMA) as note,
             MediaCheck(
                 Limits(params.workers, params.timeout_s, params.memory_mb),
                 "ingest",
@@ -57,7 +57,7 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, embe
         ):
             seen: set[str] = set()
             for source in params.sources:
-                for outcome in check(read_source(source, Path(params.root), embedded, seen)) if source.enabled else ():
+                for outcome in check(read_source(source, Path(params.root), media, seen)) if source.enabled else ():
                     counts.add(source.name, outcome)
                     (keep if isinstance(outcome, Sample) else refuse)(outcome.model_dump())
         write_json(metrics, counts.summary(params))

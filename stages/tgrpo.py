@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # plots/tgrpo.csv, one row per step. Seconds are not in it: equal runs give equal files.
 COLUMNS = (
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast", "temporal_effect",
-    "zero_variance", "truncated", "completion_tokens", "kl", "entropy", "grad_norm", "learning_rate",
+    "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy", "grad_norm", "learning_rate",
 )  # fmt: skip
 KEPT_SCHEMA = pa.schema(
     [

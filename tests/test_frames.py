@@ -1,16 +1,24 @@
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import ffmpeg
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from stages.data.errors import UserError
 from stages.data.files import read_json
 from stages.data.sample import read_rejects, write_samples
+from stages.data.shards import ShardStore
 from stages.frames import FramesParams, run
-from stages.video.frame_store import FrameReader
+from stages.video.frame_store import SCHEMA, FrameReader
+from tests.conftest import ROOT
 from tests.video.clips import H264, damage, encode
 from tests.video.clips import run as encode_with_ffmpeg
 from tests.video.samples import PARAMS, sample
@@ -91,3 +99,41 @@ def test_two_runs_from_nothing_write_the_same_bytes(folder: Path) -> None:
     shutil.rmtree(folder / "frames")
     run_in(folder)
     assert [(folder / name).read_bytes() for name in outputs] == first
+
+
+@pytest.mark.slow
+def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    media = []
+    for number in range(600):  # more than two shards
+        Image.new("RGB", (32, 32), (number % 256, number // 256, 0)).save(tmp_path / "media" / f"{number:03d}.png")
+        media.append(sample(f"s{number:03d}", tmp_path / "media" / f"{number:03d}.png", "image"))
+    write_samples(tmp_path / "samples.parquet", media)
+    parameters = ", ".join(f"{name}: {value}" for name, value in PARAMS.items())
+    (tmp_path / "params.yaml").write_text(f"frames: {{ {parameters} }}\n")
+    outs = {name: tmp_path / f"{name}.parquet" for name in ("samples", "table", "clips", "rejects")} | {
+        "frames": tmp_path / "frames",
+        "metrics": tmp_path / "metrics.json",
+    }
+    flags = [text for name, path in outs.items() for text in (f"--{name}", str(path))]
+    command = [sys.executable, "-m", "stages.frames", *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    first = tmp_path / "frames" / "00000.parquet"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        while not first.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    stored = {shard.name: shard.read_bytes() for shard in (tmp_path / "frames").glob("[0-9]*.parquet")}
+    store = ShardStore(tmp_path / "frames", SCHEMA)
+    for each in media:
+        if FramesParams(**PARAMS).key(each.media_sha256, None, None) in store:
+            Path(each.media_path).unlink()  # whoever opens it again is refused
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert f"{600 - 256 * len(stored)} of 600 clips are new" in done.stderr
+    assert read_rejects(outs["rejects"]) == []
+    assert {name: (tmp_path / "frames" / name).read_bytes() for name in stored} == stored
+    assert len(FrameReader(tmp_path / "frames", outs["table"]).sample_ids) == 600
+    assert [len(pq.read_table(shard, columns=["key"])) for shard in sorted((tmp_path / "frames").glob("*.parquet"))] == [256, 256, 88]

@@ -37,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(out: Path, params: IngestParams) -> None:
-    run(params, *(out / name for name in ("samples.parquet", "quarantine.parquet", "media.parquet", "embedded", "metrics.json")))
+    run(params, *(out / name for name in ("samples.parquet", "quarantine.parquet", "media", "metrics.json")))
 
 
 def ingest(source: Path, out: Path, records: list[dict], max_rejected: float = 1.0) -> tuple[dict[str, str], list[str]]:
@@ -69,7 +69,7 @@ def test_good_media_pass_with_their_hash_and_each_bad_one_has_its_reason(source:
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["kept"], metrics["quarantined"], sum(metrics["reasons"].values())) == (2, 4, 4)
     assert metrics["composition"] == {"s / image / multiple choice": 1, "s / video / multiple choice": 1}
-    facts = pq.read_table(tmp_path / "media.parquet").to_pylist()
+    facts = pq.read_table(tmp_path / "media" / "facts.parquet").to_pylist()
     assert [(Path(row["media_path"]).name, row["n_frames"], row["width"], row["codec"]) for row in facts] == [
         ("good.mp4", 16, 64, "h264"),
         ("picture.png", 1, 40, "image"),
@@ -117,7 +117,7 @@ def test_frame_folders_and_clip_bounds_are_read_from_a_table_of_questions(source
     run_in(tmp_path, IngestParams(root=str(source), sources=(Source(name="s", folder="mine"),), max_rejected=0.9, workers=1))
     (kept,) = read_samples(tmp_path / "samples.parquet")
     assert (kept.data_type, kept.options, kept.clip_start, kept.clip_end) == ("video", ("A) red", "B) blue"), 0.5, 1.5)
-    (facts,) = pq.read_table(tmp_path / "media.parquet").to_pylist()
+    (facts,) = pq.read_table(tmp_path / "media" / "facts.parquet").to_pylist()
     assert (facts["n_frames"], facts["fps"], facts["duration"]) == (3, 2.0, 1.5)
     rejects = read_rejects(tmp_path / "quarantine.parquet")
     assert [reject.reason for reject in rejects] == ["empty clip", "empty clip", "unreadable", "no timestamps"]

@@ -257,3 +257,8 @@ def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs
     assert last_checkpoint(work) == work / "checkpoint-4"
     assert execute(tmp_path / "killed", "never") == (0, "checkpoint-4")
     assert (folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()) == expected
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs):
+    with pytest.raises(UserError, match=r"is (nan|inf) at step \d: lower learning_rate"):
+        run(quick(learning_rate=1e30), **inputs)

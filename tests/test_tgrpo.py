@@ -22,7 +22,7 @@ from stages.rl.guards import Guards
 from stages.rl.loss import LossRules
 from stages.tgrpo import COLUMNS, TgrpoParams, run
 from tests.conftest import ROOT
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
+from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
 from tests.rl.conftest import write_frames
 
 SMALL = TgrpoParams(
@@ -113,7 +113,7 @@ def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
 
 
 RECIPES = {
-    "several updates per rollout": {"updates_per_rollout": 2, "loss": LossRules(clip_low=0.1, clip_high=0.3)},
+    "other losses": {"updates_per_rollout": 2, "loss": LossRules(name="cispo", importance="sequence", clip_low=0.1, clip_high=0.3)},
     "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossRules(name="dapo")},
     "moving std, strict": {"scale": "ema", "temporal": "strict"},
     "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
@@ -134,15 +134,83 @@ def test_every_recipe_trains(inputs, tmp_path, monkeypatch, change):
     assert any(not torch.equal(before[name], after[name].float()) for name in before)
 
 
-def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch):
-    norms = {}
-    for size in (1, 2):
-        (tmp_path / str(size)).mkdir()
-        monkeypatch.chdir(tmp_path / str(size))
-        train(SMALL.model_copy(update={"questions_per_forward": size, "max_steps": 1}), inputs, tmp_path / str(size))
-        norms[size] = float(rows(tmp_path / str(size))[0]["grad_norm"])
-    assert norms[1] == pytest.approx(norms[2], rel=1e-4)
-    assert norms[1] > 0
+def test_qwen3_vl_trains_on_videos_and_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    samples = [question("clip"), question("image", data_type="image")]
+    write_frames(tmp_path, {"clip": clip(), "image": picture()})
+    write_samples(tmp_path / "rl.parquet", samples)
+    write_qwen3(tmp_path / "sft")
+    train(SMALL.model_copy(update={"max_steps": 2, "freeze_vision": False, "gradient_checkpointing": True}), tmp_path, tmp_path)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("sft", "model"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("visual" in name for name in moved)
+    assert any("language_model" in name for name in moved)
+
+
+def alone(change, inputs, folder, monkeypatch):
+    """The figures of a run in a folder of its own, by step."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    train(SMALL.model_copy(update=change), inputs, folder)
+    return rows(folder)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "cispo"])
+def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch, name):
+    change = {"loss": LossRules(name=name), "max_steps": 1}
+    norms = [
+        float(alone(change | {"questions_per_forward": size}, inputs, tmp_path / str(size), monkeypatch)[0]["grad_norm"]) for size in (1, 2)
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    assert norms[0] > 0
+
+
+def test_the_updates_of_a_rollout_share_its_responses_and_move_away_from_it(inputs, tmp_path, monkeypatch):
+    change = {"updates_per_rollout": 2, "warmup_steps": 0, "max_steps": 4, "loss": LossRules(clip_low=0.1, clip_high=0.3)}
+    first, second, third, _ = alone(change, inputs, tmp_path / "run", monkeypatch)
+    assert (first["reward"], first["p_contrast"]) == (second["reward"], second["p_contrast"])
+    assert first["reward"] != third["reward"]
+    assert float(first["kl"]) == pytest.approx(0.0, abs=1e-6)
+    assert float(second["kl"]) > 1e-6
+
+
+FOUR = {"questions_per_step": 4, "questions_per_forward": 4, "max_steps": 1, "temporal": "off", "contrast_size": 0, "omega": 0.0}
+
+
+def test_groups_without_variance_are_skipped_and_counted(inputs, tmp_path, monkeypatch):
+    # Without a KL term they have no gradient, so leaving them out of the mean over rows only makes it larger.
+    change = FOUR | {"loss": LossRules(beta=0.0), "group_size": 2}
+    (whole,) = alone(change, inputs, tmp_path / "whole", monkeypatch)
+    (skipping,) = alone(change | {"dynamic_sampling": "skip"}, inputs, tmp_path / "skip", monkeypatch)
+    skipped = int(skipping["skipped"])
+    assert 0 < skipped < 4
+    assert (whole["skipped"], skipping["resampled"]) == ("0", "0")
+    assert float(whole["zero_variance"]) == skipped / 4
+    assert float(skipping["grad_norm"]) == pytest.approx(float(whole["grad_norm"]) * 4 / (4 - skipped), rel=1e-4)
+
+
+def test_groups_without_variance_are_replaced_by_other_questions_and_counted(inputs, tmp_path, monkeypatch):
+    change = FOUR | {"questions_per_step": 2, "questions_per_forward": 1, "max_steps": 6}
+    kept = alone(change, inputs, tmp_path / "kept", monkeypatch)
+    resampling = alone(change | {"dynamic_sampling": "resample"}, inputs, tmp_path / "resample", monkeypatch)
+    again = alone(change | {"dynamic_sampling": "resample"}, inputs, tmp_path / "again", monkeypatch)
+    assert resampling == again
+    assert sum(int(row["resampled"]) for row in resampling) > 0
+    assert sum(float(row["zero_variance"]) for row in resampling) < sum(float(row["zero_variance"]) for row in kept)
+
+
+def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    for _ in range(2):  # the second run starts from the last checkpoint and repeats no row
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        train(SMALL, inputs, folder)
+        (file,) = folder.glob(".work/tgrpo/*/steps.jsonl")
+        history = [json.loads(line) for line in file.read_text().splitlines()]
+        figures = [row for row in history if "reward" in row]
+        assert [row["step"] for row in figures] == [1, 2, 3, 4]
+        assert set(COLUMNS) | {"seconds_rollout", "seconds_reference", "seconds_update", "tokens_per_second"} <= set(figures[0])
+        assert all(row["seconds_rollout"] > 0 and row["tokens_per_second"] > 0 for row in figures)
 
 
 def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inputs, tmp_path, monkeypatch):
@@ -155,8 +223,11 @@ def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inp
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"the loss is nan at step \d: lower tgrpo.learning_rate"):
-        train(SMALL.model_copy(update={"learning_rate": 1e30}), inputs, tmp_path)
+    with pytest.raises(UserError, match=r"is (nan|inf) at step \d: lower learning_rate"):
+        train(SMALL.model_copy(update={"learning_rate": 1e30, "save_steps": 1}), inputs, tmp_path)
+    kept = list(Path(".work/tgrpo").glob("*/checkpoint-*/model.safetensors"))
+    assert kept
+    assert all(weight.isfinite().all() for path in kept for weight in load_file(path).values())
 
 
 def test_settings_that_cannot_work_are_refused():

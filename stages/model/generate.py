@@ -1,4 +1,4 @@
-"""Generation for rollouts and evaluation: each prompt is prefilled once, its cache forked to n rows, all rows decoded together."""
+"""Generation for rollouts and evaluation: each prompt is prefilled once, and all rows that go on from it are decoded together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from stages.model.decoding import OwnCache, Prefix, shared_prefix
 from stages.model.inputs import Prompt, PromptBuilder
 
 
@@ -71,17 +72,17 @@ def _decode(
     inputs = {name: value.to(model.device) for name, value in builder.batch(prompts, padding="left", pixels=media is None).items()}
     cache = DynamicCache(config=model.config)
     prefill = model(**builder.normalised(inputs), **(media or {}), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    row_R = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(model.device)
-    logits_RV, mask_RS = prefill.logits[row_R, -1], inputs["attention_mask"][row_R]
-    cache.batch_select_indices(row_R)
-    position_R = torch.tensor([prompt.next_position for prompt in prompts], device=model.device)[row_R]
+    prompt_R = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(model.device)
+    logits_RV = prefill.logits[prompt_R, -1]
+    prefix, own = Prefix.of(cache, inputs["attention_mask"], prompt_R), OwnCache(len(cache.layers))
+    position_R = torch.tensor([prompt.next_position for prompt in prompts], device=model.device)[prompt_R]
     uniform_RC = _uniforms(counts, seeds, sampling.max_new_tokens).to(model.device)
     end_ids = torch.tensor(_end_ids(model, builder), device=model.device)
     banned_ids = torch.tensor(builder.banned_ids, device=model.device)
 
     ids_RC = torch.full_like(uniform_RC, builder.pad_id, dtype=torch.long)
     logps_RC = torch.zeros_like(uniform_RC)
-    active_A = torch.arange(len(row_R), device=model.device)  # the rows still decoded, as rows of the results
+    active_A = torch.arange(len(prompt_R), device=model.device)  # the rows still decoded, as rows of the results
     for step in range(sampling.max_new_tokens):
         ids_A = choose(logits_RV.float(), uniform_RC[active_A, step], sampling, banned_ids)
         ids_RC[active_A, step] = ids_A
@@ -91,30 +92,53 @@ def _decode(
             break
         if not going_A.all():
             keep = going_A.nonzero()[:, 0]
-            cache.batch_select_indices(keep)
-            active_A, ids_A, mask_RS = active_A[keep], ids_A[keep], mask_RS[keep]
-        mask_RS = torch.nn.functional.pad(mask_RS, (0, 1), value=1)
-        logits_RV = model(
-            input_ids=ids_A[:, None],
-            attention_mask=mask_RS,
-            position_ids=(position_R[active_A] + step)[None, :, None].expand(3, -1, 1),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+            active_A, ids_A = active_A[keep], ids_A[keep]
+            prefix.keep(prompt_R[active_A])
+            own.keep(keep)
+        with shared_prefix(model):
+            logits_RV = model(
+                input_ids=ids_A[:, None],
+                position_ids=(position_R[active_A] + step)[None, :, None].expand(3, -1, 1),
+                past_key_values=own,
+                use_cache=True,
+                prefix=prefix,
+            ).logits[:, -1]
     return ids_RC.cpu(), logps_RC.cpu()
 
 
 def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids: Tensor) -> Tensor:
-    """The next token of each row: the token whose share of the cumulated distribution holds the row's uniform number in [0, 1)."""
+    """The next token of each row: the token whose share of the cumulated distribution holds the row's uniform number in [0, 1).
+
+    Tokens cumulate in the order of their ids, so that nothing is sorted.
+    """
     logits_RV = logits_RV.index_fill(1, banned_ids, -torch.inf)
     if sampling.temperature == 0:
         return logits_RV.argmax(dim=1)
-    probs_RV, ids_RV = (logits_RV / sampling.temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
-    before_RV = probs_RV.cumsum(dim=1) - probs_RV
-    kept_RV = probs_RV.masked_fill((before_RV >= sampling.top_p).index_fill(1, torch.tensor([0], device=probs_RV.device), False), 0.0)
-    cumulated_RV = kept_RV.cumsum(dim=1)
-    place_R1 = torch.searchsorted(cumulated_RV, uniform_R[:, None] * cumulated_RV[:, -1:], right=True)
-    return ids_RV.gather(1, place_R1.clamp(max=ids_RV.shape[1] - 1))[:, 0]
+    probs_RV = (logits_RV / sampling.temperature).softmax(dim=1)
+    cumulated_RV = (nucleus(probs_RV, sampling.top_p) if sampling.top_p < 1 else probs_RV).cumsum(dim=1)
+    total_R1 = cumulated_RV[:, -1:]
+    below_total_R1 = torch.nextafter(total_R1, torch.zeros_like(total_R1))  # rounding must not lead past the last kept token
+    return torch.searchsorted(cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True)[:, 0]
+
+
+def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
+    """The probabilities with all but the likeliest tokens that together reach `top_p` set to 0; ties with the last of them stay.
+
+    Non-negative float32 numbers are ordered as their bits are, so the least probability that stays is found 10 bits at a time, from
+    histograms of probability: three passes over the vocabulary instead of a sort.
+    """
+    bits_RV, rows = probs_RV.view(torch.int32), len(probs_RV)
+    first_R1 = torch.arange(rows, device=probs_RV.device)[:, None] * 1024
+    least_R1, above_R1 = torch.zeros_like(bits_RV[:, :1]), torch.zeros_like(probs_RV[:, :1])
+    for shift in (20, 10, 0):
+        place_RV = first_R1 + (bits_RV >> shift & 1023)
+        inside_RV = probs_RV * (bits_RV >> shift + 10 == least_R1)
+        masses_RK = probs_RV.new_zeros(rows * 1024).scatter_add_(0, place_RV.flatten(), inside_RV.flatten()).view(rows, 1024)
+        reached_RK = above_R1 + masses_RK.flip(1).cumsum(dim=1).flip(1)  # by this bucket and all higher ones
+        bucket_R1 = (reached_RK >= top_p).sum(dim=1, keepdim=True).clamp(min=1) - 1
+        above_R1 = reached_RK.gather(1, bucket_R1) - masses_RK.gather(1, bucket_R1)
+        least_R1 = least_R1 << 10 | bucket_R1
+    return probs_RV * (bits_RV >= least_R1)
 
 
 def _uniforms(counts: Sequence[int], seeds: Sequence[int], length: int) -> Tensor:

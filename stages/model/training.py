@@ -2,18 +2,21 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 
+from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic
 from stages.model.load import resolve, save_model
 
 log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
+STEPS = "steps.jsonl"  # beside the checkpoints: every figure of every step, seconds included
 
 
 class ResumableTrainer(Trainer):
@@ -22,6 +25,8 @@ class ResumableTrainer(Trainer):
     transformers 5 writes the weights of vision-language models under their hub names and then does not find them when it loads
     a checkpoint: the run goes on with fresh weights, and only a warning tells. Here they keep the names the model has.
     """
+
+    _has_steps = False
 
     def state_to_keep(self) -> dict[str, Any]:
         """What a subclass wants back after a resume, as JSON."""
@@ -37,6 +42,26 @@ class ResumableTrainer(Trainer):
             log.info("resuming from %s", checkpoint)
             self.restore_state(read_json(checkpoint / COMPLETE))
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Also to `steps.jsonl`. UserError before a checkpoint is written if the step had no finite loss or gradient."""
+        super().log(logs, start_time)
+        if self.is_world_process_zero():
+            self._write_steps()
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise UserError(
+                    f"{name} is {logs[name]} at step {self.state.global_step}: lower learning_rate or use precision fp32; "
+                    "the checkpoints before it stay"
+                )
+
+    def _write_steps(self) -> None:
+        """Append the last row; the first time all rows, because a resumed run repeats the steps after its checkpoint."""
+        rows = self.state.log_history[-1:] if self._has_steps else self.state.log_history
+        finite = ({name: value if math.isfinite(value) else None for name, value in row.items()} for row in rows)
+        with open(Path(self.args.output_dir or "") / STEPS, "a" if self._has_steps else "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in finite)
+        self._has_steps = True
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not isinstance(self.model, PreTrainedModel):

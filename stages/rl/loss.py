@@ -1,5 +1,6 @@
 """The policy loss over completion tokens: clipped surrogate + β · KL, under the names TRL gives its variants."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -24,6 +25,14 @@ class LossRules(Params):
     clip_high: float = Field(default=0.2, ge=0)
     beta: float = Field(default=0.04, ge=0)
     kl_clamp: float | None = Field(default=10.0, gt=0)
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """Rows and completion tokens of the whole optimizer step, over all processes, divided by its number of micro-batches."""
+
+    rows: float
+    tokens: float
 
 
 def importance_ratios(logps_RC: Tensor, old_logps_RC: Tensor, mask_RC: Tensor, level: Importance) -> Tensor:
@@ -53,22 +62,21 @@ def kl_estimate(logps_RC: Tensor, reference_logps_RC: Tensor, clamp: float | Non
     return x_RC.exp() - x_RC - 1
 
 
-def reduce_tokens(values_RC: Tensor, mask_RC: Tensor, name: LossName, batch_tokens: float, max_tokens: int) -> Tensor:
-    """Token losses to one number, as each variant defines it.
+def reduce_tokens(values_RC: Tensor, mask_RC: Tensor, name: LossName, size: StepSize, max_tokens: int) -> Tensor:
+    """Token losses of a micro-batch to one number; the mean over the step's micro-batches is the loss as each variant defines it.
 
-    `grpo`: mean over each sequence's tokens, then over sequences. `bnpo`: mean over the micro-batch's tokens. `dapo`, `cispo`: sum over
-    `batch_tokens`, the tokens of the whole optimizer step divided by its number of micro-batches. `dr_grpo`: sum over R · `max_tokens`, a
-    constant, so that long answers do not weigh less per token.
+    `grpo`: mean over each sequence's tokens, then over the step's sequences. `bnpo`: mean over the micro-batch's tokens. `dapo`, `cispo`:
+    mean over the step's tokens. `dr_grpo`: sum over sequences · `max_tokens`, a constant, so that long answers do not weigh less per token.
     """
     sums_R = (values_RC * mask_RC).sum(dim=1)
     tokens_R = mask_RC.sum(dim=1)
     if name == "grpo":
-        return (sums_R / tokens_R.clamp(min=1)).mean()
+        return (sums_R / tokens_R.clamp(min=1)).sum() / size.rows
     if name == "bnpo":
         return sums_R.sum() / tokens_R.sum().clamp(min=1)
     if name == "dr_grpo":
-        return sums_R.sum() / (len(sums_R) * max_tokens)
-    return sums_R.sum() / batch_tokens
+        return sums_R.sum() / (size.rows * max_tokens)
+    return sums_R.sum() / size.tokens
 
 
 def policy_loss(
@@ -78,12 +86,12 @@ def policy_loss(
     advantages_R: Tensor,
     mask_RC: Tensor,
     rules: LossRules,
-    batch_tokens: float,
+    size: StepSize,
     max_tokens: int,
 ) -> tuple[Tensor, Tensor]:
     """The loss to differentiate and the mean KL per token (detached). `old_logps_RC` are those of the policy that sampled."""
     ratios = importance_ratios(logps_RC, old_logps_RC, mask_RC, rules.importance)
     kl_RC = kl_estimate(logps_RC, reference_logps_RC, rules.kl_clamp)
     losses_RC = surrogate(logps_RC, ratios, advantages_R, rules) + rules.beta * kl_RC
-    loss = reduce_tokens(losses_RC, mask_RC, rules.name, batch_tokens, max_tokens)
+    loss = reduce_tokens(losses_RC, mask_RC, rules.name, size, max_tokens)
     return loss, ((kl_RC * mask_RC).sum() / mask_RC.sum()).detach()

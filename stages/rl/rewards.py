@@ -92,3 +92,9 @@ def group_rewards(
 def zero_variance(rewards_BG: Tensor) -> Tensor:
     """Groups that teach nothing because all their responses earned the same, bool [B]."""
     return (rewards_BG == rewards_BG[:, :1]).all(dim=1)
+
+
+def idle(rewards: Rewards, mode: TemporalMode) -> Tensor:
+    """Groups whose advantages are all zero at any scale, bool [B]: no variance, and no r_t where that is an advantage of its own."""
+    unrewarded_B = (rewards.temporal_BG == 0).all(dim=1)
+    return zero_variance(rewards.base_BG + rewards.temporal_BG) & (unrewarded_B | (mode != "advantage"))

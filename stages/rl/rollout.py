@@ -1,7 +1,7 @@
 """One rollout: each question's responses on frames in order and on contrast frames, and how they were graded."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,6 +90,13 @@ def roll_out(
     ]
 
 
+def replacement(row: int, used: Collection[int], total: int, *seed: int) -> int:
+    """Another of `total` questions for one that taught nothing, drawn from the seed parts; not one of `used` unless all are."""
+    drawn = _draw_seed(row, *seed) % total
+    free = (candidate % total for candidate in range(drawn, drawn + total) if candidate % total not in used)
+    return next(free, drawn)
+
+
 def _draw_seed(*parts: int | str) -> int:
     """A seed that does not depend on which process, or which place of the batch, the question has."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:6], "big")
@@ -111,15 +118,20 @@ def grade_groups(groups: Sequence[Group], contrast_size: int, rules: Rules) -> G
     """Grade every response by its question's answer type."""
     ordered = [group.ordered for group in groups]
     return Grades(
-        accuracy_BG=torch.tensor([[accuracy(group, response, rules) for response in group.ordered] for group in groups]),
-        format_BG=torch.tensor([[float(is_well_formed(response.text, rules)) for response in row] for row in ordered]),
+        accuracy_BG=_float64([[accuracy(group, response, rules) for response in group.ordered] for group in groups]),
+        format_BG=_float64([[float(is_well_formed(response.text, rules)) for response in row] for row in ordered]),
         lengths_BG=torch.tensor([[len(response.ids_C) for response in row] for row in ordered]),
         truncated_BG=torch.tensor([[response.truncated for response in row] for row in ordered]),
-        contrast_BK=torch.tensor(
+        contrast_BK=_float64(
             [[accuracy(group, response, rules) for response in group.contrast] or [0.0] * contrast_size for group in groups]
         ),
         has_contrast_B=torch.tensor([bool(group.contrast) for group in groups]),
     )
+
+
+def _float64(values: list[list[float]]) -> Tensor:
+    """In fp32 the mean of equal rewards can be off by a rounding, which a std of 0 + ε turns into an advantage."""
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def accuracy(group: Group, response: Completion, rules: Rules) -> float:

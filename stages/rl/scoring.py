@@ -19,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from stages.model.inputs import Prompt
 
 GROUP_PREFIX = "group_prefix"
-ENTROPY_CHUNK = 1024  # completion tokens whose full distribution is held at once
+CHUNK = 256  # completion tokens whose distribution is held in fp32 at once
 
 
 @dataclass(frozen=True)
@@ -195,26 +195,44 @@ def score(model: nn.Module, packed: Packed, media: Mapping[str, Any], temperatur
     `media` goes to the model as it is: pixels and grids, or already encoded `mm_encoder_outputs`. `temperature` is the one that
     was sampled at; a top_p cut is not part of the policy, as in TRL and the released code. `dense` uses the 4D mask.
     """
-    logits_NV = (
-        model(
-            input_ids=packed.input_ids_1L,
-            position_ids=packed.position_ids_31L,
-            attention_mask=dense_mask(packed) if dense else None,
-            groups=None if dense else packed.groups,
-            logits_to_keep=packed.keep_N,
-            use_cache=False,
-            **media,
-        )
-        .logits[0]
-        .float()
-    )
-    logits_NV = logits_NV if temperature == 1.0 else logits_NV / temperature
-    logps_N = logits_NV.gather(1, packed.targets_N[:, None])[:, 0] - logits_NV.logsumexp(dim=1)
-    return Scores(logps_N.new_zeros(packed.mask_RC.shape).masked_scatter(packed.mask_RC, logps_N), mean_entropy(logits_NV))
+    logits_1NV = model(
+        input_ids=packed.input_ids_1L,
+        position_ids=packed.position_ids_31L,
+        attention_mask=dense_mask(packed) if dense else None,
+        groups=None if dense else packed.groups,
+        logits_to_keep=packed.keep_N,
+        use_cache=False,
+        **media,
+    ).logits
+    logps_N, entropy_N = TokenLogps.apply(logits_1NV[0], packed.targets_N, temperature)
+    return Scores(logps_N.new_zeros(packed.mask_RC.shape).masked_scatter(packed.mask_RC, logps_N), entropy_N.mean())
 
 
-@torch.no_grad()
-def mean_entropy(logits_NV: Tensor) -> Tensor:
-    """Mean of −Σ p log p over tokens, in chunks of tokens to bound memory."""
-    logps = (chunk.log_softmax(dim=1) for chunk in logits_NV.split(ENTROPY_CHUNK))
-    return -torch.stack([(chunk.exp() * chunk).sum() for chunk in logps]).sum() / len(logits_NV)
+class TokenLogps(torch.autograd.Function):
+    """(logits_NV, targets_N, temperature) → log-probability of each target and entropy of each distribution, [N] each, in fp32.
+
+    The logits of all completion tokens are the largest tensor of a step. They are read in chunks, and in the backward pass their gradient
+    takes their place, so they must not be used elsewhere, nor the graph twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        ctx.save_for_backward(logits_NV, targets_N)
+        ctx.temperature = temperature
+        logps, entropies = [], []
+        for logits, targets in zip(logits_NV.split(CHUNK), targets_N.split(CHUNK), strict=True):
+            distribution = (logits.float() / temperature).log_softmax(dim=1)
+            logps.append(distribution.gather(1, targets[:, None])[:, 0])
+            entropies.append(-(distribution.exp() * distribution).sum(dim=1))
+        entropy_N = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy_N)
+        return torch.cat(logps), entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, gradient_N: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        logits_NV, targets_N = ctx.saved_tensors
+        slopes_N1 = gradient_N[:, None] / ctx.temperature
+        for logits, targets, slopes in zip(logits_NV.split(CHUNK), targets_N.split(CHUNK), slopes_N1.split(CHUNK), strict=True):
+            shares = (logits.float() / ctx.temperature).softmax(dim=1).mul_(-slopes)
+            logits.copy_(shares.scatter_add_(1, targets[:, None], slopes))
+        return logits_NV, None, None

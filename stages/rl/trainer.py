@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -26,10 +26,10 @@ from stages.model.inputs import PromptBuilder
 from stages.model.training import ResumableTrainer
 from stages.rl.advantages import Scale, temporal_advantages, temporal_effect, update_ema
 from stages.rl.guards import Guards, trip
-from stages.rl.loss import LossRules, policy_loss
+from stages.rl.loss import LossRules, StepSize, policy_loss
 from stages.rl.metrics import rollout_metrics, rollout_rows, steps
-from stages.rl.rewards import RewardRules, Rewards, group_rewards
-from stages.rl.rollout import Contrast, Grades, Group, ask, grade_groups, roll_out
+from stages.rl.rewards import RewardRules, Rewards, group_rewards, idle
+from stages.rl.rollout import Contrast, Grades, Group, ask, grade_groups, replacement, roll_out
 from stages.rl.scoring import Packed, pack, score
 from stages.rl.vision import encoded_media, pixel_media
 from stages.video.frame_store import FrameReader
@@ -48,6 +48,8 @@ class Recipe(RewardRules):
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     loss: LossRules = LossRules()
     updates_per_rollout: int = Field(default=1, ge=1)
+    dynamic_sampling: Literal["off", "skip", "resample"] = "off"  # groups without variance: kept, left out, or first asked anew (DAPO)
+    resample_rounds: int = Field(default=3, ge=1)  # other questions asked in place of one; what then has no variance is left out
     max_new_tokens: int = Field(default=768, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -95,6 +97,7 @@ class TgrpoTrainer(ResumableTrainer):
         self.ema: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         self._micro_batches: list[MicroBatch] = []
+        self._size = StepSize(rows=1, tokens=1)
         self._rollout_metrics: dict[str, float] = {}
         self._update_metrics: list[Tensor] = []
 
@@ -105,10 +108,14 @@ class TgrpoTrainer(ResumableTrainer):
         rows = [next(epoch_iterator)["rows"].tolist() for _ in range(num_batches)]
         if self.state.global_step % self.recipe.updates_per_rollout == 0:
             with self._timed("rollout"):
-                groups = self._sample([row for batch in rows for row in batch])
+                groups, resampled = self._sample([row for batch in rows for row in batch])
             rewards, advantages_BG = self._assess(groups)
+            chosen = self._choose(rewards, [len(batch) for batch in rows])
             with self._timed("reference"):
-                self._micro_batches = self._prepare(groups, advantages_BG, [len(batch) for batch in rows])
+                self._micro_batches = [self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in chosen]
+            self._size = self._step_size()
+            counts = torch.tensor([[resampled, len(groups) - sum(map(len, chosen))]], device=self.args.device)
+            self._rollout_metrics |= dict(zip(("resampled", "skipped"), self._everywhere(counts).sum(dim=0).tolist(), strict=True))
             self._keep(groups, rewards, advantages_BG)
         return [{"micro_batch": batch, "input_ids": batch.packed.input_ids_1L} for batch in self._micro_batches], None
 
@@ -128,13 +135,9 @@ class TgrpoTrainer(ResumableTrainer):
             batch.advantages_R,
             batch.packed.mask_RC,
             self.recipe.loss,
-            batch_tokens=self._tokens_per_micro_batch,
-            max_tokens=self.recipe.max_new_tokens,
+            self._size,
+            self.recipe.max_new_tokens,
         )
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}: lower tgrpo.learning_rate or use precision fp32"
-            )
         self._update_metrics.append(torch.stack([kl, scores.entropy]))
         return loss
 
@@ -143,12 +146,28 @@ class TgrpoTrainer(ResumableTrainer):
         with self._timed("update"):
             return super().training_step(model, inputs, num_items_in_batch)
 
-    def _sample(self, rows: Sequence[int]) -> list[Group]:
+    def _sample(self, rows: Sequence[int]) -> tuple[list[Group], int]:
+        """This process's groups, and how many questions were asked in place of ones without variance (`resample`)."""
+        recipe, model = self.recipe, self._sampling_model()
+        groups, asked, resampled = self._roll_out(model, rows), list(rows), 0
+        for draw in range(recipe.resample_rounds if recipe.dynamic_sampling == "resample" else 0):
+            rewards = self._rewards(grade_groups(groups, recipe.contrast_size, recipe.grading))
+            places = idle(rewards, recipe.temporal).nonzero()[:, 0].tolist()
+            if not places:
+                break
+            for b in places:
+                asked[b] = replacement(asked[b], asked, len(self.samples), recipe.seed, self.state.global_step, draw)
+            for b, group in zip(places, self._roll_out(model, [asked[b] for b in places]), strict=True):
+                groups[b] = group
+            resampled += len(places)
+        return groups, resampled
+
+    def _roll_out(self, model: PreTrainedModel, rows: Sequence[int]) -> list[Group]:
         recipe, step = self.recipe, self.state.global_step
         questions = [ask(self.samples[row], self.reader, self.builder, recipe.contrast, recipe.seed, step) for row in rows]
         with self.compute_loss_context_manager():
             return roll_out(
-                self._sampling_model(),
+                model,
                 self.builder,
                 questions,
                 recipe.group_size,
@@ -164,14 +183,7 @@ class TgrpoTrainer(ResumableTrainer):
         recipe = self.recipe
         everywhere = self._gather(grade_groups(groups, recipe.contrast_size, recipe.grading))
         types = self._gather_types([group.question.sample.problem_type for group in groups])
-        rewards = group_rewards(
-            everywhere.accuracy_BG,
-            everywhere.format_BG,
-            everywhere.lengths_BG,
-            everywhere.contrast_BK,
-            everywhere.has_contrast_B,
-            recipe,
-        )
+        rewards = self._rewards(everywhere)
         total_BG = rewards.base_BG + rewards.temporal_BG
         self.ema = update_ema(self.ema, total_BG, types, recipe.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
@@ -182,22 +194,31 @@ class TgrpoTrainer(ResumableTrainer):
         mine = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
         return mine, advantages_BG[own]
 
-    def _prepare(self, groups: Sequence[Group], advantages_BG: Tensor, sizes: Sequence[int]) -> list[MicroBatch]:
-        """Pack each micro-batch's groups and score them under the reference, which never changes."""
+    def _rewards(self, grades: Grades) -> Rewards:
+        return group_rewards(
+            grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, self.recipe
+        )
+
+    def _choose(self, rewards: Rewards, sizes: Sequence[int]) -> list[list[int]]:
+        """The groups of each micro-batch that are trained on; one that would be empty keeps its first, for its KL term alone."""
+        idle_B = idle(rewards, self.recipe.temporal) & (self.recipe.dynamic_sampling != "off")
+        batches_b = torch.arange(len(idle_B)).split(list(sizes))
+        return [batch_b[~idle_B[batch_b]].tolist() or batch_b[:1].tolist() for batch_b in batches_b]
+
+    def _prepare(self, groups: Sequence[Group], advantages_BG: Tensor) -> MicroBatch:
+        """Pack the groups of a micro-batch and score them under the reference, which never changes."""
         device = self.args.device
-        batches, start = [], 0
-        for size in sizes:
-            chosen = groups[start : start + size]
-            prompts = [group.question.ordered for group in chosen]
-            packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in chosen]).to(device)
-            features = [group.features for group in chosen if group.features is not None]
-            media = encoded_media(features) if features else pixel_media(self.builder, prompts, device)
-            advantages_R = advantages_BG[start : start + size].flatten().to(device)
-            batches.append(MicroBatch(packed, media, advantages_R, self._reference_logps(packed, media)))
-            start += size
-        tokens = self._everywhere(torch.tensor(sum(len(batch.packed.targets_N) for batch in batches), device=device))
-        self._tokens_per_micro_batch = float(tokens.sum()) / (len(batches) * self.args.world_size)
-        return batches
+        prompts = [group.question.ordered for group in groups]
+        packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups]).to(device)
+        features = [group.features for group in groups if group.features is not None]
+        media = encoded_media(features) if features else pixel_media(self.builder, prompts, device)
+        advantages_R = advantages_BG.flatten().to(device, torch.float32)
+        return MicroBatch(packed, media, advantages_R, self._reference_logps(packed, media))
+
+    def _step_size(self) -> StepSize:
+        counts = [[len(batch.packed.mask_RC), len(batch.packed.targets_N)] for batch in self._micro_batches]
+        rows, tokens = self._everywhere(torch.tensor(counts, device=self.args.device)).double().mean(dim=0).tolist()
+        return StepSize(rows, tokens)
 
     @torch.no_grad()
     def _reference_logps(self, packed: Packed, media: dict[str, Any]) -> Tensor | None:
@@ -244,20 +265,27 @@ class TgrpoTrainer(ResumableTrainer):
             return super().log(logs, start_time)
         kl, entropy = self._everywhere(torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
         self._update_metrics.clear()
-        logs |= self._rollout_metrics | {"kl": kl if self.recipe.loss.beta else math.nan, "entropy": entropy}
+        logs |= self._rollout_metrics | {"kl": kl if self.recipe.loss.beta else math.nan, "entropy": entropy} | self._speed()
         super().log(logs, start_time)
         self._log_speed()
         if message := trip(steps(self.state.log_history), self.recipe.guards):
             raise UserError(message)
 
+    def _speed(self) -> dict[str, float]:
+        """Seconds of each phase of the step on this process, and the completion tokens per second that all processes train on."""
+        tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
+        speed = {f"seconds_{phase}": seconds for phase, seconds in self.seconds.items()}
+        speed["tokens_per_second"] = tokens / sum(self.seconds.values())
+        self.seconds.clear()
+        return speed
+
     def _log_speed(self) -> None:
         due = self.state.global_step == 1 or self.state.global_step % max(1, self.state.max_steps // 15) == 0
         if due and self.is_world_process_zero():
-            tokens = self._tokens_per_micro_batch * len(self._micro_batches)
-            spent = ", ".join(f"{name} {seconds:.2f} s ({tokens / seconds:.0f} tok/s)" for name, seconds in self.seconds.items())
             row = self.state.log_history[-1]
-            log.info("step %d/%d: reward %.3f, %s", self.state.global_step, self.state.max_steps, row["reward"], spent)
-        self.seconds.clear()
+            spent = ", ".join(f"{name[8:]} {value:.2f} s" for name, value in row.items() if name.startswith("seconds_"))
+            text = "step %d/%d: reward %.3f, %s, %.0f tokens/s"
+            log.info(text, self.state.global_step, self.state.max_steps, row["reward"], spent, row["tokens_per_second"])
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Media → frames in the store, one sandboxed process per core."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from stages.video.resize import Kernel, resize, smart_resize
 from stages.video.spec import FrameSpec
 from stages.video.table import read_video
 from stages.video.workers import Limits, Sandbox
+
+log = logging.getLogger(__name__)
 
 
 class ExtractParams(FrameSpec):
@@ -60,6 +63,7 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
     clips = {sample.sample_id: _clip(sample, params) for sample in samples}
     frames = ShardStore(store, SCHEMA)
     new = list({clip.key: clip for clip in clips.values() if clip.key not in frames}.values())
+    log.info("%d of %d clips are new", len(new), len({clip.key for clip in clips.values()}))
     refused: dict[str, MediaError] = {}
     frames.append(_rows(new, params, refused))
 

@@ -18,9 +18,10 @@ ROOMS = {  # room: the rooms it may import
     "model": {"data", "video", "world"},
     "rl": {"data", "video", "model"},
     "benchmarks": {"data", "video", "model", "world"},
+    "planning": {"data", "video", "model"},
     "reporting": {"data", "video", "benchmarks"},
 }
-STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch"))
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan"))
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
 TRAINING = ["base", "sft", "tgrpo", "evaluate"]
@@ -87,6 +88,17 @@ def test_a_stage_imports_rooms_and_neither_other_stages_nor_prefect_nor_dvc(stag
     names = imports(ROOT / "stages" / f"{stage}.py")
     assert {name.split(".")[1] for name in names if name.startswith("stages.")} <= set(ROOMS)
     assert not {name.split(".")[0] for name in names} & {"prefect", "dvc", "flows"}
+
+
+def test_the_plan_takes_nothing_but_parameters_from_stages() -> None:
+    taken = [
+        alias.name
+        for node in ast.parse((ROOT / "stages" / "plan.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] in STAGES
+        for alias in node.names
+    ]
+    assert taken
+    assert [name for name in taken if not (name.endswith("Params") or name.isupper())] == []
 
 
 def test_flows_import_no_stage() -> None:

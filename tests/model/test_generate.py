@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.model.generate import Sampling, choose, generate
+from stages.model.generate import Sampling, choose, generate, nucleus
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from tests.model.tiny_models import clip, picture, question
@@ -95,6 +95,23 @@ def test_a_token_is_drawn_by_its_share_of_the_distribution():
     assert choose(logits_RV, uniform_R, Sampling(1, top_p=0.001), none).tolist() == [0, 0, 0, 0]
     # Temperature 0.5 squares the shares: 0.25, 0.09, 0.04 of 0.38, cumulated 0.658, 0.895, 1.
     assert choose(logits_RV, uniform_R, Sampling(1, temperature=0.5), none).tolist() == [0, 0, 1, 1]
+
+
+def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p():
+    probs_RV = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]])
+    assert nucleus(probs_RV, 0.5).tolist() == [[0, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]]  # ties stay together
+    assert nucleus(probs_RV, 0.7)[0].tolist() == [0, 0.5, 0, 0.25]
+    assert nucleus(probs_RV[:, [1, 0, 3, 2]], 0.8)[0].tolist() == [0.5, 0, 0.25, pytest.approx(0.15)]
+    generator = torch.Generator().manual_seed(0)
+    random_RV = torch.randn(5, 1000, generator=generator).mul(3).softmax(dim=1)
+    descending_RV = random_RV.sort(dim=1, descending=True).values
+    expected_R = ((descending_RV.cumsum(dim=1) - descending_RV) < 0.9).sum(dim=1)  # those before which 0.9 was not reached
+    assert (nucleus(random_RV, 0.9) > 0).sum(dim=1).tolist() == expected_R.tolist()
+
+
+def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus():
+    logits_RV = torch.tensor([[0.0, 0.0, -torch.inf, -50.0]])
+    assert choose(logits_RV, torch.tensor([1 - 2**-24]), Sampling(1, top_p=0.9), torch.tensor([], dtype=torch.long)).tolist() == [1]
 
 
 def test_banned_tokens_are_never_drawn():

@@ -3,7 +3,7 @@ from math import exp, log
 import pytest
 import torch
 
-from stages.rl.loss import LossRules, importance_ratios, kl_estimate, policy_loss, reduce_tokens, surrogate
+from stages.rl.loss import LossRules, StepSize, importance_ratios, kl_estimate, policy_loss, reduce_tokens, surrogate
 
 MASK_RC = torch.tensor([[1.0, 1.0], [1.0, 0.0]])  # the second sequence has one token
 
@@ -56,22 +56,22 @@ def test_the_kl_estimate_is_k3_with_a_clamped_log_ratio():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("grpo", (1.5 + 5.0) / 2),  # mean of (1 + 2) / 2 and 5
+        ("grpo", (1.5 + 5.0) / 4),  # (1 + 2) / 2 and 5, over the 4 rows of the step
         ("bnpo", 8 / 3),  # (1 + 2 + 5) / 3 tokens
         ("dapo", 8 / 6),  # over the 6 tokens of the step
         ("cispo", 8 / 6),
-        ("dr_grpo", 8 / (2 * 10)),  # over rows · longest allowed
+        ("dr_grpo", 8 / (4 * 10)),  # over rows of the step · longest allowed
     ],
 )
 def test_each_loss_averages_tokens_its_own_way(name, expected):
     values_RC = torch.tensor([[1.0, 2.0], [5.0, 99.0]])
-    assert reduce_tokens(values_RC, MASK_RC, name, batch_tokens=6, max_tokens=10).item() == pytest.approx(expected)
+    assert reduce_tokens(values_RC, MASK_RC, name, StepSize(rows=4, tokens=6), max_tokens=10).item() == pytest.approx(expected)
 
 
 def test_on_the_sampling_policy_the_loss_is_the_mean_advantage_and_its_gradient_pushes_each_token_by_it():
     logps_RC = torch.tensor([[-1.0, -2.0], [-3.0, 0.0]], requires_grad=True)
     advantages_R = torch.tensor([1.0, -0.5])
-    loss, kl = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossRules(), 3.0, 2)
+    loss, kl = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossRules(), StepSize(2, 3), 2)
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert loss.item() == pytest.approx(-(1.0 - 0.5) / 2)
     assert kl.item() == 0.0
@@ -81,15 +81,14 @@ def test_on_the_sampling_policy_the_loss_is_the_mean_advantage_and_its_gradient_
 def test_beta_weighs_the_distance_to_the_reference():
     logps_RC = column(log(0.5))
     arguments = (logps_RC, logps_RC, column(log(0.25)), torch.zeros(1, dtype=torch.float64), torch.ones(1, 1))
-    loss, kl = policy_loss(*arguments, LossRules(beta=0.5), 1.0, 1)
+    loss, kl = policy_loss(*arguments, LossRules(beta=0.5), StepSize(1, 1), 1)
     assert kl.item() == pytest.approx(log(2) - 0.5)
     assert loss.item() == pytest.approx(0.5 * (log(2) - 0.5))
 
 
 def test_a_sequence_ratio_reaches_every_token_of_its_sequence():
     logps_RC = torch.zeros(2, 2, requires_grad=True)
-    loss, _ = policy_loss(
-        logps_RC, logps_RC.detach(), logps_RC.detach(), torch.tensor([1.0, 2.0]), MASK_RC, LossRules(importance="sequence"), 3.0, 2
-    )
+    rules = LossRules(importance="sequence")
+    loss, _ = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), torch.tensor([1.0, 2.0]), MASK_RC, rules, StepSize(2, 3), 2)
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert gradient_RC.flatten().tolist() == pytest.approx([-0.25, -0.25, -1.0, 0.0])

@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from stages.rl.rewards import RewardRules, correct_share, group_rewards, length_rewards, temporal_condition, temporal_rewards, zero_variance
+from stages.rl.rewards import (
+    RewardRules,
+    Rewards,
+    correct_share,
+    group_rewards,
+    idle,
+    length_rewards,
+    temporal_condition,
+    temporal_rewards,
+    zero_variance,
+)
 
 ORDERED_BG = torch.tensor([[1.0, 1.0, 0.0, 0.0]])  # p = 1/2
 YES = torch.tensor([True])
@@ -71,3 +81,13 @@ def test_the_parts_of_a_group_add_up():
 
 def test_a_group_whose_responses_all_earned_the_same_has_zero_variance():
     assert zero_variance(torch.tensor([[2.0, 2.0, 2.0], [2.0, 1.0, 2.0]])).tolist() == [True, False]
+
+
+def test_a_group_is_idle_when_no_response_gets_an_advantage():
+    # All right with r_t, all right without, half right: without variance only a temporal advantage of its own teaches something.
+    accuracy_BG = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    zeros_BG = torch.zeros(3, 2)
+    temporal_BG = torch.tensor([[0.3, 0.3], [0.0, 0.0], [0.0, 0.0]])
+    rewards = Rewards(accuracy_BG, zeros_BG, temporal_BG, zeros_BG, torch.tensor([True, False, False]))
+    assert idle(rewards, "paper").tolist() == [True, True, False]
+    assert idle(rewards, "advantage").tolist() == [False, True, False]

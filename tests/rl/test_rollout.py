@@ -6,7 +6,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl.metrics import rollout_metrics, rollout_rows
 from stages.rl.rewards import RewardRules, group_rewards
-from stages.rl.rollout import Group, ask, grade_groups, roll_out
+from stages.rl.rollout import Group, ask, grade_groups, replacement, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
 from stages.rl.vision import encoded_media, pixel_media
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
@@ -137,3 +137,10 @@ def test_kept_rows_hold_every_part_of_the_reward(groups):
     }
     assert rows[3]["answer"] is None
     assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)
+
+
+def test_another_question_is_drawn_by_seed_and_is_none_of_those_in_use():
+    drawn = [replacement(4, [4, 1], 6, 7, step) for step in range(40)]
+    assert drawn == [replacement(4, [4, 1], 6, 7, step) for step in range(40)]
+    assert set(drawn) == {0, 2, 3, 5}
+    assert replacement(0, [0, 1], 2, 7) in (0, 1)  # nothing else to ask

@@ -1,8 +1,10 @@
+from math import log
+
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from stages.rl.scoring import dense_mask, mean_entropy, pack, score, use_group_prefix_attention
+from stages.rl.scoring import CHUNK, TokenLogps, dense_mask, pack, score, use_group_prefix_attention
 from tests.rl.conftest import tiny_media, tiny_prompt
 
 # Two questions on videos around one on an image, prompts of different lengths; completions are ragged, down to one token.
@@ -99,6 +101,24 @@ def test_the_dense_mask_shows_a_completion_its_prompt_and_itself():
     ]
 
 
-def test_entropy_of_known_distributions():
-    logits_NV = torch.tensor([[0.0, 0.0], [0.0, -100.0]])
-    assert mean_entropy(logits_NV).item() == pytest.approx(torch.log(torch.tensor(2.0)).item() / 2)
+def test_log_probability_entropy_and_gradient_of_known_distributions():
+    # Shares ½ ½ and, at temperature ½, 9/10 1/10 from logits that are ln 3 apart
+    logits_NV = torch.tensor([[0.0, 0.0], [log(3), 0.0]], dtype=torch.float64, requires_grad=True)
+    logps_N, entropy_N = TokenLogps.apply(logits_NV * 1.0, torch.tensor([0, 1]), 0.5)
+    assert logps_N.tolist() == pytest.approx([log(0.5), log(0.1)])
+    assert entropy_N.tolist() == pytest.approx([log(2), -0.9 * log(0.9) - 0.1 * log(0.1)])
+    (gradient_NV,) = torch.autograd.grad(logps_N.sum(), logits_NV)
+    assert gradient_NV.flatten().tolist() == pytest.approx([1.0, -1.0, -1.8, 1.8])  # (1 or 0 − share) / ½
+
+
+def test_log_probabilities_over_several_chunks_have_the_gradient_of_autograd():
+    generator = torch.Generator().manual_seed(0)
+    logits_NV, targets_N = torch.randn(CHUNK + 3, 7, generator=generator), torch.randint(0, 7, (CHUNK + 3,), generator=generator)
+    weights_N = torch.randn(CHUNK + 3, generator=generator)
+    leaf_NV = logits_NV.clone().requires_grad_()
+    plain_N = (leaf_NV / 1.3).log_softmax(dim=1).gather(1, targets_N[:, None])[:, 0]
+    (expected_NV,) = torch.autograd.grad((plain_N * weights_N).sum(), leaf_NV)
+    logps_N, _ = TokenLogps.apply(leaf_NV * 1.0, targets_N, 1.3)
+    (gradient_NV,) = torch.autograd.grad((logps_N * weights_N).sum(), leaf_NV)
+    assert torch.allclose(logps_N, plain_N, atol=1e-6)
+    assert torch.allclose(gradient_NV, expected_NV, atol=1e-6)

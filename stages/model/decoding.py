@@ -1,0 +1,145 @@
+"""Decoding many responses of few prompts: each prompt's keys and values are kept and read once, however many rows go on from it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
+from transformers.masking_utils import sdpa_mask
+
+SHARED_PREFIX = "shared_prefix"
+FIRST_COLUMNS = 32  # tokens per row that there is room for at first; doubled when full
+
+
+class OwnLayer(CacheLayerMixin):
+    """One layer's keys and values of the tokens decoded so far, [rows, heads, tokens, D], written in place into spare columns."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.length, self.is_initialized = 0, True
+        self.keys, self.values = (_room(states, FIRST_COLUMNS) for states in (key_states, value_states))
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        if self.length == self.keys.shape[2]:
+            self.keys, self.values = (torch.cat([states, _room(states, self.length)], dim=2) for states in (self.keys, self.values))
+        self.keys[:, :, self.length], self.values[:, :, self.length] = key_states[:, :, 0], value_states[:, :, 0]
+        self.length += 1
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def keep(self, rows: Tensor) -> None:
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length if self.is_initialized else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _room(states: Tensor, columns: int) -> Tensor:
+    return states.new_empty(*states.shape[:2], columns, states.shape[3])
+
+
+@dataclass
+class Prefix:
+    """The prefilled prompts, and which rows go on from which.
+
+    keys, values: per layer [B, heads, P, D]. mask_BP is false in the padding. table_BN lists each prompt's rows (padded with row 0),
+    place_A finds row a in it, flattened.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    mask_BP: Tensor
+    table_BN: Tensor
+    place_A: Tensor
+
+    @classmethod
+    def of(cls, cache: DynamicCache, mask_BP: Tensor, prompt_A: Tensor) -> "Prefix":
+        """From the cache of a prefill; prompt_A is the prompt of each row."""
+        keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
+        return cls(keys, values, mask_BP.bool(), *_table(prompt_A, len(mask_BP)))
+
+    def keep(self, prompt_A: Tensor) -> None:
+        """The rows are now these, by their prompts."""
+        self.table_BN, self.place_A = _table(prompt_A, len(self.mask_BP))
+
+
+def _table(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
+    is_own_BA = prompt_A == torch.arange(prompts, device=prompt_A.device)[:, None]
+    rank_A = (is_own_BA.cumsum(dim=1) - 1).gather(0, prompt_A[None])[0]
+    width = int(rank_A.max()) + 1
+    place_A = prompt_A * width + rank_A
+    table_BN = place_A.new_zeros(prompts * width).scatter(0, place_A, torch.arange(len(prompt_A), device=prompt_A.device))
+    return table_BN.view(prompts, width), place_A
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prefix: Prefix,
+    scaling: float,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one new token per row, query [A, heads, 1, D], to [its prompt, its own tokens]: one softmax over both.
+
+    Rows of the same prompt, and query heads that share a key head, are columns of one product, so keys and values are never repeated.
+    """
+    layer: Any = module.layer_idx
+    prompt_key, prompt_value = prefix.keys[layer], prefix.values[layer]  # [B, K, P, D]
+    (B, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
+    N, G = prefix.table_BN.shape[1], H // K
+    query_AKGD = query.view(A, K, G, D) * scaling
+    query_BKXD = query_AKGD[prefix.table_BN].transpose(1, 2).reshape(B, K, N * G, D)
+    to_prompt = query_BKXD @ prompt_key.transpose(2, 3)
+    to_prompt = to_prompt.masked_fill(~prefix.mask_BP[:, None, None], -torch.inf)
+    to_prompt = to_prompt.view(B, K, N, G, P).transpose(1, 2).flatten(0, 1)[prefix.place_A]
+    scores = torch.cat([to_prompt, query_AKGD @ key.transpose(2, 3)], dim=3).float().softmax(dim=3).to(value.dtype)
+    on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)  # [A, K, G, P], [A, K, G, tokens]
+    on_prompt = on_prompt[prefix.table_BN].transpose(1, 2).reshape(B, K, N * G, P)
+    attended = (on_prompt @ prompt_value).view(B, K, N, G, D).transpose(1, 2).flatten(0, 1)[prefix.place_A]
+    return (attended + on_own @ value).reshape(A, 1, H, D), None
+
+
+AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)
+AttentionMaskInterface.register(SHARED_PREFIX, sdpa_mask)
+
+
+class OwnCache(Cache):
+    """The decoded tokens of every layer, empty at first."""
+
+    def __init__(self, layers: int) -> None:
+        self._own = [OwnLayer() for _ in range(layers)]
+        super().__init__(layers=[*self._own])
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
+        for layer in self._own:
+            if layer.is_initialized:
+                layer.keep(rows)
+
+
+@contextmanager
+def shared_prefix(model: PreTrainedModel) -> Iterator[None]:
+    """The language model attends by `shared_prefix_attention` meanwhile."""
+    before = model.config.text_config._attn_implementation
+    model.set_attn_implementation({"text_config": SHARED_PREFIX})
+    try:
+        yield
+    finally:
+        model.set_attn_implementation({"text_config": before})

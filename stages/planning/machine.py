@@ -1,0 +1,73 @@
+"""What a GPU can do: memory, arithmetic and bandwidth, and how long work takes on it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from stages.data.errors import UserError
+
+MFU = 0.35  # share of the peak that training and prefill reach, unless said otherwise
+LAYER_SECONDS = 1e-3  # least time of one layer for one token step: decoding small batches waits for kernel launches, not for arithmetic
+RESERVED, FRAGMENTED = 2**30, 0.06  # bytes of the device's context, share lost to fragmentation
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`gpus` equal devices; bytes and dense bf16 operations and bytes per second of each (vendors' data sheets)."""
+
+    name: str
+    gpus: int
+    memory: float
+    flops: float
+    bandwidth: float
+
+    @property
+    def usable(self) -> float:
+        return (self.memory - RESERVED) * (1 - FRAGMENTED)
+
+    def seconds(self, flops: float, mfu: float) -> float:
+        """For work that is bound by arithmetic."""
+        return flops / (self.flops * mfu)
+
+    def decode_seconds(self, steps: float, bytes_read: float, layers: int, flops: float, mfu: float) -> float:
+        """For `steps` token steps that each read weights and cache once."""
+        return max(steps * bytes_read / self.bandwidth, steps * layers * LAYER_SECONDS, self.seconds(flops, mfu))
+
+
+_GIB, _T = 2**30, 1e12
+DEVICES: Mapping[str, tuple[float, float, float]] = {  # memory, operations, bandwidth
+    "a100-80gb": (80 * _GIB, 312 * _T, 2.0 * _T),
+    "a100-40gb": (40 * _GIB, 312 * _T, 1.56 * _T),
+    "h100-80gb": (80 * _GIB, 989 * _T, 3.35 * _T),
+    "h200-141gb": (141 * _GIB, 989 * _T, 4.8 * _T),
+    "h20-96gb": (96 * _GIB, 148 * _T, 4.0 * _T),
+    "l40s-48gb": (48 * _GIB, 362 * _T, 0.86 * _T),
+    "rtx4090-24gb": (24 * _GIB, 165 * _T, 1.0 * _T),
+    "rtx3090-24gb": (24 * _GIB, 71 * _T, 0.94 * _T),
+}
+CPU_CORE_FLOPS, CPU_BANDWIDTH = 1.2e11, 1e10
+
+
+def machine(device: str | None, gpus: int | None, threads: int) -> Machine:
+    """The named device, or this machine's own; UserError for a name that is not known."""
+    if device is None:
+        device = local_device()
+    if device == "cpu":
+        return Machine("cpu", 1, psutil.virtual_memory().total, CPU_CORE_FLOPS * min(threads, os.cpu_count() or 1), CPU_BANDWIDTH)
+    if device not in DEVICES:
+        raise UserError(f"no device '{device}'; known: cpu, {', '.join(DEVICES)}")
+    return Machine(device, gpus or max(1, torch.cuda.device_count()), *DEVICES[device])
+
+
+def local_device() -> str:
+    """This machine's GPU as `DEVICES` names it, or cpu; UserError for a GPU that is not in the table."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    found = torch.cuda.get_device_properties(0)
+    chips = [name for name in DEVICES if name.partition("-")[0] in found.name.lower().replace(" ", "")]
+    if not chips:
+        raise UserError(f"the speed of '{found.name}' is not known; pass --device with the nearest of {', '.join(DEVICES)}")
+    return min(chips, key=lambda name: abs(DEVICES[name][0] - found.total_memory))

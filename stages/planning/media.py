@@ -1,0 +1,60 @@
+"""How large the questions are: from the frames that exist, or the most that the frame parameters allow."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from stages.data.sample import Sample
+from stages.planning.size import ModelSize
+from stages.planning.work import Shape
+from stages.video.frame_store import FrameReader
+from stages.video.spec import FrameSpec
+
+LOOK_AT = 200  # samples whose frames are measured
+
+
+@dataclass(frozen=True)
+class Media:
+    """Merged vision tokens and temporal steps of a question, on average and at most, and the share of videos."""
+
+    visual: float
+    grids: float
+    most_visual: float
+    most_grids: float
+    videos: float
+
+    def shape(self, text: int, completion: int) -> Shape:
+        """An average question."""
+        return Shape(self.visual + text, self.visual, self.grids, completion)
+
+    def largest(self, text: int, completion: int) -> Shape:
+        """The largest."""
+        return Shape(self.most_visual + text, self.most_visual, self.most_grids, completion)
+
+    def of_frames(self, share: float) -> "Media":
+        """With that share of the frames."""
+        return Media(self.visual * share, self.grids * share, self.most_visual * share, self.most_grids * share, self.videos)
+
+
+def largest_media(spec: FrameSpec, size: ModelSize) -> Media:
+    """Videos of the most frames and pixels that the parameters allow."""
+    grids = math.ceil(spec.max_frames / size.temporal)
+    visual = grids * spec.max_pixels // (size.patch * size.merge) ** 2
+    return Media(visual, grids, visual, grids, videos=1.0)
+
+
+def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize) -> Media:
+    """As measured on evenly chosen samples; none may be without frames."""
+    chosen = samples[:: max(1, len(samples) // LOOK_AT)]
+    grids, visual = [], []
+    for sample in chosen:
+        pictures = reader.pictures(sample.sample_id)
+        with Image.open(io.BytesIO(pictures[0])) as picture:
+            per_grid = picture.width * picture.height / (size.patch * size.merge) ** 2
+        grids.append(math.ceil(len(pictures) / size.temporal))
+        visual.append(grids[-1] * per_grid)
+    videos = sum(sample.data_type == "video" for sample in samples) / len(samples)
+    return Media(sum(visual) / len(visual), sum(grids) / len(grids), max(visual), max(grids), videos)

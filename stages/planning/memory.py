@@ -1,0 +1,108 @@
+"""Bytes on one GPU: what stays for the whole run, and what one phase needs on top."""
+
+from dataclasses import dataclass
+
+from stages.model.distributed import ZeroStage
+from stages.model.load import Precision
+from stages.planning.size import ModelSize
+from stages.planning.work import Shape
+
+ADAM = 8  # bytes per trained parameter: two fp32 moments
+BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
+SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = 7, 3, 4  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
+SAVED_OUTSIDE = 3  # hidden ones outside the layers: the last norm and the states that predict completions
+CHUNK_BYTES = 256 * 4 * 3  # per word of the vocabulary: the chunk of fp32 distributions that scoring holds (stages/rl/scoring.py)
+DRAW_BYTES = 24  # per row and word: logits, distribution and their cumulated sum while a token is drawn
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the policy is trained, of its parameters what decides memory."""
+
+    precision: Precision
+    zero: ZeroStage | None
+    lora_rank: int | None
+    freeze_vision: bool
+    checkpointing: bool
+    processes: int
+
+    @property
+    def element(self) -> int:
+        """Bytes of an activation."""
+        return 2 if self.precision == "bf16" else 4
+
+    @property
+    def weight(self) -> int:
+        """Bytes of a weight: full training without DeepSpeed keeps fp32 and computes in bf16 by autocast."""
+        return 4 if self.lora_rank is None and self.zero is None else self.element
+
+    def trainable(self, size: ModelSize) -> int:
+        """Parameters that are trained."""
+        if self.lora_rank is not None:
+            return self.lora_rank * size.adapter
+        return size.total - (size.vision if self.freeze_vision else 0)
+
+
+def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
+    """Weights, reference, gradients and optimizer. `reference` says whether a second, frozen model is held."""
+    weights = size.total * how.weight / (how.processes if how.zero == 3 else 1)
+    if how.lora_rank is not None:
+        weights += how.trainable(size) * 4
+    elif how.zero is None and how.precision == "bf16":
+        weights += how.trainable(size) * 2  # autocast keeps the bf16 copies of a forward
+    copies = reference + (how.zero == 3)  # under ZeRO-3 a whole copy of the policy samples
+    if how.zero is None or how.lora_rank is not None:
+        gradients, optimizer = 4.0, float(ADAM)
+    else:
+        gradients, optimizer = how.weight / how.processes, (4 + ADAM) / how.processes  # with its fp32 master weights
+    buckets = 0 if how.zero is None else min(BUCKETS, 2 * how.trainable(size)) * how.weight
+    return {
+        "weights": weights,
+        "reference and sampler": copies * size.total * how.weight,
+        "gradients": how.trainable(size) * gradients + buckets,
+        "optimizer": how.trainable(size) * optimizer,
+    }
+
+
+def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, rows: float, completion: float) -> float:
+    """What one language layer saves for its backward pass: hidden and intermediate widths of every token, and attention's inputs.
+
+    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and its masks.
+    """
+    norms = SAVED_HIDDEN_FP32 * (4 - how.element)
+    wide = tokens * (size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element)
+    attended = 4 * prompt + 2 * rows * completion + 2 * rows * (prompt + completion)
+    masks = prompt**2 + rows * completion * (prompt + completion)
+    return wide + (attended * size.heads * size.head_dim + masks) * how.element
+
+
+def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
+    """Saved by the vision tower, if it is trained."""
+    if how.freeze_vision or how.lora_rank is not None:
+        return 0.0
+    layer = patches * (SAVED_HIDDEN * size.vision_hidden + SAVED_INTERMEDIATE * size.vision_intermediate) * how.element
+    kept = patches * size.vision_hidden * how.element
+    return size.vision_layers * kept + 2 * layer if how.checkpointing else size.vision_layers * layer
+
+
+def activations(size: ModelSize, how: Training, shape: Shape, questions: int, group: int) -> float:
+    """Peak of a forward and backward over `questions` packed groups, without logits.
+
+    With checkpointing a layer keeps its input only; one layer at a time is computed again, with as much again for its gradients.
+    """
+    tokens = questions * (shape.prompt + group * shape.completion)
+    layer = questions * layer_bytes(size, how, tokens / questions, shape.prompt, group, shape.completion)
+    kept = tokens * size.hidden * how.element
+    language = size.layers * kept + 2 * layer if how.checkpointing else (size.layers + 1) * layer
+    return language + SAVED_OUTSIDE * kept + vision_bytes(size, how, questions * shape.visual * size.merge**2)
+
+
+def logits(size: ModelSize, how: Training, tokens: float) -> float:
+    """Logits of the completion tokens, whose gradient takes their place, and one chunk in fp32."""
+    return size.vocabulary * (tokens * how.element + CHUNK_BYTES)
+
+
+def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
+    """Keys and values of a rollout: each prompt's once, each row's own (in buffers that double), and what drawing a token needs."""
+    per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
+    return per_token * (prompts * prompt + 2 * rows * completion) + rows * size.vocabulary * DRAW_BYTES

@@ -1,0 +1,83 @@
+"""A model's sizes from its config alone: its modules are laid out without weights and counted."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from stages.model.lora import LINEAR_LAYERS
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameter counts (blocks: the language model's layers and last norm; head is 0 where it is the embedding) and widths.
+
+    `adapter` is the number of adapter parameters per rank. `window` is how many patches a windowed vision layer attends to.
+    """
+
+    blocks: int
+    embedding: int
+    head: int
+    vision: int
+    merger: int
+    adapter: int
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    vision_layers: int
+    vision_full_layers: int
+    vision_hidden: int
+    vision_intermediate: int
+    patch: int
+    merge: int
+    temporal: int
+    window: int
+
+    @property
+    def total(self) -> int:
+        return self.blocks + self.embedding + self.head + self.vision
+
+
+def model_size(config: Any) -> ModelSize:
+    """The sizes of a Qwen2.5-VL or Qwen3-VL of this config."""
+    with torch.device("meta"):
+        model: Any = AutoModelForImageTextToText.from_config(config)
+    text, vision = config.text_config, config.vision_config
+    language = model.model.language_model
+    embedding, head = language.embed_tokens.weight, model.lm_head.weight
+    linear = [module for name, module in model.named_modules() if re.fullmatch(LINEAR_LAYERS, name) and isinstance(module, nn.Linear)]
+    full_layers = len(vision.fullatt_block_indexes) if hasattr(vision, "fullatt_block_indexes") else vision.depth
+    return ModelSize(
+        blocks=_count(language) - embedding.numel(),
+        embedding=embedding.numel(),
+        head=0 if head is embedding else head.numel(),
+        vision=_count(model.model.visual),
+        merger=sum(_count(module) for name, module in model.model.visual.named_children() if "merger" in name),
+        adapter=sum(module.in_features + module.out_features for module in linear),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        heads=text.num_attention_heads,
+        kv_heads=text.num_key_value_heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        vocabulary=text.vocab_size,
+        vision_layers=vision.depth,
+        vision_full_layers=full_layers,
+        vision_hidden=vision.hidden_size,
+        vision_intermediate=vision.intermediate_size,
+        patch=vision.patch_size,
+        merge=vision.spatial_merge_size,
+        temporal=vision.temporal_patch_size,
+        window=(getattr(vision, "window_size", 0) // vision.patch_size) ** 2,
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,75 @@
+"""The cost model: tokens through the language model, pairs its attention computes, logits, and patches through the vision tower."""
+
+from dataclasses import dataclass
+
+from stages.planning.size import ModelSize
+
+BACKWARD = 2  # a backward pass computes twice what a forward does; gradient checkpointing adds a forward
+
+
+@dataclass(frozen=True)
+class Work:
+    """Forward work, in units that add and multiply. `frame_pairs` are patch pairs within a frame, what vision's full attention computes."""
+
+    tokens: float = 0
+    pairs: float = 0
+    logits: float = 0
+    patches: float = 0
+    frame_pairs: float = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(mine + yours for mine, yours in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def __mul__(self, times: float) -> "Work":
+        return Work(*(times * mine for mine in vars(self).values()))
+
+    def flops(self, size: ModelSize) -> float:
+        """Floating point operations: two per weight a token meets, four per head element of an attended pair."""
+        vision_blocks = size.vision - size.merger
+        windowed = size.vision_layers - size.vision_full_layers
+        return (
+            2 * size.blocks * self.tokens
+            + 4 * size.layers * size.heads * size.head_dim * self.pairs
+            + 2 * size.hidden * size.vocabulary * self.logits
+            + 2 * (vision_blocks + size.merger / size.merge**2) * self.patches
+            + 4 * size.vision_hidden * (size.vision_full_layers * self.frame_pairs + windowed * size.window * self.patches)
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One question: P prompt tokens, of which `visual` are merged patches in `grids` temporal steps, and C completion tokens at most."""
+
+    prompt: float
+    visual: float
+    grids: float
+    completion: float
+
+
+def encode(shape: Shape, size: ModelSize) -> Work:
+    """One pass of a question's media through the vision tower."""
+    patches = shape.visual * size.merge**2
+    return Work(patches=patches, frame_pairs=patches * patches / max(shape.grids, 1))
+
+
+def prefill(shape: Shape) -> Work:
+    """One prompt, with the logits of its last token."""
+    return Work(tokens=shape.prompt, pairs=shape.prompt**2, logits=1)
+
+
+def decode(shape: Shape, rows: float) -> Work:
+    """All rows of a prompt, token by token."""
+    tokens = rows * shape.completion
+    return Work(tokens=tokens, pairs=tokens * (shape.prompt + shape.completion / 2), logits=tokens)
+
+
+def score_group(shape: Shape, group: int) -> Work:
+    """One packed row [prompt, c1 … cG] with logits at its completion tokens (stages/rl/scoring.py)."""
+    tokens = group * shape.completion
+    pairs = shape.prompt**2 + tokens * (shape.prompt + shape.completion)
+    return Work(tokens=shape.prompt + tokens, pairs=pairs, logits=tokens)
+
+
+def trained(forward: Work, checkpointing: bool) -> Work:
+    """Forward and backward."""
+    return forward * (1 + BACKWARD + checkpointing)

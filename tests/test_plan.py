@@ -1,0 +1,80 @@
+import json
+import re
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.data.errors import UserError
+from stages.data.params import load_params
+from stages.plan import main
+from stages.planning.machine import machine
+from stages.tgrpo import TgrpoParams
+from tests.conftest import ROOT
+from tests.planning.configs import QWEN2_5_VL_7B
+
+PAPER = ["--params", str(ROOT / "profiles" / "paper.yaml"), "--samples", "165000"]
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no data here
+    (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
+    return ["--config", str(tmp_path / "config.json")]
+
+
+@pytest.fixture
+def printed(caplog):
+    caplog.set_level("INFO", "stages.plan")
+    return lambda: "\n".join(record.getMessage() for record in caplog.records)
+
+
+def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config, printed):
+    main([*PAPER, *config, "--device", "a100-80gb", "--gpus", "8"])
+    assert "8292.17 M parameters" in printed()
+    assert "tgrpo on 8 x a100-80gb, 80 GiB each" in printed()
+    assert "20,625 steps" in printed()  # 165,000 samples in batches of 8
+    # Per question 8 grids of 128 visual tokens, 200 of text and 8 responses of 768
+    assert f"{8 * (1024 + 200 + 8 * 768):,} tokens per step at most, 1,000 steps" in printed()
+
+
+def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config):
+    adapters = r"lora \{rank: 16, alpha: 32\}"
+    with pytest.raises(UserError) as refused:
+        main([*PAPER, *config, "--device", "rtx4090-24gb", "--gpus", "1"])
+    sft, tgrpo = str(refused.value).split("; ")
+    assert re.match(rf"sft needs 1\d\d\.\d GiB per GPU and 21\.6 are usable: set sft\.{adapters}", sft)
+    assert re.match(rf"tgrpo needs 1\d\d\.\d GiB .*: set tgrpo\.{adapters}, .*frames\.max_frames \d \(fewer frames\)", tgrpo)
+
+
+def test_who_follows_the_advice_is_not_refused(config, tmp_path):
+    yaml = YAML(typ="safe", pure=True)
+    settings = yaml.load((ROOT / "profiles" / "paper.yaml").read_text())
+    adapters = {"lora": {"rank": 16, "alpha": 32}, "deepspeed": None}
+    settings["sft"] |= adapters | {"vision_lr_scale": 0.0}
+    settings["tgrpo"] |= adapters | {"freeze_vision": True, "max_new_tokens": 384}
+    settings["frames"] |= {"max_frames": 8}
+    (tmp_path / "params.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
+
+
+def test_questions_that_cannot_be_shared_out_are_refused(config):
+    with pytest.raises(UserError, match=r"sft\.batch_size \(8\) must be a multiple of samples_per_forward x GPUs \(1 x 3\)"):
+        main([*PAPER, *config, "--device", "a100-80gb", "--gpus", "3"])
+
+
+def test_without_data_the_length_of_sft_is_asked_for(config):
+    with pytest.raises(UserError, match="pass --samples"):
+        main([*PAPER[:2], *config, "--device", "a100-80gb", "--gpus", "8"])
+
+
+def test_an_unknown_device_is_named_with_the_known_ones():
+    with pytest.raises(UserError, match=r"no device 'a100'; known: cpu, a100-80gb"):
+        machine("a100", 1, 1)
+
+
+def test_the_embedded_parameters_fit_where_they_are_meant_to_run(printed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["--params", str(ROOT / "params.yaml"), "--device", "cpu"])
+    steps = load_params(TgrpoParams, "tgrpo", ROOT / "params.yaml").max_steps
+    assert "tgrpo on 1 x cpu" in printed()
+    assert f"{steps} steps" in printed()

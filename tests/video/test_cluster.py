@@ -1,0 +1,54 @@
+"""The same workers on a Dask cluster of separate processes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.data.errors import UserError
+from stages.video.extract import extract
+from stages.video.workers import Limits, Sandbox
+from tests.conftest import ROOT
+from tests.video.clips import H264, damage, encode
+from tests.video.samples import params, sample
+from tests.video.test_workers import outcomes, work
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two worker processes, known by the address in the environment. Daemons may not have sandboxes, so they are none."""
+    from dask import config
+    from distributed import LocalCluster
+
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with config.set({"distributed.worker.daemon": False, "distributed.nanny.pre-spawn-environ.PYTHONPATH": path}):
+        started = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", started.scheduler_address)
+        with started:
+            yield
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcomes(["a", "crash", "b", "refuse"], Limits(0, 20, 400)) == ["a", "crashed", "b", "corrupt"]
+
+    clip = encode(tmp_path / "clip.mp4", frames=30, **H264)
+    (tmp_path / "damaged.mp4").write_bytes(damage(clip.read_bytes(), 30))
+    monkeypatch.chdir(tmp_path)  # relative paths mean the same on the workers
+    media = [sample("clip", Path("clip.mp4")), sample("damaged", Path("damaged.mp4"))]
+    there = extract(media, params(), tmp_path / "there", tmp_path / "there.parquet", stage="frames")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
+    here = extract(media, params(), tmp_path / "here", tmp_path / "here.parquet", stage="frames")
+    assert [(reject.sample_id, reject.reason) for reject in there] == [("damaged", "corrupt")]
+    assert there == here
+    for name in ("{}/00000.parquet", "{}.parquet"):
+        assert (tmp_path / name.format("there")).read_bytes() == (tmp_path / name.format("here")).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"), Sandbox(Limits(1, 5, 400)) as sandbox:
+        list(sandbox.map(work, [Path("a")], Path))

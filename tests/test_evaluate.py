@@ -222,6 +222,9 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         rows = _evaluate(params, Path("served"), place)
         assert len(server.requests) == asked + 1
         assert {row["status"] for row in rows} == {"ok"}
+        faster = waiting.model_copy(update={"concurrency": 4, "timeout_s": 9.0})
+        _evaluate(PARAMS.model_copy(update={"server": faster}).asking("served", server.url), Path("served"), place)
+        assert len(server.requests) == asked + 1
         _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
         assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
 

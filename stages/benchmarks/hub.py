@@ -1,5 +1,6 @@
 """A benchmark by its name on the Hugging Face hub: fetched once, archives unpacked beside themselves."""
 
+import fcntl
 import logging
 import re
 import shutil
@@ -35,17 +36,24 @@ def benchmark_folder(root: Path) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives."""
-    dataset, _, revision = name.partition("@")
+    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives; a second process waits for the first."""
     folder = WORK / "hub" / name.replace("/", "--")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _download(name, folder)
+        for archive in sorted(folder.rglob("*")):
+            if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+                unpack(archive)
+    return folder
+
+
+def _download(name: str, folder: Path) -> None:
+    dataset, _, revision = name.partition("@")
     try:
         snapshot_download(dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}") from error
-    for archive in sorted(folder.rglob("*")):
-        if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
-            unpack(archive)
-    return folder
 
 
 def unpack(archive: Path) -> None:

@@ -1,5 +1,6 @@
 """Record files and media of the public benchmarks: Video-R1's evaluation files and the official hub layout, from a local folder."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +74,7 @@ class MediaFolder:
         inner = relative.parts[1:] if relative.parts[:1] == ("Evaluation",) else relative.parts
         for candidate in (self.root / relative, self.root / Path(*inner)):
             for media in (candidate, *(candidate.with_suffix(suffix) for suffix in VIDEO_SUFFIXES), candidate.with_suffix("")):
-                if media.exists() and media != self.root:
+                if os.path.exists(media) and media != self.root:  # unlike Path.exists, False for a name that is too long
                     return media
         tail = Path(*inner).with_suffix("").parts
         deeper = [media for media in self._by_stem.get(tail[-1], []) if media.with_suffix("").parts[-len(tail) :] == tail]
@@ -93,9 +94,9 @@ def _draft(raw: Any, convert: Callable[[Fields], Fields], name: str, media: Medi
     try:
         fields = convert(dict(raw))
         found = media.find(fields["path"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason="invalid record", detail=f"{type(error).__name__}: {error}")
-    fields = {"problem_id": place} | fields | {"path": str(found.relative_to(media.root)) if found else fields["path"]}
+    fields = {"problem_id": place} | fields | {"path": os.path.relpath(found, media.root) if found else fields["path"]}
     draft = read_sample(fields, name, media.root, "test", place)
     return draft.model_copy(update={"stage": "benchmark"}) if isinstance(draft, Reject) else draft
 

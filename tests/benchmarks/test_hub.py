@@ -6,6 +6,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -33,6 +34,13 @@ def test_a_named_dataset_is_fetched_once_and_its_archives_unpacked(hub_server: l
     assert hub.benchmark_folder(Path("some/VSI-Bench")) == root
     assert not [path for path in hub_server if path.endswith("scannet.zip")]
     assert not (root / "scannet" / "s1.mp4").exists()  # unpacked once
+
+
+def test_two_processes_at_once_unpack_once(hub_server: list[str]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(hub.benchmark_folder, [Path("some/VSI-Bench")] * 2)
+    assert first == second
+    assert sum(path.endswith("scannet.zip") for path in hub_server) == 1
 
 
 def test_a_file_may_name_the_dataset(hub_server: list[str], tmp_path: Path) -> None:

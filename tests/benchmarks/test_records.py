@@ -71,6 +71,28 @@ def test_a_record_without_its_fields_is_a_reject_and_the_next_one_is_read(tmp_pa
     assert (found.sample_id, found.category, Path(found.media_path).name) == ("videomme-001-1", "short", "x.mkv")
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("a" * 300 + ".mp4", "missing media"),
+        ("gone.mp4", "missing media"),
+        ("../outside.mp4", "path escapes"),
+        ("/etc/passwd", "path escapes"),
+        ("x\0y.mp4", "invalid record"),
+        ("", "invalid record"),
+        (None, "invalid record"),
+    ],
+)
+def test_a_path_that_leads_nowhere_or_outside_is_a_reject(tmp_path: Path, path: str | None, reason: str) -> None:
+    record = {"problem_id": 1, "problem": "Who?", "data_type": "video", "problem_type": "multiple choice", "options": ["A. he", "B. she"]}
+    (tmp_path / "root").mkdir()
+    (tmp_path / "outside.mp4").touch()
+    (tmp_path / "root" / "eval_videomme.json").write_text(json.dumps([record | {"solution": "<answer>A</answer>", "path": path}]))
+    (reject,) = videomme.read(tmp_path / "root")
+    assert isinstance(reject, Reject)
+    assert reject.reason == reason
+
+
 def test_a_folder_without_records_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither eval_mmvu.json nor validation\* is there"):
         list(mmvu.read(tmp_path))

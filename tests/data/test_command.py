@@ -83,3 +83,17 @@ def test_a_second_run_is_refused_with_the_holder_named_until_the_first_dies(stag
     first.kill()
     first.wait()
     assert start(stage, "run").wait() == 0
+
+
+def test_a_flag_may_be_a_number_and_may_name_the_item_whose_parameters_are_read(stage: Path) -> None:
+    text = (stage / "toy.py").read_text().replace('name: str = "x"', 'name: str = "x", count: int | None = None')
+    text = text.replace("out.write_text(name)", 'out.write_text(f"{name} {count!r} {params.mode}")').replace(
+        "command(run)", 'command(run, item="name")'
+    )
+    (stage / "toy.py").write_text(text)
+    (stage / "params.yaml").write_text("toy: {defaults: {mode: common}, me: {mode: mine}}")
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    for name, expected in (("me", "me 3 mine"), ("you", "you 3 common")):
+        command = [sys.executable, "toy.py", "--out", "out.txt", "--name", name, "--count", "3"]
+        subprocess.run(command, cwd=stage, env=environment, check=True)
+        assert (stage / "out.txt").read_text() == expected

@@ -59,3 +59,17 @@ def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, me
         load(tmp_path, text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "evaluate:\n  defaults: {learning_rate: 1.0, group_size: 4}\n  mvbench: {group_size: 2}\n  mmvu: {nonsense: 1}\n  empty:\n"
+    )
+    assert load_params(Outer, "evaluate", path, "mvbench") == Outer(learning_rate=1.0, group_size=2)
+    assert load_params(Outer, "evaluate", path, "empty") == load_params(Outer, "evaluate", path, "absent")
+    with pytest.raises(UserError, match=r"unknown parameter 'evaluate\.nonsense'"):
+        load_params(Outer, "evaluate", path, "mmvu")
+    path.write_text("evaluate:\n  learning_rate: 1.0\n")
+    with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds what is common"):
+        load_params(Outer, "evaluate", path, "mmvu")

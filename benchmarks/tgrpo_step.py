@@ -1,6 +1,7 @@
 """One T-GRPO step, the released code's way against this project's, on the same weights in one process.
 
     python -m benchmarks.tgrpo_step [CASE…]        (default: all but quick)
+    python -m benchmarks.tgrpo_step --growth       (does measured cost follow the cost model as G, P and C grow?)
 
 The peer is the released trainer rewritten for current transformers: two `generate` calls that prefill each of their rows, then every
 completion scored in a row of its own with the video encoded once per row and logits over the whole sequence, for the policy and for the
@@ -35,8 +36,10 @@ from stages.data.files import write_json
 from stages.data.sample import Sample
 from stages.model.generate import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
-from stages.model.load import PIPELINE_FILE
+from stages.model.load import PIPELINE_FILE, load_config
 from stages.model.tiny import build_tokenizer
+from stages.planning.size import ModelSize, model_size
+from stages.planning.work import Shape, decode, encode, prefill, score_group, trained
 from stages.rl.loss import LossRules, StepSize, policy_loss
 from stages.rl.rollout import Group, Question, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
@@ -70,6 +73,17 @@ CASES = {
     "p1186-c256": Case(frames=16, prompt=1186, completion=256, checkpointing=True),
     "ragged": Case(frames=16, prompt=1186, completion=256, checkpointing=True, ragged=True),
     "quick": Case(frames=2, prompt=180, completion=12, group=4),
+}
+
+
+GROWTH = {  # for the cost model
+    "base": Case(frames=6, prompt=480, completion=48, group=4),
+    "G x 2": Case(frames=6, prompt=480, completion=48, group=8),
+    "G x 4": Case(frames=6, prompt=480, completion=48, group=16),
+    "P x 2": Case(frames=12, prompt=960, completion=48, group=4),
+    "P x 4": Case(frames=24, prompt=1920, completion=48, group=4),
+    "C x 2": Case(frames=6, prompt=480, completion=96, group=4),
+    "C x 4": Case(frames=6, prompt=480, completion=192, group=4),
 }
 
 
@@ -275,33 +289,51 @@ def loss_there(model: Any, builder: PromptBuilder, group: Group, reference_RC: T
 # Both
 
 
-def compare(folder: Path, case: Case) -> dict[str, Any]:
-    """Both ways through one step; AssertionError unless they agree on log-probabilities, loss and gradient."""
+@dataclass
+class Run:
+    """This project's step: the models and question it ran on, what it sampled and computed, and what that cost."""
+
+    builder: PromptBuilder
+    model: Any
+    reference: Any
+    advantages_R: Tensor
+    cost: Cost = field(default_factory=Cost)
+
+    def __call__(self, case: Case) -> tuple[Group, Tensor, Tensor]:
+        """The sampled group, the reference's log-probabilities and the loss, whose gradient is in the model."""
+        asked = question(self.builder, case)
+        with self.cost.measure("rollout"):
+            group = roll_out_here(self.model, self.builder, asked, case)
+        with self.cost.measure("reference"):
+            reference_RC = reference_here(self.reference, self.builder, group)
+        self.model.train()
+        with self.cost.measure("policy"):
+            loss = loss_here(self.model, self.builder, group, reference_RC, self.advantages_R, case)
+            loss.backward()
+        self.model.eval()
+        return group, reference_RC, loss.detach()
+
+
+def prepare(folder: Path, case: Case) -> Run:
+    """Policy and reference for a case."""
     builder = PromptBuilder(folder)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval()
+    model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval()
     reference = perturbed(model)
     for each in (model, reference):
         each.lm_head.bias = torch.nn.Parameter(stop_bias(builder, case), requires_grad=False)
+        use_group_prefix_attention(each)
     if case.checkpointing:
         model.activation_checkpointing_enable()
-    asked, generator = question(builder, case), torch.Generator().manual_seed(0)
-    advantages_R = torch.randn(case.group, generator=generator)
-    here, there = Cost(), Cost()
+    return Run(builder, model, reference, torch.randn(case.group, generator=torch.Generator().manual_seed(0)))
 
-    use_group_prefix_attention(model)
-    use_group_prefix_attention(reference)
-    with here.measure("rollout"):
-        group = roll_out_here(model, builder, asked, case)
-    with here.measure("reference"):
-        reference_here_RC = reference_here(reference, builder, group)
-    model.train()
-    with here.measure("policy"):
-        loss = loss_here(model, builder, group, reference_here_RC, advantages_R, case)
-        loss.backward()
-    ours, loss_value = flat_gradient(model), loss.item()
-    del loss
 
-    for each in (model.eval(), reference):
+def compare(folder: Path, case: Case) -> dict[str, Any]:
+    """Both ways through one step; AssertionError unless they agree on log-probabilities, loss and gradient."""
+    run = prepare(folder, case)
+    builder, model, reference = run.builder, run.model, run.reference
+    group, reference_here_RC, own_loss = run(case)
+    ours, there = flat_gradient(model), Cost()
+    for each in (model, reference):
         each.set_attn_implementation("sdpa")
     model.zero_grad(set_to_none=True)
     with there.measure("rollout"), torch.no_grad():
@@ -310,12 +342,47 @@ def compare(folder: Path, case: Case) -> dict[str, Any]:
         reference_there_RC, mask_RC = logps_there(reference, builder, group)
     model.train()
     with there.measure("policy"):
-        loss = loss_there(model, builder, group, reference_there_RC, advantages_R)
+        loss = loss_there(model, builder, group, reference_there_RC, run.advantages_R)
         loss.backward()
     theirs = flat_gradient(model)
-    return result(case, group, here, there) | agreement(
-        (reference_here_RC * mask_RC, reference_there_RC * mask_RC), (loss_value, loss.item()), (ours, theirs)
+    return result(case, group, run.cost, there) | agreement(
+        (reference_here_RC * mask_RC, reference_there_RC * mask_RC), (own_loss.item(), loss.item()), (ours, theirs)
     )
+
+
+# The cost model
+
+
+def predicted(case: Case, size: ModelSize) -> dict[str, float]:
+    """Operations of each phase of this project's step (stages/planning/work.py)."""
+    grids = case.frames / 2
+    shape = Shape(case.prompt, grids * FRAME_HEIGHT * FRAME_WIDTH / 28**2, grids, case.completion)
+    scored = score_group(shape, case.group) + encode(shape, size)
+    rolled = (prefill(shape) + encode(shape, size)) * 2 + decode(shape, case.group + CONTRAST)
+    return {
+        "rollout": rolled.flops(size),
+        "reference": scored.flops(size),
+        "policy": trained(scored, case.checkpointing).flops(size),
+    }
+
+
+def sweep(folder: Path) -> dict[str, Any]:
+    """Measured against predicted growth of the step as G, P and C grow from the first of GROWTH."""
+    size, found = model_size(load_config(folder)), {}
+    for name, case in GROWTH.items():
+        run = prepare(folder, case)
+        run(case)
+        found[name] = {"seconds": run.cost.seconds, "flops": predicted(case, size)}
+    first = found["base"]
+    log.info("%24s%30s%30s%30s", "growth: measured (predicted)", "rollout", "reference", "policy")
+    for name, figures in found.items():
+        growth = {
+            phase: [figures[unit][phase] / first[unit][phase] for unit in ("seconds", "flops")]
+            for phase in ("rollout", "reference", "policy")
+        }
+        figures["growth"] = growth
+        log.info("%24s" + "%20.2f (%7.2f)" * 3, name, *(value for pair in growth.values() for value in pair))
+    return found
 
 
 def perturbed(model: Any) -> Any:
@@ -385,13 +452,18 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(description="One T-GRPO step against the released code's way.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default: all but quick)")
-    chosen = parser.parse_args().cases or [name for name in CASES if name != "quick"]
+    parser.add_argument("--growth", action="store_true", help="check the cost model instead: this project's step as G, P and C grow")
+    arguments = parser.parse_args()
+    chosen = arguments.cases or [name for name in CASES if name != "quick"]
     if unknown := set(chosen) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     torch.set_num_threads(1)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
+        if arguments.growth:
+            log.info(json.dumps(sweep(Path(folder))))
+            return
         for name in chosen:
             results[name] = compare(Path(folder), CASES[name])
             report(name, results[name])

@@ -1,14 +1,18 @@
-"""What a run shows in the Prefect UI: its stages, how the metrics moved, where the report is, how experiments compare."""
+"""What a run shows in the Prefect UI: its stages, how the metrics moved and where they come from, the report, how experiments compare."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 
+from flows.chart import draw
 from flows.dvc import Outcome, Stage
+from flows.lineage import commits, lineage_rows, parameter_rows
 
 REPORT = Path("report") / "index.html"
+CHARTS = 24  # in one picture
 
 
 def publish_stages(stages: Sequence[Stage], outcomes: Mapping[str, Outcome]) -> None:
@@ -37,22 +41,41 @@ def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:
     return {"file": file, "metric": metric, "value": after, "change": change}
 
 
+def publish_lineage(root: Path, stages: Sequence[Stage]) -> None:
+    """The evaluations' numbers back to data, parameters and commit, and the parameters by their hashes."""
+    if rows := lineage_rows(stages, commits(root, stages)):
+        create_table_artifact(rows, key="lineage", description="What each evaluation rests on; hashes as in dvc.lock and in *parameters*.")
+        create_table_artifact(parameter_rows(stages), key="parameters", description="The values that the artifacts were made with.")
+
+
 def publish_report(root: Path, url: str | None) -> None:
     """A link to the report, if the checkout has one: `url` where a server shows it, otherwise the file."""
     if (root / REPORT).exists():
         create_link_artifact(url or (root / REPORT).as_uri(), key="report", link_text="report", description="Open the report.")
 
 
-def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> None:
-    """A table of a sweep's experiments: name → (parameters, metrics)."""
-    create_table_artifact(comparison_rows(experiments), key="sweep", description="Metrics that are equal in all are left out.")
+def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]], plot: str) -> None:
+    """A table of a sweep's experiments, name → (parameters, metrics), and a picture of the metrics with `plot` in their names."""
+    moved = moved_metrics(experiments)
+    rows = comparison_rows(experiments, moved)
+    create_table_artifact(rows, key="sweep", description="Metrics that are equal in all are left out.")
+    if drawn := [name for name in moved if plot in name][:CHARTS]:
+        parameters = list(next(iter(experiments.values()))[0])
+        picture = base64.b64encode(draw(rows, parameters, drawn).encode()).decode()
+        create_image_artifact(
+            f"data:image/svg+xml;base64,{picture}", key="sweep-plot", description=f"Metrics named *{plot}*, at most {CHARTS}."
+        )
 
 
-def comparison_rows(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> list[dict[str, Any]]:
-    """One row per experiment: its parameters, and the metrics that are not the same in all."""
+def moved_metrics(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> list[str]:
+    """The metrics that are not the same in all experiments."""
     measured = [metrics for _, metrics in experiments.values()]
     names = sorted({name for metrics in measured for name in metrics})
-    moved = [name for name in names if len({metrics.get(name) for metrics in measured}) > 1]
-    return [
-        {"experiment": name, **params, **{key: metrics.get(key, "") for key in moved}} for name, (params, metrics) in experiments.items()
-    ]
+    return [name for name in names if len({metrics.get(name) for metrics in measured}) > 1]
+
+
+def comparison_rows(
+    experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row per experiment: its parameters, and the given metrics."""
+    return [{"experiment": name, **params, **{key: found.get(key, "") for key in metrics}} for name, (params, found) in experiments.items()]

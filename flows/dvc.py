@@ -6,12 +6,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import networkx
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
@@ -38,13 +41,17 @@ class UsageError(Exception):
 class Stage:
     """One node of the graph; a matrix stage is one per item.
 
-    name: DVC's address, `evaluate@sft`; upstream: the stages whose outputs it reads; outs: path → hash recorded in dvc.lock,
-    empty before the first run.
+    name: DVC's address, `evaluate@sft`; upstream: the stages whose outputs it reads; outs, deps: path → hash recorded in dvc.lock,
+    empty before the first run; metrics: those of the outs that hold numbers; params: section → values recorded in dvc.lock.
     """
 
     name: str
     upstream: tuple[str, ...]
     outs: dict[str, str]
+    deps: dict[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def group(self) -> str:
@@ -77,32 +84,58 @@ def snapshot(root: Path) -> Snapshot:
         graph = repo.index.graph.subgraph(position)
         order = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
         stages = [
-            Stage(
-                name=str(stage.name),
-                upstream=tuple(str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)),
-                outs={out.def_path: out.hash_info.value or "" for out in stage.outs},
-            )
-            for stage in order
+            read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)]) for stage in order
         ]
         changed = set(repo.status())  # by addresses that depend on the working directory
         return Snapshot(stages, {str(stage.name) for stage in position if stage.addressing in changed}, flat_metrics(repo.metrics.show()))
 
 
+def read_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
+    """DVC's stage as the flows know it."""
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    return Stage(
+        name=str(stage.name),
+        upstream=tuple(upstream),
+        outs={out.def_path: recorded(out) or "" for out in stage.outs},
+        deps={dep.def_path: recorded(dep) or "" for dep in stage.deps if dep not in params},
+        metrics=tuple(out.def_path for out in stage.outs if out.metric),
+        params={name: value for dep in params for name, value in (recorded(dep) or {}).items()},
+        command=str(stage.cmd),
+    )
+
+
+def recorded(item: Output) -> Any:
+    """What dvc.lock holds of an output or dependency: a hash, or the values of parameters; None if it holds nothing."""
+    return item.hash_info.value if item.hash_info else None
+
+
+def source_folders(root: Path) -> list[Path]:
+    """The folders that stages read and no stage makes, also those that are not there yet. UsageError if dvc.yaml cannot be read."""
+    try:
+        with Repo(str(root)) as repo:
+            stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+    except DvcException as error:
+        raise UsageError(str(error)) from error
+    made = [Path(out.fs_path) for stage in stages for out in stage.outs]
+    read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+    return sorted(path for path in read if not path.is_file() and not any(path.is_relative_to(out) for out in made))
+
+
 def flat_metrics(shown: Mapping[str, Any]) -> dict[str, float]:
-    """`{"metrics/sft.json:accuracy.all": 0.7}` from what DVC shows of the working tree; what is not a number is left out."""
+    """`{"metrics/sft.json:accuracy.all": 0.7}` from what DVC shows of the working tree."""
+    files = shown.get("", {}).get("data", {})
+    return {key: number for path, content in files.items() for key, number in numbers(path, content.get("data", {})).items()}
+
+
+def numbers(path: str, content: Mapping[str, Any]) -> dict[str, float]:
+    """A metrics file's content as `{"path:accuracy.all": 0.7}`; what is not a number is left out."""
 
     def walk(prefix: str, value: Any) -> dict[str, float]:
         if isinstance(value, Mapping):
             return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
         return {prefix: value} if isinstance(value, int | float) else {}
 
-    files = shown.get("", {}).get("data", {})
-    return {
-        key: number
-        for path, content in files.items()
-        for name, value in content.get("data", {}).items()
-        for key, number in walk(f"{path}:{name}", value).items()
-    }
+    return {key: number for name, value in content.items() for key, number in walk(f"{path}:{name}", value).items()}
 
 
 def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downstream: bool) -> list[Stage]:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 
 @contextmanager
-def hold(path: Path, holder: str, on_wait: Callable[[str], None], poll: float = 0.5) -> Iterator[int]:
-    """Waits for the lock, telling once who holds it, and yields its descriptor for processes that shall hold it too."""
+def hold(
+    path: Path, holder: str, on_wait: Callable[[str], None], on_take: Callable[[str], None] = lambda last: None, poll: float = 0.5
+) -> Iterator[int]:
+    """Waits for the lock, telling once who holds it, and yields its descriptor for processes that shall hold it too.
+
+    `on_take` is told, once the lock is held, who held it last.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         told = False
@@ -19,6 +24,8 @@ def hold(path: Path, holder: str, on_wait: Callable[[str], None], poll: float = 
                 on_wait(file.read())
                 told = True
             time.sleep(poll)
+        file.seek(0)
+        on_take(file.read())
         file.truncate(0)
         file.write(holder)
         file.flush()

@@ -17,7 +17,6 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import artifacts, dvc, experiment
@@ -25,6 +24,7 @@ from flows.dvc import Snapshot, Stage, UsageError
 from flows.experiment import Experiment
 from flows.guard import Guards
 from flows.lock import hold
+from flows.runs import bury, checkout_lock, end_with_worker, run_name, tell_waiting
 from flows.walk import Walk, provide_training_slot
 
 Select = Callable[[Sequence[Stage]], list[Stage]]
@@ -53,6 +53,7 @@ def pipeline(
     def select(stages: Sequence[Stage]) -> list[Stage]:
         return dvc.select(stages, targets or [], single, downstream)
 
+    end_with_worker()
     provide_training_slot()
     home = Path.cwd()
     try:
@@ -63,18 +64,21 @@ def pipeline(
         return Failed(message=str(error))
     artifacts.publish_stages(after.stages, walk.outcomes)
     artifacts.publish_metrics(dvc.snapshot(home).metrics, after.metrics)
+    artifacts.publish_lineage(home, after.stages)
     return final_state([walk])
 
 
 @flow(name="sweep")
-def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: int = 2) -> State[Any]:
+def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: int = 2, plot: str = "") -> State[Any]:
     """Run every combination of the parameters, each as a DVC experiment, and compare their metrics.
 
     Args:
         grid: The values to try, `{"tgrpo.alpha": [0.0, 0.3, 0.5]}`.
         profile: The parameter set to start from, `one-gpu` for profiles/one-gpu.yaml. Empty: params.yaml.
         parallel: How many stages run at once; of training stages one.
+        plot: Draw the metrics with this in their names, `accuracy`. Empty: all.
     """
+    end_with_worker()
     provide_training_slot()
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     experiments = [Experiment(Path.cwd(), overrides, profile) for overrides in combinations]
@@ -83,19 +87,20 @@ def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: int 
     except UsageError as error:
         return Failed(message=str(error))
     compared = {one.name: (one.overrides, after.metrics) for one, (walk, after) in zip(experiments, results, strict=True) if walk.succeeded}
-    artifacts.publish_comparison(compared)
+    artifacts.publish_comparison(compared, plot)
     return final_state([walk for walk, _ in results])
 
 
 def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
     """Walks the checkout itself; a second run on it waits for the first."""
-    with hold(home / ".dvc" / "tmp" / "flow.lock", run_name(), tell_waiting) as lock, Guards([lock]) as guards:
+    with hold(checkout_lock(home), run_name(), tell_waiting, bury) as lock, Guards([lock]) as guards:
         before = dvc.snapshot(home)
         walk = Walk(home, before, select(before.stages), guards, force)
         wait(walk.start())
-        after = dvc.snapshot(home)
+        after = before if walk.did_nothing else dvc.snapshot(home)
     artifacts.publish_stages(after.stages, walk.outcomes)
     artifacts.publish_metrics(before.metrics, after.metrics)
+    artifacts.publish_lineage(home, after.stages)
     artifacts.publish_report(home, os.environ.get("VIDEO_R1_REPORT_URL"))
     return final_state([walk])
 
@@ -103,7 +108,7 @@ def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
 def run_experiments(experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4) -> list[tuple[Walk, Snapshot]]:
     """Walks the worktree of each experiment and records those that succeed; one that fails keeps its worktree, to be continued."""
     with ExitStack() as stack:
-        locks = [stack.enter_context(hold(path, run_name(), tell_waiting)) for path in sorted({one.lock for one in experiments})]
+        locks = [stack.enter_context(hold(path, run_name(), tell_waiting, bury)) for path in sorted({one.lock for one in experiments})]
         guards = stack.enter_context(Guards(locks, parallel))
         walks = [prepare(one, select, guards, force) for one in experiments]
         labels = [one.name if len(experiments) > 1 else "" for one in experiments]
@@ -131,16 +136,6 @@ def final_state(walks: Sequence[Walk]) -> State[Any]:
     """The flow's state, with what the stages did."""
     message = "; ".join(dict.fromkeys(walk.summary() for walk in walks))
     return Completed(message=message) if all(walk.succeeded for walk in walks) else Failed(message=message)
-
-
-def run_name() -> str:
-    """What a waiting run is told about this one."""
-    return f"flow run {flow_run.get_name()!r} (process {os.getpid()})"
-
-
-def tell_waiting(holder: str) -> None:
-    """Says why nothing happens yet."""
-    get_run_logger().warning("waiting: %s works on this checkout", holder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`make ui`: Prefect's server, a worker and the deployments of prefect.yaml on this machine, until Ctrl-C.
+"""`make ui`: Prefect's server, a worker, the watch over source data and the deployments of prefect.yaml, until Ctrl-C.
 
     python -m flows.serve [--port 4200]
 
@@ -47,10 +47,13 @@ def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     wait_until_healthy(server, env["PREFECT_API_URL"])
     call(env, "prefect", "work-pool", "create", "local", "--type", "process", "--overwrite")
     call(env, "prefect", "--no-prompt", "deploy", "--all")
+    if env.get("VIDEO_R1_WEBHOOK"):
+        call(env, "flows.notify")
     worker = start(running, env, "prefect", "worker", "start", "--pool", "local")
+    watch = start(running, env, "flows.watch")
     report = start(running, env, "http.server", str(port + 1), "--bind", HOST, "--directory", "report")
     log.info("Prefect UI: http://%s:%d   (Ctrl-C stops it)", HOST, port)
-    while all(part.poll() is None for part in (server, worker, report)):
+    while all(part.poll() is None for part in (server, worker, watch, report)):
         time.sleep(0.5)
     return 1
 

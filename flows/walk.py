@@ -54,6 +54,11 @@ class Walk:
         """Whether every stage was reached and none failed."""
         return len(self.outcomes) == len(self.stages) and all(done.state != "Failed" for done in self.outcomes.values())
 
+    @property
+    def did_nothing(self) -> bool:
+        """Whether every stage was up to date."""
+        return len(self.outcomes) == len(self.stages) and all(done.state == "Cached" for done in self.outcomes.values())
+
     def summary(self) -> str:
         """`2 completed, 7 cached`, and which failed."""
         counts = Counter(outcome.state.lower() for outcome in self.outcomes.values())

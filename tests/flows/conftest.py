@@ -89,7 +89,7 @@ def build_toy(root: Path) -> Path:
     root.mkdir()
     for name, text in {"stage.py": STAGE, "dvc.yaml": DVC_YAML, "params.yaml": PARAMS}.items():
         (root / name).write_text(text)
-    (root / ".gitignore").write_text("/trace\n/go\n/out\n/report\n/.work\n")
+    (root / ".gitignore").write_text("/trace\n/go\n/out\n/report\n/runs\n/.work\n")
     git(root, "init", "-q", "-b", "main")
     git(root, "config", "user.name", "toy")
     git(root, "config", "user.email", "toy@localhost")

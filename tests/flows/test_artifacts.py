@@ -1,4 +1,4 @@
-from flows.artifacts import comparison_rows, metric_row, stage_row
+from flows.artifacts import comparison_rows, metric_row, moved_metrics, stage_row
 from flows.dvc import Outcome, Stage
 
 
@@ -30,13 +30,12 @@ def test_a_metric_row_shows_how_the_metric_moved() -> None:
 
 
 def test_a_comparison_shows_parameters_and_only_the_metrics_that_differ() -> None:
-    rows = comparison_rows(
-        {
-            "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:accuracy": 0.5, "m.json:count": 4}),
-            "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:accuracy": 0.75, "m.json:count": 4}),
-        }
-    )
-    assert rows == [
+    experiments = {
+        "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:accuracy": 0.5, "m.json:count": 4}),
+        "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:accuracy": 0.75, "m.json:count": 4}),
+    }
+    assert moved_metrics(experiments) == ["m.json:accuracy"]
+    assert comparison_rows(experiments, ["m.json:accuracy"]) == [
         {"experiment": "a-1", "tgrpo.alpha": 0.0, "m.json:accuracy": 0.5},
         {"experiment": "a-2", "tgrpo.alpha": 0.3, "m.json:accuracy": 0.75},
     ]

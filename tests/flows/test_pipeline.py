@@ -1,5 +1,7 @@
 """Runs of the toy repository's pipeline on a real Prefect server, with a real worker, on loopback."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -8,11 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -25,17 +30,32 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 ALL = ["shapes", "sft", "tgrpo", "evaluate@sft", "evaluate@tgrpo", "report"]
 
+EVALUATE = """\
+import argparse, json
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+for option in ("--name", "--model", "--predictions", "--metrics"):
+    parser.add_argument(option, type=Path)
+options = parser.parse_args()
+value = sum(json.loads(path.read_text())["value"] for path in (options.model, Path("out/shapes.json")))
+options.metrics.parent.mkdir(parents=True, exist_ok=True)
+options.metrics.write_text(json.dumps({"accuracy": value}))
+options.predictions.write_text(str(value))
+"""
+
 
 class Service:
-    """`make ui` in a toy checkout: server, worker, deployments; the nightly one every minute."""
+    """`make ui` in a toy checkout: server, worker, deployments; the nightly one every minute. `told`: what the webhook was told."""
 
-    def __init__(self, checkout: Path, home: Path) -> None:
-        self.checkout = checkout
+    def __init__(self, checkout: Path, home: Path, webhook: str, told: list[str]) -> None:
+        self.checkout, self.told = checkout, told
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.api = f"http://127.0.0.1:{port}/api"
         self.env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "PYTHONPATH": str(ROOT)}
+        self.env["VIDEO_R1_WEBHOOK"] = webhook
         self.log = home / "serve.log"
         home.mkdir()
         with self.log.open("w") as log:
@@ -46,8 +66,22 @@ class Service:
     def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.api + path, data, {"content-type": "application/json"}, method=method)
-        with urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        while True:
+            try:
+                with urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read() or b"null")
+            except HTTPError as error:
+                if error.code != 503:  # its database is busy: Prefect's own clients try again too
+                    raise
+                time.sleep(1)
+
+    def create_run(self, deployment: str, **parameters: Any) -> str:
+        """The id of a new run of a deployment."""
+        found = self.call(f"/deployments/name/{deployment}")["id"]
+        return self.call(f"/deployments/{found}/create_flow_run", {"state": {"type": "SCHEDULED"}, "parameters": parameters})["id"]
+
+    def state_of(self, run: str) -> str:
+        return self.call(f"/flow_runs/{run}")["state_type"]
 
     @contextmanager
     def started(self, root: Path) -> Iterator[subprocess.Popen[str]]:
@@ -106,13 +140,36 @@ def stage_pid(root: Path, stage: str) -> int:
     return int(trace.read_text().splitlines()[-1].split()[0])
 
 
+@contextmanager
+def listening(told: list[str]) -> Iterator[str]:
+    """A webhook on loopback: its address."""
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def webhook() -> Iterator[tuple[str, list[str]]]:
+    told: list[str] = []
+    with listening(told) as address:
+        yield address, told
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     checkout = build_toy(folder / "toy")
     shutil.copy(ROOT / "prefect.yaml", checkout)
     edit(checkout, '"0 2 * * *"', '"* * * * *"', file="prefect.yaml")
-    service = Service(checkout, folder / "home")
+    service = Service(checkout, folder / "home", *webhook)
     parts = psutil.Process(service.process.pid).children(recursive=True)
     yield service
     service.process.send_signal(signal.SIGINT)
@@ -138,14 +195,13 @@ def test_a_cron_deployment_produces_scheduled_runs_and_one_really_runs(service: 
 def test_cancelling_a_run_ends_its_processes_and_the_next_run_goes_on(service: Service) -> None:
     root = service.checkout
     edit(root, '"sft": {"value": 10}', '"sft": {"value": 11, "await": ["never"]}')
-    deployment = service.call("/deployments/name/pipeline/pipeline")["id"]
     before = (root / "trace" / "sft").read_text() if (root / "trace" / "sft").exists() else ""
-    run = service.call(f"/deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    cancelled = service.create_run("pipeline/pipeline")
     until(lambda: (root / "trace" / "sft").exists() and (root / "trace" / "sft").read_text() != before, service.log)
     pid = stage_pid(root, "sft")
     assert is_alive(pid)
-    service.call(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
-    until(lambda: service.call(f"/flow_runs/{run}")["state_type"] == "CANCELLED", service.log)
+    service.call(f"/flow_runs/{cancelled}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    until(lambda: service.state_of(cancelled) == "CANCELLED", service.log)
     assert ends([pid])
     edit(root, ', "await": ["never"]', "")
     run = service.run(root)
@@ -163,6 +219,18 @@ def test_only_what_changed_is_run_and_what_was_there_before_is_restored(service:
     moved = {row["file"]: row["change"] for row in service.artifact("metrics")}
     assert moved == {"metrics/sft.json": "=", "metrics/tgrpo.json": "+50"}
     assert "report/index.html" in service.artifact("report")
+    lineage = {row["numbers"]: row for row in service.artifact("lineage")}
+    head = git(toy, "rev-parse", "--short", "HEAD").strip()
+    assert {name: (row["commit"], row["outdated"]) for name, row in lineage.items()} == dict.fromkeys(moved, (head, ""))
+    made = [(path, hashlib.md5((toy / path).read_bytes()).hexdigest()[:8]) for path in ("out/shapes.json", "out/tgrpo.json")]
+    assert lineage["metrics/tgrpo.json"]["data"] == ", ".join(f"{path} {value}" for path, value in made)
+    sections = {row["hash"]: (row["section"], json.loads(row["values"])) for row in service.artifact("parameters")}
+    words = lineage["metrics/tgrpo.json"]["parameters"].split(", ")
+    assert [sections[word.split()[1]] for word in words] == [
+        ("shapes", {"value": 1}),
+        ("tgrpo", {"value": 150, "alpha": 0.3}),
+        ("evaluate", {"value": 1000}),
+    ]
     edit(toy, '"value": 150,', '"value": 100,')
     restored = service.run(toy, "evaluate@tgrpo")
     assert restored.stages() == {"shapes": "Cached", "tgrpo": "Restored", "evaluate@tgrpo": "Restored"}
@@ -176,7 +244,10 @@ def test_a_failed_stage_shows_its_own_last_lines_and_the_other_branch_goes_on(se
     expected = {"tgrpo": "Failed", "evaluate@tgrpo": "NotReady", "report": "NotReady"}
     assert run.stages() == {**dict.fromkeys(ALL, "Completed"), **expected}
     assert run.state()["name"] == "Failed"
-    assert run.state()["message"] == "3 completed, 1 failed, 2 not reached (tgrpo failed)"
+    message = "3 completed, 1 failed, 2 not reached (tgrpo failed)"
+    assert run.state()["message"] == message
+    name = service.call(f"/flow_runs/{run.id}")["name"]
+    until(lambda: any(text.startswith(f"pipeline: {name} Failed\n{message}\nhttp://") for text in service.told), service.log)
 
 
 def test_wrong_usage_is_one_clear_line(service: Service, toy: Path) -> None:
@@ -223,11 +294,88 @@ def test_a_killed_flow_leaves_no_process_and_the_next_run_goes_on(service: Servi
         processes = [process.pid for process in psutil.Process(flow.pid).children(recursive=True)]
         assert pid in processes
         flow.kill()
-        flow.communicate()
+        killed = Run(service, 0, flow.communicate()[0])
     assert ends(processes)
     assert not (toy / "out" / "shapes.json").exists()
+    assert killed.state()["type"] == "RUNNING"
     (toy / "go").touch()
     assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+    assert killed.state()["type"] == "CRASHED"
+
+
+def test_a_killed_worker_leaves_no_process_and_the_next_run_goes_on(service: Service) -> None:
+    root = service.checkout
+    deployment = service.call("/deployments/name/pipeline/pipeline")["id"]
+    edit(root, '"report": {"value": 0}', '"report": {"value": 5, "await": ["never"]}')
+    trace = root / "trace" / "report"
+    before = trace.read_text() if trace.exists() else ""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "other", "--type", "process"]
+    with subprocess.Popen(command, cwd=root, env=service.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as worker:
+        until(lambda: "other" in [pool["name"] for pool in service.call("/work_pools/filter", {})], service.log)
+        service.call(f"/deployments/{deployment}", {"work_pool_name": "other"}, method="PATCH")
+        run = service.create_run("pipeline/pipeline")
+        until(lambda: trace.exists() and trace.read_text() != before, service.log)
+        processes = [process.pid for process in psutil.Process(worker.pid).children(recursive=True)]
+        assert stage_pid(root, "report") in processes
+        lock = (root / "dvc.lock").read_text()
+        worker.kill()
+    service.call(f"/deployments/{deployment}", {"work_pool_name": "local"}, method="PATCH")
+    assert ends(processes)
+    assert (root / "dvc.lock").read_text() == lock
+    assert service.state_of(run) == "CRASHED"
+    edit(root, ', "await": ["never"]', "")
+    assert service.run(root).stages()["report"] == "Completed"
+
+
+def test_new_data_in_a_source_folder_starts_a_run(service: Service) -> None:
+    root = service.checkout
+    videos = root / "videos"
+    videos.mkdir()
+    edit(root, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    memory = root / ".dvc" / "tmp" / "sources.json"
+    deployment = service.call("/deployments/name/pipeline/new-data")["id"]
+
+    def runs() -> list[dict[str, Any]]:
+        return service.call("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}})
+
+    command = [sys.executable, "-m", "flows.watch", "--every", "0.5"]
+    with subprocess.Popen(command, cwd=root, env=service.env) as watch:
+        until(lambda: memory.exists() and str(videos) in memory.read_text())
+        assert runs() == []
+        (videos / "a.mp4").write_bytes(b"1")
+        until(lambda: [run["state_type"] for run in runs()] == ["COMPLETED"], service.log)
+        watch.terminate()
+    assert runs()[0]["name"] == f"new data in {videos}"
+    assert run_dvc(root, "status", "shapes") == "Data and pipelines are up to date.\n"
+
+
+def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> None:
+    root = service.checkout
+    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]", file="dvc.yaml")
+    command = "python evaluate.py --name ${item.model} --model out/${item.model}.json --predictions out/${item.model}.txt --metrics"
+    edit(root, "python stage.py evaluate-${item.model}", command, file="dvc.yaml")
+    edit(root, "metrics/${item.model}.json out/${item.model}.json", "metrics/${item.model}.json", file="dvc.yaml")
+    edit(root, '"out/${item.model}.json"]', '"out/${item.model}.json", out/shapes.json]', file="dvc.yaml")
+    (root / "evaluate.py").write_text(EVALUATE)
+    edit(root, '"shapes": {"value": 1}', '"shapes": {"value": 2}')
+    (root / "step-3.json").write_text('{"value": 7}')
+    lock = (root / "trace" / "sft").read_text()
+
+    def evaluate(benchmark: str) -> tuple[str, str, dict[str, str]]:
+        run = Run(service, 0, "/flow-run/" + service.create_run("evaluate/evaluate", checkpoint="step-3.json", benchmark=benchmark))
+        until(lambda: service.state_of(run.id) in ("COMPLETED", "FAILED", "CRASHED"), service.log)
+        return run.state()["type"], run.state()["message"], run.stages()
+
+    done = ("COMPLETED", "step-3.json on shapes: runs/evaluate/step-3.json-shapes")
+    assert evaluate("shapes") == (*done, {"shapes": "Completed", "step-3.json on shapes": "Completed"})
+    assert service.artifact("metrics") == [{"file": "step-3.json-shapes", "metric": "accuracy", "value": 9, "change": ""}]
+    (root / "step-3.json").write_text('{"value": 8}')
+    assert evaluate("shapes") == (*done, {"shapes": "Cached", "step-3.json on shapes": "Completed"})
+    assert service.artifact("metrics")[0]["change"] == "+1"
+    assert evaluate("shape") == ("FAILED", "dvc.yaml evaluates nothing on 'shape'; nearest: shapes", {})
+    (root / "step-3.json").write_text("{}")
+    assert "KeyError: 'value'" in evaluate("shapes")[1]
+    assert (root / "trace" / "sft").read_text() == lock
 
 
 def test_a_killed_stage_fails_and_the_next_run_goes_on(service: Service, toy: Path) -> None:
@@ -253,6 +401,8 @@ def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Se
     assert [(row["tgrpo.value"], row["metrics/tgrpo.json:value"]) for row in rows] == [(200, 1201), (300, 1301)]
     assert all("metrics/sft.json:value" not in row for row in rows)
     assert sorted(run.stages().values()) == ["Cached"] * 6 + ["Completed"] * 6
+    picture = base64.b64decode(service.artifact("sweep-plot").partition("base64,")[2])
+    assert picture.count(b"<circle") == 2 * len(rows[0].keys() - {"experiment", "tgrpo.value"})
     shown = run_dvc(toy, "exp", "show", "--csv")
     assert all(row["experiment"] in shown for row in rows)
     assert git(toy, "status", "--short") == status

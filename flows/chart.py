@@ -1,0 +1,39 @@
+"""The metrics of a sweep as one picture: a small chart for each, the experiments from left to right."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+COLUMNS, WIDTH, HEIGHT, HEADER = 3, 320, 200, 20
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 40  # margins of a chart, pixels
+
+
+def draw(rows: Sequence[Mapping[str, Any]], parameters: Sequence[str], metrics: Sequence[str]) -> str:
+    """An SVG of the comparison's rows: one chart per metric, one point per experiment over its parameters' values."""
+    labels = [" ".join(str(row[name]) for name in parameters) for row in rows]
+    charts = [chart(name, labels, [row[name] for row in rows]) for name in metrics]
+    places = [(index % COLUMNS * WIDTH, HEADER + index // COLUMNS * HEIGHT) for index in range(len(charts))]
+    placed = "".join(f'<g transform="translate({x} {y})">{text}</g>' for (x, y), text in zip(places, charts, strict=True))
+    size = f'width="{COLUMNS * WIDTH}" height="{places[-1][1] + HEIGHT}"'
+    title = f'<rect width="100%" height="100%" fill="white"/><text x="8" y="14">{escape(", ".join(parameters))}</text>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{title}{placed}</svg>'
+
+
+def chart(title: str, labels: Sequence[str], values: Sequence[Any]) -> str:
+    """One chart; an experiment without the metric has no point."""
+    known = [(index, float(value)) for index, value in enumerate(values) if isinstance(value, int | float)]
+    low, high = min(value for _, value in known), max(value for _, value in known)
+    across = (WIDTH - LEFT - RIGHT) / max(1, len(labels) - 1)
+    up = (HEIGHT - TOP - BOTTOM) / ((high - low) or 1.0)
+    points = [(LEFT + index * across, HEIGHT - BOTTOM - (value - low) * up) for index, value in known]
+    floor = HEIGHT - BOTTOM
+    parts = [f'<text x="8" y="20" font-weight="bold">{escape(title.rpartition("/")[2])}</text>']
+    parts += [f'<path d="M{LEFT} {TOP}V{floor}H{WIDTH - RIGHT}" fill="none" stroke="#999"/>']
+    parts += [f'<text x="{LEFT - 4}" y="{y + 4}" text-anchor="end">{value:.4g}</text>' for y, value in ((floor, low), (TOP, high))]
+    parts += [
+        f'<text x="{LEFT + index * across:.1f}" y="{floor + 16}" text-anchor="middle">{escape(text)}</text>'
+        for index, text in enumerate(labels)
+    ]
+    parts += [f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" stroke="#1f5fbf"/>']
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="#1f5fbf"/>' for x, y in points]
+    return "".join(parts)

@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+from flows.dvc import Stage
+from flows.lineage import code_of, lineage_rows, parameter_rows
+
+FOLDER = "11111111aaaa.dir"
+INGEST = Stage(
+    "ingest",
+    (),
+    {"data/samples.parquet": "22222222aaaa"},
+    {"data/video-r1": FOLDER, "stages/ingest.py": "c0de"},
+    params={"ingest": {"root": "data/video-r1"}},
+)
+SFT = Stage(
+    "sft",
+    ("ingest",),
+    {"models/sft": "33333333aaaa.dir"},
+    {"data/samples.parquet": "22222222aaaa", "stages/sft.py": "c0de"},
+    params={"sft": {"seed": 0}},
+)
+OTHER = Stage("report", ("evaluate@sft",), {"report/index.html": "5555"}, {"metrics/sft.json": "44444444aaaa"}, params={"report": {}})
+EVALUATE = Stage(
+    "evaluate@sft",
+    ("sft",),
+    {"metrics/sft.json": "44444444aaaa", "predictions/sft.parquet": "6666"},
+    {"models/sft": "33333333aaaa.dir", "stages/evaluate.py": "c0de"},
+    ("metrics/sft.json",),
+    {"evaluate": {"seed": 0}},
+)
+SEED_0 = "de7d7744"  # printf '{"seed": 0}' | sha256sum
+
+
+def test_an_evaluation_is_traced_to_sources_parameters_and_commit() -> None:
+    [row] = lineage_rows([INGEST, SFT, EVALUATE, OTHER], {"evaluate@sft": "8a6bb0f"})
+    assert row["numbers"] == "metrics/sft.json"
+    assert row["data"] == "data/video-r1 11111111, data/samples.parquet 22222222, models/sft 33333333"
+    assert [part.split()[0] for part in row["parameters"].split(", ")] == ["ingest", "sft", "evaluate"]
+    assert row["parameters"].endswith(f"sft {SEED_0}, evaluate {SEED_0}")
+    assert (row["commit"], row["outdated"]) == ("8a6bb0f", "")
+
+
+def test_a_model_trained_anew_leaves_its_old_evaluation_outdated() -> None:
+    trained_anew = replace(SFT, outs={"models/sft": "99999999aaaa.dir"})
+    [row] = lineage_rows([INGEST, trained_anew, EVALUATE], {"evaluate@sft": "8a6bb0f"})
+    assert row["data"].endswith("models/sft 33333333")
+    assert row["outdated"] == "models/sft"
+
+
+def test_an_evaluation_that_never_ran_has_no_lineage() -> None:
+    assert lineage_rows([replace(EVALUATE, outs={"metrics/sft.json": ""})], {"evaluate@sft": "8a6bb0f"}) == []
+
+
+def test_the_hashes_of_parameters_are_explained() -> None:
+    assert parameter_rows([SFT]) == [{"section": "sft", "hash": SEED_0, "values": '{"seed": 0}'}]
+
+
+def test_the_code_of_a_chain_is_what_is_neither_made_nor_a_source_folder() -> None:
+    assert code_of([INGEST, SFT, EVALUATE]) == ["stages/evaluate.py", "stages/ingest.py", "stages/sft.py"]

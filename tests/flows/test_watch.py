@@ -1,0 +1,76 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from flows import dvc
+from flows.dvc import UsageError
+from flows.watch import Watch, fingerprint
+from tests.flows.conftest import edit
+
+
+def test_a_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
+    nothing = fingerprint(tmp_path / "videos")
+    (tmp_path / "videos" / "deep").mkdir(parents=True)
+    file = tmp_path / "videos" / "deep" / "a.mp4"
+    prints = [nothing]
+    for content, name in [(b"1", "a.mp4"), (b"12", "a.mp4"), (b"12", "b.mp4")]:
+        (file.parent / name).write_bytes(content)
+        os.utime(file.parent / name, ns=(5, 5))
+        prints.append(fingerprint(tmp_path / "videos"))
+    os.utime(file, ns=(5, 6))
+    prints.append(fingerprint(tmp_path / "videos"))
+    assert len(set(prints)) == 5
+    assert fingerprint(tmp_path / "videos") == prints[-1]
+
+
+@pytest.mark.integration
+def test_new_data_starts_a_run_once_it_has_settled(toy: Path) -> None:
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    videos = toy / "videos"
+    videos.mkdir()
+    started: list[list[str]] = []
+
+    def look(watch: Watch) -> int:
+        watch.look(lambda folders: started.append(list(folders)))
+        return len(started)
+
+    assert dvc.source_folders(toy) == [videos]
+    watch = Watch(toy)
+    assert [look(watch), look(watch)] == [0, 0]
+    (videos / "a.mp4").write_bytes(b"1")
+    assert look(watch) == 0
+    (videos / "b.mp4").write_bytes(b"1")
+    assert look(watch) == 0, "it still changes"
+    assert [look(watch), look(watch)] == [1, 1]
+    assert started == [[str(videos)]]
+    (videos / "b.mp4").unlink()
+    again = Watch(toy)  # what changed while nobody watched is found too
+    assert [look(again), look(again), look(again)] == [1, 2, 2]
+
+
+@pytest.mark.integration
+def test_data_stays_new_until_a_run_could_be_started(toy: Path) -> None:
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    (toy / "videos").mkdir()
+    watch = Watch(toy)
+    started: list[str] = []
+    watch.look(started.extend)
+    watch.look(started.extend)
+    (toy / "videos" / "a.mp4").write_bytes(b"1")
+    watch.look(started.extend)
+
+    def refuse(folders: object) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        watch.look(refuse)
+    watch.look(started.extend)
+    assert started == [str(toy / "videos")]
+
+
+@pytest.mark.integration
+def test_a_dvc_yaml_that_cannot_be_read_is_one_line(toy: Path) -> None:
+    edit(toy, "stages:", "stages: [", file="dvc.yaml")
+    with pytest.raises(UsageError, match=r"dvc\.yaml"):
+        dvc.source_folders(toy)

@@ -142,6 +142,9 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
             fields["solution"] = letter_of(extract_answer(solution) or solution, options) if isinstance(solution, str) else solution
             options = lettered(options)
         fields["options"] = options
+    if fields.get("data_type") == "frame" and isinstance(fields.get("path"), str):
+        # Video-R1's name for a folder of frames, which its evaluation files nevertheless call .mp4
+        fields |= {"data_type": "video", "path": fields["path"].removesuffix(".mp4")}
     if isinstance(path := fields.get("path"), str):
         fields.setdefault("data_type", "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "video")
     return fields

@@ -89,6 +89,20 @@ def test_a_dataset_that_is_not_there_is_one_line(root: Path) -> None:
         list(read_source(Source(name="s", hub="mine", hub_split="nosuch"), root))
 
 
+def test_evaluation_records_of_frame_folders_are_found_and_take_their_bounds_from_the_named_columns(root: Path) -> None:
+    (root / "tvqa" / "castle_01").mkdir(parents=True)
+    record = {"problem_id": 1601, "problem": "Why?", "data_type": "frame", "problem_type": "multiple choice", "start": 0.0, "end": 38.32}
+    record |= {
+        "options": ["A. For trust", "B. For a bet"],
+        "solution": "<answer>A</answer>",
+        "path": "./tvqa/castle_01.mp4",
+    }
+    (root / "eval.json").write_text(json.dumps([record]))
+    (sample,) = samples(root, records="eval.json", columns={"clip_start": "start", "clip_end": "end"})
+    assert (sample.data_type, sample.media_path) == ("video", str(root / "tvqa" / "castle_01"))
+    assert (sample.clip_start, sample.clip_end) == (0.0, 38.32)
+
+
 @pytest.fixture
 def thousand(root: Path) -> Path:
     record = {"problem": "?", "data_type": "video", "problem_type": "free-form", "solution": "x", "path": "mine/a.mp4"}

@@ -118,7 +118,8 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
     cumulated_RV = (nucleus(probs_RV, sampling.top_p) if sampling.top_p < 1 else probs_RV).cumsum(dim=1)
     total_R1 = cumulated_RV[:, -1:]
     below_total_R1 = torch.nextafter(total_R1, torch.zeros_like(total_R1))  # rounding must not lead past the last kept token
-    return torch.searchsorted(cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True)[:, 0]
+    place_R1 = torch.searchsorted(cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True)
+    return place_R1[:, 0].clamp(max=logits_RV.shape[1] - 1)  # beyond only for NaN, which training reports by its loss
 
 
 def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:

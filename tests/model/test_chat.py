@@ -219,7 +219,7 @@ def test_concurrency_is_reached_and_never_exceeded_and_requests_are_drawn_lazily
                 texts += [asked.text for asked, reply in batch if reply.status == "ok"]
         return texts
 
-    with fault_server(latency_s=0.02) as server:
+    with fault_server(latency_s=0.3) as server:
         texts = asyncio.run(all_of_it(server.url))
         assert max(call.in_flight for call in server.calls) == 8
     assert sorted(texts) == sorted(f"question {number}" for number in range(40))

@@ -1,5 +1,6 @@
 """All that the flows know of DVC: the graph, what is up to date, and how to reproduce a stage. Nothing else here calls DVC."""
 
+import json
 import os
 import subprocess
 import sys
@@ -78,16 +79,20 @@ class Outcome:
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Reads graph, status and metrics in one visit (0.6 s for the first, which imports; then 0.2 s)."""
-    with Repo(str(root), _wait_for_lock=True) as repo:
+    """Reads graph, status and metrics in one visit.
+
+    `repo.status()` and `repo.metrics.show()` would each read the graph again, which takes longer than all the rest.
+    """
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
         graph = repo.index.graph.subgraph(position)
         order = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
         stages = [
             read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)]) for stage in order
         ]
-        changed = set(repo.status())  # by addresses that depend on the working directory
-        return Snapshot(stages, {str(stage.name) for stage in position if stage.addressing in changed}, flat_metrics(repo.metrics.show()))
+        changed = {str(stage.name) for stage in position if stage.status(check_updates=True)}
+    metrics = [root / path for stage in stages for path in stage.metrics]
+    return Snapshot(stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()})
 
 
 def read_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
@@ -121,10 +126,9 @@ def source_folders(root: Path) -> list[Path]:
     return sorted(path for path in read if not path.is_file() and not any(path.is_relative_to(out) for out in made))
 
 
-def flat_metrics(shown: Mapping[str, Any]) -> dict[str, float]:
-    """`{"metrics/sft.json:accuracy.all": 0.7}` from what DVC shows of the working tree."""
-    files = shown.get("", {}).get("data", {})
-    return {key: number for path, content in files.items() for key, number in numbers(path, content.get("data", {})).items()}
+def read_metrics(path: Path, root: Path) -> dict[str, float]:
+    """The numbers of a metrics file, named by its path in `root`; none if it is not there."""
+    return numbers(path.relative_to(root).as_posix(), json.loads(path.read_text())) if path.exists() else {}
 
 
 def numbers(path: str, content: Mapping[str, Any]) -> dict[str, float]:

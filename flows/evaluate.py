@@ -4,7 +4,6 @@ The command is that of dvc.yaml's stage for the benchmark, with another model an
 `runs/evaluate/`, which neither git nor DVC looks at.
 """
 
-import json
 import re
 import shlex
 import time
@@ -62,11 +61,11 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards:
     if not walk.succeeded:
         return Failed(message=walk.summary())
     metrics = home / outputs["--metrics"]
-    earlier = read_metrics(metrics)
+    earlier = dvc.read_metrics(metrics, home)
     state = run_command.with_options(task_run_name=f"{label} on {benchmark}")(home, command, guards, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
-    artifacts.publish_metrics(earlier, read_metrics(metrics))
+    artifacts.publish_metrics(earlier, dvc.read_metrics(metrics, home))
     return Completed(message=f"{checkpoint} on {benchmark}: {folder}")
 
 
@@ -103,8 +102,3 @@ def with_options(command: str, options: Mapping[str, str]) -> tuple[list[str], d
         place = words.index(option) + 1
         replaced[option], words[place] = words[place], value
     return words, replaced
-
-
-def read_metrics(path: Path) -> dict[str, float]:
-    """The numbers of a metrics file, none if it is not there."""
-    return dvc.numbers(path.parent.name, json.loads(path.read_text())) if path.exists() else {}

@@ -45,10 +45,12 @@ def test_an_unknown_target_is_answered_with_the_nearest_stage() -> None:
         chosen("tgrop")
 
 
-def test_metrics_are_named_by_file_and_key_and_only_numbers_count() -> None:
-    shown = {"": {"data": {"metrics/sft.json": {"data": {"accuracy": {"all": 0.5, "static": 1}, "model": "tiny"}}}}}
-    assert dvc.flat_metrics(shown) == {"metrics/sft.json:accuracy.all": 0.5, "metrics/sft.json:accuracy.static": 1}
-    assert dvc.flat_metrics({}) == {}
+def test_metrics_are_named_by_file_and_key_and_only_numbers_count(tmp_path: Path) -> None:
+    path = tmp_path / "metrics" / "sft.json"
+    assert dvc.read_metrics(path, tmp_path) == {}
+    path.parent.mkdir()
+    path.write_text('{"accuracy": {"all": 0.5, "static": 1}, "model": "tiny"}')
+    assert dvc.read_metrics(path, tmp_path) == {"metrics/sft.json:accuracy.all": 0.5, "metrics/sft.json:accuracy.static": 1}
 
 
 @pytest.mark.integration

@@ -368,7 +368,9 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
 
     done = ("COMPLETED", "step-3.json on shapes: runs/evaluate/step-3.json-shapes")
     assert evaluate("shapes") == (*done, {"shapes": "Completed", "step-3.json on shapes": "Completed"})
-    assert service.artifact("metrics") == [{"file": "step-3.json-shapes", "metric": "accuracy", "value": 9, "change": ""}]
+    assert service.artifact("metrics") == [
+        {"file": "runs/evaluate/step-3.json-shapes/metrics.json", "metric": "accuracy", "value": 9, "change": ""}
+    ]
     (root / "step-3.json").write_text('{"value": 8}')
     assert evaluate("shapes") == (*done, {"shapes": "Cached", "step-3.json on shapes": "Completed"})
     assert service.artifact("metrics")[0]["change"] == "+1"

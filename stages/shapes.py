@@ -3,8 +3,8 @@
 import errno
 import json
 import logging
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -35,7 +35,7 @@ class ShapesParams(Params):
     """How many records of each split, from which seed."""
 
     seed: int = Field(default=0, ge=0, description="of scenes, questions and answers")
-    sft: int = Field(default=5800, ge=1, description="records to annotate; about 3600 survive the default teacher and filter")
+    sft: int = Field(default=9000, ge=1, description="records to annotate; about 5200 survive the default teacher and filter")
     rl: int = Field(default=1600, ge=1, description="records for T-GRPO")
     benchmark: int = Field(default=400, ge=1, description="records of the benchmark, balanced over families")
     shortcut: float | None = Field(
@@ -87,17 +87,20 @@ def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> No
 
     OSError ENOSPC when the disk is full, RuntimeError with ffmpeg's own words for anything else.
     """
-    with tempfile.TemporaryDirectory(dir=out) as folder:
-        with _ffmpeg(Path(folder)) as process:
-            names = _feed(process, clips)
-            _, stderr = process.communicate()
-        if process.returncode:
-            message = stderr.decode(errors="replace").strip()
-            if "No space left" in message:
-                raise OSError(errno.ENOSPC, "no space left on device", str(out))
-            raise RuntimeError(f"ffmpeg: {message}")
-        for number, name in enumerate(names):
-            (Path(folder) / f"{number:05d}.mp4").replace(out / "video" / f"{name}.mp4")
+    folder = out.with_name(f".{out.name}-rendering")  # beside, so that a killed run leaves nothing in the output
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with _ffmpeg(folder) as process:
+        names = _feed(process, clips)
+        _, stderr = process.communicate()
+    if process.returncode:
+        message = stderr.decode(errors="replace").strip()
+        if "No space left" in message:
+            raise OSError(errno.ENOSPC, "no space left on device", str(out))
+        raise RuntimeError(f"ffmpeg: {message}")
+    for number, name in enumerate(names):
+        (folder / f"{number:05d}.mp4").replace(out / "video" / f"{name}.mp4")
+    folder.rmdir()
 
 
 def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> list[str]:
@@ -135,7 +138,8 @@ def _ffmpeg(folder: Path) -> "subprocess.Popen[bytes]":
         **{"flags:v": "+bitexact", "map_metadata": -1},
     )
     args = output.global_args("-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    return subprocess.Popen(args, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    # In a session of its own: Ctrl-C is for this process, and ffmpeg ends when its input does.
+    return subprocess.Popen(args, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def sha256_file(path: Path) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Beside the file, under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore)."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _fsync_directory(path: Path) -> None:

@@ -1,9 +1,13 @@
 """Files are whole or absent, and equal content is equal bytes."""
 
 import math
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.data.files import read_json, write_atomic, write_json, write_table
@@ -28,3 +32,22 @@ def test_equal_tables_are_equal_bytes(tmp_path: Path) -> None:
     write_table(tmp_path / "a.parquet", rows, schema)
     write_table(tmp_path / "b.parquet", rows, schema)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_what_a_killed_writer_left_is_taken_over_by_the_next(tmp_path: Path) -> None:
+    table = tmp_path / "table.parquet"
+    code = f"""
+import os, signal
+from pathlib import Path
+import pyarrow as pa
+import pyarrow.parquet as pq
+from stages.data.files import table_writer
+with table_writer(Path({str(table)!r}), pa.schema([("x", pa.int64())])) as write:
+    write({{"x": 1}})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert [left.name for left in tmp_path.iterdir()] == [".table.parquet.tmp"]
+    write_table(table, [{"x": 2}], pa.schema([("x", pa.int64())]))
+    assert [left.name for left in tmp_path.iterdir()] == ["table.parquet"]
+    assert pq.read_table(table)["x"].to_pylist() == [2]

@@ -24,7 +24,7 @@ check: install  ## lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not slow and not integration and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not integration and not gpu"
 
 format: install  ## let ruff lay the code out
 	$(BIN)/ruff check --fix

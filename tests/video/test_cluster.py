@@ -55,6 +55,12 @@ def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(cluster: Non
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dask import config
+
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"), Sandbox(Limits(1, 5, 400)) as sandbox:
+    with (
+        config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"),
+        Sandbox(Limits(1, 5, 400)) as sandbox,
+    ):
         list(sandbox.map(work, [Path("a")], Path))

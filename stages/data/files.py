@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,14 +17,8 @@ ROW_GROUP = 16_384  # rows of a table that are held before they are written
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) so that a reader, or a crash, sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    with open(temporary, "wb") as file:
+    with _whole(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _fsync_directory(path.parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -50,8 +44,6 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that appends one row to a Parquet file, which is there once the block has ended well; it holds few rows in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
     pending: list[Mapping[str, Any]] = []
 
     def flush() -> None:
@@ -65,17 +57,9 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[st
         if len(pending) == ROW_GROUP:
             flush()
 
-    try:
-        with open(temporary, "wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                yield write
-                flush()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _fsync_directory(path.parent)
+    with _whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield write
+        flush()
 
 
 def iterate_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -91,9 +75,26 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _temporary(path: Path) -> Path:
-    """Beside the file, under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore)."""
-    return path.with_name(f".{path.name}.tmp")
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """The half-written file, which becomes `path` when the block ends well. An OSError says which file it was about.
+
+    It stands beside `path` under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    _fsync_directory(path.parent)
 
 
 def _fsync_directory(path: Path) -> None:

@@ -86,11 +86,9 @@ def trained(root: Path, questions: Path, changes: Mapping[str, Any]) -> dict[str
 
 def evaluated(root: Path, folder: Path, model: Path) -> dict[str, float]:
     """The shares of correct answers of a model: temporal questions on ordered and on shuffled frames, their gap, static ones, all."""
-    benchmark = root / "data" / "benchmarks" / "shapes"
     run_stage(
-        "evaluate", folder, name="model", model=model, benchmark="shapes", samples=benchmark / "samples.parquet",
-        frames=benchmark / "frames", table=benchmark / "frames.parquet", predictions=folder / "predictions.parquet",
-        metrics=folder / "evaluate.json",
+        "evaluate", folder, name="model", model=model, benchmark="shapes", data=benchmark(root),
+        predictions=folder / "predictions.parquet", metrics=folder / "evaluate.json",
     )  # fmt: skip
     metrics = read_json(folder / "evaluate.json")
     return {
@@ -100,6 +98,12 @@ def evaluated(root: Path, folder: Path, model: Path) -> dict[str, float]:
         "static": metrics["static"],
         "all": metrics["accuracy"],
     }
+
+
+def benchmark(root: Path) -> Path:
+    """The embedded benchmark with the first of the frame budgets."""
+    (frames, *_) = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text(encoding="utf-8"))["report"]["frames"]
+    return root / "data" / "benchmarks" / f"shapes-{frames}"
 
 
 def cold_start(root: Path) -> dict[str, float]:
@@ -115,7 +119,7 @@ def cold_start(root: Path) -> dict[str, float]:
 
 def fingerprint(root: Path, *more: Path) -> str:
     """What all runs of one root share: the weights they start from, their questions and the benchmark."""
-    files = [root / "models" / "sft" / "model.safetensors", root / "data" / "benchmarks" / "shapes" / "samples.parquet", *more]
+    files = [root / "models" / "sft" / "model.safetensors", benchmark(root) / "samples.parquet", *more]
     return "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 

@@ -6,7 +6,6 @@ It departs from the released code in one thing that matters: the loss is on the 
 import csv
 import io
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,15 +24,14 @@ from transformers.trainer_utils import set_seed
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_atomic, write_json
-from stages.data.params import Params
 from stages.data.prompt import target_text
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
-from stages.model.distributed import ZeroStage, check_media, join_processes
+from stages.model.distributed import check_media, join_processes
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
-from stages.model.load import Precision, load_model
-from stages.model.lora import Lora, add_lora
-from stages.model.training import ResumableTrainer, save_trained
+from stages.model.load import load_model
+from stages.model.lora import add_lora
+from stages.model.training import Optimisation, ResumableTrainer, save_trained
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -43,26 +41,15 @@ MODULES = ("stages/sft.py", "stages/model", "stages/video", "stages/data")
 SUMMARY_STEPS = 20  # the metrics hold the mean loss of the last so many steps
 
 
-class SftParams(Params):
+class SftParams(Optimisation):
     """The defaults are the paper's (paper.md §4)."""
 
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="train so many steps instead of `epochs`")
     batch_size: int = Field(default=8, ge=1, description="samples per step, over all processes")
     samples_per_forward: int = Field(default=1, ge=1, description="fewer need less memory")
-    learning_rate: float = Field(default=1e-6, gt=0)
     vision_lr_scale: float = Field(default=1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
-    warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.01, ge=0, description="on matrices")
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    precision: Precision = "bf16"
-    lora: Lora | None = None
-    gradient_checkpointing: bool = True
-    deepspeed: ZeroStage | None = None
-    seed: int = Field(default=42, ge=0)
-    save_steps: int = Field(default=100, ge=1)
-    threads: int = Field(default=1, ge=1, description="CPU threads of each process")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
@@ -182,41 +169,17 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
 
 def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
     """Trainer's arguments; UserError when the samples of a step cannot be shared out evenly."""
-    joined = join_processes(params.deepspeed)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    per_round = params.samples_per_forward * processes
-    if params.batch_size % per_round:
-        raise UserError(
-            f"sft.batch_size ({params.batch_size}) must be a multiple of "
-            f"samples_per_forward x processes ({params.samples_per_forward} x {processes})"
-        )
-    return TrainingArguments(
-        output_dir=str(work),
+    return params.arguments(
+        work,
+        join_processes(params.deepspeed),
+        ("sft.batch_size", params.batch_size),
+        ("samples_per_forward", params.samples_per_forward),
         num_train_epochs=params.epochs,
         max_steps=params.max_steps or -1,
-        per_device_train_batch_size=params.samples_per_forward,
-        gradient_accumulation_steps=params.batch_size // per_round,
-        learning_rate=params.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=params.warmup_steps,
-        weight_decay=params.weight_decay,
         adam_beta1=params.betas[0],
         adam_beta2=params.betas[1],
-        max_grad_norm=params.max_grad_norm,
-        bf16=params.precision == "bf16",
-        activation_checkpointing=params.gradient_checkpointing,
         include_num_input_tokens_seen="non_padding",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_steps=params.save_steps,
-        save_total_limit=2,
-        seed=params.seed,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-        **joined,
     )
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +21,11 @@ from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic, write_json, write_table
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
-from stages.model.distributed import ZeroStage, check_media, join_processes
+from stages.model.distributed import check_media, join_processes
 from stages.model.inputs import PromptBuilder
-from stages.model.load import Precision, load_model
-from stages.model.lora import Lora, add_lora
-from stages.model.training import save_trained
+from stages.model.load import load_model
+from stages.model.lora import add_lora
+from stages.model.training import Optimisation, save_trained
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
@@ -54,24 +53,15 @@ SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many 
 MODULES = ("stages/tgrpo.py", "stages/rl", "stages/model", "stages/video", "stages/data")
 
 
-class TgrpoParams(Recipe):
+class TgrpoParams(Recipe, Optimisation):
     """The recipe (stages/rl/trainer.py) and how it is optimised."""
 
     questions_per_step: int = Field(default=8, ge=1)  # over all processes
     questions_per_forward: int = Field(default=8, ge=1)  # packed into one row; fewer need less memory
     max_steps: int = Field(default=1000, ge=1)
-    learning_rate: float = Field(default=1e-6, gt=0)
     schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=5.0, gt=0)
-    precision: Precision = "bf16"
-    lora: Lora | None = None
-    gradient_checkpointing: bool = True
-    deepspeed: ZeroStage | None = None
     save_steps: int = Field(default=50, ge=1)
-    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
-    threads: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
@@ -174,36 +164,13 @@ def load_policy(path: Path, params: TgrpoParams) -> Any:
 
 def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) -> TrainingArguments:
     """Trainer's arguments; UserError when the questions of a step cannot be shared out evenly."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    per_round = params.questions_per_forward * processes
-    if params.questions_per_step % per_round:
-        raise UserError(
-            f"tgrpo.questions_per_step ({params.questions_per_step}) must be a multiple of "
-            f"questions_per_forward x processes ({params.questions_per_forward} x {processes})"
-        )
-    return TrainingArguments(
-        output_dir=str(work),
+    return params.arguments(
+        work,
+        joined,
+        ("tgrpo.questions_per_step", params.questions_per_step),
+        ("questions_per_forward", params.questions_per_forward),
         max_steps=params.max_steps,
-        per_device_train_batch_size=params.questions_per_forward,
-        gradient_accumulation_steps=params.questions_per_step // per_round,
-        learning_rate=params.learning_rate,
         lr_scheduler_type="cosine" if params.schedule == "cosine" else "constant_with_warmup",
-        warmup_steps=params.warmup_steps,
-        weight_decay=params.weight_decay,
-        max_grad_norm=params.max_grad_norm,
-        bf16=params.precision == "bf16",
-        activation_checkpointing=params.gradient_checkpointing,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_steps=params.save_steps,
-        save_total_limit=2,
-        seed=params.seed,
-        report_to=params.report_to,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-        **joined,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stages.data.errors import UserError
 from stages.data.sample import write_samples
@@ -211,6 +212,24 @@ def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs
         assert [row["step"] for row in figures] == [1, 2, 3, 4]
         assert set(COLUMNS) | {"seconds_rollout", "seconds_reference", "seconds_update", "tokens_per_second"} <= set(figures[0])
         assert all(row["seconds_rollout"] > 0 and row["tokens_per_second"] > 0 for row in figures)
+
+
+def test_every_figure_of_every_step_goes_to_tensorboard(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(SMALL.model_copy(update={"report_to": "tensorboard"}), inputs, tmp_path)
+    (folder,) = tmp_path.glob(".work/tgrpo/*/runs/*")
+    events = EventAccumulator(str(folder)).Reload()
+    with open(tmp_path / "plot.csv", newline="") as file:
+        expected = [float(row["reward"]) for row in csv.DictReader(file)]
+    assert [event.step for event in events.Scalars("train/reward")] == [1, 2, 3, 4]
+    assert [event.value for event in events.Scalars("train/reward")] == pytest.approx(expected)
+    assert {f"train/{name}" for name in (*COLUMNS[1:], "tokens_per_second")} <= set(events.Tags()["scalars"])
+
+
+def test_a_tracker_that_is_not_installed_is_named(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="report_to names mlflow, which is not installed: pip install mlflow"):
+        train(SMALL.model_copy(update={"report_to": "mlflow"}), inputs, tmp_path)
 
 
 def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inputs, tmp_path, monkeypatch):

@@ -1,22 +1,83 @@
-"""What both training stages need of Trainer and it does not give: checkpoints that load back exactly, or are known to be cut off."""
+"""What both training stages share: how they optimise, and checkpoints that load back exactly or are known to be cut off."""
 
+import importlib.util
 import json
 import logging
 import math
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
 from torch import nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic
-from stages.model.load import resolve, save_model
+from stages.data.params import Params
+from stages.model.distributed import ZeroStage
+from stages.model.load import Precision, resolve, save_model
+from stages.model.lora import Lora
 
 log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
 STEPS = "steps.jsonl"  # beside the checkpoints: every figure of every step, seconds included
+
+
+class Optimisation(Params):
+    """How weights are trained, whatever the loss."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="on matrices")
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    precision: Precision = "bf16"
+    lora: Lora | None = None
+    gradient_checkpointing: bool = True
+    deepspeed: ZeroStage | None = None
+    seed: int = Field(default=42, ge=0)
+    save_steps: int = Field(default=100, ge=1)
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(default="none", description="besides steps.jsonl")
+    threads: int = Field(default=1, ge=1, description="CPU threads of each process")
+
+    def arguments(
+        self, work: Path, joined: dict[str, Any], per_step: tuple[str, int], per_forward: tuple[str, int], **more: Any
+    ) -> TrainingArguments:
+        """Trainer's arguments. `per_step` and `per_forward` are the names and values of the parameters that say how many samples a step
+        takes over all processes and how many a forward; UserError when they cannot be shared out evenly. `joined` is what `join_processes`
+        gave."""
+        if self.report_to != "none" and importlib.util.find_spec(self.report_to) is None:
+            raise UserError(f"report_to names {self.report_to}, which is not installed: pip install {self.report_to}")
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        per_round = per_forward[1] * processes
+        if per_step[1] % per_round:
+            raise UserError(
+                f"{per_step[0]} ({per_step[1]}) must be a multiple of {per_forward[0]} x processes ({per_forward[1]} x {processes})"
+            )
+        return TrainingArguments(
+            output_dir=str(work),
+            per_device_train_batch_size=per_forward[1],
+            gradient_accumulation_steps=per_step[1] // per_round,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            bf16=self.precision == "bf16",
+            activation_checkpointing=self.gradient_checkpointing,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            save_steps=self.save_steps,
+            save_total_limit=2,
+            seed=self.seed,
+            report_to=self.report_to,
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+            ddp_find_unused_parameters=False,
+            **joined,
+            **more,
+        )
 
 
 class ResumableTrainer(Trainer):

@@ -7,8 +7,9 @@ The peer is the released trainer rewritten for current transformers: two `genera
 completion scored in a row of its own with the video encoded once per row and logits over the whole sequence, for the policy and for the
 reference. Both train the vision tower, on a random Qwen2.5-VL of 30 M parameters in fp32 and one thread, with 8 ordered and 4 shuffled
 responses. The peer decodes as many tokens as this project did, and scores and trains on this project's responses, so that loss and gradient
-must agree; that is asserted. Times are CPU seconds; memory is the peak of the resident set above the start of a phase (Linux). The last
-line is one JSON object.
+must agree; that is asserted. Every case runs twice: for its CPU seconds, and then for its memory, the peak of the resident set above the
+start of a phase, with malloc giving every larger block back at once, so that tensors are counted and not what malloc keeps (Linux, glibc).
+The last line is one JSON object.
 """
 
 import argparse
@@ -50,6 +51,7 @@ from stages.video.order import permutation
 log = logging.getLogger(__name__)
 
 CONTRAST, TOP_P = 4, 0.95
+M_MMAP_THRESHOLD, LARGER_BLOCK = -3, 1 << 20  # of mallopt(3), and bytes
 FRAME_HEIGHT, FRAME_WIDTH, FPS = 224, 448, 4.0  # 128 merged tokens per pair of frames, one position in time per pair
 VOCABULARY = 12_000
 STOP_EVERY = 140  # mean tokens until the random model ends a ragged response; cut at 256 they are 117 long
@@ -327,7 +329,17 @@ def prepare(folder: Path, case: Case) -> Run:
     return Run(builder, model, reference, torch.randn(case.group, generator=torch.Generator().manual_seed(0)))
 
 
-def compare(folder: Path, case: Case) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Comparison:
+    """What a step cost either way, tokens per response in the mean, and how far the two ways are apart."""
+
+    here: Cost
+    there: Cost
+    mean_completion: float
+    agreement: dict[str, float]
+
+
+def compare(folder: Path, case: Case) -> Comparison:
     """Both ways through one step; AssertionError unless they agree on log-probabilities, loss and gradient."""
     run = prepare(folder, case)
     builder, model, reference = run.builder, run.model, run.reference
@@ -345,9 +357,9 @@ def compare(folder: Path, case: Case) -> dict[str, Any]:
         loss = loss_there(model, builder, group, reference_there_RC, run.advantages_R)
         loss.backward()
     theirs = flat_gradient(model)
-    return result(case, group, run.cost, there) | agreement(
-        (reference_here_RC * mask_RC, reference_there_RC * mask_RC), (own_loss.item(), loss.item()), (ours, theirs)
-    )
+    logps = (reference_here_RC * mask_RC, reference_there_RC * mask_RC)
+    mean_completion = sum(len(response.ids_C) for response in group.ordered) / len(group.ordered)
+    return Comparison(run.cost, there, mean_completion, agreement(logps, (own_loss.item(), loss.item()), (ours, theirs)))
 
 
 # The cost model
@@ -418,20 +430,19 @@ def agreement(logps: tuple[Tensor, Tensor], losses: tuple[float, float], gradien
     return found
 
 
-def result(case: Case, group: Group, here: Cost, there: Cost) -> dict[str, Any]:
-    """Figures of one case; ratios are the released code's way over this one."""
+def result(case: Case, timed: Comparison, sized: Comparison) -> dict[str, Any]:
+    """Figures of one case: seconds of one run, memory of another; ratios are the released code's way over this one."""
     phases = ("rollout", "reference", "policy")
-    ratios = {phase: there.seconds[phase] / here.seconds[phase] for phase in phases} | {"step": there.step / here.step}
-    peaks = {phase: there.megabytes[phase] / here.megabytes[phase] for phase in phases}
-    peaks["step"] = max(there.megabytes.values()) / max(here.megabytes.values())
+    peaks = {phase: sized.there.megabytes[phase] / sized.here.megabytes[phase] for phase in phases}
     return {
         "case": asdict(case),
-        "mean_completion": sum(len(response.ids_C) for response in group.ordered) / len(group.ordered),
-        "here": asdict(here),
-        "there": asdict(there),
-        "times_faster": ratios,
-        "times_less_memory": peaks,
-    }
+        "mean_completion": timed.mean_completion,
+        "here": {"seconds": timed.here.seconds, "megabytes": sized.here.megabytes},
+        "there": {"seconds": timed.there.seconds, "megabytes": sized.there.megabytes},
+        "times_faster": {phase: timed.there.seconds[phase] / timed.here.seconds[phase] for phase in phases}
+        | {"step": timed.there.step / timed.here.step},
+        "times_less_memory": peaks | {"step": max(sized.there.megabytes.values()) / max(sized.here.megabytes.values())},
+    } | timed.agreement
 
 
 def report(name: str, figures: dict[str, Any]) -> None:
@@ -464,8 +475,10 @@ def main() -> None:
         if arguments.growth:
             log.info(json.dumps(sweep(Path(folder))))
             return
+        timed = {name: compare(Path(folder), CASES[name]) for name in chosen}
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGER_BLOCK)
         for name in chosen:
-            results[name] = compare(Path(folder), CASES[name])
+            results[name] = result(CASES[name], timed[name], compare(Path(folder), CASES[name]))
             report(name, results[name])
     log.info(json.dumps(results))
 

@@ -153,6 +153,8 @@ def table(start: Mapping[str, float], results: Mapping[str, Sequence[Mapping[str
     for arm, runs in results.items():
         cells = [_cell([run[name] for run in runs], 100 if name != "temporal_effect" else 1) for name in COLUMNS]
         gain = _cell([run["ordered"] - start["ordered"] for run in runs], 100)
+        if ARMS[arm]["temporal"] == "off":
+            cells[5:] = ["", ""]  # nothing was compared
         lines.append("| " + " | ".join([arm, str(len(runs)), cells[0], gain, *cells[1:]]) + " |")
     return "\n".join(lines)
 

@@ -130,6 +130,7 @@ def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs):
     assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("proj.weight"))
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
     outputs = []
     for name in ("one", "two"):

@@ -104,6 +104,7 @@ def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_rew
     assert not any(".visual." in name for name in moved)
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -156,6 +157,7 @@ def alone(change, inputs, folder, monkeypatch):
     return rows(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "cispo"])
 def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch, name):
     change = {"loss": LossRules(name=name), "max_steps": 1}
@@ -190,6 +192,7 @@ def test_groups_without_variance_are_skipped_and_counted(inputs, tmp_path, monke
     assert float(skipping["grad_norm"]) == pytest.approx(float(whole["grad_norm"]) * 4 / (4 - skipped), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_groups_without_variance_are_replaced_by_other_questions_and_counted(inputs, tmp_path, monkeypatch):
     change = FOUR | {"questions_per_step": 2, "questions_per_forward": 1, "max_steps": 6}
     kept = alone(change, inputs, tmp_path / "kept", monkeypatch)

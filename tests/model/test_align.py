@@ -48,6 +48,7 @@ def test_every_merged_token_has_its_cells_names(untrained):
             assert names[0] in TINTS
 
 
+@pytest.mark.slow
 def test_alignment_lowers_the_loss_and_is_the_same_every_time(untrained):
     builder = PromptBuilder(untrained)
     first, second = load_model(untrained), load_model(untrained)

@@ -23,6 +23,7 @@ from stages.data.errors import UserError
 from stages.data.files import sha256_file, write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
+from stages.data.progress import progress_bar
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
 from stages.data.work import WORK
@@ -106,7 +107,7 @@ def run(
         job = Annotation(params, store, asked)
         if dry_run:
             return job.estimate(reader)
-        with tqdm(total=len(asked) * params.n, unit="request", disable=None) as bar, _endpoint(params) as base_url:
+        with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
             asyncio.run(job.ask(reader, base_url, bar))
         rows = job.rows()
         write_table(annotations, rows, TABLE_SCHEMA)

@@ -6,7 +6,6 @@ It departs from the released code in one thing that matters: the loss is on the 
 import csv
 import io
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import PrinterCallback
@@ -24,6 +22,7 @@ from transformers.trainer_utils import set_seed
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_atomic, write_json
+from stages.data.progress import progress_bar
 from stages.data.prompt import target_text
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
@@ -187,8 +186,7 @@ class Progress(TrainerCallback):
     """A progress bar that is silent when nobody watches, and some lines in the log."""
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="sft", disable=hidden)
+        self._bar = progress_bar(total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero)
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:

@@ -20,6 +20,7 @@ from pydantic import Field
 from stages.data.command import command
 from stages.data.files import write_atomic
 from stages.data.params import Params
+from stages.data.progress import progress_bar
 from stages.world.questions import CUES, FAMILIES, Question, make
 from stages.world.scene import FRAMES, SIZE, draw
 
@@ -49,7 +50,8 @@ def run(params: ShapesParams, out: Path) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     for split, count in zip(SPLITS, (params.sft, params.rl, params.benchmark), strict=True):
         named = [(f"{split}-{number:05d}", question) for number, question in enumerate(questions(params, split, count))]
-        write_clips(out, ((name, draw(question.scene)) for name, question in named if question.data_type == "video"))
+        shown = progress_bar(named, unit=f"{split} clip")
+        write_clips(out, ((name, draw(question.scene)) for name, question in shown if question.data_type == "video"))
         for name, question in named:
             if question.data_type == "image":
                 Image.fromarray(draw(question.scene)[0]).save(out / "image" / f"{name}.png")

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
-from tqdm import tqdm
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
@@ -19,6 +18,7 @@ from transformers.trainer_utils import set_seed
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic, write_json, write_table
+from stages.data.progress import progress_bar
 from stages.data.sample import Sample, read_samples
 from stages.data.work import work_dir
 from stages.model.distributed import check_media, join_processes
@@ -178,7 +178,7 @@ class Bar(TrainerCallback):
     """A progress bar with what matters, silent when nobody watches."""
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, disable=None if state.is_world_process_zero else True)
+        self._bar = progress_bar(total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero)
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if logs and "reward" in logs:

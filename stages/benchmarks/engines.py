@@ -13,8 +13,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 from pydantic import Field
-from tqdm import tqdm
 
+from stages.data.progress import progress_bar
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.model.chat import ChatClient, ChatParams, Reply, Request, ask_all
@@ -87,7 +87,7 @@ class TransformersEngine:
         model = load_model(self.folder, self.precision)
         if torch.cuda.is_available():
             torch.nn.Module.cuda(model)
-        with tqdm(total=len(questions), unit="question", disable=None) as bar:
+        with progress_bar(total=len(questions), unit="question") as bar:
             for window in windows(questions):
                 if not all(question.key in done for question in window):
                     shown = [self._show(question, builder) for question in window]
@@ -161,7 +161,7 @@ class ServerEngine:
         waiting = {question.key: question for question in questions}
         async with ChatClient(self.server) as client:
             replies = ask_all(client, map(self._request, questions), self.server.concurrency)
-            with tqdm(total=len(questions), unit="question", disable=None) as bar:
+            with progress_bar(total=len(questions), unit="question") as bar:
                 async with aclosing(replies):
                     async for batch in replies:
                         keep([self._output(waiting[request.identity], request, reply) for request, reply in batch])

@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from stages.data.progress import progress_bar
 from stages.model.inputs import PromptBuilder
 from stages.model.tiny import FRAME_SIZE, MERGE, PATCH, TEMPORAL_PATCH
 from stages.video.patchify import patchify
@@ -41,7 +41,7 @@ def align(model: PreTrainedModel, builder: PromptBuilder, steps: int, clips: int
     weights = [*vision.parameters(), model.get_input_embeddings().weight]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
-    for _ in tqdm(range(steps), desc="align", disable=None):
+    for _ in progress_bar(range(steps), unit="step"):
         batch = next(batches)
         loss = naming_loss(_logits(model, builder, batch), batch.names_MS)
         optimizer.zero_grad()

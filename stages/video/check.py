@@ -1,5 +1,6 @@
 """Drafts of samples → samples whose media exists, is what the record says, and is known by its hash."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -11,6 +12,8 @@ from stages.data.sample import Reject, Sample
 from stages.video.media import MediaError, MediaInfo
 from stages.video.probe import probe
 from stages.video.workers import Limits, Sandbox
+
+log = logging.getLogger(__name__)
 
 WINDOW = 4096  # drafts that are held at a time
 
@@ -50,9 +53,13 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
         """The drafts in order, with their SHA-256, or as rejects when their media is not what the record says; in constant memory
         but for what is known of the files."""
         remaining = iter(drafts)
+        seen = 0
         while window := list(islice(remaining, WINDOW)):
             self._probe(dict.fromkeys(draft.media_path for draft in window if isinstance(draft, Sample)))
             yield from map(self._checked, window)
+            seen += len(window)
+            if len(window) == WINDOW:
+                log.info("%d records so far", seen)
 
     def _probe(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._known]

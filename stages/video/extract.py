@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.data.files import write_table
+from stages.data.progress import progress_bar
 from stages.data.sample import DataType, Reject, Sample
 from stages.data.shards import ShardStore
 from stages.video.decode import decode
@@ -85,7 +85,7 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, Media
     """Rows of the clips that can be used; the others go to `refused`."""
     with Sandbox(params.limits) as sandbox:
         results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("path"))
-        for clip, result in zip(clips, tqdm(results, total=len(clips), unit="clip", disable=None), strict=True):
+        for clip, result in zip(clips, progress_bar(results, total=len(clips), unit="clip"), strict=True):
             if isinstance(result, MediaError):
                 refused[clip.key] = result
             else:

@@ -1,0 +1,36 @@
+"""The bar of long work: drawn on a terminal, as lines for a program that asks for it, otherwise silent."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+VARIABLE = "VIDEO_R1_PROGRESS"
+SECONDS = 2.0
+LINE = "progress: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None, *, unit: str, total: int | None = None, initial: int = 0, hidden: bool = False
+) -> "tqdm[Any]":
+    """A tqdm bar over `items`, or one to update by hand.
+
+    With VIDEO_R1_PROGRESS=lines in the environment it writes a line on stderr every two seconds and one at its end:
+    `progress: 405/900 step, 00:30 elapsed, 00:37 left, loss=0.31`.
+    """
+    if os.environ.get(VARIABLE) == "lines":
+        return LineBar(items, unit=unit, total=total, initial=initial, disable=hidden, mininterval=SECONDS, bar_format=LINE)
+    return tqdm(items, unit=unit, total=total, initial=initial, disable=hidden or None)
+
+
+class LineBar(tqdm):
+    """A bar that ends its lines instead of drawing over them, so that they do not run into those of the log."""
+
+    @staticmethod
+    def status_printer(file: "SupportsWrite[str]") -> Callable[[str], None]:
+        """How tqdm writes a state of the bar."""
+        return lambda text: print(text, file=file)

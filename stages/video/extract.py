@@ -104,8 +104,8 @@ def take_frames(clip: Clip, spec: FrameSpec) -> Frames:
     if media_sha256(clip.path) != clip.sha256:
         raise MediaError("changed", "the file is not the one that was ingested; run ingest again")
     if clip.data_type == "image":
-        picture_HWC = _fitted(read_image(clip.path), None, spec, "pillow")
-        return Frames(picture_HWC[None], indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
+        picture_1HWC = _fitted(read_image(clip.path)[None], None, spec, "pillow")
+        return Frames(picture_1HWC, indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
     if clip.path.is_dir():
         return _folder_frames(clip, spec)
     return _decord_frames(clip, spec) if spec.decoder == "decord" else _video_frames(clip, spec)
@@ -122,8 +122,7 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
 def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:
     choose = partial(_choose, clip=clip, spec=spec)
     convert = partial(_fitted, shown=None, spec=spec, kernel=spec.kernel)
-    pictures, indices_T, seconds_T, fps = decode_with_decord(clip.path, choose, convert)
-    return Frames(np.stack(pictures), indices_T, seconds_T, fps)
+    return Frames(*decode_with_decord(clip.path, choose, convert))
 
 
 def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
@@ -131,8 +130,8 @@ def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
     seconds_N = np.arange(len(files)) / fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     first_HWC = read_image(files[0])
-    pictures = [_fitted(read_image(files[index]), first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
-    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+    pictures = [_fitted(read_image(files[index])[None], first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
+    return Frames(np.concatenate(pictures), indices_T, seconds_N[indices_T], fps)
 
 
 def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> np.ndarray:
@@ -144,14 +143,14 @@ def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> n
     return first + spec.sample(last - first, fps)
 
 
-def _fitted(picture_HWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
-    """The picture at the size the model sees it; `shown` is its height and width on a screen if its pixels are not square."""
+def _fitted(frames_THWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
+    """The frames at the size the model sees them; `shown` is their height and width on a screen if their pixels are not square."""
     try:
-        shown_height, shown_width = shown or picture_HWC.shape[:2]
+        shown_height, shown_width = shown or frames_THWC.shape[1:3]
         height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, spec.max_pixels)
     except ValueError as error:
         raise MediaError("aspect ratio", str(error)) from None
-    return resize(picture_HWC[None], height, width, kernel)[0]
+    return resize(frames_THWC, height, width, kernel)
 
 
 def _clip(sample: Sample, spec: FrameSpec) -> Clip:

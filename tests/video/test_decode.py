@@ -3,6 +3,7 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.video.decode import decode
 from stages.video.media import MediaError
@@ -115,3 +116,34 @@ def test_damage_is_let_through_up_to_the_limit_as_long_as_every_wanted_frame_com
         decode(video, np.arange(50), lambda frames_THWC: frames_THWC, max_corrupt=100)
     assert len(decode(video, np.array([0, 49]), lambda frames_THWC: frames_THWC, max_corrupt=100)) == 2
     assert len(decode(video, np.array([0, 9]), lambda frames_THWC: frames_THWC)) == 2  # before the damage
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decord__flipping_a_pancake.mkv",
+        "decord__unordered.mov",
+        "decord__video_90.mov",
+        "llamafactory__1.mp4",
+        "llamafactory__2.avi",
+        "llamafactory__3.mp4",
+        "torchcodec__av1_video.mkv",
+        "torchcodec__h265_10bits.mp4",
+        "torchcodec__nasa_13013.mp4",
+        "video1.mp4",
+    ],
+)
+def test_frames_of_real_clips_are_those_that_ffmpeg_shows_at_their_places(testdata: Path, name: str) -> None:
+    path = testdata / "video" / name
+    whole = ffmpeg.input(str(path)).output("pipe:", format="rawvideo", pix_fmt="gray", s="64x48", sws_flags="area", fps_mode="passthrough")
+    raw, _ = whole.run(FFMPEG, quiet=True)
+    shown_NHW = np.frombuffer(raw, np.uint8).reshape(-1, 48, 64).astype(float)
+    video = read_video(path)
+    assert len(video.table.pts_N) == len(shown_NHW)
+
+    indices_T = np.unique(np.linspace(0, len(shown_NHW) - 1, 9).round().astype(int))
+    for index, frame_HWC in zip(indices_T, decode(video, indices_T, lambda frames_THWC: frames_THWC), strict=True):
+        small_HW = np.asarray(Image.fromarray(frame_HWC).convert("L").resize((64, 48), Image.Resampling.BOX), dtype=float)
+        difference_N = np.abs(shown_NHW - small_HW).mean(axis=(1, 2))
+        assert difference_N[index] <= difference_N.min() + 0.1  # frames that stand still are alike
+        assert difference_N[index] < 5

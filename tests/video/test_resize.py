@@ -58,9 +58,10 @@ def test_the_transformers_kernel_and_patches_equal_the_video_processor_itself_wh
     family: str, patch: int, pixels: tuple[int, int]
 ) -> None:
     try:
-        module = import_module(f"transformers.models.{family}.video_processing_{family}")  # qwen2_vl's is Qwen2.5-VL's as well
+        import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"transformers' video processors need torchvision, which cannot be imported here: {error}")
+    module = import_module(f"transformers.models.{family}.video_processing_{family}")  # qwen2_vl's is Qwen2.5-VL's as well
     processors = {"qwen2_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}
     frames_THWC = RNG.integers(0, 256, (4, 120, 200, 3), dtype=np.uint8)
     lower, upper = pixels

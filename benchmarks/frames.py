@@ -6,7 +6,7 @@ Without arguments: `video1.mp4` of VIDEO_R1_TESTDATA where that is set, and a cl
 the file, reads its packet table, decodes, resizes, describes and encodes 16 frames, with transformers' kernel on bytes and with
 qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is rewritten here from qwen-vl-utils 0.0.14, because that
 needs torchvision, which cannot be imported beside a CPU build of torch. The limit feeds the decoder the packets that those frames need
-and does nothing with what comes out. All run in this process, three times in turn, and the fastest counts. The last line is JSON;
+and does nothing with what comes out. All run in this process, five times in turn, and the fastest counts. The last line is JSON;
 `growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given, again and again).
 """
 
@@ -85,7 +85,7 @@ def compare(path: Path) -> dict[str, Any]:
         "fetch_video_ms": partial(fetch_video, path),
         "limit_ms": partial(decode_only, video, frames.indices_T),
     }
-    rounds = [{name: _cpu_ms(work) for name, work in works.items()} for _ in range(3)]
+    rounds = [{name: _cpu_ms(work) for name, work in works.items()} for _ in range(5)]
     fastest = {name: min(each[name] for each in rounds) for name in works}
     return {
         **{name: round(ms) for name, ms in fastest.items()},

@@ -15,7 +15,7 @@ from stages.video.media import MediaError
 
 def decode_with_decord(
     path: Path, choose: Callable[[np.ndarray, float], np.ndarray], convert: Callable[[np.ndarray], np.ndarray]
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Converted frames, their indices, times in seconds and the frame rate, all as decord has them.
 
     `choose` gets every frame's time and the rate and returns the indices to take. Raises MediaError.
@@ -27,7 +27,7 @@ def decode_with_decord(
         fps = float(reader.get_avg_fps())
         seconds_N = np.arange(len(reader)) / fps
         indices_T = choose(seconds_N, fps)
-        pictures = reader.get_batch(indices_T.tolist()).asnumpy()
+        frames_THWC = reader.get_batch(indices_T.tolist()).asnumpy()
     except (decord.DECORDError, RuntimeError, IndexError):  # their messages carry the time of day
         raise MediaError("unreadable", "decord cannot decode it") from None
-    return [convert(picture_HWC) for picture_HWC in pictures], indices_T, seconds_N[indices_T], fps
+    return convert(frames_THWC), indices_T, seconds_N[indices_T], fps

@@ -1,7 +1,7 @@
 """Media → frames in the store, one sandboxed process per core."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -63,14 +63,16 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
     """Bring the frames of all samples into the store and write the table that says which row is whose.
 
     Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
-    shards. Returns one reject per sample whose media cannot be used.
+    shards. A clip that cannot be used has a row that says so, unless the next try may end better. Returns one reject per sample
+    whose media cannot be used.
     """
     clips = {sample.sample_id: _clip(sample, params) for sample in samples}
     frames = ShardStore(store, SCHEMA)
     new = list({clip.key: clip for clip in clips.values() if clip.key not in frames}.values())
     log.info("%d of %d clips are new", len(new), len({clip.key for clip in clips.values()}))
-    refused: dict[str, MediaError] = {}
-    frames.append(_rows(new, params, refused))
+    lost: dict[str, MediaError] = {}
+    frames.append(_rows(new, params, lost))
+    refused = lost | _refusals(frames, {clip.key for clip in clips.values()} - lost.keys())
 
     kept = [{"sample_id": sample_id, "key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
     write_table(table, kept, TABLE_SCHEMA)
@@ -81,15 +83,23 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
     ]
 
 
-def _rows(clips: Sequence[Clip], params: ExtractParams, refused: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
-    """Rows of the clips that can be used; the others go to `refused`."""
+def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
+    """Rows of the clips, with their frames or with why there are none; those that the next run should try again go to `lost`."""
     with Sandbox(params.limits) as sandbox:
         results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("path"))
         for clip, result in zip(clips, progress_bar(results, total=len(clips), unit="clip"), strict=True):
-            if isinstance(result, MediaError):
-                refused[clip.key] = result
-            else:
+            if not isinstance(result, MediaError):
                 yield result
+            elif result.lasts:
+                yield {"key": clip.key, "refused": result.reason, "detail": result.detail}
+            else:
+                lost[clip.key] = result
+
+
+def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError]:
+    """Which of the clips the store has as unusable, by key."""
+    rows = frames.columns(keys, ["refused", "detail"])
+    return {key: MediaError(row["refused"], row["detail"]) for key, row in rows.items() if row["refused"] is not None}
 
 
 def row_of_clip(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
@@ -101,14 +111,21 @@ def take_frames(clip: Clip, spec: FrameSpec) -> Frames:
     """The sampled and resized frames of one clip. Raises MediaError, also when the file is not the one that was ingested."""
     if not clip.path.exists():
         raise MediaError("missing", "the file is gone")
-    if media_sha256(clip.path) != clip.sha256:
+    if not _is_as_ingested(clip):
         raise MediaError("changed", "the file is not the one that was ingested; run ingest again")
     if clip.data_type == "image":
-        picture_HWC = _fitted(read_image(clip.path), None, spec, "pillow")
-        return Frames(picture_HWC[None], indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
+        picture_1HWC = _fitted(read_image(clip.path)[None], None, spec, "pillow")
+        return Frames(picture_1HWC, indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
     if clip.path.is_dir():
         return _folder_frames(clip, spec)
     return _decord_frames(clip, spec) if spec.decoder == "decord" else _video_frames(clip, spec)
+
+
+def _is_as_ingested(clip: Clip) -> bool:
+    try:
+        return media_sha256(clip.path) == clip.sha256
+    except MediaError:  # a frame folder that is none any more
+        return False
 
 
 def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
@@ -122,8 +139,7 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
 def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:
     choose = partial(_choose, clip=clip, spec=spec)
     convert = partial(_fitted, shown=None, spec=spec, kernel=spec.kernel)
-    pictures, indices_T, seconds_T, fps = decode_with_decord(clip.path, choose, convert)
-    return Frames(np.stack(pictures), indices_T, seconds_T, fps)
+    return Frames(*decode_with_decord(clip.path, choose, convert))
 
 
 def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
@@ -131,8 +147,8 @@ def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
     seconds_N = np.arange(len(files)) / fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     first_HWC = read_image(files[0])
-    pictures = [_fitted(read_image(files[index]), first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
-    return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps)
+    pictures = [_fitted(read_image(files[index])[None], first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
+    return Frames(np.concatenate(pictures), indices_T, seconds_N[indices_T], fps)
 
 
 def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> np.ndarray:
@@ -144,14 +160,14 @@ def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> n
     return first + spec.sample(last - first, fps)
 
 
-def _fitted(picture_HWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
-    """The picture at the size the model sees it; `shown` is its height and width on a screen if its pixels are not square."""
+def _fitted(frames_THWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
+    """The frames at the size the model sees them; `shown` is their height and width on a screen if their pixels are not square."""
     try:
-        shown_height, shown_width = shown or picture_HWC.shape[:2]
+        shown_height, shown_width = shown or frames_THWC.shape[1:3]
         height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, spec.max_pixels)
     except ValueError as error:
         raise MediaError("aspect ratio", str(error)) from None
-    return resize(picture_HWC[None], height, width, kernel)[0]
+    return resize(frames_THWC, height, width, kernel)
 
 
 def _clip(sample: Sample, spec: FrameSpec) -> Clip:

@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
         ("phash", pa.list_(pa.uint64())),
         ("brightness", pa.float64()),
         ("motion", pa.float64()),
+        ("refused", pa.string()),  # why the clip has no frames and never will; null where it has them
+        ("detail", pa.string()),
     ]
 )
 TABLE_SCHEMA = pa.schema([("sample_id", pa.string()), ("key", pa.string())])

@@ -23,6 +23,8 @@ Reason = Literal[
     "crashed",
 ]
 
+PASSING: frozenset[Reason] = frozenset({"missing", "changed", "timeout", "out of memory", "crashed"})  # next time may be another
+
 MAX_PIXELS = 100_000_000  # of one image or frame; 8K video has 33 million
 
 
@@ -33,6 +35,11 @@ class MediaError(Exception):
         super().__init__(reason, detail)
         self.reason: Reason = reason
         self.detail = detail
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same bytes will be refused again, whenever and wherever they are read."""
+        return self.reason not in PASSING
 
 
 @dataclass(frozen=True, slots=True)

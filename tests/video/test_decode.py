@@ -3,11 +3,12 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.video.decode import decode
 from stages.video.media import MediaError
 from stages.video.table import read_video
-from tests.video.clips import ENCODED, FFMPEG, damage, read_number
+from tests.video.clips import ENCODED, FFMPEG, H264, damage, encode, read_number
 
 # The frames each file shows: 0..59 at 25 per second if it is not named here.
 SHOWN = {
@@ -22,7 +23,7 @@ UPRIGHT = [*ENCODED, "edit-start.mp4", "edit-start-open-gop.mp4", "edit-end.mp4"
 
 
 def numbers(path: Path, indices: list[int]) -> list[int]:
-    return [read_number(frame) for frame in decode(read_video(path), np.array(indices), lambda frame: frame)]
+    return [read_number(frame) for frame in decode(read_video(path), np.array(indices), lambda frames_THWC: frames_THWC)]
 
 
 @pytest.mark.parametrize("name", UPRIGHT)
@@ -46,8 +47,8 @@ def test_a_few_frames_are_the_same_ones_as_when_all_are_decoded(clips: Path, nam
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "h264-open-gop.mp4", "h264.ts", "vp9.webm"])
 def test_skipping_what_nobody_asked_for_changes_no_pixel(clips: Path, name: str) -> None:
     video, few = read_video(clips / name), np.array([3, 17, 31, 50])
-    every = decode(video, np.arange(60), lambda frame: frame)
-    np.testing.assert_array_equal(decode(video, few, lambda frame: frame), [every[index] for index in few])
+    every = decode(video, np.arange(60), lambda frames_THWC: frames_THWC)
+    np.testing.assert_array_equal(decode(video, few, lambda frames_THWC: frames_THWC), [every[index] for index in few])
 
 
 def test_only_the_packets_that_lead_to_a_wanted_frame_are_needed(clips: Path) -> None:
@@ -74,10 +75,19 @@ def test_frames_stand_upright_as_ffmpeg_shows_them(clips: Path, name: str) -> No
     raw, _ = ffmpeg.input(str(clips / name)).output("pipe:", format="rawvideo", pix_fmt="gray").run(FFMPEG, quiet=True)
     expected_THW = np.frombuffer(raw, np.uint8).reshape(60, height, width).astype(int)
 
-    frames = decode(video, np.array([0, 21, 59]), lambda frame: frame)
+    frames = decode(video, np.array([0, 21, 59]), lambda frames_THWC: frames_THWC)
 
     for frame_HWC, expected_HW in zip(frames, expected_THW[[0, 21, 59]], strict=True):
         assert np.abs(frame_HWC.mean(axis=2) - expected_HW).mean() < 3  # another turn is off by 60 and more
+
+
+def test_a_stream_that_changes_its_size_keeps_every_frame(clips: Path, tmp_path: Path) -> None:
+    small = encode(tmp_path / "small.ts", frames=20, vf="scale=80:48", **H264)
+    large = encode(tmp_path / "large.ts", frames=20, output_ts_offset=0.8, **H264)
+    (tmp_path / "both.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    frames = decode(read_video(tmp_path / "both.ts"), np.array([3, 19, 20, 37]), lambda frames_THWC: frames_THWC)
+    assert [frame_HWC.shape for frame_HWC in frames] == [(48, 80, 3)] * 2 + [(96, 160, 3)] * 2
+    assert [read_number(frame_HWC) for frame_HWC in frames] == [3, 19, 0, 17]
 
 
 def test_wide_pixels_count_in_the_size_shown(clips: Path) -> None:
@@ -86,7 +96,7 @@ def test_wide_pixels_count_in_the_size_shown(clips: Path) -> None:
 
 def test_ten_bits_and_full_range_keep_their_levels(clips: Path) -> None:
     for name in ("h264.mp4", "10-bit.mp4", "full-range.mp4"):
-        (frame_HWC,) = decode(read_video(clips / name), np.array([31]), lambda frame: frame)
+        (frame_HWC,) = decode(read_video(clips / name), np.array([31]), lambda frames_THWC: frames_THWC)
         levels = [frame_HWC[8:40, 32 * column + 8 : 32 * column + 24].mean() for column in range(5)]
         assert levels == pytest.approx([40] * 5, abs=8)  # the upper five bits of 31 are dark, limited range as full would be 30
 
@@ -101,8 +111,39 @@ def test_a_damaged_video_is_refused_and_says_how_much_is_damaged(clips: Path, tm
 def test_damage_is_let_through_up_to_the_limit_as_long_as_every_wanted_frame_comes_out(testdata: Path) -> None:
     video = read_video(testdata / "video" / "decord__corrupted.mp4")  # 50 frames, damaged in the middle
     with pytest.raises(MediaError, match="corrupt"):
-        decode(video, np.array([0, 49]), lambda frame: frame)
+        decode(video, np.array([0, 49]), lambda frames_THWC: frames_THWC)
     with pytest.raises(MediaError, match="missing frame"):
-        decode(video, np.arange(50), lambda frame: frame, max_corrupt=100)
-    assert len(decode(video, np.array([0, 49]), lambda frame: frame, max_corrupt=100)) == 2
-    assert len(decode(video, np.array([0, 9]), lambda frame: frame)) == 2  # before the damage
+        decode(video, np.arange(50), lambda frames_THWC: frames_THWC, max_corrupt=100)
+    assert len(decode(video, np.array([0, 49]), lambda frames_THWC: frames_THWC, max_corrupt=100)) == 2
+    assert len(decode(video, np.array([0, 9]), lambda frames_THWC: frames_THWC)) == 2  # before the damage
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decord__flipping_a_pancake.mkv",
+        "decord__unordered.mov",
+        "decord__video_90.mov",
+        "llamafactory__1.mp4",
+        "llamafactory__2.avi",
+        "llamafactory__3.mp4",
+        "torchcodec__av1_video.mkv",
+        "torchcodec__h265_10bits.mp4",
+        "torchcodec__nasa_13013.mp4",
+        "video1.mp4",
+    ],
+)
+def test_frames_of_real_clips_are_those_that_ffmpeg_shows_at_their_places(testdata: Path, name: str) -> None:
+    path = testdata / "video" / name
+    whole = ffmpeg.input(str(path)).output("pipe:", format="rawvideo", pix_fmt="gray", s="64x48", sws_flags="area", fps_mode="passthrough")
+    raw, _ = whole.run(FFMPEG, quiet=True)
+    shown_NHW = np.frombuffer(raw, np.uint8).reshape(-1, 48, 64).astype(float)
+    video = read_video(path)
+    assert len(video.table.pts_N) == len(shown_NHW)
+
+    indices_T = np.unique(np.linspace(0, len(shown_NHW) - 1, 9).round().astype(int))
+    for index, frame_HWC in zip(indices_T, decode(video, indices_T, lambda frames_THWC: frames_THWC), strict=True):
+        small_HW = np.asarray(Image.fromarray(frame_HWC).convert("L").resize((64, 48), Image.Resampling.BOX), dtype=float)
+        difference_N = np.abs(shown_NHW - small_HW).mean(axis=(1, 2))
+        assert difference_N[index] <= difference_N.min() + 0.1  # frames that stand still are alike
+        assert difference_N[index] < 5

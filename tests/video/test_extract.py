@@ -8,7 +8,7 @@ from PIL import Image
 from stages.data.sample import Reject, Sample
 from stages.video.extract import extract
 from stages.video.frame_store import FrameReader, Frames
-from tests.video.clips import numbered_frame, read_number
+from tests.video.clips import damage, numbered_frame, read_number
 from tests.video.samples import params, sample
 
 
@@ -76,6 +76,35 @@ def test_a_second_run_decodes_nothing_and_a_new_sample_adds_a_shard(clips: Path,
     assert list(shards(tmp_path)) == ["00000.parquet", "00001.parquet"]
     assert shards(tmp_path)["00000.parquet"] == before["00000.parquet"]
     assert numbers(load(tmp_path, "same clip")) == numbers(load(tmp_path, "one"))
+
+
+def test_what_no_run_can_use_is_decoded_once_and_refused_each_time(clips: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(damage((clips / "h264.mp4").read_bytes(), 30))
+    media = [sample("damaged", damaged), sample("late", damaged, start=90.0), sample("clip", clips / "h264.mp4")]
+    first = take(tmp_path, media)
+    assert [(reject.sample_id, reject.reason) for reject in first] == [("damaged", "corrupt"), ("late", "empty clip")]
+
+    damaged.unlink()  # whoever opens it again finds it missing
+    before = shards(tmp_path)
+    assert take(tmp_path, media) == first
+    assert shards(tmp_path) == before
+    assert [reject.reason for reject in take(tmp_path, media, max_corrupt=100)] == ["missing", "missing"]  # another spec asks again
+
+
+def test_media_that_is_back_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    frame = tmp_path / "folder" / "00001.png"
+    for path in (frame, tmp_path / "picture.png"):
+        Image.fromarray(numbered_frame(7)).save(path)
+    media = [sample("picture", tmp_path / "picture.png", "image"), sample("folder", frame.parent)]
+    (tmp_path / "picture.png").rename(tmp_path / "elsewhere.png")
+    frame.unlink()
+    assert [reject.reason for reject in take(tmp_path, media)] == ["missing", "changed"]
+
+    (tmp_path / "elsewhere.png").rename(tmp_path / "picture.png")
+    Image.fromarray(numbered_frame(7)).save(frame)
+    assert take(tmp_path, media) == []
 
 
 def test_another_spec_finds_no_old_frames(clips: Path, tmp_path: Path) -> None:

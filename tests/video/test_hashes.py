@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.fft import dctn
 
@@ -43,8 +44,37 @@ def test_clips_are_grouped_with_the_first_that_differs_by_four_bits_or_less_in_t
     assert near_groups(clips) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d", "one frame": "one frame"}
 
 
-def test_more_groups_than_there_was_room_for_are_all_found_again() -> None:
-    hashes = np.random.default_rng(0).integers(0, 2**64, (300, 3), dtype=np.uint64)
-    clips = {f"{number}": hash_T for number, hash_T in enumerate(hashes)} | {f"{number} again": hashes[number] for number in range(300)}
-    groups = near_groups(clips)
-    assert all(groups[f"{number}"] == groups[f"{number} again"] == f"{number}" for number in range(300))
+def flipped(hash_T: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """The hashes with the bits at these places, counted over all frames, turned over."""
+    bits_T64 = np.unpackbits(hash_T.view(np.uint8)).copy()
+    bits_T64[bits] ^= 1
+    return np.packbits(bits_T64).view(np.uint64)
+
+
+def plainly(hashes_NT: np.ndarray) -> list[int]:
+    """The place of each clip's group, by comparing it with the first of every group."""
+    firsts: list[int] = []
+    groups = []
+    for place, hash_T in enumerate(hashes_NT):
+        bits_F = np.bitwise_count(hashes_NT[firsts] ^ hash_T).sum(axis=1, dtype=int)
+        alike = bits_F.size > 0 and bits_F.min() <= 4 * len(hash_T)
+        groups.append(firsts[int(bits_F.argmin())] if alike else place)
+        if not alike:
+            firsts.append(place)
+    return groups
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_far_more_clips_than_are_compared_one_by_one_fall_into_the_same_groups(frames: int) -> None:
+    rng = np.random.default_rng(frames)
+    others_NT = rng.integers(0, 2**64, (4000, frames), dtype=np.uint64)
+    words = 16 * np.arange(4 * frames)  # the hardest to find: one bit in each word of 16, so that no word is left
+    planted = [flipped(others_NT[n], words + rng.integers(0, 16, 4 * frames)) for n in range(200)]
+    planted += [flipped(others_NT[n], rng.permutation(64 * frames)[: 4 * frames + n % 3 - 1]) for n in range(200, 600)]
+    two_words_NT = rng.choice(np.array([0, 0xFFFF], dtype=np.uint16), (2000, 4 * frames)).view(np.uint64)  # half of them share each word
+    hashes_NT = np.concatenate([others_NT, two_words_NT[:1500], planted, two_words_NT[1500:]])
+    groups = near_groups({str(place): hash_T for place, hash_T in enumerate(hashes_NT)})
+    expected = plainly(hashes_NT)
+    assert [int(first) for first in groups.values()] == expected
+    assert expected[5500:5700] == list(range(200))
+    assert {group < 4000 for group in expected[5700:6100]} == {True, False}

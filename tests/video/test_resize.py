@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from torch.nn.functional import interpolate
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as transformers_smart_resize
 
+from stages.video.patchify import patchify
 from stages.video.resize import resize, smart_resize
 
 RNG = np.random.default_rng(0)
@@ -50,22 +53,29 @@ def test_the_transformers_kernel_is_the_byte_interpolation_of_its_video_processo
     np.testing.assert_array_equal(resized, expected.permute(0, 2, 3, 1).numpy())
 
 
-def test_the_transformers_kernel_equals_the_video_processor_itself_where_torchvision_works() -> None:
+@pytest.mark.parametrize(("family", "patch", "pixels"), [("qwen2_vl", 14, (56 * 56, 12_544)), ("qwen3_vl", 16, (4_096, 16_384))])
+def test_the_transformers_kernel_and_patches_equal_the_video_processor_itself_where_torchvision_works(
+    family: str, patch: int, pixels: tuple[int, int]
+) -> None:
     try:
-        from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+        import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"transformers' video processors need torchvision, which cannot be imported here: {error}")
+    module = import_module(f"transformers.models.{family}.video_processing_{family}")  # qwen2_vl's is Qwen2.5-VL's as well
+    processors = {"qwen2_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}
     frames_THWC = RNG.integers(0, 256, (4, 120, 200, 3), dtype=np.uint8)
-    size = smart_resize(120, 200, 28, 56 * 56, 28 * 28 * 16)
-    processor = Qwen2VLVideoProcessor(do_rescale=False, do_normalize=False, min_pixels=56 * 56, max_pixels=28 * 28 * 16)
-    video_TCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+    lower, upper = pixels
+    # Qwen3-VL's limits count the pixels of all frames together.
+    scale = len(frames_THWC) if family == "qwen3_vl" else 1
+    size = {"shortest_edge": lower * scale, "longest_edge": upper * scale}
+    processor = getattr(module, processors[family])(do_rescale=False, do_normalize=False, do_sample_frames=False, size=size)
 
-    expected = processor(videos=[video_TCHW], return_tensors="pt")["pixel_values_videos"]
+    expected = processor(videos=[torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)], return_tensors="pt")
 
-    from stages.video.patchify import patchify
-
-    patches_NK, _ = patchify(resize(frames_THWC, *size, kernel="transformers"), patch=14, merge=2, temporal_patch=2)
-    np.testing.assert_array_equal(patches_NK, expected.numpy())
+    resized_THWC = resize(frames_THWC, *smart_resize(120, 200, 2 * patch, lower, upper), kernel="transformers")
+    patches_NK, grid_thw = patchify(resized_THWC, patch=patch, merge=2, temporal_patch=2)
+    assert expected["video_grid_thw"].tolist() == [list(grid_thw)]
+    np.testing.assert_array_equal(patches_NK, expected["pixel_values_videos"].numpy())
 
 
 def test_the_qwen_vl_utils_kernel_interpolates_floats_and_rounds_at_the_end() -> None:

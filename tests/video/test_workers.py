@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.video.media import MediaError
+from stages.video.media import MediaError, Reason
 from stages.video.workers import Limits, Sandbox
 
 LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
@@ -27,6 +27,11 @@ def work(path: Path) -> str:
     if path.name == "bug":
         raise ZeroDivisionError("a fault of ours")
     return path.name
+
+
+@pytest.mark.parametrize(("reason", "lasts"), [("corrupt", True), ("crashed", False), ("out of memory", False), ("timeout", False)])
+def test_only_what_the_bytes_are_to_blame_for_lasts(reason: Reason, lasts: bool) -> None:
+    assert MediaError(reason, "").lasts == lasts
 
 
 def outcomes(names: list[str], limits: Limits = LIMITS) -> list[str]:

@@ -73,13 +73,13 @@ def write_inputs(folder: Path, rows: int) -> None:
             first = f"synthetic-{number // 3 * 3}"
             facts = {"flags": [], "brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1}
             write({"sample_id": f"synthetic-{number}", "same_media": first, "near_clip": first, **facts})
-    benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}"}) for number in range(0, 3000, 1000))
+    benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}", "split": "test"}) for number in range(0, 3000, 1000))
     write_samples(folder / "benchmark.parquet", benchmark)
 
 
 def measure(folder: Path) -> dict[str, float]:
     """Filter the inputs in `folder`: seconds on the clock and of CPU time, and the peak resident memory of this process in MB."""
-    params = FilterParams(rules=RULES, benchmarks=(str(folder / "benchmark.parquet"),))
+    params = FilterParams(rules=RULES, held_out=str(folder / "benchmark.parquet"))
     place = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")}
     start, cpu = time.perf_counter(), time.process_time()
     run(params, table=place.pop("frames"), metrics=folder / "filter.json", push="", **place)

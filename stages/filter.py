@@ -41,7 +41,10 @@ class FilterParams(RuleParams):
         default=("answered", "not_truncated", "well_formed", "correctness", "length", "no_leak"),
         description="applied in this order; each is described in stages/data/rules.py",
     )
-    benchmarks: tuple[str, ...] = Field(default=(), description="samples.parquet files that the training sets must not share with")
+    held_out: str = Field(
+        default="data/samples.parquet",
+        description="for the rule contamination: a benchmark's folder, a folder of several, or a table of which the split test is held out",
+    )
 
 
 def run(
@@ -72,10 +75,9 @@ def run(
         raise UserError("--push uploads what --dataset writes; give both")
     if "quality" in params.rules and not clips:
         raise UserError("the rule quality needs what the frames stage knows of the clips: pass --clips")
-    if missing := [path for path in params.benchmarks if not Path(path).is_file()]:
-        raise UserError(f"filter.benchmarks: no such file: {', '.join(missing)}; run the benchmark stage that writes it")
-    contamination = rules.Contamination({path: iterate_samples(Path(path)) for path in params.benchmarks}, params.contamination)
-    matcher = FrameMatcher(frames, [Path(path).parent for path in params.benchmarks]) if frames and params.benchmarks else None
+    questions, folders = _held_out(Path(params.held_out)) if "contamination" in params.rules else ({}, [])
+    contamination = rules.Contamination(questions, params.contamination)
+    matcher = FrameMatcher(frames, folders) if frames and folders else None
     judges: dict[Set, Judge] = {name: Judge(params, name, contamination, matcher) for name in get_args(Set)}
     with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
         kept: dict[Set, Callable[[Mapping[str, Any]], None]] = {"sft": to_sft, "rl": to_rl}
@@ -98,6 +100,16 @@ def run(
         write_dataset(dataset, {"sft": sft, "rl": rl}, [samples, annotations], params)
         if push:
             push_to_hub(dataset, push)
+
+
+def _held_out(place: Path) -> tuple[dict[str, Iterator[Sample]], list[Path]]:
+    """The questions that the training sets must not share with, by name, and the benchmarks' folders, whose frames are compared too."""
+    if place.is_file():
+        return {place.name: (sample for sample in iterate_samples(place) if sample.split == "test")}, []
+    folders = [table.parent for table in sorted([*place.glob("samples.parquet"), *place.glob("*/samples.parquet")])]
+    if not folders:
+        raise UserError(f"filter.held_out: no benchmark in {place}; run the benchmark stage, or name another folder or table")
+    return {folder.name: iterate_samples(folder / "samples.parquet") for folder in folders}, folders
 
 
 class Candidate(NamedTuple):

@@ -1,12 +1,13 @@
 """A real HTTP server of the OpenAI chat protocol that misbehaves on request and keeps a log of what it was asked."""
 
+import gzip
 import json
 import socket
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,8 +27,12 @@ class Call:
     started: float
     in_flight: int
     body: dict[str, Any]
-    authorization: str | None
+    headers: dict[str, str]
     answered: bool = False
+
+    @property
+    def authorization(self) -> str | None:
+        return self.headers.get("authorization")
 
 
 @dataclass
@@ -46,13 +51,13 @@ class FaultServer:
     def answered(self) -> list[str]:
         return [call.text for call in self.calls if call.answered]
 
-    def enter(self, body: dict[str, Any], authorization: str | None) -> Call:
+    def enter(self, body: dict[str, Any], headers: dict[str, str]) -> Call:
         content = body["messages"][0]["content"]
         text, seed = content[-1]["text"], body.get("seed")
         with self.lock:
             self.in_flight += 1
             self.attempts[text, seed] += 1
-            call = Call(text, self.attempts[text, seed], seed, time.monotonic(), self.in_flight, body, authorization)
+            call = Call(text, self.attempts[text, seed], seed, time.monotonic(), self.in_flight, body, headers)
             self.calls.append(call)
         return call
 
@@ -82,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        call = self.faults.enter(body, self.headers["Authorization"])
+        call = self.faults.enter(body, {name.lower(): value for name, value in self.headers.items()})
         try:
             time.sleep(self.faults.latency_s)
             self.misbehave(self.faults.fault(call.text, call.attempt), call)
@@ -106,6 +111,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, data[:-20])
         elif fault == "filtered 400":  # as Azure does: the code says it, the message does not
             self.send(400, b'{"error": {"message": "The response was filtered", "code": "content_filter"}}')
+        elif fault == "gzip":
+            self.send(200, gzip.compress(data), {"Content-Encoding": "gzip"})
+        elif fault == "elsewhere":
+            self.send(308, b"", {"Location": "http://127.0.0.1:9/v1/chat/completions"})
         elif fault == "stall":
             time.sleep(1.5)
         elif fault == "drip":
@@ -117,14 +126,15 @@ class Handler(BaseHTTPRequestHandler):
         else:
             status, _, seconds = fault.partition(" after ")
             message = f"{fault}: the key was {call.authorization}"
-            self.send(int(status), json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(), seconds)
+            headers = {"Retry-After": seconds} if seconds else {}
+            self.send(int(status), json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(), headers)
 
-    def send(self, status: int, data: bytes, retry_after: str = "", length: int | None = None) -> None:
+    def send(self, status: int, data: bytes, headers: Mapping[str, str] | None = None, length: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data) if length is None else length))
-        if retry_after:
-            self.send_header("Retry-After", retry_after)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()

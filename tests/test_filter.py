@@ -148,32 +148,36 @@ def test_what_the_frames_stage_found_in_the_clips_drops_samples_and_is_needed_fo
         filtered(tmp_path, params, samples, answers)
 
 
-def test_what_a_benchmark_asks_about_the_same_clip_leaves_both_sets(tmp_path: Path) -> None:
-    write_samples(tmp_path / "bench.parquet", [sample(1, "test")])
-    params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench.parquet"),))
-    out = filtered(tmp_path, params, [sample(1, "train"), sample(2, "train")], [annotation(1, GOOD), annotation(2, GOOD)])
+def test_what_a_table_holds_out_for_testing_leaves_both_sets(tmp_path: Path) -> None:
+    params = FilterParams(rules=("contamination",), held_out=str(tmp_path / "samples.parquet"))
+    samples = [sample(1, "train"), sample(2, "train"), sample(3, "test", media_sha256="sha1")]
+    out = filtered(tmp_path, params, samples, [annotation(1, GOOD), annotation(2, GOOD)])
     assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
+    words = "which way does it move a left b right"
+    assert {reject.detail for reject in read_rejects(out["rejects"])} == {f"media of samples.parquet; text of samples.parquet: {words}"}
 
 
 def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
     clips = [Frames(shown, np.arange(3), np.arange(3.0), 1.0) for shown in (pixels, pixels[:, ::-1])]
-    for folder, names, quality in ((tmp_path / "bench", ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
+    bench = tmp_path / "benchmarks" / "bench"
+    for folder, names, quality in ((bench, ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
         rows = [row_from_frames(f"clip of {name}", shown, quality) for name, shown in zip(names, clips, strict=False)]
         ShardStore(folder / "frames", SCHEMA).append(rows)
         write_table(folder / "frames.parquet", [{"sample_id": name, "key": f"clip of {name}"} for name in names], TABLE_SCHEMA)
-    write_samples(tmp_path / "bench" / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
-    params = FilterParams(rules=("contamination",), benchmarks=(str(tmp_path / "bench" / "samples.parquet"),))
+    write_samples(bench / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
     stores = {"frames": tmp_path / "frames", "table": tmp_path / "frames.parquet"}
-    out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)
-    assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
-    assert read_rejects(out["rejects"])[0].detail.startswith("frames of bench; text of")
+    for held_out in (bench, bench.parent):
+        params = FilterParams(rules=("contamination",), held_out=str(held_out))
+        out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)
+        assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
+        assert read_rejects(out["rejects"])[0].detail.startswith("frames of bench; text of bench:")
 
 
-def test_a_benchmark_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file: elsewhere"):
-        filtered(tmp_path, FilterParams(benchmarks=("elsewhere.parquet",)), [sample(1, "rl")], [])
+def test_held_out_questions_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no benchmark in elsewhere"):
+        filtered(tmp_path, FilterParams(rules=("contamination",), held_out="elsewhere"), [sample(1, "rl")], [])
 
 
 def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:

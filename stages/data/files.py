@@ -29,6 +29,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(_rounded(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON array of objects, one held at a time, each on a line of its own."""
+    with _whole(path) as file:
+        file.write(b"[")
+        for number, item in enumerate(items):
+            file.write((",\n" if number else "\n").encode() + json.dumps(item, ensure_ascii=False).encode())
+        file.write(b"\n]\n")
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.data.answer import extract_answer, option_letter, parse_number
 from stages.data.errors import UserError
-from stages.data.files import write_atomic
+from stages.data.files import write_json_array
 from stages.data.sample import DataType, ProblemType, Reject, Sample, Split
 
 MAX_TEXT = 20_000  # characters; the longest field of the released 260k set is far below
@@ -117,23 +117,32 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, li
 
 
 def write_records(path: Path, samples: Iterable[Sample], media: Path) -> None:
-    """Write samples as a JSON array in Video-R1's own fields, so that its code loads them; paths are relative to `media`."""
-    records = [
-        {
-            "problem_id": sample.sample_id,
-            "problem": sample.problem,
-            "data_type": sample.data_type,
-            "problem_type": sample.problem_type,
-            "options": list(sample.options),
-            "process": sample.process or "",
-            "solution": f"<answer>{sample.answer}</answer>",
-            "path": f"./{Path(sample.media_path).relative_to(media)}",
-            "data_source": sample.source,
-            "original_question_type": sample.category,
-        }
-        for sample in samples
-    ]
-    write_atomic(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    """Write samples as a JSON array in Video-R1's own fields, so that its code loads them; paths are relative to `media`.
+
+    A part of a clip keeps its seconds in two fields more. UserError for a sample whose file is not below `media`.
+    """
+    write_json_array(path, (_released(sample, media) for sample in samples))
+
+
+def _released(sample: Sample, media: Path) -> dict[str, Any]:
+    if not Path(sample.media_path).is_relative_to(media):
+        raise UserError(
+            f"{sample.media_path} of sample {sample.sample_id} is not below {media}; name a folder above all media with --media"
+        )
+    seconds = {"clip_start": sample.clip_start, "clip_end": sample.clip_end}
+    return {
+        "problem_id": sample.sample_id,
+        "problem": sample.problem,
+        "data_type": sample.data_type,
+        "problem_type": sample.problem_type,
+        "options": list(sample.options),
+        "process": sample.process or "",
+        "solution": f"<answer>{sample.answer}</answer>",
+        "path": f"./{Path(sample.media_path).relative_to(media)}",
+        "data_source": sample.source,
+        "original_question_type": sample.category,
+        **{name: value for name, value in seconds.items() if value is not None},
+    }
 
 
 def _starts_array(path: Path) -> bool:

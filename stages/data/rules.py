@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from datasketch import MinHash
 from pydantic import Field
 
 from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
@@ -28,6 +29,7 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
 LEAK_GRAM = 8  # words in a row that a thought shares with the prompt's instructions
 CONTAMINATION_GRAM = 13
+PERMUTATIONS = 128  # of MinHash, as is common
 
 
 class Answer(NamedTuple):
@@ -168,25 +170,49 @@ class Duplicates:
 class NearDuplicates:
     """Nearly the same question about media that is or looks the same: Jaccard similarity of the words of question and options.
 
-    Only questions about one clip are compared (template questions repeat over many clips), so the groups are small
-    and the similarity is exact; MinHash would estimate it. What came before is remembered on disk.
+    MinHash finds the candidates among the questions about one clip, however many those are, and the similarity itself decides: nothing
+    below the threshold is dropped, and at it at least 99 of 100 are found, above it more. Questions about different clips are not
+    compared (template questions repeat over many). What came before is remembered on disk.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
+        self._rows = rows_per_band(threshold)
+        self._blank = MinHash(PERMUTATIONS)
         self._seen = sqlite3.connect("")
-        self._seen.execute("CREATE TABLE seen (media TEXT, sample_id TEXT, words TEXT)")
-        self._seen.execute("CREATE INDEX by_media ON seen (media)")
+        self._seen.execute("CREATE TABLE questions (number INTEGER PRIMARY KEY, sample_id TEXT, words TEXT)")
+        self._seen.execute("CREATE TABLE bands (band BLOB, number INTEGER, PRIMARY KEY (band, number)) WITHOUT ROWID")
 
     def __call__(self, sample: Sample, marks: Marks | None = None) -> str | None:
         about, asked = marks.near_clip if marks else repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
-        for sample_id, text in self._seen.execute("SELECT sample_id, words FROM seen WHERE media = ? ORDER BY rowid", (about,)):
+        bands = self._bands(about, asked)
+        alike = f"SELECT DISTINCT number FROM bands WHERE band IN ({', '.join('?' * len(bands))})"
+        for sample_id, text in self._seen.execute(
+            f"SELECT sample_id, words FROM questions WHERE number IN ({alike}) ORDER BY number", bands
+        ):
             other = set(text.split())
             similarity = len(asked & other) / len(asked | other) if asked | other else 1.0
             if similarity >= self._threshold:
                 return f"{similarity:.2f} like {sample_id}"
-        self._seen.execute("INSERT INTO seen VALUES (?, ?, ?)", (about, sample.sample_id, " ".join(sorted(asked))))
+        question = sample.sample_id, " ".join(sorted(asked))
+        number = self._seen.execute("INSERT INTO questions (sample_id, words) VALUES (?, ?)", question).lastrowid
+        self._seen.executemany("INSERT INTO bands VALUES (?, ?)", ((band, number) for band in bands))
         return None
+
+    def _bands(self, about: str, asked: set[str]) -> list[bytes]:
+        """What two questions about one clip share when a band of their MinHashes is equal; a clip's bands stand together."""
+        sketch = self._blank.copy()
+        sketch.update_batch([word.encode() for word in asked])
+        clip, values = hashlib.blake2b(about.encode(), digest_size=8).digest(), sketch.hashvalues
+        starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
+        parts = [values[start : start + self._rows].tobytes() for start in starts]
+        return [clip + hashlib.blake2b(part, digest_size=8, salt=bytes([band])).digest() for band, part in enumerate(parts)]
+
+
+def rows_per_band(threshold: float) -> int:
+    """The most MinHash values that a band may hold so that two sets of this similarity share one with a probability of 0.99."""
+    rows = range(PERMUTATIONS, 0, -1)
+    return next((each for each in rows if 1 - (1 - threshold**each) ** (PERMUTATIONS // each) >= 0.99), 1)
 
 
 def quality(marks: Marks | None, params: RuleParams) -> str | None:

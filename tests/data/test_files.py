@@ -10,13 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.data.files import read_json, write_atomic, write_json, write_table
+from stages.data.files import read_json, write_atomic, write_json, write_json_array, write_table
 
 
 def test_json_is_rounded_and_never_holds_a_number_json_does_not_know(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "m.json", {"b": 0.1 + 0.2, "a": [1, math.nan], "c": {"d": math.inf}})
     assert (tmp_path / "a" / "m.json").read_text() == '{\n  "b": 0.3,\n  "a": [\n    1,\n    null\n  ],\n  "c": {\n    "d": null\n  }\n}\n'
     assert read_json(tmp_path / "a" / "m.json") == {"b": 0.3, "a": [1, None], "c": {"d": None}}
+
+
+def test_an_array_has_one_object_per_line_and_may_be_empty(tmp_path: Path) -> None:
+    write_json_array(tmp_path / "two.json", ({"n": n} for n in (1, 2)))
+    assert (tmp_path / "two.json").read_text() == '[\n{"n": 1},\n{"n": 2}\n]\n'
+    write_json_array(tmp_path / "none.json", [])
+    assert read_json(tmp_path / "none.json") == []
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -133,6 +133,17 @@ def test_what_is_written_loads_again(media: Path) -> None:
     assert isinstance(sample, Sample)
     write_records(media / "out.json", [sample], media)
     assert list(read_source(Source(name="src", records="out.json"), media)) == [sample.model_copy(update={"sample_id": "src-src-7"})]
+    part = sample.model_copy(update={"clip_start": 1.5, "clip_end": 4.0})
+    write_records(media / "part.json", [part], media)
+    assert list(read_source(Source(name="src", records="part.json"), media)) == [part.model_copy(update={"sample_id": "src-src-7"})]
+
+
+def test_media_elsewhere_is_one_line(media: Path, tmp_path: Path) -> None:
+    sample = read(media)
+    assert isinstance(sample, Sample)
+    with pytest.raises(UserError, match=r"of sample src-7 is not below .*; name a folder above all media with --media"):
+        write_records(media / "out.json", [sample], tmp_path / "elsewhere")
+    assert not (media / "out.json").exists()
 
 
 def test_the_real_training_records_are_understood(testdata: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Each rule of curation on literal thoughts and questions."""
 
+import random
+
 import pytest
 
 from stages.data.rules import (
@@ -20,6 +22,7 @@ from stages.data.rules import (
     not_truncated,
     quality,
     repetition,
+    rows_per_band,
     well_formed,
 )
 from stages.data.sample import Flag, Sample
@@ -139,6 +142,29 @@ def test_near_duplicates_are_questions_about_one_clip_with_nearly_the_same_words
     assert near(other) == "0.82 like s1"
     assert near(other.model_copy(update={"media_sha256": "bb"})) is None
     assert near(CHOICE.model_copy(update={"sample_id": "s5", "problem": "What colour is it?"})) is None
+
+
+def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
+    draw, near = random.Random(0), NearDuplicates(0.8)
+    kept: list[set[int]] = []
+    similarities: list[float] = []
+    for number in range(1500):
+        base = draw.choice(kept) if kept and number % 3 else set()
+        asked = set(draw.sample(sorted(base), len(base) * 9 // 10)) | {draw.randrange(100_000) for _ in range(2 if base else 20)}
+        best = max((len(asked & other) / len(asked | other) for other in kept), default=0.0)
+        found = near(CHOICE.model_copy(update={"sample_id": str(number), "problem": " ".join(map(str, asked)), "options": ()}))
+        assert (found is not None) <= (best >= 0.8)
+        if found:
+            similarities.append(best)
+        else:
+            kept.append(asked)
+            assert best < 0.8
+    assert len(similarities) > 300
+
+
+def test_a_band_holds_as_many_values_as_recall_allows() -> None:
+    # 1 − (1 − 0.8⁶)²¹ = 0.998 but 1 − (1 − 0.8⁷)¹⁸ = 0.986
+    assert [rows_per_band(threshold) for threshold in (0.8, 1.0, 0.01)] == [6, 128, 1]
 
 
 def test_contamination_needs_the_benchmarks_media_and_words_or_either() -> None:

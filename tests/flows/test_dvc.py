@@ -1,5 +1,6 @@
 """Against the toy repository, with real DVC."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from flows import dvc
 from flows.dvc import Stage, UsageError
 from flows.guard import Guards
+from tests.conftest import ROOT
 from tests.flows.conftest import edit
 
 GRAPH = [
@@ -66,6 +68,19 @@ def test_the_graph_is_read_from_dvc_yaml_with_one_stage_per_matrix_item(toy: Pat
     ]
     assert before.changed == {stage.name for stage in before.stages}
     assert before.metrics == {}
+
+
+@pytest.mark.integration
+def test_benchmarks_come_before_the_filter_that_compares_with_them_and_only_that(toy: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, toy)
+
+    def upstream() -> tuple[str, ...]:
+        return next(stage.upstream for stage in dvc.snapshot(toy).stages if stage.name == "filter")
+
+    assert upstream() == ("ingest", "frames", "annotate")
+    edit(toy, "held_out: data/samples.parquet", "held_out: data/benchmarks")
+    assert upstream() == ("ingest", "benchmark@shapes-8", "frames", "annotate")
 
 
 @pytest.mark.integration

@@ -30,7 +30,7 @@ def request(text: str = "which way?", pictures: tuple[bytes, ...] = (), payload:
 
 
 def params(url: str, **changes: object) -> ChatParams:
-    return ChatParams.model_validate({"base_url": url, "model": "teacher", "timeout_s": 0.5, "retries": 2, "concurrency": 4, **changes})
+    return ChatParams.model_validate({"base_url": url, "model": "teacher", "timeout_s": 1.0, "retries": 2, "concurrency": 4, **changes})
 
 
 def ask(parameters: ChatParams, *requests: Request) -> list[Reply]:
@@ -134,6 +134,28 @@ def test_a_wrong_key_address_or_model_is_one_line(status: str, words: str) -> No
         with pytest.raises(UserError, match=words):
             ask(params(server.url), request())
         assert len(server.calls) == 1
+
+
+def test_a_redirect_is_not_followed_and_is_one_line() -> None:
+    with fault_server(lambda text, attempt: "elsewhere") as server:
+        with pytest.raises(
+            UserError, match=r"sends elsewhere, to http://127\.0\.0\.1:9/v1/chat/completions; write that address into base_url"
+        ):
+            ask(params(server.url), request())
+        assert len(server.calls) == 1
+
+
+def test_a_compressed_answer_is_read() -> None:
+    with fault_server(lambda text, attempt: "gzip") as server:
+        assert ask(params(server.url), request()) == [Reply("ok", THOUGHT, "stop", 100, 20)]
+
+
+def test_the_server_is_told_nothing_of_this_machine() -> None:
+    with fault_server() as server:
+        ask(params(server.url), request())
+        assert set(server.calls[0].headers) == {
+            *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host", "user-agent")
+        }
 
 
 def test_the_key_is_sent_but_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +276,8 @@ def test_requests_per_minute_are_never_exceeded_on_the_servers_side() -> None:
         begin = time.monotonic()
         asyncio.run(twelve())
         started = sorted(call.started for call in server.calls)
-    assert started[-1] - begin >= 11 * 0.05  # from before the first was sent: however late that one arrives, this holds
-    # Any half second holds at most its share of ten, and one more for the jitter of arrival.
-    assert all(sum(start <= other < start + 0.5 for other in started) <= 11 for start in started)
+    # The one with number n is not sent, so cannot arrive, before n shares of the minute are over, however late any of them is.
+    assert [start >= begin + number * 0.05 for number, start in enumerate(started)] == [True] * 12
 
 
 def test_a_pace_spreads_amounts_over_the_minute() -> None:

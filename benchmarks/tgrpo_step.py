@@ -8,8 +8,8 @@ completion scored in a row of its own with the video encoded once per row and lo
 reference. Both train the vision tower, on a random Qwen2.5-VL of 30 M parameters in fp32 and one thread, with 8 ordered and 4 shuffled
 responses. The peer decodes as many tokens as this project did, and scores and trains on this project's responses, so that loss and gradient
 must agree; that is asserted. Every case runs twice: for its CPU seconds, and then for its memory, the peak of the resident set above the
-start of a phase, with malloc giving every larger block back at once, so that tensors are counted and not what malloc keeps (Linux, glibc).
-The last line is one JSON object.
+start of a phase, in a process whose malloc gives every larger block back at once, so that tensors are counted and not what malloc keeps
+(Linux, glibc). The last line is one JSON object.
 """
 
 import argparse
@@ -19,7 +19,10 @@ import gc
 import json
 import logging
 import math
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -51,7 +54,7 @@ from stages.video.order import permutation
 log = logging.getLogger(__name__)
 
 CONTRAST, TOP_P = 4, 0.95
-M_MMAP_THRESHOLD, LARGER_BLOCK = -3, 1 << 20  # of mallopt(3), and bytes
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}  # bytes, see mallopt(3)
 FRAME_HEIGHT, FRAME_WIDTH, FPS = 224, 448, 4.0  # 128 merged tokens per pair of frames, one position in time per pair
 VOCABULARY = 12_000
 STOP_EVERY = 140  # mean tokens until the random model ends a ragged response; cut at 256 they are 117 long
@@ -430,18 +433,18 @@ def agreement(logps: tuple[Tensor, Tensor], losses: tuple[float, float], gradien
     return found
 
 
-def result(case: Case, timed: Comparison, sized: Comparison) -> dict[str, Any]:
-    """Figures of one case: seconds of one run, memory of another; ratios are the released code's way over this one."""
+def result(case: Case, timed: Comparison, here: dict[str, float], there: dict[str, float]) -> dict[str, Any]:
+    """Figures of one case: seconds of one run, megabytes of another; ratios are the released code's way over this one."""
     phases = ("rollout", "reference", "policy")
-    peaks = {phase: sized.there.megabytes[phase] / sized.here.megabytes[phase] for phase in phases}
+    faster = {phase: timed.there.seconds[phase] / timed.here.seconds[phase] for phase in phases}
+    smaller = {phase: there[phase] / here[phase] for phase in phases}
     return {
         "case": asdict(case),
         "mean_completion": timed.mean_completion,
-        "here": {"seconds": timed.here.seconds, "megabytes": sized.here.megabytes},
-        "there": {"seconds": timed.there.seconds, "megabytes": sized.there.megabytes},
-        "times_faster": {phase: timed.there.seconds[phase] / timed.here.seconds[phase] for phase in phases}
-        | {"step": timed.there.step / timed.here.step},
-        "times_less_memory": peaks | {"step": max(sized.there.megabytes.values()) / max(sized.here.megabytes.values())},
+        "here": {"seconds": timed.here.seconds, "megabytes": here},
+        "there": {"seconds": timed.there.seconds, "megabytes": there},
+        "times_faster": faster | {"step": timed.there.step / timed.here.step},
+        "times_less_memory": smaller | {"step": max(there.values()) / max(here.values())},
     } | timed.agreement
 
 
@@ -464,22 +467,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="One T-GRPO step against the released code's way.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default: all but quick)")
     parser.add_argument("--growth", action="store_true", help="check the cost model instead: this project's step as G, P and C grow")
+    parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     chosen = arguments.cases or [name for name in CASES if name != "quick"]
     if unknown := set(chosen) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     torch.set_num_threads(1)
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
         if arguments.growth:
             log.info(json.dumps(sweep(Path(folder))))
             return
-        timed = {name: compare(Path(folder), CASES[name]) for name in chosen}
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGER_BLOCK)
-        for name in chosen:
-            results[name] = result(CASES[name], timed[name], compare(Path(folder), CASES[name]))
-            report(name, results[name])
+        compared = {name: compare(Path(folder), CASES[name]) for name in chosen}
+    if arguments.only_memory:
+        log.info(json.dumps({name: {"here": case.here.megabytes, "there": case.there.megabytes} for name, case in compared.items()}))
+        return
+    command = [sys.executable, "-m", "benchmarks.tgrpo_step", "--only-memory", *chosen]
+    child = subprocess.run(command, env=os.environ | GIVING_BACK, stderr=subprocess.PIPE, text=True, check=True)
+    sized = json.loads(child.stderr.splitlines()[-1])
+    results = {name: result(CASES[name], compared[name], **sized[name]) for name in chosen}
+    for name, figures in results.items():
+        report(name, figures)
     log.info(json.dumps(results))
 
 

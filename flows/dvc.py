@@ -83,13 +83,27 @@ def snapshot(root: Path) -> Snapshot:
     with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
         graph = repo.index.graph.subgraph(position)
-        order = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
+        order = list(networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__))
         stages = [
             read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)]) for stage in order
         ]
-        changed = {str(stage.name) for stage in position if stage.status(check_updates=True)}
+        intact: set[tuple[str, str]] = set()
+        changed = {str(stage.name) for stage in order if is_changed(stage, intact)}
     metrics = [root / path for stage in stages for path in stage.metrics]
     return Snapshot(stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()})
+
+
+def is_changed(stage: PipelineStage, intact: set[tuple[str, str]]) -> bool:
+    """What `stage.status()` would find, but each path that several stages make and read is looked at once, and then kept in `intact`.
+
+    An output must come before those that read it: DVC asks of it, and not of them, that it is in the cache.
+    """
+    for item in [*stage.outs, *([] if stage.frozen else stage.deps)]:
+        place = (item.fs_path, str(recorded(item)))
+        if place not in intact and item.status():
+            return True
+        intact.add(place)
+    return stage.always_changed or stage.is_callback or stage.changed_stage()
 
 
 def read_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:

@@ -1,5 +1,7 @@
 """Against the toy repository, with real DVC."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from flows import dvc
 from flows.dvc import Stage, UsageError
 from flows.guard import Guards
-from tests.flows.conftest import edit
+from tests.flows.conftest import edit, run_dvc
 
 GRAPH = [
     Stage("shapes", (), {}),
@@ -95,3 +97,20 @@ def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path)
 def test_a_failing_dvc_command_is_reported_with_what_it_said(toy: Path) -> None:
     with pytest.raises(UsageError, match="no-such-target"):
         dvc.call(toy, "checkout", "no-such-target")
+
+
+@pytest.mark.integration
+def test_what_changed_is_what_dvc_status_says(finished: Path) -> None:
+    def changed() -> set[str]:
+        found = dvc.snapshot(finished).changed
+        assert found == set(json.loads(run_dvc(finished, "status", "--json")))
+        return found
+
+    assert changed() == set()
+    edit(finished, '"tgrpo": {"value": 100', '"tgrpo": {"value": 101')
+    assert changed() == {"tgrpo"}
+    (finished / "out" / "shapes.json").write_text("{}")
+    assert changed() == {"shapes", "sft", "tgrpo"}
+    run_dvc(finished, "checkout", "--force")
+    shutil.rmtree(finished / ".dvc" / "cache")
+    assert changed() == {"shapes", "sft", "tgrpo", "report"}

@@ -30,8 +30,16 @@ def stage_row(stage: Stage, outcome: Outcome) -> dict[str, Any]:
 
 def publish_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> None:
     """Every metric as this run left it, with the difference to what the checkout had before."""
+    create_table_artifact(
+        metric_rows(before, after), key="metrics", description="What moved comes first; *change* is against the last run."
+    )
+
+
+def metric_rows(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict[str, Any]]:
+    """One row per metric: those that moved first, and of the files, which stand in the stages' order, the last: the evaluations."""
     rows = [metric_row(name, before.get(name), value) for name, value in after.items()]
-    create_table_artifact(rows, key="metrics", description="Metrics; *change* is against the last run.")
+    files = list(dict.fromkeys(row["file"] for row in reversed(rows)))
+    return sorted(rows, key=lambda row: (row["change"] == "=", files.index(row["file"])))
 
 
 def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:

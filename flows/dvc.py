@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,7 +20,6 @@ from dvc.stage import PipelineStage
 
 from flows.guard import Guards
 
-TAIL = 12
 HINTS = (
     "Updating lock file",
     "Generating lock file",
@@ -71,11 +69,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, after how many seconds, and the last lines it wrote."""
+    """How a stage ended, and after how many seconds."""
 
     state: State
     seconds: float
-    tail: tuple[str, ...] = ()
 
 
 def snapshot(root: Path) -> Snapshot:
@@ -86,13 +83,27 @@ def snapshot(root: Path) -> Snapshot:
     with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
         graph = repo.index.graph.subgraph(position)
-        order = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
+        order = list(networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__))
         stages = [
             read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)]) for stage in order
         ]
-        changed = {str(stage.name) for stage in position if stage.status(check_updates=True)}
+        intact: set[tuple[str, str]] = set()
+        changed = {str(stage.name) for stage in order if is_changed(stage, intact)}
     metrics = [root / path for stage in stages for path in stage.metrics]
     return Snapshot(stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()})
+
+
+def is_changed(stage: PipelineStage, intact: set[tuple[str, str]]) -> bool:
+    """What `stage.status()` would find, but each path that several stages make and read is looked at once, and then kept in `intact`.
+
+    An output must come before those that read it: DVC asks of it, and not of them, that it is in the cache.
+    """
+    for item in [*stage.outs, *([] if stage.frozen else stage.deps)]:
+        place = (item.fs_path, str(recorded(item)))
+        if place not in intact and item.status():
+            return True
+        intact.add(place)
+    return stage.always_changed or stage.is_callback or stage.changed_stage()
 
 
 def read_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
@@ -171,7 +182,6 @@ def nearest(name: str, known: set[str]) -> str:
 
 def reproduce(root: Path, stage: str, guards: Guards, on_line: Callable[[str], None], force: bool = False) -> Outcome:
     """`dvc repro -s` of one stage under a guard, its lines passed on as they come."""
-    lines: deque[str] = deque(maxlen=TAIL)
     state: State = "Completed"
 
     def take(line: str) -> None:
@@ -181,13 +191,12 @@ def reproduce(root: Path, stage: str, guards: Guards, on_line: Callable[[str], N
         elif line == f"Stage '{stage}' is cached - skipping run, checking out outputs":
             state = "Restored"
         if line and not line.startswith(HINTS):
-            lines.append(line)
             on_line(line)
 
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage, *(["--force"] if force else [])]
     start = time.monotonic()
     status = guards.run(command, root, environment(), take)
-    return Outcome("Failed" if status else state, time.monotonic() - start, tuple(lines))
+    return Outcome("Failed" if status else state, time.monotonic() - start)
 
 
 def call(root: Path, *arguments: str) -> str:
@@ -200,6 +209,8 @@ def call(root: Path, *arguments: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The flow's environment; `python` in a stage's command is the Python that runs the flow, and its lines come unbuffered."""
+    """The flow's environment; `python` in a stage's command is the Python that runs the flow, its lines come unbuffered, and its
+    progress comes as lines.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": "lines"}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
@@ -23,6 +23,7 @@ from flows.guard import Guards
 from flows.lineage import EVALUATION
 from flows.lock import hold
 from flows.runs import bury, checkout_lock, end_with_worker, run_name, tell_waiting
+from flows.stage_log import StageLog
 from flows.walk import Walk
 
 
@@ -72,15 +73,9 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards:
 @task(name="evaluate", cache_policy=NO_CACHE)
 def run_command(home: Path, command: Sequence[str], guards: Guards) -> State[Any]:
     """Runs the evaluation; the lines it writes are the task's log."""
-    start = time.monotonic()
-    tail: list[str] = []
-
-    def take(line: str) -> None:
-        tail[:] = [*tail[1 - dvc.TAIL :], line]
-        get_run_logger().info(line)
-
-    if guards.run(command, home, dvc.environment(), take):
-        return Failed(message="\n".join(tail))
+    start, log = time.monotonic(), StageLog("evaluate")
+    if guards.run(command, home, dvc.environment(), log.take):
+        return Failed(message="\n".join(log.tail))
     return Completed(message=f"{time.monotonic() - start:.1f} s")
 
 

@@ -26,10 +26,10 @@ def lineage_rows(stages: Sequence[Stage], commit: Mapping[str, str]) -> list[dic
             rows += [
                 {
                     "numbers": metrics,
-                    "data": ", ".join(f"{path} {value[:8]}" for path, value in artifacts_of(chain).items()),
-                    "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
                     "commit": commit[stage.name],
                     "outdated": ", ".join(broken_links(chain)),
+                    "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
+                    "data": ", ".join(f"{path} {value[:8]}" for path, value in artifacts_of(chain).items()),
                 }
                 for metrics in stage.metrics
             ]

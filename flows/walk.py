@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 from flows import dvc
 from flows.dvc import Outcome, Snapshot, Stage
 from flows.guard import Guards
+from flows.stage_log import StageLog
 
 TRAINING = ("sft", "tgrpo")  # one of these at a time, over all runs of the server
 RETRIES: dict[str, list[float]] = {"annotate": [10, 60]}  # seconds before each new try: an endpoint comes back, an assertion does not
@@ -39,7 +40,8 @@ class Walk:
         futures: dict[str, PrefectFuture[Any]] = {}
         for stage in self.stages:
             delays = RETRIES.get(stage.group, [])
-            named = run_stage.with_options(task_run_name=f"{label} {stage.name}".strip(), retries=len(delays), retry_delay_seconds=delays)
+            name = f"{label} {stage.name}".strip()  # as the task's name it shows in the graph while the stage waits
+            named = run_stage.with_options(name=name, task_run_name=name, retries=len(delays), retry_delay_seconds=delays)
             upstream = [futures[name] for name in stage.upstream if name in futures]
             futures[stage.name] = named.submit(self, stage, return_state=False, wait_for=upstream)
         return list(futures.values())
@@ -71,13 +73,13 @@ class Walk:
 @task(name="stage", cache_policy=NO_CACHE)
 def run_stage(walk: Walk, stage: Stage) -> State[Any]:
     """Brings one stage up to date; the lines it writes are the task's log."""
-    outcome = Outcome("Cached", 0.0)
+    outcome, log = Outcome("Cached", 0.0), StageLog(stage.name)
     if not walk.is_up_to_date(stage):
         with training_slot(walk.guards) if stage.group in TRAINING else nullcontext():
-            outcome = dvc.reproduce(walk.root, stage.name, walk.guards, get_run_logger().info, walk.force)
+            outcome = dvc.reproduce(walk.root, stage.name, walk.guards, log.take, walk.force)
     walk.outcomes[stage.name] = outcome
     if outcome.state == "Failed":
-        return Failed(message="\n".join(outcome.tail))
+        return Failed(message="\n".join(log.tail))
     return Completed(name=outcome.state, message="up to date" if outcome.state == "Cached" else f"{outcome.seconds:.1f} s")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "VIDEO_R1_PROGRESS"
 SECONDS = 2.0
-LINE = "progress: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
+LINE = "progress: {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapsed{postfix}"
 
 
 def progress_bar(
@@ -20,7 +20,7 @@ def progress_bar(
     """A tqdm bar over `items`, or one to update by hand.
 
     With VIDEO_R1_PROGRESS=lines in the environment it writes a line on stderr every two seconds and one at its end:
-    `progress: 405/900 step, 00:30 elapsed, 00:37 left, loss=0.31`.
+    `progress: 405/900 step, 00:37 left, 00:30 elapsed, loss=0.31`.
     """
     if os.environ.get(VARIABLE) == "lines":
         return LineBar(items, unit=unit, total=total, initial=initial, disable=hidden, mininterval=SECONDS, bar_format=LINE)

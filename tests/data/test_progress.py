@@ -13,10 +13,10 @@ def test_a_program_that_asks_for_lines_gets_whole_ones(capsys: pytest.CaptureFix
     bar.update(6)
     bar.close()
     first, second, third, *rest = capsys.readouterr().err.split("\n")
-    assert first == "progress: 4/10 step, 00:00 elapsed, ? left"
+    assert first == "progress: 4/10 step, ? left, 00:00 elapsed"
     assert second == "the log goes on"
     assert third.startswith("progress: 10/10 step, 00:0")
-    assert third.endswith(" left, loss=0.3")
+    assert third.endswith(" elapsed, loss=0.3")
     assert set(rest) == {""}
 
 

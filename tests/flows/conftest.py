@@ -1,6 +1,7 @@
 """A toy repository of the project's form: real git, real DVC, stages of plain Python that take no time
 unless their parameter `await` names files that do not exist yet."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,27 @@ def build_toy(root: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def new_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy that the tests copy."""
+    return build_toy(tmp_path_factory.mktemp("new") / "toy")
+
+
+@pytest.fixture(scope="session")
+def finished_toy(new_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy after a run."""
+    root = Path(shutil.copytree(new_toy, tmp_path_factory.mktemp("finished") / "toy"))
+    run_dvc(root, "repro")
+    return root
+
+
 @pytest.fixture
-def toy(tmp_path: Path) -> Path:
-    return build_toy(tmp_path / "toy")
+def toy(new_toy: Path, tmp_path: Path) -> Path:
+    """A checkout of the toy, nothing run yet."""
+    return Path(shutil.copytree(new_toy, tmp_path / "toy"))
+
+
+@pytest.fixture
+def finished(finished_toy: Path, tmp_path: Path) -> Path:
+    """A checkout of the toy in which all is up to date."""
+    return Path(shutil.copytree(finished_toy, tmp_path / "toy"))

@@ -1,4 +1,4 @@
-from flows.artifacts import comparison_rows, metric_row, moved_metrics, stage_row
+from flows.artifacts import comparison_rows, metric_row, metric_rows, moved_metrics, stage_row
 from flows.dvc import Outcome, Stage
 
 
@@ -27,6 +27,26 @@ def test_a_metric_row_shows_how_the_metric_moved() -> None:
     assert metric_row(name, 0.75, 0.5)["change"] == "-0.25"
     assert metric_row(name, 0.75, 0.75)["change"] == "="
     assert metric_row(name, None, 0.75)["change"] == ""
+
+
+def test_metrics_that_moved_come_first_and_evaluations_before_what_led_to_them() -> None:
+    before = {
+        "ingest.json:kept": 9,
+        "ingest.json:lost": 1,
+        "sft.json:n": 4,
+        "sft.json:loss": 0.5,
+        "evaluate.json:n": 4,
+        "evaluate.json:acc": 0.5,
+    }
+    rows = metric_rows(before, before | {"ingest.json:lost": 0, "evaluate.json:acc": 0.75, "sft.json:loss": 0.25})
+    assert [f"{row['file']}:{row['metric']}" for row in rows] == [
+        "evaluate.json:acc",
+        "sft.json:loss",
+        "ingest.json:lost",
+        "evaluate.json:n",
+        "sft.json:n",
+        "ingest.json:kept",
+    ]
 
 
 def test_a_comparison_shows_parameters_and_only_the_metrics_that_differ() -> None:

@@ -1,5 +1,6 @@
 """Against the toy repository, with real DVC."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from flows import dvc
 from flows.dvc import Stage, UsageError
 from flows.guard import Guards
 from tests.conftest import ROOT
-from tests.flows.conftest import edit
+from tests.flows.conftest import edit, run_dvc
 
 GRAPH = [
     Stage("shapes", (), {}),
@@ -103,10 +104,27 @@ def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path)
         edit(toy, '"shapes": {"value": 1}', '"shapes": {"value": 1, "fail": true}')
         failed = dvc.reproduce(toy, "shapes", guards, lines.append)
     assert failed.state == "Failed"
-    assert "shapes cannot go on: the reason" in failed.tail
+    assert "shapes cannot go on: the reason" in lines
 
 
 @pytest.mark.integration
 def test_a_failing_dvc_command_is_reported_with_what_it_said(toy: Path) -> None:
     with pytest.raises(UsageError, match="no-such-target"):
         dvc.call(toy, "checkout", "no-such-target")
+
+
+@pytest.mark.integration
+def test_what_changed_is_what_dvc_status_says(finished: Path) -> None:
+    def changed() -> set[str]:
+        found = dvc.snapshot(finished).changed
+        assert found == set(json.loads(run_dvc(finished, "status", "--json")))
+        return found
+
+    assert changed() == set()
+    edit(finished, '"tgrpo": {"value": 100', '"tgrpo": {"value": 101')
+    assert changed() == {"tgrpo"}
+    (finished / "out" / "shapes.json").write_text("{}")
+    assert changed() == {"shapes", "sft", "tgrpo"}
+    run_dvc(finished, "checkout", "--force")
+    shutil.rmtree(finished / ".dvc" / "cache")
+    assert changed() == {"shapes", "sft", "tgrpo", "report"}

@@ -29,6 +29,7 @@ from tests.flows.test_guard import ends, is_alive
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 ALL = ["shapes", "sft", "tgrpo", "evaluate@sft", "evaluate@tgrpo", "report"]
+ENDS = ("COMPLETED", "FAILED", "CRASHED")
 
 EVALUATE = """\
 import argparse, json
@@ -42,6 +43,19 @@ value = sum(json.loads(path.read_text())["value"] for path in (options.model, Pa
 options.metrics.parent.mkdir(parents=True, exist_ok=True)
 options.metrics.write_text(json.dumps({"accuracy": value}))
 options.predictions.write_text(str(value))
+"""
+
+
+BAR = """\
+from stages.data.progress import progress_bar
+bar = progress_bar(total=4, unit="clip")
+bar.update()
+bar.refresh()
+print("the log goes on")
+while not Path("go").exists():
+    time.sleep(0.05)
+bar.update(3)
+bar.close()
 """
 
 
@@ -84,9 +98,9 @@ class Service:
         return self.call(f"/flow_runs/{run}")["state_type"]
 
     @contextmanager
-    def started(self, root: Path) -> Iterator[subprocess.Popen[str]]:
+    def started(self, root: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A run from the command line that is killed if the test leaves it running."""
-        command = [sys.executable, "-m", "flows.pipeline"]
+        command = [sys.executable, "-m", "flows.pipeline", *arguments]
         with subprocess.Popen(command, cwd=root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
             yield flow
             flow.kill()
@@ -119,7 +133,7 @@ class Run:
         def read() -> bool:
             tasks = self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
             final.update({task["name"]: task["state_name"] for task in tasks})
-            return all(task["state_type"] in ("COMPLETED", "FAILED", "PENDING", "CRASHED") for task in tasks)
+            return all(task["state_type"] in (*ENDS, "PENDING") for task in tasks)
 
         until(read, self.service.log)
         return final
@@ -185,10 +199,11 @@ def test_a_cron_deployment_produces_scheduled_runs_and_one_really_runs(service: 
     def runs() -> list[dict[str, Any]]:
         return [run for run in service.call("/flow_runs/filter", of_nightly) if run["auto_scheduled"]]
 
-    until(lambda: any(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in runs()), service.log)
-    states = {run["state_name"] for run in runs()}
-    service.call(f"/deployments/{nightly}", method="DELETE")
-    assert states <= {"Completed", "Scheduled", "Pending", "Running"}
+    until(lambda: any(run["state_type"] == "SCHEDULED" for run in runs()), service.log)
+    until(lambda: any(run["state_type"] in ENDS for run in runs()), service.log)
+    service.call(f"/deployments/{nightly}/pause_deployment", {})
+    until(lambda: all(run["state_type"] in ENDS for run in runs()), service.log)
+    assert {run["state_name"] for run in runs()} == {"Completed"}
     assert (service.checkout / "report" / "index.html").exists()
 
 
@@ -204,7 +219,7 @@ def test_cancelling_a_run_ends_its_processes_and_the_next_run_goes_on(service: S
     until(lambda: service.state_of(cancelled) == "CANCELLED", service.log)
     assert ends([pid])
     edit(root, ', "await": ["never"]', "")
-    run = service.run(root)
+    run = service.run(root, "sft")
     assert run.status == 0
     assert run.stages()["sft"] == "Completed"
 
@@ -261,7 +276,7 @@ def test_wrong_usage_is_one_clear_line(service: Service, toy: Path) -> None:
 def test_independent_stages_run_at_once_but_only_one_training_stage(service: Service, toy: Path) -> None:
     both = '["trace/evaluate-sft", "trace/evaluate-tgrpo"]'  # neither evaluation ends before the other has started
     edit(toy, '"evaluate": {', f'"evaluate": {{"await": {both}, ')
-    assert service.run(toy).status == 0
+    assert service.run(toy, "evaluate").status == 0
 
     def interval(stage: str) -> tuple[float, float]:
         first, last = (line.split() for line in (toy / "trace" / stage).read_text().splitlines())
@@ -273,23 +288,23 @@ def test_independent_stages_run_at_once_but_only_one_training_stage(service: Ser
 
 def test_a_second_run_on_the_checkout_waits_and_names_the_first(service: Service, toy: Path) -> None:
     edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
-    with service.started(toy) as first:
+    with service.started(toy, "shapes") as first:
         stage_pid(toy, "shapes")
         holder = (toy / ".dvc" / "tmp" / "flow.lock").read_text()
         assert holder.endswith(f"(process {first.pid})")
-        with service.started(toy) as second:
+        with service.started(toy, "shapes") as second:
             assert second.stdout
             assert any(f"waiting: {holder} works on this checkout" in line for line in second.stdout)
             (toy / "go").touch()
             first.communicate(timeout=300)
             output, _ = second.communicate(timeout=300)
     assert (first.returncode, second.returncode) == (0, 0)
-    assert "Completed('6 cached')" in output
+    assert "Completed('1 cached')" in output
 
 
 def test_a_killed_flow_leaves_no_process_and_the_next_run_goes_on(service: Service, toy: Path) -> None:
     edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
-    with service.started(toy) as flow:
+    with service.started(toy, "sft") as flow:
         pid = stage_pid(toy, "shapes")
         processes = [process.pid for process in psutil.Process(flow.pid).children(recursive=True)]
         assert pid in processes
@@ -299,7 +314,7 @@ def test_a_killed_flow_leaves_no_process_and_the_next_run_goes_on(service: Servi
     assert not (toy / "out" / "shapes.json").exists()
     assert killed.state()["type"] == "RUNNING"
     (toy / "go").touch()
-    assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+    assert service.run(toy, "sft").stages() == {"shapes": "Completed", "sft": "Completed"}
     assert killed.state()["type"] == "CRASHED"
 
 
@@ -363,7 +378,7 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
 
     def evaluate(benchmark: str) -> tuple[str, str, dict[str, str]]:
         run = Run(service, 0, "/flow-run/" + service.create_run("evaluate/evaluate", checkpoint="step-3.json", benchmark=benchmark))
-        until(lambda: service.state_of(run.id) in ("COMPLETED", "FAILED", "CRASHED"), service.log)
+        until(lambda: service.state_of(run.id) in ENDS, service.log)
         return run.state()["type"], run.state()["message"], run.stages()
 
     done = ("COMPLETED", "step-3.json on shapes: runs/evaluate/step-3.json-shapes")
@@ -380,19 +395,38 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
     assert (root / "trace" / "sft").read_text() == lock
 
 
+def test_a_long_stage_shows_its_progress_while_it_runs(service: Service, toy: Path) -> None:
+    edit(toy, "value = params", f"{BAR}value = params", file="stage.py")
+
+    def shown() -> tuple[float, str, int]:
+        [bar] = service.call("/artifacts/filter", {"artifacts": {"key": {"any_": ["progress-shapes"]}}})
+        tasks = service.call("/task_runs/filter", {"task_runs": {"id": {"any_": [bar["task_run_id"]]}}})
+        return float(bar["data"]), bar["description"].partition(",")[0], len(tasks)
+
+    with service.started(toy, "shapes") as flow:
+        until(lambda: service.call("/artifacts/latest/count", {"artifacts": {"key": {"any_": ["progress-shapes"]}}}) == 1)
+        until(lambda: shown()[0] > 0)
+        assert shown()[:2] == (25.0, "25 %: 1 of 4 clip")
+        (toy / "go").touch()
+        output, _ = flow.communicate(timeout=300)
+    assert shown() == (100.0, "100 %: 4 of 4 clip", 1)
+    assert "the log goes on" in output
+    assert "progress:" not in output
+
+
 def test_a_killed_stage_fails_and_the_next_run_goes_on(service: Service, toy: Path) -> None:
     edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
-    with service.started(toy) as flow:
+    with service.started(toy, "sft") as flow:
         os.kill(stage_pid(toy, "shapes"), signal.SIGKILL)
         output, _ = flow.communicate(timeout=300)
     assert flow.returncode == 1
-    assert "Failed('1 failed, 5 not reached (shapes failed)')" in output
+    assert "Failed('1 failed, 1 not reached (shapes failed)')" in output
     (toy / "go").touch()
-    assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
+    assert service.run(toy, "sft").stages() == {"shapes": "Completed", "sft": "Completed"}
 
 
-def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, toy: Path) -> None:
-    run_dvc(toy, "repro")
+def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, finished: Path) -> None:
+    toy = finished
     status = git(toy, "status", "--short")
     (toy / ".dvc" / "tmp" / "run_sweep.py").write_text("from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})")
     command = [sys.executable, ".dvc/tmp/run_sweep.py"]

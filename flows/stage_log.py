@@ -1,0 +1,43 @@
+"""What a running stage writes: its lines go to the task's log, its progress bar becomes an artifact that the UI shows while it runs."""
+
+import re
+from collections import deque
+from typing import cast
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+TAIL = 12
+PROGRESS = re.compile(r"progress: (\d+)/(\d+) (.*)")  # as stages/data/progress.py writes it where VIDEO_R1_PROGRESS=lines
+
+
+class StageLog:
+    """The log of one stage, to be used in its task; `tail` holds its last lines."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.logger = get_run_logger()
+        self.artifact: UUID | None = None
+
+    def take(self, line: str) -> None:
+        """Takes a line that the stage has written."""
+        if found := PROGRESS.fullmatch(line):
+            percent = 100 * int(found[1]) / max(1, int(found[2]))
+            self.show(percent, f"{percent:.0f} %: {found[1]} of {found[2]} {found[3]}")
+        elif line:
+            self.tail.append(line)
+            self.logger.info(line)
+
+    def show(self, percent: float, text: str) -> None:
+        """Moves the bar in the UI. A server that is away for a moment is no reason to lose the stage."""
+        try:
+            if self.artifact is None:
+                key = "progress-" + re.sub(r"[^a-z0-9]+", "-", self.stage.lower())
+                self.artifact = cast("UUID", create_progress_artifact(percent, key=key, description=text))
+            else:
+                update_progress_artifact(self.artifact, progress=percent, description=text)
+        except httpx.HTTPError as error:
+            self.logger.warning("the progress could not be shown: %s", error)

@@ -67,7 +67,7 @@ class Price(Params):
 class AnnotateParams(ChatParams):
     base_url: str = Field(default="embedded", description='address of the server, or "embedded" for the teacher that comes along')
     model: str = Field(default="embedded-teacher", description="name of the model on that server")
-    prompt: PromptStyle = "video-r1"
+    prompt: PromptStyle | None = Field(default=None, description='null: "plain" for the embedded teacher, "video-r1" for any other')
     n: int = Field(default=1, ge=1, description="answers per question")
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -78,6 +78,14 @@ class AnnotateParams(ChatParams):
     max_cost: float | None = Field(default=None, ge=0, description="stop before one annotation run, resumed or not, costs more")
     max_tokens_total: int | None = Field(default=None, ge=0, description="stop before it uses more tokens")
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
+
+    @property
+    def embedded(self) -> bool:
+        return self.base_url == "embedded"
+
+    @property
+    def style(self) -> PromptStyle:
+        return self.prompt or ("plain" if self.embedded else "video-r1")
 
 
 def run(
@@ -180,7 +188,7 @@ class Annotation:
         self._params = params
         self._store = store
         self._samples = samples
-        self._identity = _embedded_identity(params) if params.base_url == "embedded" else ""
+        self._identity = _embedded_identity(params) if params.embedded else ""
         self._failures: dict[str, str] = {}  # request key → why
         self._ledger = Ledger(params)
         for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
@@ -257,7 +265,7 @@ class Annotation:
         p = self._params
         return Request(
             model=p.model,
-            text=question_text(sample, p.prompt),
+            text=question_text(sample, p.style),
             pictures=tuple(pictures),
             data_type=sample.data_type,
             payload=p.payload,
@@ -305,7 +313,7 @@ def summary(rows: Sequence[dict[str, Any]], samples: Sequence[Sample], without_f
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:
     """The server's address; the embedded teacher runs as long as the context."""
-    return embedded_teacher(params.careless, params.seed) if params.base_url == "embedded" else nullcontext(params.base_url)
+    return embedded_teacher(params.careless, params.seed) if params.embedded else nullcontext(params.base_url)
 
 
 def _embedded_identity(params: AnnotateParams) -> str:

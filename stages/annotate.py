@@ -20,7 +20,7 @@ from tqdm import tqdm
 from stages.data.answer import is_well_formed
 from stages.data.command import command
 from stages.data.errors import UserError
-from stages.data.files import sha256_file, write_json, write_table
+from stages.data.files import iterate_rows, sha256_file, write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
 from stages.data.prompt import PromptStyle, question_text
@@ -116,11 +116,11 @@ def run(
             return job.estimate(reader)
         with tqdm(total=len(asked) * params.n, unit="request", disable=None) as bar, _endpoint(params) as base_url:
             asyncio.run(job.ask(reader, base_url, bar))
-        rows = job.rows()
-        write_table(annotations, rows, TABLE_SCHEMA)
+        write_table(annotations, job.rows(), TABLE_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        counts = summary(rows, asked, len(wanted) - len(asked), params)
+        without_words = [name for name in TABLE_SCHEMA.names if name not in ("text", "detail")]
+        counts = summary(list(iterate_rows(annotations, without_words)), asked, len(wanted) - len(asked), params)
         write_json(metrics, counts)
         statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
         tokens = counts["prompt_tokens"] + counts["completion_tokens"]
@@ -225,9 +225,9 @@ class Annotation:
                     if self._too_many_failed():
                         return
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The table of answers and failures, in sample order."""
-        return [self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures]
+        return (self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures)
 
     def check(self, annotations: Path) -> None:
         """UserError when the run stopped early."""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from stages.data.answer import is_well_formed
 from stages.data.command import command
 from stages.data.errors import UserError
-from stages.data.files import sha256_file, write_json, write_table
+from stages.data.files import iterate_rows, sha256_file, write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
 from stages.data.progress import progress_bar
@@ -68,7 +68,7 @@ class Price(Params):
 class AnnotateParams(ChatParams):
     base_url: str = Field(default="embedded", description='address of the server, or "embedded" for the teacher that comes along')
     model: str = Field(default="embedded-teacher", description="name of the model on that server")
-    prompt: PromptStyle = "video-r1"
+    prompt: PromptStyle | None = Field(default=None, description='null: "plain" for the embedded teacher, "video-r1" for any other')
     n: int = Field(default=1, ge=1, description="answers per question")
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -79,6 +79,14 @@ class AnnotateParams(ChatParams):
     max_cost: float | None = Field(default=None, ge=0, description="stop before one annotation run, resumed or not, costs more")
     max_tokens_total: int | None = Field(default=None, ge=0, description="stop before it uses more tokens")
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
+
+    @property
+    def embedded(self) -> bool:
+        return self.base_url == "embedded"
+
+    @property
+    def style(self) -> PromptStyle:
+        return self.prompt or ("plain" if self.embedded else "video-r1")
 
 
 def run(
@@ -109,11 +117,11 @@ def run(
             return job.estimate(reader)
         with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
             asyncio.run(job.ask(reader, base_url, bar))
-        rows = job.rows()
-        write_table(annotations, rows, TABLE_SCHEMA)
+        write_table(annotations, job.rows(), TABLE_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        counts = summary(rows, asked, len(wanted) - len(asked), params)
+        without_words = [name for name in TABLE_SCHEMA.names if name not in ("text", "detail")]
+        counts = summary(list(iterate_rows(annotations, without_words)), asked, len(wanted) - len(asked), params)
         write_json(metrics, counts)
         statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
         tokens = counts["prompt_tokens"] + counts["completion_tokens"]
@@ -181,7 +189,7 @@ class Annotation:
         self._params = params
         self._store = store
         self._samples = samples
-        self._identity = _embedded_identity(params) if params.base_url == "embedded" else ""
+        self._identity = _embedded_identity(params) if params.embedded else ""
         self._failures: dict[str, str] = {}  # request key → why
         self._ledger = Ledger(params)
         for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
@@ -218,9 +226,9 @@ class Annotation:
                     if self._too_many_failed():
                         return
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The table of answers and failures, in sample order."""
-        return [self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures]
+        return (self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures)
 
     def check(self, annotations: Path) -> None:
         """UserError when the run stopped early."""
@@ -258,7 +266,7 @@ class Annotation:
         p = self._params
         return Request(
             model=p.model,
-            text=question_text(sample, p.prompt),
+            text=question_text(sample, p.style),
             pictures=tuple(pictures),
             data_type=sample.data_type,
             payload=p.payload,
@@ -306,7 +314,7 @@ def summary(rows: Sequence[dict[str, Any]], samples: Sequence[Sample], without_f
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:
     """The server's address; the embedded teacher runs as long as the context."""
-    return embedded_teacher(params.careless, params.seed) if params.base_url == "embedded" else nullcontext(params.base_url)
+    return embedded_teacher(params.careless, params.seed) if params.embedded else nullcontext(params.base_url)
 
 
 def _embedded_identity(params: AnnotateParams) -> str:

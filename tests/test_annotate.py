@@ -114,6 +114,16 @@ def test_only_samples_of_the_sft_set_with_frames_are_asked_and_end_in_their_orde
     assert (metrics["samples_without_frames"], metrics["prompt_tokens"], metrics["completion_tokens"]) == (1, 900, 180)
 
 
+def test_an_address_and_a_model_are_enough_for_a_server_and_it_is_asked_as_in_the_paper() -> None:
+    write_inputs(1)
+    with fault_server() as server:
+        annotate(AnnotateParams(base_url=server.url, model="teacher"))
+        [call] = server.calls
+    assert call.text.startswith("question 0?\nOptions:\nA. left\nB. right\n\nPlease think about this question")
+    assert [call.body[name] for name in ("temperature", "top_p", "max_tokens")] == [1.0, 0.95, 512]
+    assert AnnotateParams().style == "plain"  # of the embedded teacher
+
+
 def test_every_sample_has_its_own_status_and_only_failed_ones_are_asked_again() -> None:
     write_inputs(6)
     faults = {

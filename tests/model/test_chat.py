@@ -266,11 +266,12 @@ def test_a_request_that_is_not_admitted_waits_and_ends_the_run_when_nothing_is_i
         assert len(server.calls) == 5
 
 
-def test_requests_per_minute_are_never_exceeded_on_the_servers_side() -> None:
+@pytest.mark.parametrize("limit", [{"requests_per_minute": 1200}, {"tokens_per_minute": 1200 * (32 + 512)}])
+def test_limits_per_minute_are_never_exceeded_on_the_servers_side(limit: dict[str, int]) -> None:
     with fault_server() as server:
 
         async def twelve() -> None:
-            async with ChatClient(params(server.url, requests_per_minute=1200)) as client:  # one every 50 ms
+            async with ChatClient(params(server.url, **limit)) as client:  # one every 50 ms
                 await asyncio.gather(*(client.request(request(str(number))) for number in range(12)))
 
         begin = time.monotonic()

@@ -102,7 +102,7 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
     text = _text(page)
     assert re.search(r"Step 1\. In order: \d of 8 right\. Shuffled: \d of 4 right\.", text)
     assert "temporal 0.30" in text
-    assert "filter sft: correctness" in text
+    assert "filter sft: correctness, 4 dropped" in text
     assert text.count("reward 0.00 ≤ 0.6") == 4  # each of the four that were dropped
     assert text.index("Thoughts the filter kept") < text.index("What the filter dropped")
     assert "Right in order, wrong when shuffled: T-GRPO" in text

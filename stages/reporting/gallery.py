@@ -70,20 +70,19 @@ def rollout_cards(rollouts: Sequence[Row], samples: Mapping[str, Sample], reader
 def dropped_cards(
     rejects: Sequence[Reject], annotations: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
 ) -> dict[str, list[Card]]:
-    """For each reason of the filter, samples that it dropped, evenly spread, with all that the teacher said about them."""
+    """For each reason of the filter and how often it had it, samples that it dropped, evenly spread, with all that the teacher said."""
     texts: dict[str, list[str]] = defaultdict(list)
     for row in annotations:
         texts[row["sample_id"]].append(row["text"])
     groups: dict[str, list[Reject]] = defaultdict(list)
-    ready = set(reader.sample_ids)
     for reject in rejects:
-        if reject.sample_id in ready:
-            groups[f"{reject.stage}: {reject.reason}"].append(reject)
+        groups[f"{reject.stage}: {reject.reason}"].append(reject)
+    ready = set(reader.sample_ids)
     return {
-        reason: [
+        f"{reason}, {len(group):,} dropped": [
             Card(
                 samples[reject.sample_id],
-                [Strip("", frame_strip(reader, reject.sample_id))],
+                [Strip("", frame_strip(reader, reject.sample_id))] if reject.sample_id in ready else [],
                 reject.detail or reason,
                 [response_from(text, "teacher", None) for text in texts[reject.sample_id] if text],
             )

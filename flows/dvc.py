@@ -126,15 +126,19 @@ def recorded(item: Output) -> Any:
 
 
 def source_folders(root: Path) -> list[Path]:
-    """The folders that stages read and no stage makes, also those that are not there yet. UsageError if dvc.yaml cannot be read."""
+    """The folders that stages read, no stage writes to and Git does not hold, also those that are not there yet.
+
+    UsageError if dvc.yaml cannot be read.
+    """
     try:
         with Repo(str(root)) as repo:
             stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+            read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+            data = [path for path in read if not path.is_file() and not repo.scm.is_tracked(str(path))]
     except DvcException as error:
         raise UsageError(str(error)) from error
     made = [Path(out.fs_path) for stage in stages for out in stage.outs]
-    read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
-    return sorted(path for path in read if not path.is_file() and not any(path.is_relative_to(out) for out in made))
+    return sorted(path for path in data if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made))
 
 
 def read_metrics(path: Path, root: Path) -> dict[str, float]:

@@ -1,4 +1,6 @@
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from flows import dvc
 from flows.dvc import UsageError
 from flows.watch import Watch, fingerprint
+from tests.conftest import ROOT
 from tests.flows.conftest import edit
 
 
@@ -22,6 +25,14 @@ def test_a_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
     prints.append(fingerprint(tmp_path / "videos"))
     assert len(set(prints)) == 5
     assert fingerprint(tmp_path / "videos") == prints[-1]
+
+
+def test_what_stages_make_and_what_git_holds_is_no_source(tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path / "clone")
+    assert dvc.source_folders(tmp_path / "clone") == []
+    edit(tmp_path / "clone", "root: data/shapes", "root: data/mine", file="params.yaml")
+    assert dvc.source_folders(tmp_path / "clone") == [tmp_path / "clone" / "data" / "mine"]
 
 
 @pytest.mark.integration

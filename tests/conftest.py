@@ -15,9 +15,3 @@ def testdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data at {folder}: set VIDEO_R1_TESTDATA")
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the flows' tests, which wait for servers, run beside all others, which compute."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("flows" if item.path.is_relative_to(ROOT / "tests" / "flows") else "stages"))

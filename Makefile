@@ -18,7 +18,7 @@ demo: install  ## the whole pipeline, from rendered clips to report/index.html
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then $(BIN)/python -m webbrowser "file://$(CURDIR)/report/index.html"; fi
 
 test: install check  ## all checks and all tests
-	$(BIN)/pytest -n auto --maxprocesses 2 --dist loadfile -m "slow or integration"
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow or integration"
 
 check: install  ## lint, types and the fast tests
 	$(BIN)/ruff check

@@ -66,8 +66,10 @@ def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mappin
     """A table of a sweep's experiments, name → (parameters, metrics), and a picture of the metrics with `plot` in their names."""
     moved = moved_metrics(experiments)
     rows = comparison_rows(experiments, moved)
-    create_table_artifact(rows, key="sweep", description="Metrics that are equal in all are left out.")
-    if drawn := [name for name in moved if plot in name][:CHARTS]:
+    drawn = [name for name in moved if plot in name][:CHARTS]
+    missing = "" if drawn else f" None named *{plot}* differs: there is nothing to draw."
+    create_table_artifact(rows, key="sweep", description=f"Metrics that are equal in all are left out.{missing}")
+    if drawn:
         parameters = list(next(iter(experiments.values()))[0])
         picture = base64.b64encode(draw(rows, parameters, drawn).encode()).decode()
         create_image_artifact(

@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED := 1
 # Without its byte code torch takes 20 s to import, in every stage.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check format plan ui clean install
+.PHONY: demo test check types fast format plan ui clean install
 
 demo: install  ## the whole pipeline, from rendered clips to report/index.html
 	$(BIN)/dvc repro
@@ -23,7 +23,12 @@ test: install check  ## all checks and all tests
 check: install  ## lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(MAKE) --no-print-directory -j 2 types fast
+
+types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fast:
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not integration and not gpu"
 
 format: install  ## let ruff lay the code out

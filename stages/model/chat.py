@@ -244,7 +244,8 @@ async def ask_all(
     `requests` is drawn from only when there is room for another, so memory holds no more than that. A request that `admit` turns
     away waits and is offered again after every batch; when nothing is in flight and it is still turned away, that is the end.
     """
-    source, done, pending = iter(requests), set[asyncio.Task[tuple[Request, Reply]]](), set[asyncio.Task[tuple[Request, Reply]]]()
+    source, pending = iter(requests), set[asyncio.Task[tuple[Request, Reply]]]()
+    finished: asyncio.Queue[asyncio.Task[tuple[Request, Reply]]] = asyncio.Queue()
     waiting = next(source, None)
 
     async def ask(request: Request) -> tuple[Request, Reply]:
@@ -253,11 +254,13 @@ async def ask_all(
     try:
         while True:
             while waiting is not None and len(pending) < concurrency and admit(waiting):
-                pending.add(asyncio.create_task(ask(waiting)))
+                pending.add(task := asyncio.create_task(ask(waiting)))
+                task.add_done_callback(finished.put_nowait)
                 waiting = next(source, None)
             if not pending:
                 return
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            done = [await finished.get(), *(finished.get_nowait() for _ in range(finished.qsize()))]
+            pending.difference_update(done)
             errors = [error for task in done if (error := task.exception())]
             yield [task.result() for task in done if not task.exception()]  # what was paid for counts before the run ends
             if errors:
@@ -265,7 +268,7 @@ async def ask_all(
     finally:
         for task in pending:
             task.cancel()
-        await asyncio.gather(*done, *pending, return_exceptions=True)  # several may have failed at once; the first one's error was raised
+        await asyncio.gather(*pending, return_exceptions=True)  # several may have failed at once; the first one's error was raised
 
 
 class _Message(BaseModel):

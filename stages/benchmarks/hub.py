@@ -23,29 +23,38 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def benchmark_folder(root: Path) -> Path:
-    """The folder with a benchmark's files: `root` itself, or what `root`, or the one line in the file `root`, names on the hub.
+    """The folder with a benchmark's files: `root` itself, or what `root`, or each line of the file `root`, names on the hub.
 
-    A name is `owner/dataset` or `owner/dataset@revision`. UserError when it cannot be fetched.
+    A name is `owner/dataset` or `owner/dataset@revision`; the first has the records. UserError when one cannot be fetched.
     """
     if root.is_dir():
         return root
-    name = root.read_text(encoding="utf-8").strip() if root.is_file() else str(root)
-    if not _NAME.fullmatch(name):
+    names = root.read_text(encoding="utf-8").split() if root.is_file() else [str(root)]
+    if not names or not all(map(_NAME.fullmatch, names)):
         raise UserError(f"{root}: neither a folder nor the name of a dataset on the hub (owner/dataset[@revision])")
-    return fetch(name)
+    return fetch(*names)
 
 
-def fetch(name: str) -> Path:
-    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives; a second process waits for the first."""
-    folder = WORK / "hub" / name.replace("/", "--")
+def fetch(name: str, *others: str) -> Path:
+    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives; a second process waits for the first.
+
+    `others` are the datasets that hold further files of it, such as its videos; each becomes a folder inside.
+    """
+    folder = WORK / "hub" / _folder_name(name)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _download(name, folder)
+        for other in others:
+            _download(other, folder / _folder_name(other))
         for archive in sorted(folder.rglob("*")):
             if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
                 unpack(archive)
     return folder
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "--")
 
 
 def _download(name: str, folder: Path) -> None:

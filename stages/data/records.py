@@ -92,7 +92,7 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, li
     if problem := _answer_problem(answer, record):
         return reject(*problem)
     path = media / record.path
-    root, real = _real_path(media), os.path.realpath(path)
+    root, real = _real_path(os.path.abspath(media)), os.path.realpath(path)
     if real != root and not real.startswith(f"{root.rstrip(os.sep)}{os.sep}"):
         return reject("path escapes", f"{record.path} leads out of {media}")
     if not os.path.exists(real):
@@ -164,7 +164,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @lru_cache(maxsize=256)
-def _real_path(folder: Path) -> str:
+def _real_path(folder: str) -> str:
     return os.path.realpath(folder)
 
 

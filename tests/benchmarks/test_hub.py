@@ -16,17 +16,24 @@ from huggingface_hub import constants
 
 from stages.benchmarks import hub, vsi_bench
 from stages.data.errors import UserError
-from stages.data.sample import Sample
+from stages.data.sample import Reject, Sample
 
-ROW = {"id": 1, "dataset": "scannet", "scene_name": "s1", "question_type": "route_planning", "question": "Which way?"}
+ROW = {
+    "dataset": "scannet",
+    "question_type": "route_planning",
+    "question": "Which?",
+    "ground_truth": "B",
+    "options": ["A. left", "B. right"],
+}
 COMMIT = "0" * 40
 
 
 def test_a_named_dataset_is_fetched_once_and_its_archives_unpacked(hub_server: list[str]) -> None:
     root = hub.benchmark_folder(Path("some/VSI-Bench"))
-    (sample,) = vsi_bench.read(root)
+    sample, without_media = vsi_bench.read(root)
     assert isinstance(sample, Sample)
     assert Path(sample.media_path).read_bytes() == b"clip"
+    assert isinstance(without_media, Reject)
     assert not list(root.rglob("*.py"))
     assert sorted(path.rpartition("/")[2] for path in hub_server if "/resolve/" in path) == ["scannet.zip", "test.jsonl"]
     hub_server.clear()
@@ -46,6 +53,13 @@ def test_two_processes_at_once_unpack_once(hub_server: list[str]) -> None:
 def test_a_file_may_name_the_dataset(hub_server: list[str], tmp_path: Path) -> None:
     (tmp_path / "vsi_bench").write_text("some/VSI-Bench@main\n")
     assert (hub.benchmark_folder(tmp_path / "vsi_bench") / "test.jsonl").is_file()
+
+
+def test_a_second_dataset_may_hold_the_media(hub_server: list[str], tmp_path: Path) -> None:
+    (tmp_path / "vsi_bench").write_text("some/VSI-Bench\nsome/Videos\n")
+    _, sample = vsi_bench.read(hub.benchmark_folder(tmp_path / "vsi_bench"))
+    assert isinstance(sample, Sample)
+    assert Path(sample.media_path).read_bytes() == b"another clip"
 
 
 def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list[str], tmp_path: Path) -> None:
@@ -77,22 +91,26 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The dataset some/VSI-Bench on loopback; the list holds the paths of its GET requests."""
+    """The dataset some/VSI-Bench on loopback, and another with one more video of it; the list holds the paths of GET requests."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("scannet/s1.mp4", b"clip")
-    row = json.dumps(ROW | {"ground_truth": "B", "options": ["A. left", "B. right"]}).encode()
-    files = {"test.jsonl": row, "scannet.zip": packed.getvalue(), "loader.py": b"raise SystemExit"}
+    rows = "\n".join(json.dumps(ROW | {"id": number, "scene_name": f"s{number}"}) for number in (1, 2)).encode()
+    datasets = {
+        "some/VSI-Bench": {"test.jsonl": rows, "scannet.zip": packed.getvalue(), "loader.py": b"raise SystemExit"},
+        "some/Videos": {"scannet/s2.mp4": b"another clip"},
+    }
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.command == "GET":
                 asked.append(self.path)
-            name = self.path.split(f"/resolve/{COMMIT}/")[-1]
-            if self.path.startswith("/api/datasets/some/VSI-Bench"):
+            owner, dataset, *rest = self.path.removeprefix("/api").removeprefix("/datasets/").split("/")
+            files, name = datasets.get(f"{owner}/{dataset}", {}), "/".join(rest).removeprefix(f"resolve/{COMMIT}/")
+            if files and self.path.startswith("/api"):
                 tree = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()]
-                info = {"id": "some/VSI-Bench", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+                info = {"id": f"{owner}/{dataset}", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
                 self._send(json.dumps(tree if "/tree/" in self.path else info).encode(), "application/json")
             elif name in files:
                 self._send(files[name], "application/octet-stream")

@@ -6,6 +6,7 @@ or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ import torch
 from pydantic import Field, model_validator
 
 from stages.benchmarks import get_benchmark
-from stages.benchmarks.benchmark import Profile
+from stages.benchmarks.benchmark import Benchmark, Profile
 from stages.benchmarks.engines import OUTPUT_SCHEMA, Engine, Question, ServerEngine, ServerParams, TransformersEngine
-from stages.benchmarks.predictions import SCHEMA, prediction_row, summarise
+from stages.benchmarks.predictions import SCHEMA, Row, compare, prediction_row, read_predictions, slices, summarise
 from stages.benchmarks.published import ROWS
 from stages.data.command import command
 from stages.data.errors import UserError
@@ -83,14 +84,16 @@ def run(
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
+    against: Path | None = None,
 ) -> None:
     """Ask `model` (a folder, a hub name or a served model) every question of the benchmark and write what it said and how it scored.
 
     `data` is the folder that the benchmark stage wrote; `server` the address of an OpenAI-compatible server, instead of the one of the
     parameters. Without paths the two files go to `evaluations/`, under `name` (default: the end of the model's) and the folder's name.
     Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files; what failed is asked again
-    by the next run. UserError when no question has frames.
+    by the next run. `against`, another model's predictions, adds a paired comparison to the log. UserError when no question has frames.
     """
+    rivals = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)
     params = params.asking(model, server)
     name = name or Path(model).name
@@ -112,6 +115,8 @@ def run(
     log_table(name, benchmark, params.profile, summary)
     if told := published(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", told)
+    if against:
+        log.info("against %s: %s", against, comparison(rows, rivals, rules, params.profile))
     if missing:
         log.warning("without usable media, counted as missing: %s", named(missing))
 
@@ -164,6 +169,15 @@ def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, An
     log.info("\n".join(lines))
 
 
+def comparison(rows: Sequence[Row], rivals: Sequence[Row], rules: Benchmark, profile: Profile) -> str:
+    """One line on two models' answers to the same questions: the difference in points with its interval, and McNemar's p."""
+    found = compare(_of_mean(rows, rules), _of_mean(rivals, rules), rules, profile)
+    if found is None:
+        return "no question in common"
+    difference, p = found
+    return f"{_cell(asdict(difference)).strip()} points on {difference.n} common questions in order, McNemar's p = {p:.2g}"
+
+
 def published(benchmark: str) -> str:
     """The paper's figures for a benchmark, "" where it has none."""
     scores = [(row, score) for row in ROWS if (score := row.score(benchmark)) is not None]
@@ -174,6 +188,11 @@ def named(rejects: Sequence[Reject], most: int = 10) -> str:
     """The first so many of the questions that could not be asked, each with its reason."""
     told = [f"{reject.sample_id} ({reject.reason})" for reject in rejects[:most]]
     return ", ".join(told) + (f" and {len(rejects) - most} more" if len(rejects) > most else "")
+
+
+def _of_mean(rows: Sequence[Row], rules: Benchmark) -> list[Row]:
+    """What the headline number is the mean of."""
+    return [row for row in rows if slices(rules)["all"](row)]
 
 
 def _cell(entry: dict[str, Any] | None) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from stages.benchmarks import get_benchmark
 from stages.benchmarks.benchmark import Profile
+from stages.benchmarks.predictions import read_predictions
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import sha256_file, write_atomic
@@ -121,7 +122,7 @@ class _Evaluation:
         self.files = [predictions / f"{model}-{name}-{frames}.parquet" for model in params.models]
         if missing := [str(path) for path in self.files if not path.exists()]:
             raise UserError(f"no predictions at {', '.join(missing)}; run evaluate, or mend report.models, .benchmarks, .frames")
-        rows = {model: pq.read_table(path).to_pylist() for model, path in zip(params.models, self.files, strict=True)}
+        rows = {model: read_predictions(path) for model, path in zip(params.models, self.files, strict=True)}
         questions = read_samples(folder / "samples.parquet")
         self._samples = {sample.sample_id: sample for sample in questions}
         self._reader = FrameReader(folder / "frames", folder / "frames.parquet")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stages.benchmarks import engines
+from stages.benchmarks import engines, predictions
 from stages.benchmarks.engines import Question, ServerParams
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
@@ -203,6 +203,22 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     assert header.split() == ["n", "ordered", "shuffled", "gap"]
     assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]
     assert rows[2].split()[-2:] == ["–", "–"]  # the only static question is an image, which has one order
+
+
+def test_another_models_predictions_are_compared_question_by_question(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = _evaluate(PARAMS, model, place, "first")
+    right = [row | {"official": 1.0} for row in first if row["sample_id"] != "v0"]  # another model, right wherever it was asked
+    write_table(place / "right.parquet", right, predictions.SCHEMA)
+    with caplog.at_level(logging.INFO):
+        run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
+    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -100.0] points on 5 common questions" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("McNemar's p = 0.062")  # five of five lost: 2 / 2⁵
+
+
+@pytest.mark.parametrize(("file", "said"), [("nowhere.parquet", "cannot be read"), ("frames.parquet", "but not of predictions")])
+def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: Path, file: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        run(PARAMS, str(model), "shapes", place, against=place / file)
 
 
 def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
 from stages.benchmarks.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
 from stages.data.answer import extract_answer, is_well_formed
+from stages.data.errors import UserError
 from stages.data.sample import Sample
 from stages.video.order import Order
 
@@ -39,6 +42,17 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
+
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The rows of a predictions table; UserError when the file is none."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: cannot be read as predictions ({error})") from None
+    if table.column_names != SCHEMA.names:
+        raise UserError(f"{path}: a table, but not of predictions, whose columns are {', '.join(SCHEMA.names)}")
+    return table.to_pylist()
 
 
 def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[str, Any]:
@@ -113,12 +127,13 @@ def estimate(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Pro
 
 def gap(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile) -> Estimate | None:
     """Temporal reliance: what the score loses when the same questions see their frames in `order`; None without common questions."""
-    shown, other = _by_question(rows, "ordered", profile), _by_question(rows, order, profile)
-    both = {sample_id: row for sample_id, row in shown.items() if sample_id in other}
-    if not both:
-        return None
-    weights_N = _weights_N(both, benchmark, profile)
-    return paired_difference(_scores_N(shown, both, profile), _scores_N(other, both, profile), weights_N)
+    found = gap_test(rows, order, benchmark, profile)
+    return found[0] if found else None
+
+
+def gap_test(rows: Sequence[Row], order: str, benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
+    """The gap, and McNemar's p of the two orders."""
+    return _paired(_by_question(rows, "ordered", profile), _by_question(rows, order, profile), benchmark, profile)
 
 
 def slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
@@ -141,12 +156,16 @@ def kinds(rows: Sequence[Row], benchmark: Benchmark) -> dict[tuple[str, str], Ca
 
 def compare(first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
     """Two models on the same questions in order: first − second with its interval, and McNemar's p; None without common questions."""
-    ours, theirs = _by_question(first, "ordered", profile), _by_question(second, "ordered", profile)
-    both = {sample_id: row for sample_id, row in ours.items() if sample_id in theirs}
+    return _paired(_by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile)
+
+
+def _paired(first: Mapping[str, Row], second: Mapping[str, Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
+    """First − second on the questions that both hold, and McNemar's p; None without any."""
+    both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
     if not both:
         return None
-    ours_N, theirs_N = _scores_N(ours, both, profile), _scores_N(theirs, both, profile)
-    return paired_difference(ours_N, theirs_N, _weights_N(both, benchmark, profile)), mcnemar(ours_N, theirs_N)
+    first_N, second_N = _scores_N(first, both, profile), _scores_N(second, both, profile)
+    return paired_difference(first_N, second_N, _weights_N(both, benchmark, profile)), mcnemar(first_N, second_N)
 
 
 def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> dict[str, float]:

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, compare, estimate, gap, other_orders, shown, slices
+from stages.benchmarks.predictions import Row, compare, estimate, gap, gap_test, other_orders, shown, slices
 from stages.benchmarks.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
@@ -160,13 +160,14 @@ def _p_value(p: float) -> str:
 
 
 def _reliance(rows: Sequence[Row], which: str, name: str, benchmark: Benchmark, profile: Profile) -> str:
-    lost, shuffled = gap(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
-    if lost is None or shuffled is None:
+    found, shuffled = gap_test(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
+    if found is None or shuffled is None:
         return ""
-    told = f"With the same frames shuffled it scores {percent(shuffled)}, a gap of {points(lost)}"
-    if lost.low > 0:
+    lost, p = found
+    told = f"With the same frames shuffled it scores {percent(shuffled)}, a gap of {points(lost)}, {_p_value(p)} (McNemar)"
+    if lost.low > 0 and p <= 0.05:
         return f"{told}: that part of its score rests on what happens when, not on what single frames show."
-    return f"{told}: the interval includes zero, so these figures do not show that {name} uses the order of frames."
+    return f"{told}: these figures do not show that {name} uses the order of frames."
 
 
 def _control(static: Estimate) -> str:

@@ -38,6 +38,12 @@ def test_without_a_gap_no_use_of_order_is_claimed() -> None:
     assert "rests on" not in told
 
 
+def test_three_questions_show_nothing_even_if_shuffling_loses_all() -> None:
+    told = " ".join(sentences({"tgrpo": [row for row in _rows(3, 0) if row["sample_id"] < "q003"]}, TOY, "official"))
+    assert "a gap of +100.0 points (+100.0 to +100.0), p = 0.250 (McNemar)" in told
+    assert "do not show that T-GRPO uses the order of frames" in told
+
+
 def test_a_model_without_answers_is_said_to_have_none() -> None:
     (told,) = sentences({"sft": _rows(5, 5), "tgrpo": []}, TOY, "official")
     assert "nothing can be said" in told

@@ -126,6 +126,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", RECIPES.values(), ids=RECIPES.keys())
 def test_every_recipe_trains(inputs, tmp_path, monkeypatch, change):
     monkeypatch.chdir(tmp_path)

@@ -61,6 +61,7 @@ def test_lines_arrive_in_order_and_the_exit_status_is_passed_on(tmp_path: Path) 
     assert status == 7
 
 
+@pytest.mark.slow
 def test_leaving_the_context_ends_the_command_and_all_that_descends_from_it(tmp_path: Path, family: Path) -> None:
     lines: list[str] = []
     statuses: list[int] = []
@@ -82,6 +83,7 @@ def test_leaving_the_context_ends_the_command_and_all_that_descends_from_it(tmp_
     assert ends(pids)
 
 
+@pytest.mark.slow
 def test_a_killed_flow_leaves_no_process(tmp_path: Path, family: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", FLOW, str(family)]

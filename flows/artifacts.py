@@ -36,10 +36,15 @@ def publish_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> 
 
 
 def metric_rows(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One row per metric: those that moved first, and of the files, which stand in the stages' order, the last: the evaluations."""
-    rows = [metric_row(name, before.get(name), value) for name, value in after.items()]
-    files = list(dict.fromkeys(row["file"] for row in reversed(rows)))
-    return sorted(rows, key=lambda row: (row["change"] == "=", files.index(row["file"])))
+    """One row per metric: those that moved first, and evaluations before what led to them."""
+    rows = [metric_row(name, before.get(name), after[name]) for name in evaluations_first(list(after))]
+    return sorted(rows, key=lambda row: row["change"] == "=")
+
+
+def evaluations_first(names: Sequence[str]) -> list[str]:
+    """Metrics of the last file first: files stand in the stages' order, which ends with the evaluations."""
+    files = list(dict.fromkeys(name.partition(":")[0] for name in reversed(names)))
+    return sorted(names, key=lambda name: files.index(name.partition(":")[0]))
 
 
 def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:
@@ -64,28 +69,33 @@ def publish_report(root: Path, url: str | None) -> None:
 
 def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]], plot: str) -> None:
     """A table of a sweep's experiments, name → (parameters, metrics), and a picture of the metrics with `plot` in their names."""
-    moved = moved_metrics(experiments)
-    rows = comparison_rows(experiments, moved)
-    drawn = [name for name in moved if plot in name][:CHARTS]
+    moved = moved_metrics([metrics for _, metrics in experiments.values()])
+    drawn = [name for name in moved if plot in name]
     missing = "" if drawn else f" None named *{plot}* differs: there is nothing to draw."
-    create_table_artifact(rows, key="sweep", description=f"Metrics that are equal in all are left out.{missing}")
+    rows = comparison_rows(experiments, moved)
+    create_table_artifact(rows, key="sweep", description=f"A column per experiment. Metrics that are equal in all are left out.{missing}")
     if drawn:
-        parameters = list(next(iter(experiments.values()))[0])
-        picture = base64.b64encode(draw(rows, parameters, drawn).encode()).decode()
-        create_image_artifact(
-            f"data:image/svg+xml;base64,{picture}", key="sweep-plot", description=f"Metrics named *{plot}*, at most {CHARTS}."
-        )
+        parameters = ", ".join(next(iter(experiments.values()))[0])
+        labels = [" ".join(map(str, params.values())) for params, _ in experiments.values()]
+        values = {name: [metrics.get(name) for _, metrics in experiments.values()] for name in drawn[:CHARTS]}
+        picture = base64.b64encode(draw(parameters, labels, values).encode()).decode()
+        told = f"{len(values)} of {len(drawn)} metrics{f' named *{plot}*' if plot else ''}, evaluations first."
+        create_image_artifact(f"data:image/svg+xml;base64,{picture}", key="sweep-plot", description=told)
 
 
-def moved_metrics(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]) -> list[str]:
-    """The metrics that are not the same in all experiments."""
-    measured = [metrics for _, metrics in experiments.values()]
-    names = sorted({name for metrics in measured for name in metrics})
-    return [name for name in names if len({metrics.get(name) for metrics in measured}) > 1]
+def moved_metrics(measured: Sequence[Mapping[str, float]]) -> list[str]:
+    """The metrics that are not the same in all experiments, evaluations first."""
+    names = dict.fromkeys(name for metrics in measured for name in metrics)
+    return evaluations_first([name for name in names if len({metrics.get(name) for metrics in measured}) > 1])
 
 
 def comparison_rows(
     experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]], metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One row per experiment: its parameters, and the given metrics."""
-    return [{"experiment": name, **params, **{key: found.get(key, "") for key in metrics}} for name, (params, found) in experiments.items()]
+    """One row per parameter, then one per metric; a column per experiment, empty where it lacks the metric."""
+    parameters = dict.fromkeys(name for params, _ in experiments.values() for name in params)
+    rows = [{"file": "params.yaml", "name": name, **{key: params[name] for key, (params, _) in experiments.items()}} for name in parameters]
+    for metric in metrics:
+        file, _, name = metric.partition(":")
+        rows.append({"file": file, "name": name, **{key: found.get(metric, "") for key, (_, found) in experiments.items()}})
+    return rows

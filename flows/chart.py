@@ -1,27 +1,25 @@
 """The metrics of a sweep as one picture: a small chart for each, the experiments from left to right."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from xml.sax.saxutils import escape
 
 COLUMNS, WIDTH, HEIGHT, HEADER = 3, 320, 200, 20
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 40  # margins of a chart, pixels
 
 
-def draw(rows: Sequence[Mapping[str, Any]], parameters: Sequence[str], metrics: Sequence[str]) -> str:
-    """An SVG of the comparison's rows: one chart per metric, one point per experiment over its parameters' values."""
-    labels = [" ".join(str(row[name]) for name in parameters) for row in rows]
-    charts = [chart(name, labels, [row[name] for row in rows]) for name in metrics]
+def draw(title: str, labels: Sequence[str], metrics: Mapping[str, Sequence[float | None]]) -> str:
+    """An SVG with a chart per metric, and in it a point per experiment; `labels` name the experiments."""
+    charts = [chart(name, labels, values) for name, values in metrics.items()]
     places = [(index % COLUMNS * WIDTH, HEADER + index // COLUMNS * HEIGHT) for index in range(len(charts))]
     placed = "".join(f'<g transform="translate({x} {y})">{text}</g>' for (x, y), text in zip(places, charts, strict=True))
     size = f'width="{COLUMNS * WIDTH}" height="{places[-1][1] + HEIGHT}"'
-    title = f'<rect width="100%" height="100%" fill="white"/><text x="8" y="14">{escape(", ".join(parameters))}</text>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{title}{placed}</svg>'
+    head = f'<rect width="100%" height="100%" fill="white"/><text x="8" y="14">{escape(title)}</text>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{head}{placed}</svg>'
 
 
-def chart(title: str, labels: Sequence[str], values: Sequence[Any]) -> str:
+def chart(title: str, labels: Sequence[str], values: Sequence[float | None]) -> str:
     """One chart; an experiment without the metric has no point."""
-    known = [(index, float(value)) for index, value in enumerate(values) if isinstance(value, int | float)]
+    known = [(index, value) for index, value in enumerate(values) if value is not None]
     low, high = min(value for _, value in known), max(value for _, value in known)
     across = (WIDTH - LEFT - RIGHT) / max(1, len(labels) - 1)
     up = (HEIGHT - TOP - BOTTOM) / ((high - low) or 1.0)

@@ -49,13 +49,15 @@ def test_metrics_that_moved_come_first_and_evaluations_before_what_led_to_them()
     ]
 
 
-def test_a_comparison_shows_parameters_and_only_the_metrics_that_differ() -> None:
+def test_a_comparison_has_a_column_per_experiment_and_only_the_metrics_that_differ() -> None:
     experiments = {
-        "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:accuracy": 0.5, "m.json:count": 4}),
-        "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:accuracy": 0.75, "m.json:count": 4}),
+        "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:loss": 1.5, "m.json:count": 4, "evaluate.json:accuracy": 0.5}),
+        "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:loss": 1.25, "m.json:count": 4}),
     }
-    assert moved_metrics(experiments) == ["m.json:accuracy"]
-    assert comparison_rows(experiments, ["m.json:accuracy"]) == [
-        {"experiment": "a-1", "tgrpo.alpha": 0.0, "m.json:accuracy": 0.5},
-        {"experiment": "a-2", "tgrpo.alpha": 0.3, "m.json:accuracy": 0.75},
+    moved = moved_metrics([metrics for _, metrics in experiments.values()])
+    assert moved == ["evaluate.json:accuracy", "m.json:loss"]
+    assert comparison_rows(experiments, moved) == [
+        {"file": "params.yaml", "name": "tgrpo.alpha", "a-1": 0.0, "a-2": 0.3},
+        {"file": "evaluate.json", "name": "accuracy", "a-1": 0.5, "a-2": ""},
+        {"file": "m.json", "name": "loss", "a-1": 1.5, "a-2": 1.25},
     ]

@@ -433,13 +433,14 @@ def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Se
     done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
     run = Run(service, done.returncode, done.stdout + done.stderr)
     assert run.status == 0, run.output
-    rows = service.artifact("sweep")
-    assert [(row["tgrpo.value"], row["metrics/tgrpo.json:value"]) for row in rows] == [(200, 1201), (300, 1301)]
-    assert all("metrics/sft.json:value" not in row for row in rows)
+    rows = {(row.pop("file"), row.pop("name")): row for row in service.artifact("sweep")}
+    assert list(rows["params.yaml", "tgrpo.value"].values()) == [200, 300]
+    assert list(rows["metrics/tgrpo.json", "value"].values()) == [1201, 1301]
+    assert ("metrics/sft.json", "value") not in rows
     assert sorted(run.stages().values()) == ["Cached"] * 6 + ["Completed"] * 6
     picture = base64.b64decode(service.artifact("sweep-plot").partition("base64,")[2])
-    assert picture.count(b"<circle") == 2 * len(rows[0].keys() - {"experiment", "tgrpo.value"})
+    assert picture.count(b"<circle") == 2 * (len(rows) - 1)
     shown = run_dvc(toy, "exp", "show", "--csv")
-    assert all(row["experiment"] in shown for row in rows)
+    assert all(name in shown for name in rows["params.yaml", "tgrpo.value"])
     assert git(toy, "status", "--short") == status
     assert git(toy, "worktree", "list").count("\n") == 1

@@ -241,34 +241,56 @@ async def ask_all(
 ) -> AsyncGenerator[list[tuple[Request, Reply]]]:
     """Ask all, `concurrency` at a time, and give the answers in batches as they come in.
 
-    `requests` is drawn from only when there is room for another, so memory holds no more than that. A request that `admit` turns
-    away waits and is offered again after every batch; when nothing is in flight and it is still turned away, that is the end.
+    `requests` is drawn from only when there is room for another, so memory holds no more than twice `concurrency`, the batch just given
+    included. A request that `admit` turns away waits and is offered again after every batch; when nothing is in flight and it is still
+    turned away, that is the end.
     """
-    source, pending = iter(requests), set[asyncio.Task[tuple[Request, Reply]]]()
-    finished: asyncio.Queue[asyncio.Task[tuple[Request, Reply]]] = asyncio.Queue()
+    source, workers, running, outstanding = iter(requests), set[asyncio.Task[None]](), 0, 0
+    answers: asyncio.Queue[tuple[Request, Reply] | BaseException] = asyncio.Queue()
     waiting = next(source, None)
 
-    async def ask(request: Request) -> tuple[Request, Reply]:
-        return request, await client.request(request)
+    def draw() -> Request | None:
+        nonlocal waiting, outstanding
+        if waiting is None or outstanding == 2 * concurrency or not admit(waiting):
+            return None
+        drawn, waiting = waiting, next(source, None)
+        outstanding += 1
+        return drawn
+
+    async def work(request: Request | None) -> None:
+        # The next question leaves at once. Were it sent by whoever takes the answers, all that came together would leave together again.
+        nonlocal running
+        try:
+            while request is not None:
+                answers.put_nowait((request, await client.request(request)))
+                request = draw()
+        finally:
+            running -= 1
+
+    def end(worker: asyncio.Task[None]) -> None:
+        workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()):
+            answers.put_nowait(error)
 
     try:
         while True:
-            while waiting is not None and len(pending) < concurrency and admit(waiting):
-                pending.add(task := asyncio.create_task(ask(waiting)))
-                task.add_done_callback(finished.put_nowait)
-                waiting = next(source, None)
-            if not pending:
+            while running < concurrency and (request := draw()):
+                running += 1
+                workers.add(worker := asyncio.create_task(work(request)))
+                worker.add_done_callback(end)
+            if not outstanding:
                 return
-            done = [await finished.get(), *(finished.get_nowait() for _ in range(finished.qsize()))]
-            pending.difference_update(done)
-            errors = [error for task in done if (error := task.exception())]
-            yield [task.result() for task in done if not task.exception()]  # what was paid for counts before the run ends
+            done = [await answers.get(), *(answers.get_nowait() for _ in range(answers.qsize()))]
+            errors = [each for each in done if isinstance(each, BaseException)]
+            batch = [each for each in done if not isinstance(each, BaseException)]
+            yield batch  # what was paid for counts before the run ends
+            outstanding -= len(batch)
             if errors:
                 raise errors[0]
     finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)  # several may have failed at once; the first one's error was raised
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)  # several may have failed at once; the first one's error was raised
 
 
 class _Message(BaseModel):

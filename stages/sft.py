@@ -14,10 +14,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
+from transformers.training_args import TrainingArguments
 
 from stages.data.command import command
 from stages.data.errors import UserError

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.modeling_utils import PreTrainedModel
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
+from transformers.training_args import TrainingArguments
 
 from stages.data.command import command
 from stages.data.errors import UserError

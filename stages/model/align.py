@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.progress import progress_bar
 from stages.model.inputs import PromptBuilder

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.decoding import OwnCache, Prefix, shared_prefix
 from stages.model.inputs import Prompt, PromptBuilder

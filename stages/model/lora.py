@@ -4,7 +4,7 @@ from typing import Any
 
 from peft import LoraConfig, get_peft_model
 from pydantic import Field
-from transformers import PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.params import Params
 

@@ -8,9 +8,13 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from accelerate import Accelerator
 from pydantic import Field
 from torch import nn
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.modeling_utils import PreTrainedModel
+from transformers.trainer import Trainer
+from transformers.trainer_callback import TrainerState
+from transformers.training_args import TrainingArguments
 
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic
@@ -87,6 +91,11 @@ class ResumableTrainer(Trainer):
     a checkpoint: the run goes on with fresh weights, and only a warning tells. Here they keep the names the model has.
     """
 
+    # What Trainer only infers: pyright would read all of transformers to find out.
+    state: TrainerState
+    accelerator: Accelerator
+    model: nn.Module
+    model_wrapped: nn.Module
     _has_steps = False
 
     def state_to_keep(self) -> dict[str, Any]:
@@ -150,7 +159,7 @@ def last_checkpoint(directory: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def save_trained(trainer: Trainer, source: Path, out: Path) -> None:
+def save_trained(trainer: ResumableTrainer, source: Path, out: Path) -> None:
     """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes,
     and their group ends."""
     model: Any = trainer.model

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
 from stages.model.lora import LINEAR_LAYERS
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.answer import Rules, extract_answer, grade, is_well_formed
 from stages.data.sample import Sample

@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedModel, TrainingArguments
+from transformers.modeling_utils import PreTrainedModel
+from transformers.training_args import TrainingArguments
 
 from stages.data.answer import Rules
 from stages.data.errors import UserError

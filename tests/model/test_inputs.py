@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stages.data.errors import UserError
 from stages.model.inputs import IGNORE, PromptBuilder, group_seconds, mrope_positions, seconds_per_grid

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
 from stages.data.files import write_table
 from stages.data.shards import ShardStore
@@ -36,7 +39,7 @@ VISION = {
 IDS: dict[str, Any] = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 93, "vision_end_token_id": 94}
 
 
-def tiny_model(family, seed=0):
+def tiny_model(family, seed=0) -> Any:
     torch.manual_seed(seed)
     if family == "qwen2_5_vl":
         vision = VISION | {"fullatt_block_indexes": [0, 1], "window_size": 16}

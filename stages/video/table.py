@@ -158,12 +158,17 @@ class Decoder:
         except MemoryError:
             raise
         except FFmpegError:
+            self._check_memory()
             self.damaged += 1
             return []
         if packet is None:
             self._context.flush_buffers()
         self.damaged += sum(frame.is_corrupt for frame in frames)
         return frames
+
+    def _check_memory(self) -> None:
+        """MemoryError where a frame has no room: decoders that lack memory report damage, which it is not."""
+        np.empty(8 * self._context.width * self._context.height, dtype=np.uint8)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
@@ -174,6 +179,8 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         raise
     except FFmpegError as error:
         log.debug("%s: stopped reading: %s", container.name, error)
+    except IndexError:  # PyAV's, at the end of a recording in which a stream was added on the way; all packets have been read
+        log.debug("%s: has streams that it does not begin with", container.name)
 
 
 def read_video(path: Path) -> Video:

@@ -11,7 +11,7 @@ def read_hub(name: str, folder: Path, config: str | None, split: str, revision: 
     """The rows of one split, one at a time, with media undecoded: `{"path": …, "bytes": …}`.
 
     `folder`, where it exists, holds the dataset (Parquet, Arrow, JSON or CSV files, an imagefolder or videofolder, or what
-    `save_to_disk` wrote); otherwise `name` is asked for on the hub. Nothing of a dataset is run. UserError when it cannot be opened.
+    `save_to_disk` wrote); otherwise `name` is asked for on the hub. Nothing of a dataset is run. UserError when it cannot be read.
     """
     from datasets import IterableDataset, load_dataset, load_from_disk  # here, because it takes a second and few sources need it
     from datasets.exceptions import DatasetsError
@@ -24,8 +24,8 @@ def read_hub(name: str, folder: Path, config: str | None, split: str, revision: 
             dataset = load_dataset(
                 str(folder.absolute()) if folder.is_dir() else name, config, split=split, revision=revision, streaming=True
             )
-    except (DatasetsError, OSError, ValueError, KeyError) as error:
+        assert isinstance(dataset, IterableDataset)
+        yield from dataset.decode(False)
+    except (DatasetsError, OSError, ValueError, KeyError) as error:  # also midway, from a damaged file
         message = " ".join(str(error).split())
-        raise UserError(f"source {name}: {message}; mend its `hub`, `config` or `hub_split` in params.yaml") from None
-    assert isinstance(dataset, IterableDataset)
-    yield from dataset.decode(False)
+        raise UserError(f"source {name}: {message}; mend its files, or its `hub`, `config` or `hub_split` in params.yaml") from None

@@ -49,8 +49,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
     """Each record of a JSON array, JSON Lines or CSV (`.csv`) file with where it stands ("record 3", "line 3", "row 3").
 
     One record is held at a time.
-    A line that is not JSON comes as a string; of a CSV row, the cells that are not empty. UserError, also midway, when the file
-    cannot be read.
+    A line that is not JSON comes as a string; of a CSV row, the cells that are not empty, or a string that says why they are not known.
+    UserError, also midway, when the file cannot be read.
     """
     try:
         if path.suffix.lower() == ".csv":
@@ -81,6 +81,8 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, li
     def reject(reason: str, detail: str) -> Reject:
         return Reject(sample_id=sample_id, stage="ingest", reason=reason, detail=detail)
 
+    if not isinstance(raw, dict):
+        return reject("invalid record", f"{place} is no record: {str(raw)[:200]}".encode(errors="replace").decode())
     try:
         record = Record.model_validate(raw)
     except ValidationError as error:
@@ -157,10 +159,16 @@ def _line(line: str) -> Any:
         return line
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
     with open(path, encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 1):
-            yield f"row {number}", {name: cell for name, cell in row.items() if name and cell}
+        reader = csv.DictReader(file, strict=True)  # a quote that is never closed would swallow the rows after it
+        try:
+            for number, row in enumerate(reader, 1):
+                surplus = row.pop(None, [])
+                cells = {name: cell for name, cell in row.items() if name and cell}
+                yield f"row {number}", f"{len(surplus)} cells too many; put quotes around one that has a comma in it" if surplus else cells
+        except csv.Error as error:
+            raise csv.Error(f"after line {reader.line_num}: {error}") from None
 
 
 @lru_cache(maxsize=256)

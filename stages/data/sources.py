@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeGuard, get_args
 
 from pydantic import Field, model_validator
 
@@ -107,7 +107,7 @@ def _record(row: Any, place: str, source: Source, root: Path, embedded: Path | N
         if value not in (None, ""):
             fields[name] = value
     fields.setdefault("problem_id", place.split()[-1])
-    if isinstance(path := fields.get("path"), Mapping):
+    if _is_media(path := fields.get("path")):
         media, fields["path"] = _undecoded(path, root / source.hub if source.hub else media, embedded)
     return _completed(fields), media
 
@@ -116,11 +116,16 @@ def _media_column(row: Mapping[str, Any]) -> str:
     return next((name for name in MEDIA_COLUMNS if name in row), "path")
 
 
+def _is_media(cell: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether it is a media cell as `datasets` has it."""
+    return isinstance(cell, Mapping) and isinstance(cell.get("path"), str | None) and isinstance(cell.get("bytes"), bytes | None)
+
+
 def _undecoded(media: Mapping[str, Any], folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
     """Folder and path of an undecoded media cell: of the file it names, or of the one its bytes are written to, named by their hash."""
     if media.get("bytes") and embedded is not None:
         suffix = Path(media.get("path") or "").suffix.lower()
-        name = hashlib.sha256(media["bytes"]).hexdigest() + (suffix if suffix[1:].isalnum() else "")
+        name = hashlib.sha256(media["bytes"]).hexdigest() + (suffix if suffix[1:].isalnum() and len(suffix) < 10 else "")
         if not (embedded / name).exists():
             write_atomic(embedded / name, media["bytes"])
         return embedded, name

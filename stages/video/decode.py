@@ -5,6 +5,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 
 import numpy as np
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -49,9 +50,18 @@ def _pictures(video: Video, wanted: Wanted, convert: Convert) -> tuple[dict[int,
         while held := list(islice(frames, max(1, HELD_PIXELS // (video.geometry.height * video.geometry.width)))):
             for _, alike in groupby(held, key=lambda frame: (frame[1].height, frame[1].width)):  # a stream may change its size
                 indices, same = zip(*alike, strict=True)
-                upright = [video.geometry.upright(rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()) for frame in same]
+                upright = [video.geometry.upright(_rgb(frame, rgb)) for frame in same]
                 pictures |= zip(indices, convert(np.stack(upright)), strict=True)
     return pictures, decoder.damaged
+
+
+def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    try:
+        return reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    except MemoryError:
+        raise
+    except FFmpegError:  # YCgCo, ICtCp and the like
+        raise MediaError("unreadable", f"its {frame.format.name} in colour space {int(frame.colorspace)} has no way to RGB") from None
 
 
 def _by_time_stamp(

@@ -7,6 +7,7 @@ from stages.data.sample import DataType
 
 Reason = Literal[
     "missing",  # no such file
+    "inaccessible",  # the system refuses to read it
     "unreadable",  # no known container or picture format
     "no video stream",
     "no frames",
@@ -23,7 +24,8 @@ Reason = Literal[
     "crashed",
 ]
 
-PASSING: frozenset[Reason] = frozenset({"missing", "changed", "timeout", "out of memory", "crashed"})  # next time may be another
+# The same file may do another time.
+PASSING: frozenset[Reason] = frozenset({"missing", "inaccessible", "changed", "timeout", "out of memory", "crashed"})
 
 MAX_PIXELS = 100_000_000  # of one image or frame; 8K video has 33 million
 

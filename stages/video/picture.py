@@ -1,7 +1,12 @@
 """Images and folders of numbered images, through Pillow."""
 
 import math
+import os
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +20,14 @@ FOLDER_FPS = 3.0  # MVBench's frame folders (TVQA); another rate stands in the f
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file's first bytes are those of a still image (an animated GIF is a video)."""
-    try:
-        with _open(path) as image:
+    """Whether the file's first bytes are those of a still image (an animated GIF is a video). Raises MediaError for a damaged one."""
+    with _damage_refused():
+        try:
+            image = _open(path)
+        except UnidentifiedImageError:
+            return False
+        with image:
             return image.format != "GIF" or getattr(image, "n_frames", 1) == 1
-    except UnidentifiedImageError:
-        return False
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -30,16 +37,20 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The image as uint8 RGB [H, W, 3], turned as its EXIF says, transparency on white as in qwen-vl-utils. Raises MediaError."""
-    try:
-        with _open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            return np.asarray(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's readers raise for damaged files
-        raise MediaError("unreadable", str(error)) from None
+    """The image as uint8 RGB [H, W, 3], turned as its EXIF says, transparency on white as in qwen-vl-utils. Raises MediaError.
+
+    16-bit grey is brought to 8 bits; Pillow would show all but its darkest 256 levels as white.
+    """
+    with _damage_refused(), _open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+        if upright.mode in ("I", "F"):
+            raise MediaError("unreadable", f"pixels of 32 bits ({upright.mode}), which may mean anything")
+        if upright.has_transparency_data:
+            layer = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return np.asarray(upright.convert("RGB"))
 
 
 def folder_frames(folder: Path) -> list[Path]:
@@ -47,7 +58,8 @@ def folder_frames(folder: Path) -> list[Path]:
     frames = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal()]
     if not frames:
         raise MediaError("no frames", f"{folder} has no numbered images")
-    if outside := [path for path in frames if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())]:
+    inside = os.path.realpath(folder) + os.sep  # not Path.resolve, which fails on links in a circle
+    if outside := [path for path in frames if path.is_symlink() and not os.path.realpath(path).startswith(inside)]:
         raise MediaError("unreadable", f"{outside[0].name} leads out of its folder")
     return sorted(frames, key=lambda path: (int(path.stem), path.name))
 
@@ -64,6 +76,17 @@ def folder_fps(folder: Path) -> float:
     if not 0 < fps < math.inf:
         raise MediaError("no timestamps", f"{file} holds {fps}, which is no frame rate")
     return fps
+
+
+@contextmanager
+def _damage_refused() -> Iterator[None]:
+    """MediaError for what Pillow's readers raise for damaged files. What the system says about a file keeps its errno and passes."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise MediaError("unreadable", str(error)) from None
 
 
 def _open(path: Path) -> Image.Image:

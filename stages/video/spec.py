@@ -10,7 +10,7 @@ from pydantic import Field
 from stages.data.params import Params
 from stages.video.resize import Kernel
 
-FORMAT = 3  # of a stored row; a change of what a spec means counts it up, so that old rows are not found
+FORMAT = 4  # of a stored row; a change of what a spec means counts it up, so that old rows are not found
 
 
 class FrameSpec(Params):

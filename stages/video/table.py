@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +65,8 @@ class FrameTable:
 
     pts_N: their time stamps in ticks of time_base; seconds_N: seconds from the first one. packets_N: position of each frame's packet
     in the file. keys_K and key_pts_K: position and time stamp of every keyframe packet. `counted` means that the file has no usable
-    time stamps (H.264 with B-frames in AVI): the frames were counted by decoding them all, pts_N is their number and packets_N is
-    of no use.
+    time stamps (H.264 with B-frames in AVI, recordings joined byte by byte): the frames were counted by decoding them all, pts_N is
+    their number and packets_N is of no use.
     """
 
     pts_N: np.ndarray
@@ -158,12 +158,17 @@ class Decoder:
         except MemoryError:
             raise
         except FFmpegError:
+            self._check_memory()
             self.damaged += 1
             return []
         if packet is None:
             self._context.flush_buffers()
         self.damaged += sum(frame.is_corrupt for frame in frames)
         return frames
+
+    def _check_memory(self) -> None:
+        """MemoryError where a frame has no room: decoders that lack memory report damage, which it is not."""
+        np.empty(8 * self._context.width * self._context.height, dtype=np.uint8)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
@@ -174,6 +179,8 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         raise
     except FFmpegError as error:
         log.debug("%s: stopped reading: %s", container.name, error)
+    except IndexError:  # PyAV's, at the end of a recording in which a stream was added on the way; all packets have been read
+        log.debug("%s: has streams that it does not begin with", container.name)
 
 
 def read_video(path: Path) -> Video:
@@ -193,7 +200,7 @@ def read_video(path: Path) -> Video:
             raise MediaError("truncated", f"{len(rows)} of {listed} frames are in the file")
         return Video(
             path=path,
-            table=_stamped(rows, stream) if _has_time_stamps(rows, container, stream) else _counted(path),
+            table=_table(path, rows, stream),
             geometry=_geometry(first[0], stream),
             codec=stream.codec_context.name,
             n_streams=sum(not _is_cover(video) for video in container.streams.video),
@@ -208,12 +215,33 @@ class PacketRow(NamedTuple):
     is_shown: bool
 
 
-def _has_time_stamps(rows: list[PacketRow], container: InputContainer, stream: VideoStream) -> bool:
-    """AVI stores none: libavformat numbers its packets in file order, which is wrong where the codec reorders frames."""
-    stamps = [row.pts for row in rows if row.pts is not None]
-    in_file_order = all(first < second for first, second in pairwise(stamps))
-    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames and in_file_order
-    return len(set(stamps)) == len(rows) and not guessed
+def _table(path: Path, rows: list[PacketRow], stream: VideoStream) -> FrameTable:
+    """Frames by their packets' time stamps; by the decoder's order where those are missing, shared, or not those of the frames shown."""
+    stamps = [row.pts for row in rows]
+    table = _stamped(rows, stream) if None not in stamps and len(set(stamps)) == len(rows) else None
+    if table and not _is_doubtful(rows, stream):
+        return table
+    shown = _decoded_stamps(path)
+    return table if table and shown == table.pts_N.tolist() else _counted(len(shown), stream)
+
+
+def _is_doubtful(rows: list[PacketRow], stream: VideoStream) -> bool:
+    """Whether the time stamps look like ones that do not go with the frames.
+
+    Those that a demuxer or muxer made up number the packets in file order, though the codec reorders frames (AVI and ASF store none,
+    nor does a bare H.264 stream that was copied into mp4). Where they jump back at a keyframe, two recordings were joined.
+    """
+    pts_P = np.array([row.pts for row in rows])
+    is_key_P = np.array([row.is_key for row in rows])
+    made_up = stream.codec_context.has_b_frames and bool((np.diff(pts_P) > 0).all())
+    return made_up or bool((is_key_P & (pts_P < np.maximum.accumulate(pts_P))).any())
+
+
+def _decoded_stamps(path: Path) -> list[int | None]:
+    """The time stamps of all frames in the order in which the decoder shows them."""
+    with open_video(path) as (container, stream):
+        decoder = Decoder(stream)
+        return [frame.pts for packet in chain(packets(container, stream), [None]) for frame in decoder(packet)]
 
 
 def _stamped(rows: list[PacketRow], stream: VideoStream) -> FrameTable:
@@ -240,12 +268,9 @@ def _stamped(rows: list[PacketRow], stream: VideoStream) -> FrameTable:
     )
 
 
-def _counted(path: Path) -> FrameTable:
+def _counted(count: int, stream: VideoStream) -> FrameTable:
     """Frames in the order the decoder shows them, at the container's frame rate, for files without usable time stamps."""
-    with open_video(path) as (container, stream):
-        decoder = Decoder(stream)
-        count = sum(len(decoder(packet)) for packet in packets(container, stream)) + len(decoder(None))
-        rate = stream.average_rate
+    rate = stream.average_rate
     if not rate:
         raise MediaError("no timestamps", "neither time stamps nor a frame rate")
     frames_N, none = np.arange(count), np.arange(0)

@@ -149,6 +149,8 @@ def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Tas
     except MediaError as error:
         return error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # said by the system about the file, not by a library about its content
+            return MediaError("inaccessible", os.strerror(error.errno))
         error.add_note(f"while working on {path(task)}")
         raise
 

@@ -116,6 +116,20 @@ def test_csv_rows_are_their_filled_cells(media: Path) -> None:
     ]
 
 
+def test_a_row_with_more_cells_than_the_header_is_not_guessed_at_and_an_open_quote_stops_where_it_stands(media: Path) -> None:
+    (media / "q.csv").write_text('path,problem,solution\nclips/a.mp4,Who, then?,he\nclips/a.mp4,"Who, then?",she\n')
+    source = Source(name="src", records="q.csv", defaults={"problem_type": "free-form"})
+    refused, taken = read_source(source, media)
+    assert isinstance(refused, Reject)
+    assert refused.detail == "row 1 is no record: 1 cells too many; put quotes around one that has a comma in it"
+    assert isinstance(taken, Sample)
+    assert (taken.problem, taken.answer) == ("Who, then?", "she")
+
+    (media / "q.csv").write_text('path,problem,solution\n"clips/a.mp4,Who?,he\nclips/a.mp4,Who?,she\n')
+    with pytest.raises(UserError, match=r"not readable as CSV \(after line 1: unexpected end of data\)"):
+        list(read_source(source, media))
+
+
 @pytest.mark.parametrize("content", [b"[{]", b"\xff\xfe"])
 def test_a_file_that_is_not_json_is_one_line(media: Path, content: bytes) -> None:
     (media / "r.json").write_bytes(content)

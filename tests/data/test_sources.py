@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from datasets import Image as ImageFeature
@@ -83,9 +85,31 @@ def test_media_inside_a_dataset_is_written_out_once_under_its_hash(root: Path, s
     assert sha256_file(Path(path)) == digest
 
 
+@pytest.mark.parametrize("cell", [{"path": 5}, {"bytes": 5}, {"bytes": "a"}, {}])
+def test_a_media_cell_that_is_none_is_a_reject(root: Path, cell: dict[str, Any]) -> None:
+    (root / "r.jsonl").write_text(json.dumps({"problem": "?", "problem_type": "free-form", "solution": "x", "path": cell}))
+    (reject,) = read_source(Source(name="s", records="r.jsonl"), root, root / "embedded")
+    assert isinstance(reject, Reject)
+    assert "path: Input should be a valid string" in reject.detail
+
+
+def test_a_dataset_that_is_damaged_midway_is_one_line(root: Path) -> None:
+    picture = {"bytes": (root / "mine" / "red.png").read_bytes(), "path": "red." + "p" * 300}  # no suffix to keep
+    rows = [{"image": picture, "problem": f"Question {number}?", "solution": "x" * 500} for number in range(4000)]
+    (root / "cut").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), root / "cut" / "train.parquet", row_group_size=100, compression="none")
+    data = bytearray((root / "cut" / "train.parquet").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 50_000] = bytes(50_000)
+    (root / "cut" / "train.parquet").write_bytes(data)
+    drafts = read_source(Source(name="s", hub="cut", defaults={"problem_type": "free-form"}), root, root / "embedded")
+    assert isinstance(next(drafts), Sample)
+    with pytest.raises(UserError, match=r"source cut: .*; mend its files, or"):
+        list(drafts)
+
+
 def test_a_dataset_that_is_not_there_is_one_line(root: Path) -> None:
     Dataset.from_dict({"problem": ["?"]}).to_parquet(str(root / "mine" / "train.parquet"))
-    with pytest.raises(UserError, match=r"source mine: .*nosuch.*; mend its `hub`, `config` or `hub_split`"):
+    with pytest.raises(UserError, match=r"source mine: .*nosuch.*; mend its files, or its `hub`, `config` or `hub_split`"):
         list(read_source(Source(name="s", hub="mine", hub_split="nosuch"), root))
 
 

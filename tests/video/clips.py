@@ -70,6 +70,7 @@ ENCODED: dict[str, dict[str, Any]] = {
     "av1.mp4": {"vcodec": "libsvtav1", "g": 20, "preset": 8, "crf": 15, "svtav1-params": "lp=1"},
     "mpeg4-b-frames.avi": {"vcodec": "mpeg4", "bf": 2, "g": 12, "q:v": 2},
     "h264-b-frames.avi": H264,
+    "h264-b-frames.asf": H264,
     "h264.ts": OPEN_GOP,
     "mpeg2.ts": {"vcodec": "mpeg2video", "bf": 2, "g": 12, "q:v": 2},
     "wmv2.wmv": {"vcodec": "wmv2", "g": 12, "q:v": 2},

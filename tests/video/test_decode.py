@@ -8,7 +8,7 @@ from PIL import Image
 from stages.video.decode import decode
 from stages.video.media import MediaError
 from stages.video.table import read_video
-from tests.video.clips import ENCODED, FFMPEG, H264, damage, encode, read_number
+from tests.video.clips import ENCODED, FFMPEG, H264, OPEN_GOP, damage, encode, read_number, remux, run
 
 # The frames each file shows: 0..59 at 25 per second if it is not named here.
 SHOWN = {
@@ -88,6 +88,46 @@ def test_a_stream_that_changes_its_size_keeps_every_frame(clips: Path, tmp_path:
     frames = decode(read_video(tmp_path / "both.ts"), np.array([3, 19, 20, 37]), lambda frames_THWC: frames_THWC)
     assert [frame_HWC.shape for frame_HWC in frames] == [(48, 80, 3)] * 2 + [(96, 160, 3)] * 2
     assert [read_number(frame_HWC) for frame_HWC in frames] == [3, 19, 0, 17]
+
+
+def test_time_stamps_that_a_muxer_made_up_do_not_order_the_frames(clips: Path, tmp_path: Path) -> None:
+    bare = remux(tmp_path / "bare.h264", clips / "h264.mp4", f="h264")
+    copied = remux(tmp_path / "copied.mp4", bare, source={"r": 25, "fflags": "+genpts"})  # numbered in the order of the file
+    shown = numbers(copied, list(range(len(read_video(copied).table.pts_N))))
+    assert len(shown) == 58  # its edit list, made up as well, cuts two
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize("offset", [0, -50, -0.5])
+def test_recordings_joined_byte_by_byte_show_one_after_the_other(tmp_path: Path, offset: float) -> None:
+    first = encode(tmp_path / "first.ts", frames=30, output_ts_offset=100, **OPEN_GOP)
+    second = encode(tmp_path / "second.ts", frames=20, output_ts_offset=100 + offset, **OPEN_GOP)
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    table = read_video(tmp_path / "both.ts").table
+    assert numbers(tmp_path / "both.ts", list(range(len(table.pts_N)))) == [*range(30), *range(20)]
+    assert (table.duration, table.fps) == (pytest.approx(2.0), pytest.approx(25))
+
+
+def test_time_stamps_in_the_order_of_the_file_are_kept_where_the_decoder_confirms_them(tmp_path: Path) -> None:
+    video = read_video(encode(tmp_path / "no-b-frames.ts", vcodec="mpeg2video", g=12))  # whose stream says that it may have some
+    assert not video.table.counted
+    assert len(video.table.keys_K) == 5
+
+
+def test_a_recording_in_which_a_stream_is_added_on_the_way_is_read_to_its_end(tmp_path: Path) -> None:
+    noise = ffmpeg.input("nullsrc=s=320x240:r=25:d=2", f="lavfi").filter("noise", alls=100, allf="t")  # more than is read to find streams
+    parts = [[noise], [noise, ffmpeg.input("sine=d=2", f="lavfi")], [noise]]
+    for number, streams in enumerate(parts):
+        output = {"vcodec": "mpeg2video", "g": 1, "q:v": 1, "output_ts_offset": 10 * number, "tables_version": number}
+        run(ffmpeg.output(*streams, str(tmp_path / f"{number}.ts"), **output))
+    (tmp_path / "all.ts").write_bytes(b"".join((tmp_path / f"{number}.ts").read_bytes() for number in range(3)))
+    assert len(read_video(tmp_path / "all.ts").table.pts_N) == 150
+
+
+def test_colours_that_cannot_be_converted_are_refused(clips: Path, tmp_path: Path) -> None:
+    remux(tmp_path / "ycgco.mp4", clips / "h264.mp4", bsf="h264_metadata=matrix_coefficients=8")
+    with pytest.raises(MediaError, match=r"unreadable.*yuv420p in colour space 8 has no way to RGB"):
+        numbers(tmp_path / "ycgco.mp4", [3])
 
 
 def test_wide_pixels_count_in_the_size_shown(clips: Path) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from stages.data.files import sha256_file
 from stages.video.media import MediaError, MediaInfo
+from stages.video.picture import read_image
 from stages.video.probe import probe
 from stages.video.workers import Limits, Sandbox
 from tests.video.clips import damage, numbered_frame
@@ -77,6 +78,16 @@ def test_a_damaged_or_oversized_image_says_why(tmp_path: Path) -> None:
     assert reason(tmp_path / "bomb.png") == "too large"
 
 
+def test_sixteen_bits_of_grey_keep_their_levels_and_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
+    ramp_HW = np.tile(np.arange(256), (64, 1))
+    for name in ("grey.png", "grey.tiff"):
+        Image.fromarray((ramp_HW * 257).astype(np.uint16)).save(tmp_path / name)
+        np.testing.assert_array_equal(read_image(tmp_path / name)[..., 1], ramp_HW)
+    for name, dtype in (("integers.tiff", np.int32), ("floats.tiff", np.float32)):
+        Image.fromarray(ramp_HW.astype(dtype)).save(tmp_path / name)
+        assert reason(tmp_path / name) == "unreadable"
+
+
 def test_a_folder_of_numbered_images_is_a_video_at_its_own_rate(tmp_path: Path) -> None:
     for number in range(1, 7):
         Image.fromarray(numbered_frame(number)).save(tmp_path / f"{number:05d}.jpg")
@@ -115,6 +126,26 @@ def test_random_damage_is_taken_or_refused_and_never_an_unknown_error(clips: Pat
             except (MediaError, MemoryError):
                 refused += 1
     assert 0 < refused < 36
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_random_damage_to_pictures_is_no_unknown_error_either(clips: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    refused = 0
+    for suffix in ("png", "jpg", "webp", "bmp", "tiff", "gif"):
+        path = tmp_path / f"picture.{suffix}"
+        Image.fromarray(numbered_frame(3)).save(path)
+        original = (clips / "animated.gif").read_bytes() if suffix == "gif" else path.read_bytes()
+        for _ in range(60):
+            data = bytearray(original[: rng.integers(20, len(original))])
+            for place in rng.integers(0, min(len(data), 600), 4):
+                data[place] = rng.integers(256)
+            path.write_bytes(data)
+            try:
+                assert probe(path).n_frames > 0
+            except (MediaError, MemoryError):
+                refused += 1
+    assert 100 < refused < 360
 
 
 def test_facts_of_real_clips_agree_with_the_ones_measured_elsewhere(testdata: Path) -> None:

@@ -3,12 +3,19 @@ import signal
 import time
 from itertools import count
 from pathlib import Path
+from socket import AF_UNIX, socket
 
+import ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
-from stages.video.media import MediaError, Reason
+from stages.video.extract import extract
+from stages.video.media import MediaError, MediaInfo, Reason
+from stages.video.probe import probe
 from stages.video.workers import Limits, Sandbox
+from tests.video.clips import run as encode
+from tests.video.samples import params, sample
 
 LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
 
@@ -29,7 +36,9 @@ def work(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize(("reason", "lasts"), [("corrupt", True), ("crashed", False), ("out of memory", False), ("timeout", False)])
+@pytest.mark.parametrize(
+    ("reason", "lasts"), [("corrupt", True), ("crashed", False), ("out of memory", False), ("timeout", False), ("inaccessible", False)]
+)
 def test_only_what_the_bytes_are_to_blame_for_lasts(reason: Reason, lasts: bool) -> None:
     assert MediaError(reason, "").lasts == lasts
 
@@ -54,6 +63,32 @@ def test_a_fault_of_the_program_propagates_with_the_file_it_met() -> None:
     with pytest.raises(ZeroDivisionError, match="a fault of ours") as caught:
         outcomes(["a", "bug"])
     assert "while working on bug" in str(caught.value.__notes__)
+
+
+def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    (tmp_path / "circle").mkdir()
+    (tmp_path / "circle" / "00001.jpg").symlink_to("00001.jpg")
+    Image.new("RGB", (32, 32)).save("picture.png")
+    with socket(AF_UNIX) as listener, Sandbox(LIMITS) as sandbox:
+        listener.bind("clip.mp4")
+        taken, *refused = sandbox.map(probe, [Path("picture.png"), Path("clip.mp4"), Path("circle")], Path)
+    assert isinstance(taken, MediaInfo)
+    assert [result.reason for result in refused if isinstance(result, MediaError)] == ["inaccessible", "inaccessible"]
+
+
+@pytest.mark.parametrize(("kernel", "megabytes"), [("pillow", 128), pytest.param("qwen-vl-utils", 1200, marks=pytest.mark.slow)])
+def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: Path, kernel: str, megabytes: int) -> None:
+    picture = ffmpeg.input("color=red:s=8192x8192:r=1:d=1", f="lavfi")
+    encode(picture.output(str(tmp_path / "large.mp4"), vcodec="libx264", preset="ultrafast", pix_fmt="yuv420p"))
+    (reject,) = extract(
+        [sample("large", tmp_path / "large.mp4")],
+        params(kernel=kernel, memory_mb=megabytes),
+        tmp_path / "frames",
+        tmp_path / "frames.parquet",
+        stage="frames",
+    )
+    assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than {megabytes} MB")
 
 
 def test_no_tasks_need_no_workers() -> None:

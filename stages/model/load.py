@@ -98,11 +98,14 @@ def save_model(model: PreTrainedModel, source: ModelSource, out: Path, state_dic
     """
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging, state_dict=state_dict)
-    load_tokenizer(source.folder).save_pretrained(staging)
-    for name in _PROCESSOR_FILES:
-        if (source.folder / name).exists():
-            shutil.copyfile(source.folder / name, staging / name)
-    write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
-    shutil.rmtree(out, ignore_errors=True)
-    staging.rename(out)
+    try:
+        model.save_pretrained(staging, state_dict=state_dict)
+        load_tokenizer(source.folder).save_pretrained(staging)
+        for name in _PROCESSOR_FILES:
+            if (source.folder / name).exists():
+                shutil.copyfile(source.folder / name, staging / name)
+        write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
+        shutil.rmtree(out, ignore_errors=True)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

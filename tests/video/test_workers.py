@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from stages.video.media import MediaError, Reason
 from stages.video.workers import Limits, Sandbox
+from tests.conftest import ROOT
 
 LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
 
@@ -24,6 +27,8 @@ def work(path: Path) -> str:
         time.sleep(600)
     if path.name == "eat":
         np.ones(1 << 30, dtype=np.uint8)
+    if path.name == "ctrl-c":
+        return "blocked" if signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()) else "not blocked"
     if path.name == "bug":
         raise ZeroDivisionError("a fault of ours")
     return path.name
@@ -54,6 +59,17 @@ def test_a_fault_of_the_program_propagates_with_the_file_it_met() -> None:
     with pytest.raises(ZeroDivisionError, match="a fault of ours") as caught:
         outcomes(["a", "bug"])
     assert "while working on bug" in str(caught.value.__notes__)
+
+
+def test_workers_do_not_see_ctrl_c_not_even_while_they_start_and_this_process_does() -> None:
+    script = """
+from pathlib import Path
+from tests.video.test_workers import outcomes, work
+if __name__ == "__main__":
+    print(outcomes(["ctrl-c", "crash", "ctrl-c"]), work(Path("ctrl-c")))
+"""
+    fresh = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert fresh.stdout == "['blocked', 'crashed', 'blocked'] not blocked\n"
 
 
 def test_no_tasks_need_no_workers() -> None:

@@ -1,6 +1,5 @@
 """Writes the embedded source: small real mp4 clips and images with temporal and static questions, as Video-R1 records."""
 
-import errno
 import json
 import logging
 import shutil
@@ -87,22 +86,21 @@ def record(name: str, question: Question) -> dict[str, Any]:
 def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
     """Write named clips, frames_THWC uint8 [16, 64, 64, 3], as out/video/NAME.mp4 through one ffmpeg process that cuts every 16 frames.
 
-    OSError ENOSPC when the disk is full, RuntimeError with ffmpeg's own words for anything else.
+    RuntimeError with ffmpeg's own words when it fails.
     """
     folder = out.with_name(f".{out.name}-rendering")  # beside, so that a killed run leaves nothing in the output
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    with _ffmpeg(folder) as process:
-        names = _feed(process, clips)
-        _, stderr = process.communicate()
-    if process.returncode:
-        message = stderr.decode(errors="replace").strip()
-        if "No space left" in message:
-            raise OSError(errno.ENOSPC, "no space left on device", str(out))
-        raise RuntimeError(f"ffmpeg: {message}")
-    for number, name in enumerate(names):
-        (folder / f"{number:05d}.mp4").replace(out / "video" / f"{name}.mp4")
-    folder.rmdir()
+    try:
+        with _ffmpeg(folder) as process:
+            names = _feed(process, clips)
+            _, stderr = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"ffmpeg: {stderr.decode(errors='replace').strip()}")
+        for number, name in enumerate(names):
+            (folder / f"{number:05d}.mp4").replace(out / "video" / f"{name}.mp4")
+    finally:
+        shutil.rmtree(folder)
 
 
 def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> list[str]:

@@ -6,13 +6,18 @@ import inspect
 import logging
 import os
 import re
+import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from safetensors import SafetensorError
+
 from stages.data.errors import UserError
+from stages.data.files import FULL
 from stages.data.params import load_params
 from stages.data.work import stage_lock
 
@@ -41,10 +46,29 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, RuntimeError, SafetensorError, sqlite3.OperationalError) as error:
+        if not (advice := _advice(error, stage, arguments)):
             raise
-        sys.exit(f"{stage}: no space left on the disk ({error.filename or os.getcwd()}); free some and run the same command again")
+        sys.exit(f"{stage}: {advice}")
+
+
+def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | None:
+    """What to do about a full or read-only disk or an input that is not there; None for a fault of the program."""
+    code, file = getattr(error, "errno", None), getattr(error, "filename", None) or os.getcwd()
+    if code in FULL or _says_full(error):
+        return f"no space left on the disk ({file}); free some and run the same command again"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{file}: {os.strerror(code).lower()}; make it writable and run the same command again"
+    absent = [str(path) for path in arguments.values() if isinstance(path, Path) and not path.exists() and str(path) in str(error)]
+    if isinstance(error, FileNotFoundError) and absent:
+        return f"{max(absent, key=len)}: not there; `dvc repro {stage}` runs the stages that write what this one reads"
+    return None
+
+
+def _says_full(error: Exception) -> bool:
+    """Whether a library means a full disk: ffmpeg and safetensors say so, SQLite in other words, and torch only that writing failed."""
+    text = str(error)
+    return "No space left" in text or "disk is full" in text or ("inline_container" in text and shutil.disk_usage(".").free < 2**20)
 
 
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written to a temporary name, fsynced and renamed."""
 
+import errno
 import hashlib
 import json
 import math
@@ -12,6 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or quota, answers
 ROW_GROUP = 16_384  # rows of a table that are held before they are written
 
 
@@ -86,7 +88,7 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """The half-written file, which becomes `path` when the block ends well. An OSError says which file it was about.
+    """The half-written file, which becomes `path` when the block ends well. That the disk is full says for which file.
 
     It stands beside `path` under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore).
     """
@@ -99,7 +101,8 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno in FULL:
+            error.filename = error.filename or str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

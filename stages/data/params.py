@@ -24,25 +24,28 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), 
     """The section of a YAML file as `model`; UserError with one line per bad value, naming the nearest known key for an unknown one.
 
     With `item` the section holds, under `defaults`, what is common to several things, and under their names what differs; the parameters
-    are then those of `item`. YAML 1.2 as DVC reads it (`1e-6` is a number), checked as JSON so that lists may fill tuples.
+    are then those of `item`. YAML 1.2 as DVC reads it (`1e-6` is a number), checked as JSON so that lists may fill tuples and a date
+    is the text that was written.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
+        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; run from the project's folder or pass --params") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if section not in document:
-        raise UserError(f"{path}: no section '{section}'{_nearest(section, document)}")
-    values = document[section]
+    sections = document if isinstance(document, dict) else {}
+    if section not in sections:
+        raise UserError(f"{path}: no section '{section}'{_nearest(section, sections)}")
+    values = sections[section]
     if item is not None:
-        if "defaults" not in (values or {}):
+        if not isinstance(values, dict) or not isinstance(values.get("defaults"), dict):
             raise UserError(
                 f"{path}: no '{section}.defaults', which holds what is common; what differs for {item} goes to '{section}.{item}'"
             )
-        values = values["defaults"] | (values.get(item) or {})
+        own = values.get(item) or {}
+        values = values["defaults"] | own if isinstance(own, dict) else own
     try:
-        return model.model_validate_json(json.dumps(values))
+        return model.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UserError("; ".join(_explain(path, section, model, item) for item in error.errors())) from None
 

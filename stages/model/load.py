@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_utils import PreTrainedModel
@@ -61,12 +64,19 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
         raise UserError(f"model '{name}' is neither a folder nor found on the hub: {str(error).splitlines()[0]}") from error
 
 
+@contextmanager
+def _reading(folder: Path, part: str) -> Iterator[None]:
+    """UserError when a part of a model folder is not there or cut off, as a broken download leaves it."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder}: no readable {part} of a model: {str(error).splitlines()[0]}") from error
+
+
 def load_config(folder: Path) -> Any:
     """The Hugging Face config; UserError when the folder holds none or one of another model family."""
-    try:
+    with _reading(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a model folder: {str(error).splitlines()[0]}") from error
     if config.model_type not in FAMILIES:
         raise UserError(f"{folder}: model type {config.model_type} is not supported; use one of {', '.join(FAMILIES)}")
     return config
@@ -76,14 +86,16 @@ def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa
     """The model of a model folder, in eval mode. Weights come from safetensors only, and no code of a model's repository runs."""
     folder = resolve(path).folder
     load_config(folder)
-    return AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=DTYPES[precision], attn_implementation=attention, use_safetensors=True, trust_remote_code=False
-    ).eval()
+    with _reading(folder, "weights"):
+        return AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=DTYPES[precision], attn_implementation=attention, use_safetensors=True, trust_remote_code=False
+        ).eval()
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer with the template that knows media, which Qwen2.5-VL's hub files keep in `chat_template.json`."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    with _reading(folder, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if (folder / "chat_template.json").exists():
         tokenizer.chat_template = read_json(folder / "chat_template.json")["chat_template"]
     return tokenizer
@@ -91,7 +103,8 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per colour channel, for bytes scaled to [0, 1]."""
-    settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
+    with _reading(folder, "image processor"):
+        settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
     return settings["image_mean"], settings["image_std"]
 
 
@@ -102,11 +115,14 @@ def save_model(model: PreTrainedModel, source: ModelSource, out: Path, state_dic
     """
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging, state_dict=state_dict)
-    load_tokenizer(source.folder).save_pretrained(staging)
-    for name in _PROCESSOR_FILES:
-        if (source.folder / name).exists():
-            shutil.copyfile(source.folder / name, staging / name)
-    write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
-    shutil.rmtree(out, ignore_errors=True)
-    staging.rename(out)
+    try:
+        model.save_pretrained(staging, state_dict=state_dict)
+        load_tokenizer(source.folder).save_pretrained(staging)
+        for name in _PROCESSOR_FILES:
+            if (source.folder / name).exists():
+                shutil.copyfile(source.folder / name, staging / name)
+        write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
+        shutil.rmtree(out, ignore_errors=True)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -300,10 +300,10 @@ def embedded_teacher(careless: float, seed: int) -> Iterator[str]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url:
-            raise RuntimeError(f"the embedded teacher did not start (exit code {process.wait()})")
         try:
+            url = process.stdout.readline().strip()
+            if not url:
+                raise RuntimeError(f"the embedded teacher did not start (exit code {process.wait()})")
             yield url
         finally:
             process.communicate()

@@ -1,6 +1,8 @@
 """The frame store: sampled, resized frames as encoded pictures in append-only Parquet shards. No video decoder is needed to read it."""
 
+import errno
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +59,8 @@ class FrameReader:
     def __init__(self, store: Path, table: Path) -> None:
         self._directory = store
         self._keys: dict[str, str] = dict(zip(*pq.read_table(table).to_pydict().values(), strict=True))
+        if self._keys and not store.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(store))
 
     @property
     def sample_ids(self) -> list[str]:

@@ -2,13 +2,14 @@
 
 import os
 import resource
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,7 +72,10 @@ class LocalCrew:
     def __init__(self, limits: Limits, folder: str) -> None:
         self._limits = limits
         self.size = limits.workers or os.cpu_count() or 1
-        self._pool = ProcessPool(self.size, context=get_context("spawn"), initializer=_prepare_process, initargs=(limits.memory_mb, folder))
+        context = get_context("spawn")
+        with _without_ctrl_c():
+            self._pool = ProcessPool(self.size, context=context, initializer=_prepare_process, initargs=(limits.memory_mb, folder))
+            assert self._pool.active  # asking starts it
 
     def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Future[Any]:
         return self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
@@ -177,6 +181,17 @@ def _chunks(tasks: Iterable[Task], path: Callable[[Task], Path]) -> Iterator[Seq
         size += file_size
     if chunk:
         yield chunk
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes started in the block, or by threads started in it, do not see Ctrl-C: it is for this one, which then ends them."""
+    resource_tracker.ensure_running()  # which starts with the first process otherwise, and lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare_process(megabytes: int, folder: str) -> None:

@@ -10,8 +10,10 @@ import pytest
 from tests.conftest import ROOT
 
 STAGE = """
-    import errno, time
+    import errno, sqlite3, time
     from pathlib import Path
+    import pyarrow.parquet as pq
+    from safetensors import SafetensorError
     from stages.data.command import command
     from stages.data.errors import UserError
     from stages.data.params import Params
@@ -19,9 +21,14 @@ STAGE = """
     class ToyParams(Params):
         mode: str
 
-    def run(params: ToyParams, out: Path, name: str = "x") -> None:
+    def run(params: ToyParams, table: Path, out: Path, name: str = "x") -> None:
         if params.mode == "user": raise UserError("mend this")
         if params.mode == "disk": raise OSError(errno.ENOSPC, "No space left", "some/file")
+        if params.mode == "disk of safetensors": raise SafetensorError("I/O error: No space left on device (os error 28)")
+        if params.mode == "disk of sqlite": raise sqlite3.OperationalError("database or disk is full")
+        if params.mode == "read-only": raise OSError(errno.EROFS, "Read-only file system", "some/file")
+        if params.mode == "input": pq.read_table(table)
+        if params.mode == "other": Path("other").read_text()
         if params.mode == "fault": raise ValueError("a fault")
         if params.mode == "interrupt": raise KeyboardInterrupt
         if params.mode == "wait": print("holding", flush=True); time.sleep(60)
@@ -40,7 +47,7 @@ def stage(tmp_path: Path) -> Path:
 
 def start(stage: Path, mode: str) -> subprocess.Popen[str]:
     (stage / "params.yaml").write_text(f"toy: {{mode: {mode}}}")
-    command = [sys.executable, "toy.py", "--out", "out.txt", "--name", "me"]
+    command = [sys.executable, "toy.py", "--table", "a/b.parquet", "--out", "out.txt", "--name", "me"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     return subprocess.Popen(command, cwd=stage, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -55,6 +62,10 @@ def test_a_stage_runs_with_its_params_and_flags(stage: Path) -> None:
     [
         ("user", 1, "toy: mend this"),
         ("disk", 1, "toy: no space left on the disk (some/file)"),
+        ("disk of safetensors", 1, "toy: no space left on the disk"),
+        ("disk of sqlite", 1, "toy: no space left on the disk"),
+        ("read-only", 1, "toy: some/file: read-only file system; make it writable"),
+        ("input", 1, "toy: a/b.parquet: not there; `dvc repro toy` runs the stages that write"),
         ("interrupt", 130, "interrupted; run the same"),
     ],
 )
@@ -66,10 +77,11 @@ def test_what_a_person_can_mend_is_one_line(stage: Path, mode: str, code: int, l
     assert len(errors.splitlines()) == 1
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(stage: Path) -> None:
-    _, errors = start(stage, "fault").communicate()
+@pytest.mark.parametrize(("mode", "line"), [("fault", "ValueError: a fault"), ("other", "FileNotFoundError: [Errno 2] No such file")])
+def test_a_fault_of_the_program_keeps_its_traceback(stage: Path, mode: str, line: str) -> None:
+    _, errors = start(stage, mode).communicate()
     assert "Traceback" in errors
-    assert "ValueError: a fault" in errors
+    assert line in errors
 
 
 def test_a_second_run_is_refused_with_the_holder_named_until_the_first_dies(stage: Path) -> None:
@@ -94,6 +106,6 @@ def test_a_flag_may_be_a_number_and_may_name_the_item_whose_parameters_are_read(
     (stage / "params.yaml").write_text("toy: {defaults: {mode: common}, me: {mode: mine}}")
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     for name, expected in (("me", "me 3 mine"), ("you", "you 3 common")):
-        command = [sys.executable, "toy.py", "--out", "out.txt", "--name", name, "--count", "3"]
+        command = [sys.executable, "toy.py", "--table", "a/b.parquet", "--out", "out.txt", "--name", name, "--count", "3"]
         subprocess.run(command, cwd=stage, env=environment, check=True)
         assert (stage / "out.txt").read_text() == expected

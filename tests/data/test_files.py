@@ -1,5 +1,6 @@
 """Files are whole or absent, and equal content is equal bytes."""
 
+import errno
 import math
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.data.files import read_json, write_atomic, write_json, write_json_array, write_table
+from stages.data.files import read_json, table_writer, write_atomic, write_json, write_json_array, write_table
 
 
 def test_json_is_rounded_and_never_holds_a_number_json_does_not_know(tmp_path: Path) -> None:
@@ -31,6 +32,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomic(tmp_path / "f", "\ud800")
     assert (tmp_path / "f").read_text() == "old"
+
+
+def test_a_full_disk_is_told_with_the_file_and_an_input_that_is_not_there_without(tmp_path: Path) -> None:
+    table, schema = tmp_path / "t.parquet", pa.schema([("n", pa.int64())])
+    for error, name in (
+        (OSError(errno.ENOSPC, "No space left on device"), str(table)),
+        (FileNotFoundError(errno.ENOENT, "not there"), None),
+    ):
+        with pytest.raises(type(error)) as caught, table_writer(table, schema):
+            raise error
+        assert caught.value.filename == name
 
 
 def test_equal_tables_are_equal_bytes(tmp_path: Path) -> None:

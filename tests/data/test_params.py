@@ -52,6 +52,9 @@ def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: 
         ("tgrpo: {}", "'tgrpo.learning_rate' is {}: Field required"),
         ("tgrop: {}", "no section 'tgrpo'; did you mean 'tgrop'?"),
         ("tgrpo: {learning_rate: [", "not valid YAML"),
+        ("tgrpo: {learning_rate: 2026-11-25}", "'tgrpo.learning_rate' is \"2026-11-25\""),
+        ("8", "no section 'tgrpo'"),
+        ("", "no section 'tgrpo'"),
     ],
 )
 def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, message: str) -> None:
@@ -59,6 +62,14 @@ def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, me
         load(tmp_path, text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"tgrpo: {names: [\xff]}")
+    with pytest.raises(UserError, match=r"params\.yaml: not valid YAML"):
+        load_params(Outer, "tgrpo", tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        load_params(Outer, "tgrpo", tmp_path)
 
 
 def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_read(tmp_path: Path) -> None:
@@ -70,6 +81,10 @@ def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_rea
     assert load_params(Outer, "evaluate", path, "empty") == load_params(Outer, "evaluate", path, "absent")
     with pytest.raises(UserError, match=r"unknown parameter 'evaluate\.nonsense'"):
         load_params(Outer, "evaluate", path, "mmvu")
-    path.write_text("evaluate:\n  learning_rate: 1.0\n")
-    with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds what is common"):
+    for text in ("evaluate: {learning_rate: 1.0}", "evaluate: {defaults: }", "evaluate: 8"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds what is common"):
+            load_params(Outer, "evaluate", path, "mmvu")
+    path.write_text("evaluate: {defaults: {learning_rate: 1.0}, mmvu: [1]}")
+    with pytest.raises(UserError, match=r"'evaluate' is \[1\]"):
         load_params(Outer, "evaluate", path, "mmvu")

@@ -83,7 +83,7 @@ def test_the_template_with_media_wins_over_the_tokenizers_own(qwen2_5, tmp_path)
 def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no such model folder"):
         load_model(tmp_path / "absent")
-    with pytest.raises(UserError, match="not a model folder"):
+    with pytest.raises(UserError, match="no readable config of a model"):
         load_model(tmp_path)
     AutoConfig.for_model("llama").save_pretrained(tmp_path)
     with pytest.raises(UserError, match="model type llama is not supported; use one of qwen2_5_vl, qwen3_vl"):
@@ -95,5 +95,19 @@ def test_weights_in_pickles_are_not_loaded(qwen2_5, tmp_path):
     save_model(load_model(qwen2_5), resolve(qwen2_5), out)
     torch.save(load_model(out).state_dict(), out / "pytorch_model.bin")
     (out / "model.safetensors").unlink()
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(UserError, match=r"no readable weights of a model: .*safetensors"):
         load_model(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("preprocessor_config.json", "image processor")],
+)
+def test_a_folder_that_a_broken_download_left_is_named_in_one_line(qwen2_5, tmp_path, name, part):
+    save_model(load_model(qwen2_5), resolve(qwen2_5), tmp_path / "model")
+    file = tmp_path / "model" / name
+    for content in (file.read_bytes()[:100], None):
+        file.unlink() if content is None else file.write_bytes(content)
+        with pytest.raises(UserError, match=f"model: no readable {part} of a model: ") as caught:
+            load_model(tmp_path / "model") if part == "weights" else PromptBuilder(tmp_path / "model")
+        assert "\n" not in str(caught.value)

@@ -60,6 +60,11 @@ def test_a_sample_without_frames_is_a_key_error(store: Path) -> None:
         FrameReader(store / "frames", store / "frames.parquet").load("refused clip")
 
 
+def test_a_store_that_is_not_there_is_said_before_a_frame_is_wanted(store: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        FrameReader(store / "elsewhere", store / "frames.parquet")
+
+
 def test_a_reader_travels_to_loader_workers(store: Path) -> None:
     reader = FrameReader(store / "frames", store / "frames.parquet")
     reader.load("clip")

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -14,6 +16,7 @@ from stages.video.extract import extract
 from stages.video.media import MediaError, MediaInfo, Reason
 from stages.video.probe import probe
 from stages.video.workers import Limits, Sandbox
+from tests.conftest import ROOT
 from tests.video.clips import run as encode
 from tests.video.samples import params, sample
 
@@ -31,6 +34,8 @@ def work(path: Path) -> str:
         time.sleep(600)
     if path.name == "eat":
         np.ones(1 << 30, dtype=np.uint8)
+    if path.name == "ctrl-c":
+        return "blocked" if signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()) else "not blocked"
     if path.name == "bug":
         raise ZeroDivisionError("a fault of ours")
     return path.name
@@ -89,6 +94,17 @@ def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: P
         stage="frames",
     )
     assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than {megabytes} MB")
+
+
+def test_workers_do_not_see_ctrl_c_not_even_while_they_start_and_this_process_does() -> None:
+    script = """
+from pathlib import Path
+from tests.video.test_workers import outcomes, work
+if __name__ == "__main__":
+    print(outcomes(["ctrl-c", "crash", "ctrl-c"]), work(Path("ctrl-c")))
+"""
+    fresh = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert fresh.stdout == "['blocked', 'crashed', 'blocked'] not blocked\n"
 
 
 def test_no_tasks_need_no_workers() -> None:

@@ -211,7 +211,7 @@ def test_another_models_predictions_are_compared_question_by_question(model: Pat
     write_table(place / "right.parquet", right, predictions.SCHEMA)
     with caplog.at_level(logging.INFO):
         run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
-    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -100.0] points on 5 common questions" in caplog.messages[-1]
+    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -19.6] points on 5 common questions" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("McNemar's p = 0.062")  # five of five lost: 2 / 2⁵
 
 

@@ -40,7 +40,7 @@ def test_without_a_gap_no_use_of_order_is_claimed() -> None:
 
 def test_three_questions_show_nothing_even_if_shuffling_loses_all() -> None:
     told = " ".join(sentences({"tgrpo": [row for row in _rows(3, 0) if row["sample_id"] < "q003"]}, TOY, "official"))
-    assert "a gap of +100.0 points (+100.0 to +100.0), p = 0.250 (McNemar)" in told
+    assert "a gap of +100.0 points (−10.1 to +100.0), p = 0.250 (McNemar)" in told
     assert "do not show that T-GRPO uses the order of frames" in told
 
 

@@ -163,7 +163,8 @@ def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, An
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = [
         f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing, "
-        f"{metrics['n_not_scored']} only a judge could score; {metrics.get('shown', 'no frames')}"
+        f"{metrics['n_not_scored']} only a judge could score; {metrics.get('no_answer', 0):.1%} without an answer, "
+        f"{metrics.get('truncated', 0):.1%} truncated; {metrics.get('shown', 'no frames')}"
     ]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     log.info("\n".join(lines))

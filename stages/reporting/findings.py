@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, compare, estimate, gap, gap_test, other_orders, shown, slices
+from stages.benchmarks.predictions import Row, categories, compare, estimate, gap, gap_test, other_orders, shown, slices
 from stages.benchmarks.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
@@ -72,12 +72,10 @@ def compare_models(
         SLICES[key]: [bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))]
         for key, keep in slices(benchmark).items()
     }
-    categories = sorted({row["category"] for rows in predictions.values() for row in rows} - {""})
+    found = categories([row for rows in predictions.values() for row in rows], benchmark)
     table = {
-        category: [
-            _bar(model, [row for row in rows if row["category"] == category], benchmark, profile) for model, rows in predictions.items()
-        ]
-        for category in sorted(categories, key=lambda category: (category not in benchmark.temporal, category))
+        category: [_bar(model, _kept(rows, keep), benchmark, profile) for model, rows in predictions.items()]
+        for category, keep in sorted(found.items(), key=lambda item: (item[0] not in benchmark.temporal, item[0]))
     }
     return Comparison(
         name=name,

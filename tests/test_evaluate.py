@@ -224,12 +224,18 @@ def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: P
         run(PARAMS, str(model), "shapes", place, against=place / file)
 
 
-def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:
+def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The server refuses the first shuffled request it sees; the next run asks that one alone."""
     with _Server() as server:
         waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
-        params = PARAMS.model_copy(update={"server": waiting}).asking("served", server.url)
-        rows = _evaluate(params, Path("served"), place)
+        params = PARAMS.model_copy(update={"server": waiting, "max_failed": 0.1}).asking("served", server.url)
+        with caplog.at_level(logging.WARNING):
+            rows = _evaluate(params, Path("served"), place)
+        assert caplog.messages == [
+            "1 requests failed, most often with: HTTP 400: busy; run the same command again to ask them again; counted as missing"
+        ]
         assert [row["status"] for row in rows].count("error") == 1
         assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}
         assert read_json(place / "metrics.json")["temporal"] == 1
@@ -246,6 +252,17 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         assert len(server.requests) == asked + 1
         _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
         assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
+
+
+def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again(place: Path) -> None:
+    with _Server() as server:
+        params = PARAMS.model_copy(update={"server": ServerParams(base_url=server.url, concurrency=1)}).asking("served", server.url)
+        with pytest.raises(UserError, match=r"1 requests failed, .* 400: busy; .* more than evaluate.max_failed = 0.02 of 11"):
+            _evaluate(params, Path("served"), place)
+        assert not (place / "predictions.parquet").exists()
+        asked = len(server.requests)
+        _evaluate(params, Path("served"), place)
+        assert len(server.requests) < asked + 11
 
 
 def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(place: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -266,7 +283,9 @@ class _Server:
                 requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 message = {"content": "<think>t</think>\n<answer>B</answer>"}
                 body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}).encode()
-                self.send_response(400 if len(requests) == 2 else 200)
+                fails = len(requests) == 2
+                body = b"busy" if fails else body
+                self.send_response(400 if fails else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -104,6 +104,8 @@ def run(
         raise UserError(f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first")
     reader = FrameReader(data / "frames", table)
     asked, missing = read_samples(samples), read_rejects(data / "quarantine.parquet")
+    if others := sorted({sample.source for sample in asked if not benchmark.startswith(sample.source)}):
+        raise UserError(f"{data} holds questions of {', '.join(others)}, not of {benchmark}, whose rules would score them wrong")
     questions = plan(asked, reader.sample_ids, params.orders)
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")

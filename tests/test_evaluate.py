@@ -23,7 +23,7 @@ from stages.benchmarks import engines, predictions
 from stages.benchmarks.engines import Question, ServerParams
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
-from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
 from stages.model.inputs import Prompt
@@ -86,6 +86,11 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
     caplog.set_level(logging.INFO)
     run(PARAMS, str(model), "shapes", place)
     assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
+    with pytest.raises(UserError, match="holds questions of shapes, not of mmvu"):
+        run(PARAMS, str(model), "mmvu", place)
+    write_samples(
+        place / "samples.parquet", [sample.model_copy(update={"source": "mmvu"}) for sample in read_samples(place / "samples.parquet")]
+    )
     run(PARAMS, str(model), "mmvu", place)
     assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
     with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):

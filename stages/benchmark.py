@@ -34,7 +34,9 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
     if frames is not None:
         if "max_frames" in params.model_fields_set:
             raise UserError("--frames and max_frames both set the frame budget; take max_frames out of the parameters")
-        params = BenchmarkParams.model_validate(params.model_dump() | {"max_frames": frames})
+        if not 1 <= frames <= 1024:
+            raise UserError(f"--frames is {frames}; it must be from 1 to 1024")
+        params = params.model_copy(update={"max_frames": frames})
     rules, folder = get_benchmark(name), benchmark_folder(root)
     with MediaCheck(params.limits, "benchmark") as check:
         checked = list(check(rules.read(folder)))

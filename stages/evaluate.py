@@ -5,7 +5,8 @@ or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,7 @@ class EvaluateParams(Params):
     max_new_tokens: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.0, ge=0, description="0: greedy")
     top_p: float = Field(default=1.0, gt=0, le=1)
+    max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails")
     seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
     batch_tokens: int = Field(default=16384, ge=1, description="most tokens in one batch, prompts and answers, on this machine")
     precision: Precision = "fp32"
@@ -60,7 +62,7 @@ class EvaluateParams(Params):
     @property
     def identity(self) -> "EvaluateParams":
         """What decides an answer, the rest at its default: orders are in each answer's key, scoring comes after it."""
-        changes: dict[str, Any] = {"orders": ("ordered",), "profile": "official"}
+        changes: dict[str, Any] = {"orders": ("ordered",), "profile": "official", "max_failed": 0.0}
         if self.server:
             server = {name: getattr(self.server, name) for name in ("base_url", "model", "payload", "prompt")}
             changes["server"] = ServerParams(**server)
@@ -102,12 +104,14 @@ def run(
         raise UserError(f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first")
     reader = FrameReader(data / "frames", table)
     asked, missing = read_samples(samples), read_rejects(data / "quarantine.parquet")
+    if others := sorted({sample.source for sample in asked if not benchmark.startswith(sample.source)}):
+        raise UserError(f"{data} holds questions of {', '.join(others)}, not of {benchmark}, whose rules would score them wrong")
     questions = plan(asked, reader.sample_ids, params.orders)
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
     engine, inputs = _engine(params, model, reader)
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table], MODULES)
-    outputs = collect(engine, questions, work)
+    outputs = collect(engine, questions, work, params.max_failed)
     rows = [prediction_row(question.sample, outputs[question.key], rules) for question in questions]
     write_table(predictions or ALONE / f"{name}-{data.name}.parquet", rows, SCHEMA)
     summary = summarise(rows, len(asked) + len(missing), rules, params.profile)
@@ -132,10 +136,10 @@ def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence
     ]
 
 
-def collect(engine: Engine, questions: Sequence[Question], work: Path) -> dict[str, dict[str, Any]]:
+def collect(engine: Engine, questions: Sequence[Question], work: Path, max_failed: float) -> dict[str, dict[str, Any]]:
     """The outputs by question key: those of the journal in `work`, and those still to be asked, which go there as they come.
 
-    An `error` is not journaled, so that the next run tries it again.
+    An `error` is not journaled, so that the next run tries it again. UserError when their share of the questions exceeds `max_failed`.
     """
     failed: dict[str, dict[str, Any]] = {}
     with JournaledStore(work / "outputs", work / "outputs.jsonl", OUTPUT_SCHEMA) as journal:
@@ -143,9 +147,19 @@ def collect(engine: Engine, questions: Sequence[Question], work: Path) -> dict[s
         def keep(outputs: Sequence[dict[str, Any]]) -> None:
             journal.add([output for output in outputs if output["status"] != "error"])
             failed.update({output["key"]: output for output in outputs if output["status"] == "error"})
+            if len(failed) > max_failed * len(questions):
+                raise UserError(f"{told_failures(failed.values())}; more than evaluate.max_failed = {max_failed:g} of {len(questions)}")
 
         engine.answer(questions, journal, keep)
+        if failed:
+            log.warning("%s; counted as missing", told_failures(failed.values()))
         return {question.key: failed.get(question.key) or journal.read(question.key) for question in questions}
+
+
+def told_failures(failed: Collection[Row]) -> str:
+    """How many requests failed, the most frequent reason, and what to do about it."""
+    [(detail, _)] = Counter(output["detail"] for output in failed).most_common(1)
+    return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
 
 
 def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, Any]) -> None:
@@ -163,7 +177,8 @@ def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, An
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = [
         f"{name} on {benchmark}, {profile} profile: {metrics['n']} scored, {metrics['n_missing']} missing, "
-        f"{metrics['n_not_scored']} only a judge could score; {metrics.get('shown', 'no frames')}"
+        f"{metrics['n_not_scored']} only a judge could score; {metrics.get('no_answer', 0):.1%} without an answer, "
+        f"{metrics.get('truncated', 0):.1%} truncated; {metrics.get('shown', 'no frames')}"
     ]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     log.info("\n".join(lines))

@@ -152,8 +152,8 @@ def _kinds(comparison: Comparison) -> dict[str, Any]:
     }
     return {
         "comparison": comparison,
-        "scores": interval_chart(f"Score by kind of question, {comparison.name}", scores),
-        "gaps": interval_chart(f"What other orders take away, {comparison.name}", gaps),
+        "scores": interval_chart(f"Score by kind of question, {comparison.name}", scores, [f"s{n}" for n in range(len(comparison.models))]),
+        "gaps": interval_chart(f"What other orders take away, {comparison.name}", gaps, comparison.orders),
     }
 
 

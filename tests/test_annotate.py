@@ -120,7 +120,7 @@ def test_an_address_and_a_model_are_enough_for_a_server_and_it_is_asked_as_in_th
     with fault_server() as server:
         annotate(AnnotateParams(base_url=server.url, model="teacher"))
         [call] = server.calls
-    assert call.text.startswith("question 0?\nOptions:\nA. left\nB. right\n\nPlease think about this question")
+    assert call.text.startswith("question 0?Options:\nA. left\nB. right\n\nPlease think about this question")
     assert [call.body[name] for name in ("temperature", "top_p", "max_tokens")] == [1.0, 0.95, 512]
     assert AnnotateParams().style == "plain"  # of the embedded teacher
 

@@ -65,6 +65,8 @@ def test_the_frame_budget_is_said_in_one_place(root: Path) -> None:
     run(BenchmarkParams(**own), "shapes", *paths, frames=4)
     (kept,) = read_samples(root / "out" / "samples.parquet")
     assert len(FrameReader(root / "out" / "frames", root / "out" / "frames.parquet").pictures(kept.sample_id)) == 4
+    with pytest.raises(UserError, match="--frames is 0; it must be from 1 to 1024"):
+        run(BenchmarkParams(**own), "shapes", *paths, frames=0)
     with pytest.raises(UserError, match="--frames and max_frames both set the frame budget"):
         run(BenchmarkParams(**PARAMS), "shapes", *paths, frames=4)
 

@@ -23,7 +23,7 @@ from stages.benchmarks import engines, predictions
 from stages.benchmarks.engines import Question, ServerParams
 from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
-from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
 from stages.model.inputs import Prompt
@@ -86,6 +86,11 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
     caplog.set_level(logging.INFO)
     run(PARAMS, str(model), "shapes", place)
     assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
+    with pytest.raises(UserError, match="holds questions of shapes, not of mmvu"):
+        run(PARAMS, str(model), "mmvu", place)
+    write_samples(
+        place / "samples.parquet", [sample.model_copy(update={"source": "mmvu"}) for sample in read_samples(place / "samples.parquet")]
+    )
     run(PARAMS, str(model), "mmvu", place)
     assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
     with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):
@@ -199,7 +204,10 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         _evaluate(PARAMS, model, place)
     title, header, *rows = caplog.messages[-1].splitlines()
-    assert title == "tiny on shapes, official profile: 6 scored, 1 missing, 0 only a judge could score; 1–4 frames of 48×32"
+    assert title == (
+        "tiny on shapes, official profile: 6 scored, 1 missing, 0 only a judge could score; "
+        "0.0% without an answer, 100.0% truncated; 1–4 frames of 48×32"
+    )
     assert header.split() == ["n", "ordered", "shuffled", "gap"]
     assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]
     assert rows[2].split()[-2:] == ["–", "–"]  # the only static question is an image, which has one order
@@ -211,7 +219,7 @@ def test_another_models_predictions_are_compared_question_by_question(model: Pat
     write_table(place / "right.parquet", right, predictions.SCHEMA)
     with caplog.at_level(logging.INFO):
         run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
-    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -100.0] points on 5 common questions" in caplog.messages[-1]
+    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -19.6] points on 5 common questions" in caplog.messages[-1]
     assert caplog.messages[-1].endswith("McNemar's p = 0.062")  # five of five lost: 2 / 2⁵
 
 
@@ -221,12 +229,18 @@ def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: P
         run(PARAMS, str(model), "shapes", place, against=place / file)
 
 
-def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(place: Path) -> None:
+def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The server refuses the first shuffled request it sees; the next run asks that one alone."""
     with _Server() as server:
         waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
-        params = PARAMS.model_copy(update={"server": waiting}).asking("served", server.url)
-        rows = _evaluate(params, Path("served"), place)
+        params = PARAMS.model_copy(update={"server": waiting, "max_failed": 0.1}).asking("served", server.url)
+        with caplog.at_level(logging.WARNING):
+            rows = _evaluate(params, Path("served"), place)
+        assert caplog.messages == [
+            "1 requests failed, most often with: HTTP 400: busy; run the same command again to ask them again; counted as missing"
+        ]
         assert [row["status"] for row in rows].count("error") == 1
         assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}
         assert read_json(place / "metrics.json")["temporal"] == 1
@@ -243,6 +257,17 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         assert len(server.requests) == asked + 1
         _evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
         assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
+
+
+def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again(place: Path) -> None:
+    with _Server() as server:
+        params = PARAMS.model_copy(update={"server": ServerParams(base_url=server.url, concurrency=1)}).asking("served", server.url)
+        with pytest.raises(UserError, match=r"1 requests failed, .* 400: busy; .* more than evaluate.max_failed = 0.02 of 11"):
+            _evaluate(params, Path("served"), place)
+        assert not (place / "predictions.parquet").exists()
+        asked = len(server.requests)
+        _evaluate(params, Path("served"), place)
+        assert len(server.requests) < asked + 11
 
 
 def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(place: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,7 +288,9 @@ class _Server:
                 requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 message = {"content": "<think>t</think>\n<answer>B</answer>"}
                 body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}).encode()
-                self.send_response(400 if len(requests) == 2 else 200)
+                fails = len(requests) == 2
+                body = b"busy" if fails else body
+                self.send_response(400 if fails else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -90,6 +90,7 @@ def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
     assert "rests on what happens when" in text
     assert "do not show that" not in text
     assert "shapes: 390 questions, 1 more without usable media" in text
+    assert "SFT: 0.0 % without an answer, 0.0 % cut off; T-GRPO: 0.0 % without" in text
 
 
 def test_each_curve_of_the_files_is_drawn(page: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from stages.benchmarks.statistics import Estimate
-from stages.data.answer import Rules, grade, parse_number
+from stages.data.answer import Rules, extract_answer, grade, parse_number
 from stages.data.sample import ProblemType, Reject, Sample
 
 Profile = Literal["official", "video-r1"]
@@ -18,10 +18,17 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 EXTRACTION: dict[Profile, Rules] = {"official": "default", "video-r1": "reference-code"}
 
 
+def extract(text: str, profile: Profile) -> str | None:
+    """The answer inside an output. The paper's evaluation code takes the whole output for one that has none in tags."""
+    answer = extract_answer(text, EXTRACTION[profile])
+    return answer or text if profile == "video-r1" else answer
+
+
 def score_answer(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
     """The score in [0, 1] of an extracted answer where the benchmark has no rule of its own: the grader, by answer type.
 
-    The paper's evaluation code scores regression questions by mean relative accuracy and the other types as in training.
+    The paper's evaluation code scores regression questions by mean relative accuracy, multiple choice and numbers as in training; the
+    other types, which its files do not hold, as in training here.
     """
     if profile == "video-r1" and sample.problem_type == "regression":
         return relative_accuracy_video_r1(prediction, sample.answer)
@@ -58,10 +65,15 @@ class Benchmark:
 def relative_accuracy_official(prediction: str | None, answer: str) -> float:
     """VSI-Bench's mean relative accuracy: the share of θ in 0.50, 0.55 … 0.95 with |prediction − answer| / answer ≤ 1 − θ.
 
-    What is not a bare number scores 0. The float expression is the benchmark's own: at the thresholds its rounding decides.
+    What Python does not read as a number scores 0, "1,000" too. The float expression is the benchmark's own: at the thresholds its
+    rounding decides.
     """
-    predicted, target = _bare_number(prediction), _bare_number(answer)
-    if predicted is None or not target:
+    target = _bare_number(answer)
+    try:
+        predicted = float(prediction or "")
+    except ValueError:
+        return 0.0
+    if not target:
         return 0.0
     return float(np.mean(abs(predicted - target) / target <= 1 - np.linspace(0.5, 0.95, 10)))
 

@@ -8,7 +8,7 @@ from stages.benchmarks.records import Fields, read_benchmark
 from stages.data.answer import letter_of, lettered
 from stages.data.sample import ProblemType, Reject, Sample
 
-# Where each task's clips lie below `video/`. Base names are not unique across these folders, so the task has to decide.
+# Where each task's clips lie. Base names are not unique across these folders, so the task has to decide.
 FOLDERS = {
     "action_antonym": "ssv2_video",
     "action_count": "perception/videos",
@@ -34,10 +34,10 @@ FOLDERS = {
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json` with clips in `video/`.
+    """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json`, with clips in `video/` and, where they came later, `data0613/`.
 
-    The paper's file names no task, so its category is the source's folder, and its clips are whole (the paper ignored the bounds);
-    the official layout is clipped to the bounds of its records.
+    The category is the task. The paper's file has whole clips (the paper ignored the bounds); the official layout is clipped to the
+    bounds of its records.
     """
     yield from read_benchmark(root, "mvbench", _video_r1, _official, "json/*.json")
 
@@ -48,8 +48,10 @@ def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[s
 
 
 def _video_r1(fields: Fields) -> Fields:
-    folder = fields["path"].removeprefix("./Evaluation/MVBench/").split("/")[0]
-    return {**fields, "data_type": "video", "original_question_type": folder}
+    """The file names no task, but holds 200 questions of each, in alphabetical order and numbered from 1; the folder must agree."""
+    clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
+    task = next((task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])), clip.split("/")[0])
+    return {**fields, "data_type": "video", "original_question_type": task}
 
 
 def _official(fields: Fields, file: Path) -> Fields:
@@ -59,7 +61,7 @@ def _official(fields: Fields, file: Path) -> Fields:
         "problem_type": "multiple choice",
         "options": lettered(fields["candidates"]),
         "solution": letter_of(fields["answer"], fields["candidates"]),
-        "path": f"video/{FOLDERS[file.stem]}/{fields['video']}",
+        "path": f"{FOLDERS[file.stem]}/{fields['video']}",
         "original_question_type": file.stem,
         "clip_start": fields.get("start"),
         "clip_end": fields.get("end"),

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.benchmarks.benchmark import EXTRACTION, PROFILES, Benchmark, Profile
+from stages.benchmarks.benchmark import PROFILES, Benchmark, Profile, extract
 from stages.benchmarks.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
-from stages.data.answer import extract_answer, is_well_formed
+from stages.data.answer import is_well_formed
 from stages.data.errors import UserError
 from stages.data.sample import Sample
 from stages.video.order import Order
@@ -62,9 +62,9 @@ def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[st
     """
     text = output["text"]
     failed = output["status"] == "error"
-    predictions = {profile: extract_answer(text, EXTRACTION[profile]) for profile in PROFILES}
+    predictions = {profile: extract(text, profile) for profile in PROFILES}
     scores = {profile: None if failed else benchmark.score(predictions[profile], sample, profile) for profile in PROFILES}
-    unanswered = output["status"] == "ok" and predictions["official"] is None
+    unanswered = output["status"] == "ok" and not predictions["official"]
     return {
         **{name: value for name, value in output.items() if name != "key"},
         **scores,
@@ -145,13 +145,23 @@ def slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
     return named
 
 
+def categories(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
+    """Subsets by what a question is about: its category, each part of one that has parts ("yes_no/order"), and its official groups."""
+    names = {
+        row["category"]: {row["category"], *row["category"].split("/"), *benchmark.group(row["category"], row["problem_type"], "official")}
+        for row in rows
+    }
+    return {name: lambda row, name=name: name in names[row["category"]] for name in sorted(set().union(*names.values()) - {""})}
+
+
 def kinds(rows: Sequence[Row], benchmark: Benchmark) -> dict[tuple[str, str], Callable[[Row], bool]]:
     """Every subset that has numbers of its own, by what it is a subset by: all, temporal, static, each category, each problem type."""
-    wanted: dict[tuple[str, str], Callable[[Row], bool]] = {("all", name): keep for name, keep in slices(benchmark).items()}
-    for field in ("category", "problem_type"):
-        for value in sorted({row[field] for row in rows} - {""}):
-            wanted[field, value] = lambda row, field=field, value=value: row[field] == value
-    return wanted
+    types = sorted({row["problem_type"] for row in rows})
+    return {
+        **{("all", name): keep for name, keep in slices(benchmark).items()},
+        **{("category", name): keep for name, keep in categories(rows, benchmark).items()},
+        **{("problem_type", name): lambda row, name=name: row["problem_type"] == name for name in types},
+    }
 
 
 def compare(first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:

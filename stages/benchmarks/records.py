@@ -68,11 +68,12 @@ class MediaFolder:
         """The file (or folder of frames) that a record's path means, or None.
 
         Video-R1's files call everything `./Evaluation/<Bench>/….mp4`, also what is webm, avi or a folder of frames. Archives unpack
-        into folders of their own, so a path may also be the end of a longer one, if of exactly one: base names alone are not unique.
+        into folders of their own, so what follows there may also be the end of a longer path, if of exactly one: base names alone are
+        not unique.
         """
-        relative = Path(path)
-        inner = relative.parts[1:] if relative.parts[:1] == ("Evaluation",) else relative.parts
-        for candidate in (self.root / relative, self.root / Path(*inner)):
+        parts = Path(path).parts
+        inner = parts[2:] if parts[:1] == ("Evaluation",) else parts
+        for candidate in (self.root.joinpath(*parts), self.root.joinpath(*inner)):
             for media in (candidate, *(candidate.with_suffix(suffix) for suffix in VIDEO_SUFFIXES), candidate.with_suffix("")):
                 if os.path.exists(media) and media != self.root:  # unlike Path.exists, False for a name that is too long
                     return media

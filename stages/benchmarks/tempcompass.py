@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.benchmarks.benchmark import Benchmark, Profile, score_answer
+from stages.benchmarks.benchmark import Benchmark, Profile
 from stages.benchmarks.records import Fields, read_benchmark
+from stages.data.answer import extract_answer
 from stages.data.sample import Reject, Sample
 
 _OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
@@ -25,7 +26,7 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
     Captioning is decided by a judge alone, so it is not scored. Video-R1: exact match of the answer, whatever the task.
     """
     if profile == "video-r1":
-        return score_answer(prediction, sample, profile)
+        return float((prediction or "").strip() == sample.answer)
     task = sample.category.split("/")[0]
     if task == "captioning":
         return None
@@ -50,7 +51,9 @@ def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
 def match_caption(prediction: str, options: list[str]) -> str | None:
     """The option line ("Sentence A: …") an output stands for: the whole line, its sentence, or its index with or without the word."""
     for option in options:
-        index, _, sentence = option.partition(": ")
+        index, colon, sentence = option.partition(": ")
+        if not colon:  # a line that is no option
+            continue
         bare = _OPTION_INDEX.sub("", index)
         if prediction in (option, sentence, index, bare) or prediction.replace(".", "") in (index, bare):
             return option
@@ -60,7 +63,18 @@ def match_caption(prediction: str, options: list[str]) -> str | None:
 
 
 def _video_r1(fields: Fields) -> Fields:
-    return {**fields, "original_question_type": fields.get("original_question_type") or fields.get("dim") or ""}
+    """The file says a question's dimension but not its task, which decides how it is scored officially: what it looks like says it."""
+    dimension = fields.get("dim") or fields.get("original_question_type") or "any"
+    return {**fields, "original_question_type": f"{_task(fields)}/{dimension}"}
+
+
+def _task(fields: Fields) -> str:
+    answer = (extract_answer(fields["solution"]) or fields["solution"]).strip()
+    if fields["problem_type"] == "multiple choice":
+        return "multi-choice"
+    if answer.lower() in ("yes", "no"):
+        return "yes_no"
+    return "caption_matching" if answer in fields["problem"].split("\n")[1:] else "captioning"
 
 
 def _official(fields: Fields, file: Path) -> Fields:

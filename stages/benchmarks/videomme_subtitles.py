@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.benchmarks import videomme
 from stages.benchmarks.benchmark import Benchmark
-from stages.benchmarks.videomme import read
-from stages.data.sample import Sample
+from stages.data.errors import UserError
+from stages.data.sample import Reject, Sample
 
 _TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """As `videomme`. UserError without `subtitle/*.srt`, where every video would be said to have none."""
+    if not any((root / "subtitle").glob("*.srt")):
+        raise UserError(f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, or ask videomme")
+    yield from videomme.read(root)
 
 
 def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:

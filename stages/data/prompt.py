@@ -28,14 +28,13 @@ _VIDEO_R1_ANSWER: dict[ProblemType, str] = {
 def question_text(sample: Sample, style: PromptStyle) -> str:
     """The user turn's text, which follows the frames: "video-r1" is the paper's template, "plain" only the question and its options.
 
-    As in the released code, the options of a multiple-choice question are listed after it; other types show none.
+    As in the released code, the options of a multiple-choice question are listed after it, without a line break before "Options:";
+    other types show none.
     """
-    question = sample.problem
-    if sample.problem_type == "multiple choice":
-        lines = [question, *sample.options] if style == "plain" else [question, "Options:", *sample.options]
-        question = "\n".join(lines) + ("" if style == "plain" else "\n")
+    options = sample.options if sample.problem_type == "multiple choice" else ()
     if style == "plain":
-        return question
+        return "\n".join([sample.problem, *options])
+    question = sample.problem + ("\n".join(["Options:", *options, ""]) if options else "")
     return _VIDEO_R1.replace("{question}", question) + _VIDEO_R1_ANSWER[sample.problem_type]
 
 

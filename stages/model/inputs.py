@@ -92,7 +92,7 @@ class PromptBuilder:
         if height % self.factor or width % self.factor:
             raise UserError(
                 f"{sample.sample_id}: frames of {width}x{height} do not fit the model's grid; "
-                f"make the frames stage resize to multiples of {self.factor} (patch size x merge size)"
+                f"set frames.factor (a benchmark's: benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)"
             )
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
         merged = (grid[0], grid[1] // self._merge, grid[2] // self._merge)

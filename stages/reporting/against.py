@@ -11,7 +11,7 @@ from stages.benchmarks.statistics import Estimate
 
 @dataclass(frozen=True)
 class Measured:
-    """A score of this project with what was really decoded for it, and how many questions could not be asked."""
+    """A score of this project with what was really decoded for it, and how many questions were not asked or failed."""
 
     score: Estimate | None
     shown: str
@@ -53,4 +53,5 @@ def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[Row], int]]
 def _measured(name: str, rows: Sequence[Row], n_missing: int) -> Measured:
     benchmark = get_benchmark(name)
     kept = [row for row in rows if slices(benchmark)["all"](row)]
-    return Measured(estimate(kept, "ordered", benchmark, "video-r1"), shown(kept), n_missing)
+    failed = sum(row["order"] == "ordered" and row["status"] == "error" for row in rows)
+    return Measured(estimate(kept, "ordered", benchmark, "video-r1"), shown(kept), n_missing + failed)

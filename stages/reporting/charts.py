@@ -54,10 +54,10 @@ def line_chart(title: str, series: Sequence[Series]) -> Markup:
     return Markup("".join([*parts, "</svg>"]))
 
 
-def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]]) -> Markup:
+def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], styles: Sequence[str]) -> Markup:
     """A dot with its interval per estimate, in percent: one row per name, its estimates below each other in the order of the series.
 
-    The axis ends at round numbers; a line marks zero. Empty without an estimate.
+    `styles` are the CSS classes of the series. The axis ends at round numbers; a line marks zero. Empty without an estimate.
     """
     estimates = [estimate for row in rows.values() for estimate in row if estimate]
     if not estimates:
@@ -77,11 +77,11 @@ def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]]) ->
     for number, (name, row) in enumerate(rows.items()):
         top = TOP + number * pitch
         parts.append(f'<text class="tick" x="{NAMES - 12}" y="{top + pitch / 2:.1f}" text-anchor="end">{escape(name)}</text>')
-        for index, estimate in enumerate(row):
+        for index, (style, estimate) in enumerate(zip(styles, row, strict=True)):
             if estimate:
                 y, low, high = top + SERIES * (index + 0.5), across(100 * estimate.low), across(100 * estimate.high)
-                parts.append(f'<line class="span s{index}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-                parts.append(f'<circle class="s{index}" cx="{across(100 * estimate.value):.1f}" cy="{y}" r="3"/>')
+                parts.append(f'<line class="span {style}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+                parts.append(f'<circle class="{style}" cx="{across(100 * estimate.value):.1f}" cy="{y}" r="3"/>')
     return Markup("".join([*parts, "</svg>"]))
 
 

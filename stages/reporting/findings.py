@@ -1,12 +1,13 @@
 """What the predictions say, in figures and in sentences that claim no more than their intervals allow."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, compare, estimate, gap, gap_test, other_orders, shown, slices
+from stages.benchmarks.predictions import Row, categories, compare, estimate, gap, gap_test, other_orders, shown, slices
 from stages.benchmarks.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
@@ -42,6 +43,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How one model's requests in order ended: how many failed, which count in no score, and which share of the others had no answer,
+    or was cut off."""
+
+    model: str
+    failed: int
+    no_answer: float
+    truncated: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One benchmark: bars per slice and per category for every model, and what follows from them.
 
@@ -52,6 +64,7 @@ class Comparison:
     n_questions: int
     n_missing: int
     frames: str
+    outcomes: list[Outcome]
     models: list[str]
     orders: list[str]
     slices: dict[str, list[Bar]]
@@ -72,18 +85,17 @@ def compare_models(
         SLICES[key]: [bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))]
         for key, keep in slices(benchmark).items()
     }
-    categories = sorted({row["category"] for rows in predictions.values() for row in rows} - {""})
+    found = categories([row for rows in predictions.values() for row in rows], benchmark)
     table = {
-        category: [
-            _bar(model, [row for row in rows if row["category"] == category], benchmark, profile) for model, rows in predictions.items()
-        ]
-        for category in sorted(categories, key=lambda category: (category not in benchmark.temporal, category))
+        category: [_bar(model, _kept(rows, keep), benchmark, profile) for model, rows in predictions.items()]
+        for category, keep in sorted(found.items(), key=lambda item: (item[0] not in benchmark.temporal, item[0]))
     }
     return Comparison(
         name=name,
         n_questions=n_questions,
         n_missing=n_missing,
         frames=shown([row for rows in predictions.values() for row in rows]),
+        outcomes=[_outcome(label(model), rows) for model, rows in predictions.items()],
         models=[label(model) for model in predictions],
         orders=other_orders([row for rows in predictions.values() for row in rows]),
         slices=named,
@@ -174,6 +186,12 @@ def _control(static: Estimate) -> str:
     if static.low <= 0 <= static.high:
         return f"Questions that need no order lose nothing measurable by shuffling: {points(static)}."
     return f"Questions that need no order change by {points(static)} when shuffled, so a part of the gap is not about time."
+
+
+def _outcome(name: str, rows: Sequence[Row]) -> Outcome:
+    counts = Counter(row["status"] for row in rows if row["order"] == "ordered")
+    answered = max(1, counts.total() - counts["error"])
+    return Outcome(name, counts["error"], counts["no_answer"] / answered, counts["truncated"] / answered)
 
 
 def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> Bar | None:

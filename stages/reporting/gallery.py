@@ -129,7 +129,7 @@ def mistakes(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameRe
             Card(
                 samples[row["sample_id"]],
                 [Strip("", frame_strip(reader, row["sample_id"]))],
-                f"{row['sample_id']}, {row['status'].replace('_', ' ')}",
+                row["sample_id"] if row["status"] == "ok" else f"{row['sample_id']}, {row['status'].replace('_', ' ')}",
                 [response_from(row["text"], "answer", row[score])],
             )
             for row in wrong[:count]

@@ -1,6 +1,7 @@
 """MVBench: the paper's file and the official layout, with their media traps."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from stages.benchmarks import mvbench
@@ -25,8 +26,20 @@ def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_me
     assert len(samples) == 500
     assert {sample.clip_start for sample in samples} == {None}
     assert samples[0].media_path.endswith("ssv2_video/166583.webm")
-    assert samples[0].category == "ssv2_video"
+    assert Counter(sample.category for sample in samples) == dict.fromkeys(mvbench.FOLDERS, 25)
     assert sum(Path(sample.media_path).is_dir() for sample in samples) == 25
+
+
+def test_a_record_of_the_papers_file_that_is_not_where_it_was_has_its_folder_for_a_category(tmp_path: Path) -> None:
+    record = {"problem_id": 1, "problem": "What?", "problem_type": "multiple choice", "options": ["A. x"], "solution": "A"}
+    clips = {1: "ssv2_video/1.mp4", 2: "clevrer/video_validation/2.mp4", 4001: "clevrer/video_validation/2.mp4"}
+    records = [record | {"problem_id": number, "path": f"./Evaluation/MVBench/{clip}"} for number, clip in clips.items()]
+    (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
+    for clip in clips.values():
+        (tmp_path / "video" / clip).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "video" / clip).touch()
+    samples = [sample for sample in mvbench.read(tmp_path) if isinstance(sample, Sample)]
+    assert [sample.category for sample in samples] == ["action_antonym", "clevrer", "clevrer"]
 
 
 def test_the_official_layout_takes_bounds_and_the_tasks_own_folder(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
     [
         ("<think>t</think>\n<answer>B</answer>", "ok", ("ok", "B", 1.0, True)),
         ("<think>t</think> no answer", "ok", ("no_answer", None, 0.0, False)),
+        ("<think>t</think><answer> </answer>", "ok", ("no_answer", "", 0.0, True)),
         ("<think>on and on", "truncated", ("truncated", None, 0.0, False)),
         ("<answer>A</answer> wait <answer>(B)</answer>", "ok", ("ok", "(B)", 1.0, False)),
         ("", "error", ("error", None, None, False)),
@@ -31,6 +32,11 @@ def test_both_profiles_score_the_same_generation_each_by_its_rules() -> None:
     row = prediction_row(_sample("q", "order"), _output("q", text="<answer>A</answer><answer>B.</answer>"), TOY)
     assert row["official"] == 1.0
     assert row["video-r1"] == 0.0
+
+
+def test_the_papers_code_takes_an_output_without_tags_for_the_answer_itself() -> None:
+    row = prediction_row(_sample("q", "order"), _output("q", text="B"), TOY)
+    assert (row["status"], row["official"], row["video-r1"]) == ("no_answer", 0.0, 1.0)
 
 
 def test_metrics_of_a_table_worked_by_hand() -> None:
@@ -75,6 +81,17 @@ def test_categories_set_apart_have_scores_of_their_own_and_no_part_in_the_mean()
     metrics = summarise(rows, 4, toy, "official")
     assert (metrics["accuracy"], metrics["n"], metrics["n_missing"]) == (1, 2, 1)
     assert [entry["value"] for entry in metrics["scores"] if entry["slice"] == "colour"] == [0, 0]
+
+
+def test_a_category_in_parts_has_numbers_for_each_part_and_so_has_an_official_group() -> None:
+    scores = {"yes_no/order": 1, "yes_no/speed": 0, "caption_matching/order": 0}
+    rows = [_row(f"t{index}", "ordered", score) | {"category": category} for index, (category, score) in enumerate(scores.items())]
+    grouped = Benchmark(read=lambda root: iter(()), group=lambda category, problem_type, profile: ("timely", category))
+    found = {entry["slice"]: entry for entry in summarise(rows, 3, grouped, "official")["scores"] if entry["by"] == "category"}
+    parts = {"yes_no": (0.5, 2), "order": (0.5, 2), "caption_matching": (0, 1), "speed": (0, 1), "timely": (pytest.approx(1 / 3), 3)}
+    assert {name: (entry["value"], entry["n"]) for name, entry in found.items()} == parts | {
+        category: (score, 1) for category, score in scores.items()
+    }
 
 
 def test_the_gap_compares_the_same_questions_only() -> None:

@@ -19,6 +19,7 @@ def test_media_are_found_under_their_real_suffix_or_without_the_evaluation_folde
     media = MediaFolder(tmp_path)
     assert media.find("./Evaluation/VSIBench/a.mp4") == clip
     assert media.find("VSIBench/a.mp4") == clip
+    assert media.find("./Evaluation/Other/VSIBench/a.mp4") == clip
     assert media.find("VSIBench/b.mp4") is None
 
 
@@ -36,6 +37,18 @@ def test_media_are_found_below_the_folder_of_their_archive_but_never_by_their_na
     (tmp_path / "part2/video/star").mkdir(parents=True)
     (tmp_path / "part2/video/star/a.mp4").touch()
     assert MediaFolder(tmp_path).find("video/star/a.mp4") is None  # which of the two?
+
+
+def test_the_papers_paths_are_found_in_the_official_layout(tmp_path: Path) -> None:
+    places = {
+        "./Evaluation/VSIBench/scannet/s1.mp4": "scannet/s1.mp4",
+        "./Evaluation/VideoMMMU/dev_Biology_3.mp4": "Science/dev_Biology_3.mp4",
+        "./Evaluation/MVBench/star/Charades_v1_480/a.mp4": "video/data0613/star/Charades_v1_480/a.mp4",
+    }
+    for clip in ("question_only/dev_Biology_3_image.mp4", "video/sta/a.mp4", *places.values()):
+        (tmp_path / clip).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / clip).touch()
+    assert {path: MediaFolder(tmp_path).find(path) for path in places} == {path: tmp_path / clip for path, clip in places.items()}
 
 
 def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:

@@ -36,21 +36,22 @@ def test_uneven_weights_widen_the_interval() -> None:
     assert uneven.high - uneven.low > even.high - even.low
 
 
-def test_paired_difference_is_the_mean_with_an_interval_that_is_the_same_every_time() -> None:
+def test_paired_difference_is_the_mean_with_the_textbook_interval() -> None:
     first_N, second_N = np.array([1.0, 1, 1, 0] * 25), np.array([1.0, 0, 0, 0] * 25)
-    weights_N = np.full(100, 0.01)
-    found = paired_difference(first_N, second_N, weights_N)
-    assert found == paired_difference(first_N, second_N, weights_N)
-    assert found.value == pytest.approx(0.5)
-    # standard error of a mean of 100 zeros and ones at one half: 0.05
-    assert found.low == pytest.approx(0.4, abs=0.02)
-    assert found.high == pytest.approx(0.6, abs=0.02)
+    found = paired_difference(first_N, second_N, np.full(100, 0.01))
+    assert (found.value, found.n) == (pytest.approx(0.5), 100)
+    # Bonett and Price: 51 of 102 won, 1 lost; 50 / 102 ± 1.96 √((52 / 102 - (50 / 102)²) / 102)
+    assert (found.low, found.high) == (pytest.approx(0.3895, abs=1e-4), pytest.approx(0.5909, abs=1e-4))
 
 
-def test_paired_difference_of_equal_runs_is_exactly_zero() -> None:
-    scores_N = np.array([1.0, 0.0, 0.5])
-    found = paired_difference(scores_N, scores_N, np.full(3, 1 / 3))
-    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+def test_questions_that_all_came_out_alike_are_no_certainty() -> None:
+    even = [paired_difference(np.ones(n), np.ones(n), np.full(n, 1 / n)) for n in (1, 30, 1000)]
+    assert [found.value for found in even] == [0, 0, 0]
+    assert [found.high for found in even] == pytest.approx([0.924, 0.0866, 0.00277], rel=1e-2)  # about √2 · 1.96 / (n + 2)
+    assert [found.low for found in even] == [-found.high for found in even]
+    lost = paired_difference(np.zeros(5), np.ones(5), np.full(5, 0.2))
+    assert (lost.value, lost.low) == (pytest.approx(-1), -1)
+    assert -0.3 < lost.high < -0.1
 
 
 def test_mcnemar_counts_only_pairs_that_differ() -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from stages.benchmarks import get_benchmark, videomme_subtitles
+from stages.data.errors import UserError
 from stages.data.sample import Sample
 
 SRT = """1
@@ -37,6 +39,12 @@ def test_a_question_gets_the_lines_that_are_on_screen_in_its_frames(tmp_path: Pa
     assert asked.problem == "This video's subtitles are listed below:\nHello there\nAn hour later.\nWho is it?"
     silent = videomme_subtitles.with_subtitles(_sample("data/xyz.mp4"), pts_T, tmp_path)
     assert silent.problem == "This video's subtitles are listed below:\nNo subtitles available\nWho is it?"
+
+
+def test_without_any_subtitles_there_is_no_such_run(tmp_path: Path) -> None:
+    (tmp_path / "subtitle").mkdir()
+    with pytest.raises(UserError, match="subtitle: no subtitles"):
+        list(videomme_subtitles.read(tmp_path))
 
 
 def test_subtitles_are_a_run_of_their_own() -> None:

@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 
 from stages.benchmarks import videommmu
+from stages.benchmarks.benchmark import extract
 from stages.benchmarks.predictions import summarise
 from stages.data.answer import extract_answer
 from stages.data.files import read_json
 from stages.data.sample import Sample
 
 
-def test_all_stored_rewards_are_equal_in_the_video_r1_profile(testdata: Path) -> None:
+def test_all_stored_predictions_and_rewards_are_equal_in_the_video_r1_profile(testdata: Path) -> None:
     results = read_json(testdata / "golden" / "videommmu_outputs.json")["results"]
     assert len(results) == 390
     for result in results:
         sample = _sample(result["problem_type"], extract_answer(result["solution"]) or "", result["options"])
-        prediction = extract_answer(result["output"], "reference-code")
+        prediction = extract(result["output"], "video-r1")
+        assert prediction == result["prediction"]
         assert videommmu.BENCHMARK.score(prediction, sample, "video-r1") == result["reward"], result["problem_id"]
 
 

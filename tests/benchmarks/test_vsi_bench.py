@@ -44,6 +44,11 @@ def test_an_unparsable_or_missing_number_scores_zero_in_both_profiles() -> None:
     assert [vsi_bench.BENCHMARK.score(text, question, "video-r1") for text in ("about four", "", None)] == [0, 0, 0]
 
 
+def test_only_the_papers_code_reads_thousands_separators() -> None:
+    question = _sample("regression", "1000")
+    assert [vsi_bench.BENCHMARK.score("1,000", question, profile) for profile in ("official", "video-r1")] == [0, 1]
+
+
 def test_official_mean_averages_the_three_direction_levels_first() -> None:
     categories = ["object_rel_direction_easy", "object_rel_direction_hard", "object_rel_direction_hard", "route_planning"]
     weights = nested_weights([vsi_bench.group(category, "multiple choice", "official") for category in categories])

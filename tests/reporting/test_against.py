@@ -21,7 +21,8 @@ def test_only_benchmarks_of_the_paper_that_were_evaluated_are_columns() -> None:
 
 
 def test_a_cell_holds_the_papers_score_the_frames_decoded_and_what_is_missing() -> None:
-    runs = {("SFT", "mvbench", 16): (_rows([1.0, 0.0]), 3), ("T-GRPO", "mvbench", 32): (_rows([1.0, 1.0]), 0)}
+    failed = _rows([0.0])[0] | {"sample_id": "failed", "status": "error", "video-r1": None}
+    runs = {("SFT", "mvbench", 16): ([*_rows([1.0, 0.0]), failed], 2), ("T-GRPO", "mvbench", 32): (_rows([1.0, 1.0]), 0)}
     table = against_paper(runs | {("T-GRPO", "mmvu", 16): (_rows([0.0]), 0)})
     assert table is not None
     assert [(line.model, line.frames) for line in table.measured] == [("SFT", 16), ("T-GRPO", 32), ("T-GRPO", 16)]

@@ -50,13 +50,14 @@ def test_a_title_is_escaped() -> None:
 
 def test_an_interval_chart_has_a_dot_and_a_span_per_estimate_on_an_axis_with_zero() -> None:
     found = Estimate(0.2, 0.1, 0.3, 50)
-    svg = interval_chart("gap <1>", {"direction & order": [found, None], "colour": [Estimate(0.0, -0.1, 0.1, 50), found]})
-    dots = [(circle[0], float(circle[1])) for circle in re.findall(r'<circle class="(s\d)" cx="([\d.]+)"', svg)]
-    assert [style for style, _ in dots] == ["s0", "s0", "s1"]
+    rows = {"direction & order": [found, None], "colour": [Estimate(0.0, -0.1, 0.1, 50), found]}
+    svg = interval_chart("gap <1>", rows, ["shuffled", "single-frame"])
+    dots = [(circle[0], float(circle[1])) for circle in re.findall(r'<circle class="([\w-]+)" cx="([\d.]+)"', svg)]
+    assert [style for style, _ in dots] == ["shuffled", "shuffled", "single-frame"]
     assert dots[0][1] == dots[2][1] > dots[1][1]
     (zero,) = re.findall(r'class="zero" x1="([\d.]+)"', svg)
     assert float(zero) == dots[1][1]
     assert [float(tick) for tick in re.findall(r'text-anchor="middle">([-\d.]+)<', svg)] == [-20, 0, 20, 40]
     assert "direction &amp; order" in svg
     assert "gap &lt;1&gt;" in svg
-    assert interval_chart("nothing", {"direction": [None]}) == ""
+    assert interval_chart("nothing", {"direction": [None]}, ["s0"]) == ""

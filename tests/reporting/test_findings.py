@@ -6,7 +6,7 @@ import pytest
 
 from stages.benchmarks.benchmark import Benchmark
 from stages.benchmarks.statistics import Estimate
-from stages.reporting.findings import points, sentences, signed
+from stages.reporting.findings import Outcome, compare_models, points, sentences, signed
 
 TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
 
@@ -40,13 +40,21 @@ def test_without_a_gap_no_use_of_order_is_claimed() -> None:
 
 def test_three_questions_show_nothing_even_if_shuffling_loses_all() -> None:
     told = " ".join(sentences({"tgrpo": [row for row in _rows(3, 0) if row["sample_id"] < "q003"]}, TOY, "official"))
-    assert "a gap of +100.0 points (+100.0 to +100.0), p = 0.250 (McNemar)" in told
+    assert "a gap of +100.0 points (−10.1 to +100.0), p = 0.250 (McNemar)" in told
     assert "do not show that T-GRPO uses the order of frames" in told
 
 
 def test_a_model_without_answers_is_said_to_have_none() -> None:
     (told,) = sentences({"sft": _rows(5, 5), "tgrpo": []}, TOY, "official")
     assert "nothing can be said" in told
+
+
+def test_failed_requests_are_counted_apart_from_questions_without_an_answer() -> None:
+    rows = [row | {"n_frames": 8, "width": 28, "height": 28} for row in _rows(2, 1)]
+    statuses = ["error"] * 4 + ["no_answer"] * 12 + ["truncated"] * 24
+    rows = [row | {"status": status} for row, status in zip(rows, statuses, strict=False)] + rows[len(statuses) :]
+    found = compare_models("toy", {"sft": rows}, 100, 0, TOY, "official")
+    assert found.outcomes == [Outcome("SFT", 4, 12 / 96, 24 / 96)]
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.123, "+12.3"), (-0.05, "−5.0"), (0.0001, "0.0"), (-0.0001, "0.0")])

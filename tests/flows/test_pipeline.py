@@ -36,7 +36,7 @@ import argparse, json
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-for option in ("--name", "--model", "--predictions", "--metrics"):
+for option in ("--name", "--model", "--benchmark", "--data", "--predictions", "--metrics"):
     parser.add_argument(option, type=Path)
 options = parser.parse_args()
 value = sum(json.loads(path.read_text())["value"] for path in (options.model, Path("out/shapes.json")))
@@ -366,8 +366,11 @@ def test_new_data_in_a_source_folder_starts_a_run(service: Service) -> None:
 
 def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> None:
     root = service.checkout
-    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]", file="dvc.yaml")
-    command = "python evaluate.py --name ${item.model} --model out/${item.model}.json --predictions out/${item.model}.txt --metrics"
+    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]\n      frames: [8]", file="dvc.yaml")
+    command = (
+        "python evaluate.py --name ${item.model} --model out/${item.model}.json --benchmark ${item.benchmark} "
+        "--data data/${item.benchmark}-${item.frames} --predictions out/${item.model}.txt --metrics"
+    )
     edit(root, "python stage.py evaluate-${item.model}", command, file="dvc.yaml")
     edit(root, "metrics/${item.model}.json out/${item.model}.json", "metrics/${item.model}.json", file="dvc.yaml")
     edit(root, '"out/${item.model}.json"]', '"out/${item.model}.json", out/shapes.json]', file="dvc.yaml")

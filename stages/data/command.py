@@ -7,13 +7,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from stages.data.errors import UserError
-from stages.data.params import load_params
+from stages.data.files import sha256_file
+from stages.data.params import Params, load_params
 from stages.data.work import stage_lock
 
 
@@ -35,7 +36,8 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         # Of several training processes the first one holds the stage.
         with stage_lock(lock) if os.environ.get("RANK", "0") == "0" else nullcontext():
             model, file = get_type_hints(run)[params], arguments.pop("params_file")
-            run(load_params(model, stage, file, arguments[item] if item else None), **arguments)
+            with _unchanged(run, lambda: load_params(model, stage, file, arguments[item] if item else None), file) as read:
+                run(read, **arguments)
     except UserError as error:
         sys.exit(f"{stage}: {error}")
     except KeyboardInterrupt:
@@ -45,6 +47,28 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"{stage}: no space left on the disk ({error.filename or os.getcwd()}); free some and run the same command again")
+
+
+@contextmanager
+def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path) -> Iterator[Params]:
+    """The parameters; UserError if they, or the code that runs, are others when the stage ends.
+
+    DVC records both as they are then: without this a model would count as trained with what was edited while it was trained.
+    """
+    params, code = load(), {path: sha256_file(path) for path in _code(run)}
+    yield params
+    edited = [str(path) for path, digest in code.items() if not path.exists() or sha256_file(path) != digest]
+    if load() != params:
+        edited.append(f"{file} (the section of this stage)")
+    if edited:
+        raise UserError(f"{', '.join(edited)} changed while the stage ran, so its result does not count; run again")
+
+
+def _code(run: Callable[..., None]) -> list[Path]:
+    """The project's files that this process has loaded."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("stages.")]
+    files = {inspect.getfile(run), *(module.__file__ for module in modules if module.__file__)}
+    return sorted(map(Path, files))
 
 
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:

@@ -207,6 +207,17 @@ def test_a_cron_deployment_produces_scheduled_runs_and_one_really_runs(service: 
     assert (service.checkout / "report" / "index.html").exists()
 
 
+def test_a_second_make_ui_is_refused_and_leaves_the_deployments_where_they_are(service: Service, toy: Path) -> None:
+    shutil.copy(ROOT / "prefect.yaml", toy)
+    port = re.findall(r"\d+", service.api)[-1]
+    command = [sys.executable, "-m", "flows.serve", "--port", port]
+    done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"port {port} is taken. If `make ui` runs for another checkout")
+    [step] = service.call("/deployments/name/pipeline/nightly")["pull_steps"]
+    assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(service.checkout)
+
+
 def test_cancelling_a_run_ends_its_processes_and_the_next_run_goes_on(service: Service) -> None:
     root = service.checkout
     edit(root, '"sft": {"value": 10}', '"sft": {"value": 11, "await": ["never"]}')

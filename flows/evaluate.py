@@ -33,7 +33,7 @@ def evaluate(checkpoint: str, benchmark: str = "shapes", name: str = "") -> Stat
 
     Args:
         checkpoint: The folder of a model or of a checkpoint, `models/sft`, or the name of a model on the hub.
-        benchmark: One that dvc.yaml evaluates.
+        benchmark: One that dvc.yaml evaluates, `shapes`; where it does with several numbers of frames, with one of them, `shapes-8`.
         name: What to call the model in the results. Empty: made from the checkpoint.
     """
     end_with_worker()
@@ -81,7 +81,11 @@ def run_command(home: Path, command: Sequence[str], guards: Guards) -> State[Any
 
 def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:
     """The first stage that evaluates a model on the benchmark."""
-    evaluations = {stage.name.rpartition("-")[2]: stage for stage in reversed(stages) if stage.group == EVALUATION}
+    evaluations: dict[str, Stage] = {}
+    for stage in reversed(stages):
+        if stage.group == EVALUATION:
+            _, words = with_options(stage.command, {"--benchmark": "", "--data": ""})
+            evaluations |= dict.fromkeys((words["--benchmark"], Path(words["--data"]).name), stage)
     if benchmark not in evaluations:
         raise UsageError(f"dvc.yaml evaluates nothing on {benchmark!r}{nearest(benchmark, set(evaluations))}")
     return evaluations[benchmark]

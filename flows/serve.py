@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     """Runs the parts; returns, with status 1, when one of them ends by itself."""
+    refuse_taken(port, port + 1)
     server = start(running, env, "prefect", "server", "start", "--host", HOST, "--port", str(port))
     wait_until_healthy(server, env["PREFECT_API_URL"])
     call(env, "prefect", "work-pool", "create", "local", "--type", "process", "--overwrite")
@@ -57,9 +59,22 @@ def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     watch = start(running, env, "flows.watch")
     report = start(running, env, "http.server", str(port + 1), "--bind", HOST, "--directory", "report")
     log.info("Prefect UI: http://%s:%d   (Ctrl-C stops it)", HOST, port)
-    while all(part.poll() is None for part in (server, worker, watch, report)):
+    parts = {"server": server, "worker": worker, "watch": watch, "report": report}
+    while not (ended := [name for name, part in parts.items() if part.poll() is not None]):
         time.sleep(0.5)
+    log.error("the %s ended by itself, so all is stopped; its reason stands above", " and the ".join(ended))
     return 1
+
+
+def refuse_taken(*ports: int) -> None:
+    """Ends the program if something listens on a port: another checkout's server would answer, and be given this one's deployments."""
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                raise SystemExit(
+                    f"port {port} is taken. If `make ui` runs for another checkout, give this one a server with data of its own:\n"
+                    f"PREFECT_HOME=~/.prefect-2 python -m flows.serve --port {max(ports) + 100}"
+                )
 
 
 def environment(port: int) -> dict[str, str]:
@@ -105,7 +120,7 @@ def wait_until_healthy(server: subprocess.Popen[bytes], api: str) -> None:
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise SystemExit(f"the Prefect server did not start; is {api} taken? Choose another port: python -m flows.serve --port 4300")
+            raise SystemExit(f"the Prefect server did not start at {api}")
         try:
             with urlopen(f"{api}/health", timeout=5):
                 return

@@ -12,6 +12,7 @@ from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import write_json
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.data.sources import unchanged
 from stages.video.check import MediaCheck
 from stages.video.extract import ExtractParams, extract
 from stages.video.frame_store import FrameReader
@@ -38,7 +39,7 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
             raise UserError(f"--frames is {frames}; it must be from 1 to 1024")
         params = params.model_copy(update={"max_frames": frames})
     rules, folder = get_benchmark(name), benchmark_folder(root)
-    with MediaCheck(params.limits, "benchmark") as check:
+    with unchanged(folder), MediaCheck(params.limits, "benchmark") as check:
         checked = list(check(rules.read(folder)))
     known = [sample for sample in checked if isinstance(sample, Sample)]
     undecodable = extract(known, params, out / "frames", out / "frames.parquet", stage="benchmark")

@@ -13,7 +13,7 @@ from stages.data.errors import UserError
 from stages.data.files import table_writer, write_json
 from stages.data.params import Params
 from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample
-from stages.data.sources import Source, read_source
+from stages.data.sources import Source, read_source, unchanged
 from stages.video.check import MEDIA_SCHEMA, MediaCheck
 from stages.video.workers import Limits
 
@@ -45,7 +45,7 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metr
     its hash; other media stays where it is.
     """
     counts = Counts()
-    with table_writer(samples, SAMPLE_SCHEMA) as keep:
+    with unchanged(Path(params.root)), table_writer(samples, SAMPLE_SCHEMA) as keep:
         with (
             table_writer(quarantine, REJECT_SCHEMA) as refuse,
             table_writer(media / "facts.parquet", MEDIA_SCHEMA) as note,

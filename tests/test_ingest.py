@@ -1,6 +1,8 @@
 """Ingestion on real media: the usable go on, each other is named with its reason."""
 
+import itertools
 import json
+import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -137,6 +139,25 @@ def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_
         ingest(source, tmp_path, records, max_rejected=0.4)
     assert len(read_rejects(tmp_path / "quarantine.parquet")) == 1
     assert not (tmp_path / "samples.parquet").exists()
+
+
+def test_files_that_come_while_a_source_is_read_do_not_count_as_read(source: Path, tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def copy() -> None:
+        for number in itertools.count():
+            (source / f"late-{number}.mp4").write_bytes(b"1")
+            if done.wait(0.01):
+                return
+
+    copying = threading.Thread(target=copy)
+    copying.start()
+    try:
+        with pytest.raises(UserError, match="changed while it was read; run again when all files are in place"):
+            ingest(source, tmp_path, [{"path": "good.mp4", "data_type": "video"}])
+    finally:
+        done.set()
+        copying.join()
 
 
 def test_the_same_sources_give_the_same_bytes(source: Path, tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ import re
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from safetensors import SafetensorError
 
 from stages.data.errors import UserError
-from stages.data.files import FULL
-from stages.data.params import load_params
+from stages.data.files import FULL, sha256_file
+from stages.data.params import Params, load_params
 from stages.data.work import stage_lock
 
 
@@ -40,7 +40,8 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         # Of several training processes the first one holds the stage.
         with stage_lock(lock) if os.environ.get("RANK", "0") == "0" else nullcontext():
             model, file = get_type_hints(run)[params], arguments.pop("params_file")
-            run(load_params(model, stage, file, arguments[item] if item else None), **arguments)
+            with _unchanged(run, lambda: load_params(model, stage, file, arguments[item] if item else None), file) as read:
+                run(read, **arguments)
     except UserError as error:
         sys.exit(f"{stage}: {error}")
     except KeyboardInterrupt:
@@ -69,6 +70,28 @@ def _says_full(error: Exception) -> bool:
     """Whether a library means a full disk: ffmpeg and safetensors say so, SQLite in other words, and torch only that writing failed."""
     text = str(error)
     return "No space left" in text or "disk is full" in text or ("inline_container" in text and shutil.disk_usage(".").free < 2**20)
+
+
+@contextmanager
+def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path) -> Iterator[Params]:
+    """The parameters; UserError if they, or the code that runs, are others when the stage ends.
+
+    DVC records both as they are then: without this a model would count as trained with what was edited while it was trained.
+    """
+    params, code = load(), {path: sha256_file(path) for path in _code(run)}
+    yield params
+    edited = [str(path) for path, digest in code.items() if not path.exists() or sha256_file(path) != digest]
+    if load() != params:
+        edited.append(f"{file} (the section of this stage)")
+    if edited:
+        raise UserError(f"{', '.join(edited)} changed while the stage ran, so its result does not count: put it back and run again to go on, or run anew")
+
+
+def _code(run: Callable[..., None]) -> list[Path]:
+    """The project's files that this process has loaded."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("stages.")]
+    files = {inspect.getfile(run), *(module.__file__ for module in modules if module.__file__)}
+    return sorted(map(Path, files))
 
 
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:

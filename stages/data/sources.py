@@ -1,13 +1,16 @@
 """Where samples come from: the entries of `ingest.sources`, and each one's rows as drafts of samples or as rejects."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeGuard, get_args
 
 from pydantic import Field, model_validator
 
 from stages.data.answer import extract_answer, letter_of, lettered, option_letter
+from stages.data.errors import UserError
 from stages.data.files import write_atomic
 from stages.data.hub import read_hub
 from stages.data.params import Params
@@ -153,3 +156,27 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     if isinstance(path := fields.get("path"), str):
         fields.setdefault("data_type", "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "video")
     return fields
+
+
+@contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """UserError if the names, sizes or times of the files in a folder change meanwhile.
+
+    DVC records a source as it is when the stage ends: what came too late to be read would count as read.
+    """
+    before = _listing(folder)
+    yield
+    if _listing(folder) != before:
+        raise UserError(f"{folder} changed while it was read; run again when all files are in place")
+
+
+def _listing(folder: Path) -> str:
+    """A hash of the names, sizes and times of all files in a folder."""
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for path in sorted(os.path.join(place, name) for name in files):
+            with suppress(FileNotFoundError):  # gone since it was listed
+                found = os.stat(path)
+                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

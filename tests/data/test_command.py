@@ -109,3 +109,20 @@ def test_a_flag_may_be_a_number_and_may_name_the_item_whose_parameters_are_read(
         command = [sys.executable, "toy.py", "--table", "a/b.parquet", "--out", "out.txt", "--name", name, "--count", "3"]
         subprocess.run(command, cwd=stage, env=environment, check=True)
         assert (stage / "out.txt").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [("params.yaml", "edit", "other", "params.yaml (the section of this stage)"), ("toy.py", "errno, time", "errno", "toy.py")],
+)
+def test_what_is_edited_while_the_stage_runs_is_not_recorded_as_what_made_its_result(
+    stage: Path, file: str, old: str, new: str, named: str
+) -> None:
+    line = f'if params.mode == "edit": edited = Path("{file}"); edited.write_text(edited.read_text().replace("{old}", "{new}"))'
+    (stage / "toy.py").write_text((stage / "toy.py").read_text().replace("out.write_text(name)", line))
+    process = start(stage, "edit")
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert f"{named} changed while the stage ran" in errors
+    assert len(errors.splitlines()) == 1
+    assert start(stage, "run").wait() == 0

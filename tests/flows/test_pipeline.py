@@ -36,7 +36,7 @@ import argparse, json
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-for option in ("--name", "--model", "--predictions", "--metrics"):
+for option in ("--name", "--model", "--benchmark", "--data", "--predictions", "--metrics"):
     parser.add_argument(option, type=Path)
 options = parser.parse_args()
 value = sum(json.loads(path.read_text())["value"] for path in (options.model, Path("out/shapes.json")))
@@ -207,6 +207,17 @@ def test_a_cron_deployment_produces_scheduled_runs_and_one_really_runs(service: 
     assert (service.checkout / "report" / "index.html").exists()
 
 
+def test_a_second_make_ui_is_refused_and_leaves_the_deployments_where_they_are(service: Service, toy: Path) -> None:
+    shutil.copy(ROOT / "prefect.yaml", toy)
+    port = re.findall(r"\d+", service.api)[-1]
+    command = [sys.executable, "-m", "flows.serve", "--port", port]
+    done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"port {port} is taken. If `make ui` runs for another checkout")
+    [step] = service.call("/deployments/name/pipeline/nightly")["pull_steps"]
+    assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(service.checkout)
+
+
 def test_cancelling_a_run_ends_its_processes_and_the_next_run_goes_on(service: Service) -> None:
     root = service.checkout
     edit(root, '"sft": {"value": 10}', '"sft": {"value": 11, "await": ["never"]}')
@@ -366,8 +377,11 @@ def test_new_data_in_a_source_folder_starts_a_run(service: Service) -> None:
 
 def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> None:
     root = service.checkout
-    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]", file="dvc.yaml")
-    command = "python evaluate.py --name ${item.model} --model out/${item.model}.json --predictions out/${item.model}.txt --metrics"
+    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]\n      frames: [8]", file="dvc.yaml")
+    command = (
+        "python evaluate.py --name ${item.model} --model out/${item.model}.json --benchmark ${item.benchmark} "
+        "--data data/${item.benchmark}-${item.frames} --predictions out/${item.model}.txt --metrics"
+    )
     edit(root, "python stage.py evaluate-${item.model}", command, file="dvc.yaml")
     edit(root, "metrics/${item.model}.json out/${item.model}.json", "metrics/${item.model}.json", file="dvc.yaml")
     edit(root, '"out/${item.model}.json"]', '"out/${item.model}.json", out/shapes.json]', file="dvc.yaml")

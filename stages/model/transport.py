@@ -1,5 +1,6 @@
 """How the `openai` client's requests travel: over aiohttp, straight to the server that base_url names."""
 
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -17,17 +18,24 @@ class AioHttpClient(httpx2.AsyncClient):
     """
 
     def __init__(self) -> None:
-        super().__init__(timeout=None, trust_env=False)
+        ssl = httpx2.create_ssl_context(trust_env=False)
+        super().__init__(verify=ssl, timeout=None, trust_env=False)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=httpx2.create_ssl_context(trust_env=False)),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
+            headers={"Accept-Encoding": "gzip, deflate"},
             auto_decompress=False,  # httpx2.Response does
         )
 
+    def build_request(self, method: str, url: httpx2.URL | str, *, headers: Any = None, content: Any = None, **_: Any) -> httpx2.Request:
+        """The request as `openai` gives it, whose address and headers are whole; httpx2 would parse and merge them once more."""
+        return httpx2.Request(method, _parsed(url), headers=headers, stream=httpx2.ByteStream(content or b""))
+
     async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
         """The whole response."""
-        post = self._session.request(request.method, str(request.url), data=request.content, headers=request.headers, allow_redirects=False)
+        headers = request.headers.multi_items()
+        post = self._session.request(request.method, str(request.url), data=request.read(), headers=headers, allow_redirects=False)
         try:
             async with post as answer:
                 content = await answer.read()
@@ -38,3 +46,6 @@ class AioHttpClient(httpx2.AsyncClient):
     async def aclose(self) -> None:
         await self._session.close()
         await super().aclose()
+
+
+_parsed = lru_cache(maxsize=4)(httpx2.URL)

@@ -72,7 +72,7 @@ class FrameReader:
 
     def pictures(self, sample_id: str) -> list[bytes]:
         """The frames of a sample as they are stored: one encoded picture (JPEG, or WebP where the store is lossless) each."""
-        return self._store.read(self._keys[sample_id])["pictures"]
+        return self._store.read(self._keys[sample_id], ["pictures"])["pictures"]
 
     @cached_property
     def _store(self) -> ShardStore:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import time
 from collections.abc import Iterator
@@ -154,8 +155,17 @@ def test_the_server_is_told_nothing_of_this_machine() -> None:
     with fault_server() as server:
         ask(params(server.url), request())
         assert set(server.calls[0].headers) == {
-            *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host", "user-agent")
+            *("accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "user-agent")
         }
+
+
+def test_the_collector_leaves_loaded_modules_alone_while_asking_and_only_then() -> None:
+    async def frozen() -> int:
+        async with ChatClient(params("http://127.0.0.1:9/v1")):
+            return gc.get_freeze_count()
+
+    assert asyncio.run(frozen()) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_key_is_sent_but_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

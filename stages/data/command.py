@@ -84,7 +84,10 @@ def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path)
     if load() != params:
         edited.append(f"{file} (the section of this stage)")
     if edited:
-        raise UserError(f"{', '.join(edited)} changed while the stage ran, so its result does not count: put it back and run again to go on, or run anew")
+        raise UserError(
+            f"{', '.join(edited)} changed while the stage ran, so its result does not count; run again: if you put back what was there, "
+            "training goes on from its last checkpoint"
+        )
 
 
 def _code(run: Callable[..., None]) -> list[Path]:

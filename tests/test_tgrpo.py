@@ -271,6 +271,8 @@ def test_settings_that_cannot_work_are_refused():
         TgrpoParams(contrast_size=0)
     with pytest.raises(ValidationError, match="multiple of updates_per_rollout"):
         TgrpoParams(updates_per_rollout=3, save_steps=50)
+    with pytest.raises(ValidationError, match="set omega 0"):
+        TgrpoParams(length_min=512, length_max=320)
     with pytest.raises(ValidationError, match="freeze_vision"):
         TgrpoParams(lora=Lora())
 

@@ -68,6 +68,8 @@ class TgrpoParams(Recipe, Optimisation):
     def _fits_together(self) -> "TgrpoParams":
         if self.contrast_size == 0 and self.temporal != "off":
             raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
+        if self.length_min > self.length_max:
+            raise ValueError("length_min is above length_max, so that no response earns the bonus: set omega 0 if none should")
         if self.save_steps % self.updates_per_rollout:
             raise ValueError("save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint")
         if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):

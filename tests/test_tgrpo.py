@@ -178,6 +178,19 @@ def test_the_updates_of_a_rollout_share_its_responses_and_move_away_from_it(inpu
     assert float(second["kl"]) > 1e-6
 
 
+@pytest.mark.slow
+def test_the_moving_std_follows_the_rewards_that_it_scales(inputs, tmp_path, monkeypatch):
+    # In mode advantage r_t is added after scaling, so its weight must not reach the std.
+    change = {"scale": "ema", "temporal": "advantage", "max_steps": 1, "save_steps": 1}
+    kept = []
+    for alpha in (0.0, 50.0):
+        alone(change | {"alpha": alpha}, inputs, tmp_path / str(alpha), monkeypatch)
+        (file,) = (tmp_path / str(alpha)).glob(".work/tgrpo/*/checkpoint-1/complete.json")
+        kept.append(json.loads(file.read_text())["ema"])
+    assert kept[0] == kept[1]
+    assert kept[0]["multiple choice"] > 0
+
+
 FOUR = {"questions_per_step": 4, "questions_per_forward": 4, "max_steps": 1, "temporal": "off", "contrast_size": 0, "omega": 0.0}
 
 
@@ -258,6 +271,8 @@ def test_settings_that_cannot_work_are_refused():
         TgrpoParams(contrast_size=0)
     with pytest.raises(ValidationError, match="multiple of updates_per_rollout"):
         TgrpoParams(updates_per_rollout=3, save_steps=50)
+    with pytest.raises(ValidationError, match="set omega 0"):
+        TgrpoParams(length_min=512, length_max=320)
     with pytest.raises(ValidationError, match="freeze_vision"):
         TgrpoParams(lora=Lora())
 

@@ -56,13 +56,13 @@ def _room(states: Tensor, columns: int) -> Tensor:
 class Prefix:
     """The prefilled prompts, and which rows go on from which.
 
-    keys, values: per layer [B, heads, P, D]. mask_BP is false in the padding. table_BN lists each prompt's rows (padded with row 0),
-    place_A finds row a in it, flattened.
+    keys, values: per layer [B, heads, P, D]. padding_B11P is true in the padding, None where there is none. table_BN lists each
+    prompt's rows (padded with row 0), place_A finds row a in it, flattened.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
-    mask_BP: Tensor
+    padding_B11P: Tensor | None
     table_BN: Tensor
     place_A: Tensor
 
@@ -70,11 +70,20 @@ class Prefix:
     def of(cls, cache: DynamicCache, mask_BP: Tensor, prompt_A: Tensor) -> "Prefix":
         """From the cache of a prefill; prompt_A is the prompt of each row."""
         keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
-        return cls(keys, values, mask_BP.bool(), *_table(prompt_A, len(mask_BP)))
+        padding_B11P = None if mask_BP.all() else ~mask_BP.bool()[:, None, None]
+        return cls(keys, values, padding_B11P, *_table(prompt_A, len(mask_BP)))
 
     def keep(self, prompt_A: Tensor) -> None:
         """The rows are now these, by their prompts."""
-        self.table_BN, self.place_A = _table(prompt_A, len(self.mask_BP))
+        self.table_BN, self.place_A = _table(prompt_A, len(self.table_BN))
+
+    def by_prompt(self, states_AKGX: Tensor) -> Tensor:
+        """The rows' states side by side at their prompts, [B, K, N · G, X]."""
+        return states_AKGX[self.table_BN].transpose(1, 2).flatten(2, 3)
+
+    def by_row(self, states: Tensor, G: int) -> Tensor:
+        """Back from [B, K, N · G, X] to [A, K, G, X]."""
+        return states.unflatten(2, (-1, G)).transpose(1, 2).flatten(0, 1)[self.place_A]
 
 
 def _table(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
@@ -102,18 +111,16 @@ def shared_prefix_attention(
     """
     layer: Any = module.layer_idx
     prompt_key, prompt_value = prefix.keys[layer], prefix.values[layer]  # [B, K, P, D]
-    (B, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
-    N, G = prefix.table_BN.shape[1], H // K
-    query_AKGD = query.view(A, K, G, D) * scaling
-    query_BKXD = query_AKGD[prefix.table_BN].transpose(1, 2).reshape(B, K, N * G, D)
-    to_prompt = query_BKXD @ prompt_key.transpose(2, 3)
-    to_prompt = to_prompt.masked_fill(~prefix.mask_BP[:, None, None], -torch.inf)
-    to_prompt = to_prompt.view(B, K, N, G, P).transpose(1, 2).flatten(0, 1)[prefix.place_A]
-    scores = torch.cat([to_prompt, query_AKGD @ key.transpose(2, 3)], dim=3).float().softmax(dim=3).to(value.dtype)
-    on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)  # [A, K, G, P], [A, K, G, tokens]
-    on_prompt = on_prompt[prefix.table_BN].transpose(1, 2).reshape(B, K, N * G, P)
-    attended = (on_prompt @ prompt_value).view(B, K, N, G, D).transpose(1, 2).flatten(0, 1)[prefix.place_A]
-    return (attended + on_own @ value).reshape(A, 1, H, D), None
+    (_, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
+    query_AKGD = query.view(A, K, H // K, D) * scaling
+    to_prompt = prefix.by_prompt(query_AKGD) @ prompt_key.transpose(2, 3)
+    if prefix.padding_B11P is not None:
+        to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
+    to_own = prefix.by_prompt(query_AKGD @ key.transpose(2, 3))
+    scores = torch.cat([to_prompt, to_own], dim=3).float().softmax(dim=3).to(value.dtype)
+    on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)
+    attended = prefix.by_row(on_prompt @ prompt_value, H // K) + prefix.by_row(on_own, H // K) @ value
+    return attended.reshape(A, 1, H, D), None
 
 
 AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)

@@ -84,19 +84,19 @@ def _decode(
     ids_RC = torch.full_like(uniform_RC, builder.pad_id, dtype=torch.long)
     logps_RC = torch.zeros_like(uniform_RC)
     active_A = torch.arange(len(prompt_R), device=model.device)  # the rows still decoded, as rows of the results
-    for step in range(sampling.max_new_tokens):
-        ids_A = choose(logits_RV.float(), uniform_RC[active_A, step], sampling, banned_ids)
-        ids_RC[active_A, step] = ids_A
-        logps_RC[active_A, step] = logits_RV.float().log_softmax(-1).gather(1, ids_A[:, None])[:, 0]
-        going_A = ~torch.isin(ids_A, end_ids)
-        if step + 1 == sampling.max_new_tokens or not going_A.any():
-            break
-        if not going_A.all():
-            keep = going_A.nonzero()[:, 0]
-            active_A, ids_A = active_A[keep], ids_A[keep]
-            prefix.keep(prompt_R[active_A])
-            own.keep(keep)
-        with shared_prefix(model):
+    with shared_prefix(model):
+        for step in range(sampling.max_new_tokens):
+            ids_A = choose(logits_RV.float(), uniform_RC[active_A, step], sampling, banned_ids)
+            ids_RC[active_A, step] = ids_A
+            logps_RC[active_A, step] = logits_RV.float().log_softmax(-1).gather(1, ids_A[:, None])[:, 0]
+            going_A = ~torch.isin(ids_A, end_ids)
+            if step + 1 == sampling.max_new_tokens or not going_A.any():
+                break
+            if not going_A.all():
+                keep = going_A.nonzero()[:, 0]
+                active_A, ids_A = active_A[keep], ids_A[keep]
+                prefix.keep(prompt_R[active_A])
+                own.keep(keep)
             logits_RV = model(
                 input_ids=ids_A[:, None],
                 position_ids=(position_R[active_A] + step)[None, :, None].expand(3, -1, 1),

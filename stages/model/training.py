@@ -59,7 +59,7 @@ class Optimisation(Params):
             raise UserError(
                 f"{per_step[0]} ({per_step[1]}) must be a multiple of {per_forward[0]} x processes ({per_forward[1]} x {processes})"
             )
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(work),
             per_device_train_batch_size=per_forward[1],
             gradient_accumulation_steps=per_step[1] // per_round,
@@ -82,6 +82,8 @@ class Optimisation(Params):
             **joined,
             **more,
         )
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # a process has one GPU: DataParallel over all it sees would cut packed rows apart
+        return arguments
 
 
 class ResumableTrainer(Trainer):

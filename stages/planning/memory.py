@@ -67,12 +67,12 @@ def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
 def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, rows: float, completion: float) -> float:
     """What one language layer saves for its backward pass: hidden and intermediate widths of every token, and attention's inputs.
 
-    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and its masks.
+    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and the rows' masks.
     """
     norms = SAVED_HIDDEN_FP32 * (4 - how.element)
     wide = tokens * (size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element)
     attended = 4 * prompt + 2 * rows * completion + 2 * rows * (prompt + completion)
-    masks = prompt**2 + rows * completion * (prompt + completion)
+    masks = rows * completion * (prompt + completion)
     return wide + (attended * size.heads * size.head_dim + masks) * how.element
 
 

@@ -54,7 +54,7 @@ def encode(shape: Shape, size: ModelSize) -> Work:
 
 def prefill(shape: Shape) -> Work:
     """One prompt, with the logits of its last token."""
-    return Work(tokens=shape.prompt, pairs=shape.prompt**2, logits=1)
+    return Work(tokens=shape.prompt, pairs=shape.prompt**2 / 2, logits=1)
 
 
 def decode(shape: Shape, rows: float) -> Work:
@@ -66,7 +66,7 @@ def decode(shape: Shape, rows: float) -> Work:
 def score_group(shape: Shape, group: int) -> Work:
     """One packed row [prompt, c1 … cG] with logits at its completion tokens (stages/rl/scoring.py)."""
     tokens = group * shape.completion
-    pairs = shape.prompt**2 + tokens * (shape.prompt + shape.completion)
+    pairs = shape.prompt**2 / 2 + tokens * (shape.prompt + shape.completion)
     return Work(tokens=shape.prompt + tokens, pairs=pairs, logits=tokens)
 
 

@@ -42,12 +42,16 @@ def update_ema(ema: Mapping[str, float], rewards_BG: Tensor, types: Sequence[str
     return updated
 
 
+def scaled_rewards(rewards: Rewards, mode: TemporalMode) -> Tensor:
+    """The rewards that are centred and scaled, [B, G]: all parts; in mode `advantage` all but r_t, which is added afterwards."""
+    return rewards.base_BG if mode == "advantage" else rewards.base_BG + rewards.temporal_BG
+
+
 def temporal_advantages(rewards: Rewards, mode: TemporalMode, scale: Scale, ema_B: Tensor) -> Tensor:
     """Advantages of the ordered responses, [B, G]. r_t is part of the reward; in mode `advantage` it is added after scaling."""
-    if mode == "advantage":
-        return group_advantages(rewards.base_BG, reward_scale(rewards.base_BG, scale, ema_B)) + rewards.temporal_BG
-    total_BG = rewards.base_BG + rewards.temporal_BG
-    return group_advantages(total_BG, reward_scale(total_BG, scale, ema_B))
+    scaled_BG = scaled_rewards(rewards, mode)
+    advantages_BG = group_advantages(scaled_BG, reward_scale(scaled_BG, scale, ema_B))
+    return advantages_BG + rewards.temporal_BG if mode == "advantage" else advantages_BG
 
 
 def temporal_effect(advantages_BG: Tensor, rewards: Rewards, scale: Scale, ema_B: Tensor) -> float:

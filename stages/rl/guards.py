@@ -35,5 +35,5 @@ def trip(history: Sequence[Mapping[str, float]], guards: Guards) -> str | None:
     if mean["format"] < guards.min_format:
         return f"only {mean['format']:.0%} of the responses were well formed {span}: lower tgrpo.learning_rate or train SFT longer"
     if mean["kl"] > guards.max_kl:
-        return f"the KL to the reference was {mean['kl']:.3g} {span}: lower tgrpo.learning_rate or raise tgrpo.beta"
+        return f"the KL to the reference was {mean['kl']:.3g} {span}: lower tgrpo.learning_rate or raise tgrpo.loss.beta"
     return None

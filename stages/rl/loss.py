@@ -16,7 +16,9 @@ Importance = Literal["token", "sequence"]
 class LossRules(Params):
     """Which loss, how its ratio is clipped, and the weight and clamp of the KL term; the defaults are the paper's GRPO.
 
-    The ratio is kept in [1 − clip_low, 1 + clip_high]. `kl_clamp` bounds the log-ratio inside the KL estimate (None: unbounded).
+    The ratio is kept in [1 − clip_low, 1 + clip_high], also in `cispo`, where TRL has no lower bound (clip_low 1) and calls 1 + clip_high
+    epsilon_high. Clipping acts from the second update of a rollout on. `kl_clamp` bounds the log-ratio inside the KL estimate (None:
+    unbounded).
     """
 
     name: LossName = "grpo"

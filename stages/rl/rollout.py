@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
@@ -24,7 +25,7 @@ _ORDERS: dict[Contrast, Order] = {"shuffle": "shuffled", "reverse": "reversed", 
 
 @dataclass(frozen=True)
 class Question:
-    """A sample with its frames in order and, for a video, in the contrast order."""
+    """A sample with its frames in order and, for a video, in the contrast order: None where that would show the same pictures."""
 
     sample: Sample
     ordered: Prompt
@@ -33,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Group:
-    """A question's G responses on ordered frames, its K on contrast frames (none for an image), and shared vision features."""
+    """A question's G responses on ordered frames, its K on contrast frames (none without any), and shared vision features."""
 
     question: Question
     ordered: list[Completion]
@@ -42,12 +43,18 @@ class Group:
 
 
 def ask(sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int) -> Question:
-    """The question as the policy meets it at one step; the contrast order is drawn anew from the sample, the seed and the step."""
+    """The question as the policy meets it at one step; the contrast order is drawn anew from the sample, the seed and the step.
+
+    An image has no contrast group, nor has a video that the order does not change, like one of a single frame or of equal frames: its
+    responses would differ by chance alone, and so would p and p̃.
+    """
     frames = reader.load(sample.sample_id)
     ordered = builder(sample, frames)
     if sample.data_type == "image":
         return Question(sample, ordered, None)
     order_T = permutation(len(frames.frames_THWC), _ORDERS[contrast], sample.sample_id, seed, step)
+    if np.array_equal(frames.frames_THWC[order_T], frames.frames_THWC):
+        return Question(sample, ordered, None)
     return Question(sample, ordered, builder(sample, frames, order_T))
 
 

@@ -4,6 +4,7 @@ Every completion attends to its prompt and to itself, and its positions go on fr
 group-prefix attention (fast, the trainer's) and `dense_mask`, an ordinary 4D mask that any attention takes (the oracle in tests).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,21 +21,37 @@ from stages.model.inputs import Prompt
 
 GROUP_PREFIX = "group_prefix"
 CHUNK = 256  # completion tokens whose distribution is held in fp32 at once
+TABLES = 4  # of completions of similar length: one for all would pad the short ones to the longest
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Completions of similar length as a padded table, with the prompt of each row.
+
+    index_RC is their place in the packed row; mask_R1CS (S = P + C: prompt, then completion) is true where a query may look.
+    """
+
+    index_RC: Tensor
+    prompt_R: Tensor
+    mask_R1CS: Tensor
+
+    def to(self, device: torch.device) -> "Completions":
+        return Completions(self.index_RC.to(device), self.prompt_R.to(device), self.mask_R1CS.to(device))
 
 
 @dataclass(frozen=True)
 class Groups:
     """Where prompts and completions lie in the packed row. Short ones are padded with index 0, which no one reads back.
 
-    prompt_BP and completion_RC index the row; prompt_mask_B1PP and context_mask_R1CS (S = P + C: prompt, then completion) are true
-    where a query may look; restore_L finds each token of the row in [all padded prompts, all padded completions].
+    restore_L finds each token of the row in [all padded prompts, all padded tables of completions].
     """
 
     prompt_BP: Tensor
-    completion_RC: Tensor
-    prompt_mask_B1PP: Tensor
-    context_mask_R1CS: Tensor
+    tables: tuple[Completions, ...]
     restore_L: Tensor
+
+    def to(self, device: torch.device) -> "Groups":
+        return Groups(self.prompt_BP.to(device), tuple(table.to(device) for table in self.tables), self.restore_L.to(device))
 
 
 @dataclass(frozen=True)
@@ -42,11 +59,12 @@ class Packed:
     """One row of B prompts with G completions each. N completion tokens in all, row by row.
 
     keep_N is the state that predicts each completion token (the prompt's last one for a first token), targets_N its id;
-    mask_RC is true where a row of the padded table has a token.
+    mask_RC is true where a row of the padded table has a token; row_L is the completion that a token belongs to, from 1 on, 0 in prompts.
     """
 
     input_ids_1L: Tensor
     position_ids_31L: Tensor
+    row_L: Tensor
     keep_N: Tensor
     targets_N: Tensor
     mask_RC: Tensor
@@ -54,19 +72,18 @@ class Packed:
 
     def to(self, device: torch.device) -> "Packed":
         """The same row on another device."""
-        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "groups"}
-        groups = {field.name: getattr(self.groups, field.name).to(device) for field in fields(Groups)}
-        return Packed(**moved, groups=Groups(**groups))
+        return Packed(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Packed:
     """Pack B prompts and, for each, its G completions (token ids, one token or more; G is the same for all)."""
-    ids, positions, prompt_spans, completion_spans, keep = [], [], [], [], []
+    ids, positions, prompt_spans, completion_spans, keep, row = [], [], [], [], [], []
     length = 0
     for prompt, group in zip(prompts, completions, strict=True):
         ids.append(prompt.ids_P)
         positions.append(prompt.position_ids_3P)
         prompt_spans.append(torch.arange(length, length + len(prompt.ids_P)))
+        row.append(torch.zeros_like(prompt.ids_P))
         length += len(prompt.ids_P)
         for ids_C in group:
             span_C = torch.arange(length, length + len(ids_C))
@@ -74,35 +91,36 @@ def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> 
             positions.append((prompt.next_position + torch.arange(len(ids_C))).expand(3, -1))
             completion_spans.append(span_C)
             keep.append(torch.cat([prompt_spans[-1][-1:], span_C[:-1]]))
+            row.append(torch.full_like(ids_C, len(completion_spans)))
             length += len(ids_C)
+    prompt_R = torch.arange(len(prompts)).repeat_interleave(len(completion_spans) // len(prompts))
     return Packed(
         input_ids_1L=torch.cat(ids)[None],
         position_ids_31L=torch.cat(positions, dim=1)[:, None],
+        row_L=torch.cat(row),
         keep_N=torch.cat(keep),
         targets_N=torch.cat([ids_C for group in completions for ids_C in group]),
         mask_RC=_filled(completion_spans),
-        groups=_groups(prompt_spans, completion_spans, length),
+        groups=_groups(prompt_spans, completion_spans, prompt_R),
     )
 
 
-def _groups(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], length: int) -> Groups:
-    prompt_BP, completion_RC = (pad_sequence(list(spans), batch_first=True) for spans in (prompt_spans, completion_spans))
-    has_prompt_BP, has_completion_RC = _filled(prompt_spans), _filled(completion_spans)
-    (R, C), P = completion_RC.shape, prompt_BP.shape[1]
-    prompt_mask_BPP = has_prompt_BP[:, None] & _causal(P)
-    row_prompt_RP = has_prompt_BP.repeat_interleave(R // len(prompt_spans), dim=0)
-    own_mask_RCC = has_completion_RC[:, None] & _causal(C)
-    index = torch.cat([prompt_BP.flatten(), completion_RC.flatten()])
-    filled = torch.cat([has_prompt_BP.flatten(), has_completion_RC.flatten()])
-    restore_L = torch.empty(length, dtype=torch.long)
-    restore_L[index[filled]] = filled.nonzero()[:, 0]
-    return Groups(
-        prompt_BP=prompt_BP,
-        completion_RC=completion_RC,
-        prompt_mask_B1PP=prompt_mask_BPP[:, None],
-        context_mask_R1CS=torch.cat([row_prompt_RP[:, None].expand(-1, C, -1), own_mask_RCC], dim=2)[:, None],
-        restore_L=restore_L,
-    )
+def _groups(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], prompt_R: Tensor) -> Groups:
+    prompt_BP, has_prompt_BP = pad_sequence(list(prompt_spans), batch_first=True), _filled(prompt_spans)
+    by_length_R = torch.tensor([len(span_C) for span_C in completion_spans]).argsort(stable=True)
+    tables, indices, filled = [], [prompt_BP.flatten()], [has_prompt_BP.flatten()]
+    for rows_R in by_length_R.split(math.ceil(len(completion_spans) / TABLES)):
+        spans = [completion_spans[row] for row in rows_R.tolist()]
+        index_RC = pad_sequence(spans, batch_first=True)
+        R, C = index_RC.shape
+        prompt_RCP = has_prompt_BP[prompt_R[rows_R], None].expand(-1, C, -1)
+        own_RCC = torch.ones(C, C, dtype=torch.bool).tril().expand(R, -1, -1)
+        tables.append(Completions(index_RC, prompt_R[rows_R], torch.cat([prompt_RCP, own_RCC], dim=2)[:, None]))
+        indices.append(index_RC.flatten())
+        filled.append(_filled(spans).flatten())
+    place = torch.cat(filled).nonzero()[:, 0]
+    restore_L = torch.empty_like(place).scatter(0, torch.cat(indices)[place], place)
+    return Groups(prompt_BP, tuple(tables), restore_L)
 
 
 def _filled(spans: Sequence[Tensor]) -> Tensor:
@@ -110,22 +128,14 @@ def _filled(spans: Sequence[Tensor]) -> Tensor:
     return pad_sequence([torch.ones(len(span), dtype=torch.bool) for span in spans], batch_first=True)
 
 
-def _causal(length: int) -> Tensor:
-    return torch.ones(length, length, dtype=torch.bool).tril()
-
-
 def dense_mask(packed: Packed) -> Tensor:
     """The packed row's attention as an ordinary mask, bool [1, 1, L, L]: own prompt and own completion, never ahead."""
-    length = packed.input_ids_1L.shape[1]
-    device = packed.input_ids_1L.device
-    first_L = torch.zeros(length, dtype=torch.long, device=device).index_fill(0, packed.groups.prompt_BP[:, 0], 1)
-    question_L = first_L.cumsum(0)
-    row_R1 = torch.arange(1, len(packed.mask_RC) + 1, device=device)[:, None]
-    completion_L = torch.zeros(length, dtype=torch.long, device=device)  # 0: prompt
-    completion_L[packed.groups.completion_RC[packed.mask_RC]] = row_R1.expand_as(packed.mask_RC)[packed.mask_RC]
+    row_L = packed.row_L
+    is_first_L = torch.zeros_like(row_L).index_fill(0, packed.groups.prompt_BP[:, 0], 1)
+    question_L = is_first_L.cumsum(0)
     same_question_LL = question_L[:, None] == question_L
-    prompt_or_own_LL = (completion_L == 0) | (completion_L[:, None] == completion_L)
-    return (same_question_LL & prompt_or_own_LL & _causal(length).to(device))[None, None]
+    prompt_or_own_LL = (row_L == 0) | (row_L[:, None] == row_L)
+    return (same_question_LL & prompt_or_own_LL).tril()[None, None]
 
 
 def group_prefix_attention(
@@ -145,18 +155,15 @@ def group_prefix_attention(
     if groups is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     query_LHD, key_LHD, value_LHD = (states[0].transpose(0, 1) for states in (query, key, value))
-    B, R = len(groups.prompt_BP), len(groups.completion_RC)
-    prompt_key, prompt_value = _rows(key_LHD, groups.prompt_BP), _rows(value_LHD, groups.prompt_BP)
-    completion_key, completion_value = _rows(key_LHD, groups.completion_RC), _rows(value_LHD, groups.completion_RC)
-    prompts = _attend(_rows(query_LHD, groups.prompt_BP), prompt_key, prompt_value, groups.prompt_mask_B1PP, scaling)
-    completions = _attend(
-        _rows(query_LHD, groups.completion_RC),
-        torch.cat([prompt_key.repeat_interleave(R // B, dim=0), completion_key], dim=2),
-        torch.cat([prompt_value.repeat_interleave(R // B, dim=0), completion_value], dim=2),
-        groups.context_mask_R1CS,
-        scaling,
-    )
-    return torch.cat([prompts, completions]).index_select(0, groups.restore_L)[None], None
+    prompts = [_rows(states, groups.prompt_BP) for states in (query_LHD, key_LHD, value_LHD)]
+    attended = [_attend(*prompts, scaling=scaling, is_causal=True)]  # padding follows a prompt: none of its tokens looks there
+    for table in groups.tables:
+        context = [
+            torch.cat([prompt.index_select(0, table.prompt_R), _rows(states, table.index_RC)], dim=2)
+            for prompt, states in zip(prompts[1:], (key_LHD, value_LHD), strict=True)
+        ]
+        attended.append(_attend(_rows(query_LHD, table.index_RC), *context, scaling=scaling, attn_mask=table.mask_R1CS))
+    return torch.cat(attended).index_select(0, groups.restore_L)[None], None
 
 
 def _rows(states_LHD: Tensor, index_RC: Tensor) -> Tensor:
@@ -164,11 +171,11 @@ def _rows(states_LHD: Tensor, index_RC: Tensor) -> Tensor:
     return states_LHD.index_select(0, index_RC.flatten()).unflatten(0, index_RC.shape).transpose(1, 2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, **mask: Any) -> Tensor:
     """Masked attention of a padded batch, back to tokens: [R · C, H, D]."""
     repeat = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
-    attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    attended = functional.scaled_dot_product_attention(query, key, value, scale=scaling, **mask)
     return attended.transpose(1, 2).flatten(0, 1)
 
 

@@ -25,7 +25,7 @@ from stages.data.sample import PROBLEM_TYPES, Sample
 from stages.model.generate import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.training import ResumableTrainer
-from stages.rl.advantages import Scale, temporal_advantages, temporal_effect, update_ema
+from stages.rl.advantages import Scale, scaled_rewards, temporal_advantages, temporal_effect, update_ema
 from stages.rl.guards import Guards, trip
 from stages.rl.loss import LossRules, StepSize, policy_loss
 from stages.rl.metrics import rollout_metrics, rollout_rows, steps
@@ -185,8 +185,7 @@ class TgrpoTrainer(ResumableTrainer):
         everywhere = self._gather(grade_groups(groups, recipe.contrast_size, recipe.grading))
         types = self._gather_types([group.question.sample.problem_type for group in groups])
         rewards = self._rewards(everywhere)
-        total_BG = rewards.base_BG + rewards.temporal_BG
-        self.ema = update_ema(self.ema, total_BG, types, recipe.ema_decay)
+        self.ema = update_ema(self.ema, scaled_rewards(rewards, recipe.temporal), types, recipe.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
         advantages_BG = temporal_advantages(rewards, recipe.temporal, recipe.scale, ema_B)
         effect = temporal_effect(advantages_BG, rewards, recipe.scale, ema_B)

@@ -12,9 +12,10 @@ SHAPE = Shape(prompt=10, visual=8, grids=2, completion=5)
 
 
 def test_the_work_of_a_packed_group_counts_the_prompt_once():
-    # 10 + 3 · 5 tokens; the prompt sees itself, each of 15 completion tokens the prompt and its own 5; logits where tokens were drawn
-    assert score_group(SHAPE, group=3) == Work(tokens=25, pairs=10 * 10 + 15 * 15, logits=15)
-    assert prefill(SHAPE) + prefill(SHAPE) == Work(tokens=20, pairs=200, logits=2)
+    # 10 + 3 · 5 tokens; a prompt token sees half of the prompt, each of 15 completion tokens the prompt and its own 5; logits where tokens
+    # were drawn
+    assert score_group(SHAPE, group=3) == Work(tokens=25, pairs=10 * 5 + 15 * 15, logits=15)
+    assert prefill(SHAPE) + prefill(SHAPE) == Work(tokens=20, pairs=100, logits=2)
     assert decode(SHAPE, rows=4) == Work(tokens=20, pairs=20 * 12.5, logits=20)
     # 8 merged tokens are 32 patches, 16 in each of 2 temporal steps
     assert encode(SHAPE, SIZE) == Work(patches=32, frame_pairs=32 * 16)

@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from stages.rl.guards import Guards, trip
+from stages.tgrpo import TgrpoParams
 
 HEALTHY = {"truncated": 0.1, "zero_variance": 0.4, "format": 0.9, "kl": 0.05}
 GUARDS = Guards(window=2)
@@ -12,7 +15,7 @@ GUARDS = Guards(window=2)
         ({"truncated": 0.6}, "raise tgrpo.max_new_tokens"),
         ({"zero_variance": 1.0}, "choose other questions"),
         ({"format": 0.1}, "train SFT longer"),
-        ({"kl": 6.0}, "raise tgrpo.beta"),
+        ({"kl": 6.0}, "raise tgrpo.loss.beta"),
     ],
 )
 def test_each_failure_says_what_to_change(change, advice):
@@ -20,6 +23,9 @@ def test_each_failure_says_what_to_change(change, advice):
     assert message is not None
     assert advice in message
     assert "\n" not in message
+    settings = TgrpoParams().model_dump()
+    for section, name in re.findall(r"tgrpo\.(?:(\w+)\.)?(\w+)", message):
+        assert name in (settings[section] if section else settings)
 
 
 def test_one_bad_step_among_good_ones_is_not_a_failure():

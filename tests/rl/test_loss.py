@@ -45,6 +45,13 @@ def test_cispo_keeps_the_gradient_of_a_clipped_token():
     assert cispo[0].item() == pytest.approx(-1.2 * 2.0)
 
 
+def test_trls_cispo_is_a_clip_without_a_lower_bound():
+    rules = LossRules(name="cispo", clip_low=1.0, clip_high=4.0)  # TRL's epsilon_high 5
+    logps_RC, ratios_RC = column(-1.0, -1.0, -1.0), column(0.01, 3.0, 9.0)
+    losses = surrogate(logps_RC, ratios_RC, torch.full((3,), 2.0, dtype=torch.float64), rules)
+    assert losses.flatten().tolist() == pytest.approx([0.02, 6.0, 10.0])
+
+
 def test_the_kl_estimate_is_k3_with_a_clamped_log_ratio():
     # π = ½, π_ref = ¼: x = ln ½, e^x − x − 1 = ln 2 − ½
     assert kl_estimate(column(log(0.5)), column(log(0.25)), 10.0).item() == pytest.approx(log(2) - 0.5)

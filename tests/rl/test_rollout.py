@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +76,15 @@ def test_every_step_draws_another_order_and_other_responses(model_dir, reader):
     assert [response.text for response in first.ordered] != [response.text for response in later.ordered]
     contrasts = [ask(SAMPLES[2], reader, builder, "shuffle", seed=3, step=step).contrast for step in range(6)]
     assert len({tuple(prompt.patches_NK.float().sum(1).tolist()) for prompt in contrasts if prompt is not None}) > 3
+
+
+@pytest.mark.parametrize("contrast", ["shuffle", "reverse", "single-frame"])
+def test_a_video_that_the_order_does_not_change_has_no_contrast_group(model_dir, tmp_path, contrast):
+    moving = clip(frames=2)
+    still = replace(moving, frames_THWC=np.repeat(moving.frames_THWC[:1], 2, axis=0))
+    reader = write_frames(tmp_path, {"moving": moving, "still": still, "one-frame": clip(frames=1)})
+    asked = [ask(question(name), reader, PromptBuilder(model_dir), contrast, 0, 0) for name in ("moving", "still", "one-frame")]
+    assert [each.contrast is None for each in asked] == [False, True, True]
 
 
 def answered(*texts, truncated=False):

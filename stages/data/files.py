@@ -19,7 +19,7 @@ ROW_GROUP = 16_384  # rows of a table that are held before they are written
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) so that a reader, or a crash, sees the old file or the new one, never a part."""
-    with _whole(path) as file:
+    with whole_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
@@ -33,7 +33,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON array of objects, one held at a time, each on a line of its own."""
-    with _whole(path) as file:
+    with whole_file(path) as file:
         file.write(b"[")
         for number, item in enumerate(items):
             file.write((",\n" if number else "\n").encode() + json.dumps(item, ensure_ascii=False).encode())
@@ -68,7 +68,7 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[st
         if len(pending) == ROW_GROUP:
             flush()
 
-    with _whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with whole_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         yield write
         flush()
 
@@ -87,7 +87,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """The half-written file, which becomes `path` when the block ends well. That the disk is full says for which file.
 
     It stands beside `path` under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore).

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.files import write_atomic
+from stages.data.files import whole_file
 
 
 class ShardStore:
@@ -19,12 +20,13 @@ class ShardStore:
     loader worker would wait for in vain. One writer at a time.
     """
 
-    def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256) -> None:
+    def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256, shard_bytes: int = 256 << 20) -> None:
+        """A shard is full with so many rows, or with the row that brings it to so many bytes."""
         if schema.names[0] != "key":
             raise ValueError(f"the first column of a store is 'key', not '{schema.names[0]}'")
         self._directory = directory.absolute()  # shards stay open by path, whatever the current folder becomes
         self._schema = schema
-        self._rows_per_shard = rows_per_shard
+        self._rows_per_shard, self._shard_bytes = rows_per_shard, shard_bytes
         self._shards = sorted(self._directory.glob("[0-9]*.parquet"))
         self._places: dict[str, tuple[Path, int]] = {}
         for shard in self._shards:
@@ -42,16 +44,9 @@ class ShardStore:
         Raises ValueError for a key that the store already has.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        pending: dict[str, Mapping[str, Any]] = {}
-        for row in rows:
-            if row["key"] in self._places or row["key"] in pending:
-                raise ValueError(f"key {row['key']} is in the store already")
-            pending[row["key"]] = row
-            if len(pending) == self._rows_per_shard:
-                self._write_shard(list(pending.values()))
-                pending = {}
-        if pending:
-            self._write_shard(list(pending.values()))
+        remaining = iter(rows)
+        for row in remaining:
+            self._write_shard(chain([row], remaining))
 
     def read(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """The row of `key`, or only the named columns of it; KeyError when the store does not have it."""
@@ -66,13 +61,20 @@ class ShardStore:
             found |= {row.pop("key"): row for row in rows if row["key"] in keys}
         return found
 
-    def _write_shard(self, rows: list[Mapping[str, Any]]) -> None:
+    def _write_shard(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The first of the rows, until the shard is full, each written as it comes: one is held in memory."""
         number = int(self._shards[-1].stem) + 1 if self._shards else 0
         shard = self._directory / f"{number:05d}.parquet"
-        sink = pa.BufferOutputStream()
-        table = pa.Table.from_pylist(rows, schema=self._schema)
-        pq.write_table(table, sink, compression="none", row_group_size=1, use_dictionary=False, write_statistics=False)
-        write_atomic(shard, sink.getvalue().to_pybytes())
+        how = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+        with whole_file(shard) as file, pq.ParquetWriter(file, self._schema, **how) as writer:
+            keys: set[str] = set()
+            for row in rows:
+                if row["key"] in self._places or row["key"] in keys:
+                    raise ValueError(f"key {row['key']} is in the store already")
+                writer.write_table(pa.Table.from_pylist([row], schema=self._schema))
+                keys.add(row["key"])
+                if len(keys) == self._rows_per_shard or file.tell() >= self._shard_bytes:
+                    break
         self._shards.append(shard)
         self._index(shard)
 

@@ -80,7 +80,17 @@ def _by_time_stamp(
                 yield decoder(packet, skippable=packet.pts not in wanted)
         yield decoder(None)
 
-    return ((wanted[frame.pts], frame) for frame in chain.from_iterable(decoded()) if frame.pts in wanted)
+    return ((wanted[frame.pts], frame) for frame in _ascending(chain.from_iterable(decoded()), decoder) if frame.pts in wanted)
+
+
+def _ascending(frames: Iterable[VideoFrame], decoder: Decoder) -> Iterator[VideoFrame]:
+    """The frames as they come. MediaError where an undamaged one is stamped earlier than the one before: decoders show frames in order."""
+    last = None
+    for frame in frames:
+        if last is not None and frame.pts is not None and frame.pts < last and not decoder.damaged:
+            raise MediaError("no timestamps", "its frames come in another order than that of their time stamps")
+        last = frame.pts
+        yield frame
 
 
 def _by_count(indices_T: np.ndarray, packets: Iterable[Packet], decoder: Decoder) -> Iterator[tuple[int, VideoFrame]]:

@@ -11,7 +11,7 @@ Reason = Literal[
     "unreadable",  # no known container or picture format
     "no video stream",
     "no frames",
-    "no timestamps",  # neither in the packets nor as a frame rate
+    "no timestamps",  # neither in the packets nor as a frame rate, or those of other frames
     "truncated",  # the file ends before the frames its index lists
     "too large",  # a picture with more pixels than MAX_PIXELS
     "aspect ratio",  # above what the model takes

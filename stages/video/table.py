@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # Demuxers that read one file and nothing else: no playlists, no image sequences, no concat lists.
 FORMATS = "asf,avi,flv,gif,ivf,matroska,mov,mpeg,mpegts,nut,ogg"
 
+# Brands of pictures in an mp4 container.
+HEIF = frozenset({"avif", "avis", "heic", "heim", "heis", "heix", "hevc", "hevx", "mif1", "mif2", "msf1"})
+
 # Those that skip the right packet when told so packet by packet; libdav1d, for one, reads the setting once.
 SKIPPING_DECODERS = ("h264", "hevc")
 
@@ -126,6 +129,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except FFmpegError as error:
         raise MediaError("unreadable", error.strerror or "not a media file") from None
     with container:
+        if (brand := container.metadata.get("major_brand")) in HEIF:
+            raise MediaError("unreadable", f"a HEIF picture ({brand}), of which a stream may be one tile; save it as JPEG or PNG")
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise MediaError("no video stream", f"{len(container.streams)} streams in {container.format.name}")

@@ -161,9 +161,9 @@ def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Tas
 
 def _loss(error: Exception, limits: Limits) -> MediaError:
     if isinstance(error, TimeoutError):
-        return MediaError("timeout", f"took longer than {limits.timeout_s:g} s")
+        return MediaError("timeout", f"took longer than timeout_s = {limits.timeout_s:g}")
     if isinstance(error, MemoryError):
-        return MediaError("out of memory", f"needs more than {limits.memory_mb} MB")
+        return MediaError("out of memory", f"needs more than memory_mb = {limits.memory_mb}")
     return MediaError("crashed", str(error))
 
 
@@ -172,8 +172,7 @@ def _chunks(tasks: Iterable[Task], path: Callable[[Task], Path]) -> Iterator[Seq
     chunk: list[Task] = []
     size = 0
     for task in tasks:
-        file = path(task)
-        file_size = file.stat().st_size if file.exists() else 0
+        file_size = _size(path(task))
         if chunk and (len(chunk) == CHUNK_TASKS or size + file_size > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
@@ -192,6 +191,13 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # the worker will say why
+        return 0
 
 
 def _prepare_process(megabytes: int, folder: str) -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.data.shards import ShardStore
@@ -42,6 +44,19 @@ def test_full_shards_are_on_disk_before_the_next_row_is_asked_for(tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         ShardStore(tmp_path, SCHEMA, rows_per_shard=2).append(interrupted())
     assert len(ShardStore(tmp_path, SCHEMA)) == 2
+
+
+def test_a_shard_of_large_rows_has_fewer_of_them_and_one_is_in_memory(tmp_path: Path) -> None:
+    memory = []
+
+    def large():
+        for number in range(30):
+            memory.append(psutil.Process().memory_info().rss)
+            yield {"key": f"k{number}", "frames": [bytes(4 << 20)]}
+
+    ShardStore(tmp_path, SCHEMA, shard_bytes=60 << 20).append(large())
+    assert [pq.read_metadata(shard).num_rows for shard in sorted(tmp_path.iterdir())] == [15, 15]
+    assert max(memory) - memory[0] < 40 << 20
 
 
 def test_a_key_is_stored_once(tmp_path: Path) -> None:

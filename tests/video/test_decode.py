@@ -98,6 +98,14 @@ def test_time_stamps_that_a_muxer_made_up_do_not_order_the_frames(clips: Path, t
     assert shown == sorted(shown)
 
 
+def test_two_frames_with_each_others_time_stamps_are_refused(clips: Path, tmp_path: Path) -> None:
+    swap = "setts=pts='PTS-512*eq(N,1)+512*eq(N,2)':dts=DTS"  # of frames 2 and 1, which are stored in this order
+    swapped = remux(tmp_path / "swapped.mp4", clips / "h264.mp4", bsf=swap)
+    with pytest.raises(MediaError, match=r"no timestamps.*its frames come in another order"):
+        numbers(swapped, [0, 1, 2, 3])
+    assert numbers(swapped, [20, 40]) == [20, 40]  # other groups of pictures
+
+
 @pytest.mark.parametrize("offset", [0, -50, -0.5])
 def test_recordings_joined_byte_by_byte_show_one_after_the_other(tmp_path: Path, offset: float) -> None:
     first = encode(tmp_path / "first.ts", frames=30, output_ts_offset=100, **OPEN_GOP)

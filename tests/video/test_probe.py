@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from stages.video.media import MediaError, MediaInfo
 from stages.video.picture import read_image
 from stages.video.probe import probe
 from stages.video.workers import Limits, Sandbox
-from tests.video.clips import damage, numbered_frame
+from tests.video.clips import damage, encode, numbered_frame
 
 
 def reason(path: Path) -> str:
@@ -46,6 +47,13 @@ def test_what_is_no_video_says_why(clips: Path, tmp_path: Path) -> None:
     assert reason(tmp_path / "truncated.mp4") == "truncated"
     assert reason(tmp_path / "truncated-index.mp4") == "unreadable"
     assert reason(clips / "audio-only.mp4") == "no video stream"
+
+
+def test_a_picture_in_a_videos_container_is_no_video(tmp_path: Path) -> None:
+    still: dict[str, Any] = {"vcodec": "libaom-av1", "still-picture": 1, "cpu-used": 8}
+    encode(tmp_path / "picture.avif", frames=1, **still)
+    with pytest.raises(MediaError, match=r"unreadable.*a HEIF picture \(avif\).*save it as JPEG or PNG"):
+        probe(tmp_path / "picture.avif")
 
 
 def test_a_file_cannot_make_the_demuxer_open_another_one(clips: Path, tmp_path: Path) -> None:

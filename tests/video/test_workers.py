@@ -93,7 +93,7 @@ def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: P
         tmp_path / "frames.parquet",
         stage="frames",
     )
-    assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than {megabytes} MB")
+    assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than memory_mb = {megabytes}")
 
 
 def test_workers_do_not_see_ctrl_c_not_even_while_they_start_and_this_process_does() -> None:

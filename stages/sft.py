@@ -31,7 +31,7 @@ from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.lora import add_lora
 from stages.model.training import Optimisation, ResumableTrainer, save_trained
-from stages.video.frame_store import FrameReader
+from stages.video.frame_store import FrameReader, with_frames
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +86,8 @@ class Examples(Dataset):
     """Samples as (prompt, completion ids_C); samples without frames are left out, UserError when none is left."""
 
     def __init__(self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder) -> None:
-        known = set(reader.sample_ids)
-        self.samples = [sample for sample in samples if sample.sample_id in known]
+        self.samples = with_frames(samples, reader)
         self.reader, self.builder = reader, builder
-        if not self.samples:
-            raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
-        if len(self.samples) < len(samples):
-            log.warning("%d of %d samples have no frames and are left out", len(samples) - len(self.samples), len(samples))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -17,7 +17,6 @@ from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
 from stages.data.command import command
-from stages.data.errors import UserError
 from stages.data.files import read_json, write_atomic, write_json, write_table
 from stages.data.progress import progress_bar
 from stages.data.sample import Sample, read_samples
@@ -30,7 +29,7 @@ from stages.model.training import Optimisation, save_trained
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
-from stages.video.frame_store import FrameReader
+from stages.video.frame_store import FrameReader, with_frames
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ def run(
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     reader = FrameReader(frames, table)
-    questions = usable(read_samples(samples), reader)
+    questions = with_frames(read_samples(samples), reader)
     work = work_dir("tgrpo", params, [samples, table, model], MODULES)
     trainer = build_trainer(params, questions, reader, model, work)
     trainer.train_on()
@@ -106,17 +105,6 @@ def run(
         write_json(metrics, summary(history))
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, KEPT_SCHEMA)
-
-
-def usable(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
-    """Samples that have frames; UserError when none is left."""
-    known = set(reader.sample_ids)
-    chosen = [sample for sample in samples if sample.sample_id in known]
-    if not chosen:
-        raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
-    if len(chosen) < len(samples):
-        log.warning("%d of %d samples have no frames and are left out", len(samples) - len(chosen), len(samples))
-    return chosen
 
 
 def build_trainer(params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path) -> TgrpoTrainer:

@@ -191,6 +191,8 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examp
     strangers = [sample.model_copy(update={"sample_id": "stranger"}) for sample in samples]
     with pytest.raises(UserError, match="none of the 10 samples has frames"):
         Examples(strangers, examples.reader, examples.builder)
+    with pytest.raises(UserError, match="no samples are left to train on"):
+        Examples([], examples.reader, examples.builder)
     assert len(Examples([*samples, strangers[0]], examples.reader, examples.builder)) == 10
     thoughtless = Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
     with pytest.raises(UserError, match="sample-0 has no chain of thought"):

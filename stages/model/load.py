@@ -1,5 +1,6 @@
 """Model folders: Hugging Face files plus `pipeline.json`, which names the prompt style or points to a model kept elsewhere."""
 
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 if not sys.stderr.isatty():
     disable_progress_bar()  # bars over a model's files, which nobody watches in a log
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())  # it says so unasked
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code

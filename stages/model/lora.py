@@ -1,5 +1,6 @@
 """Low-rank adapters on the language model's linear layers."""
 
+import warnings
 from typing import Any
 
 from peft import LoraConfig, get_peft_model
@@ -20,4 +21,6 @@ class Lora(Params):
 
 def add_lora(model: PreTrainedModel, lora: Lora) -> Any:
     """The model with fresh adapters, which are all that is trained; `merge_and_unload` gives a plain model back."""
-    return get_peft_model(model, LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=LINEAR_LAYERS))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft still asks for it
+        return get_peft_model(model, LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=LINEAR_LAYERS))

@@ -2,8 +2,9 @@
 
 import errno
 import io
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,13 @@ import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 
+from stages.data.errors import UserError
+from stages.data.sample import Sample
 from stages.data.shards import ShardStore
 from stages.video.hashes import phash
 from stages.video.quality import brightness, motion
+
+log = logging.getLogger(__name__)
 
 SCHEMA = pa.schema(
     [
@@ -80,6 +85,19 @@ class FrameReader:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_directory": self._directory, "_keys": self._keys}
+
+
+def with_frames(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
+    """The samples to train on: those that have frames. UserError when there is none."""
+    if not samples:
+        raise UserError("no samples are left to train on: metrics/filter.json says which rule dropped how many, data/rejects.parquet why")
+    known = set(reader.sample_ids)
+    chosen = [sample for sample in samples if sample.sample_id in known]
+    if not chosen:
+        raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
+    if len(chosen) < len(samples):
+        log.warning("%d of %d samples have no frames and are left out", len(samples) - len(chosen), len(samples))
+    return chosen
 
 
 def row_from_frames(key: str, frames: Frames, jpeg_quality: int | None) -> dict[str, Any]:

@@ -132,15 +132,21 @@ class Ledger:
     """Tokens and money spent by one annotation run, held against its limits.
 
     A request is let through only when it fits in even if it uses all of max_tokens. Its prompt is estimated, so under a limit the first
-    request goes alone and its real count corrects the others. Lost attempts (time-outs, broken connections) are counted as worst cases.
+    request goes alone and its real count corrects the others. An attempt that came to nothing (time-out, broken connection) counts as its
+    worst case, and is not repeated when another one does not fit in.
     """
 
     def __init__(self, params: AnnotateParams) -> None:
         self._params = params
+        self._limited = params.max_cost is not None or params.max_tokens_total is not None
         self._price = params.prices.get(params.model, Price(prompt=0, completion=0))
         self._reserved: dict[str, tuple[int, int]] = {}
         self._scale = 0.0  # largest real / estimated prompt so far, at least 1 once known
-        self.prompt_tokens = self.completion_tokens = 0
+        self._counted = self._lost = self.completion_tokens = 0  # prompt tokens: counted by the server, estimated of lost attempts
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._counted + round(self._lost * max(1.0, self._scale))
 
     @property
     def tokens(self) -> int:
@@ -152,8 +158,7 @@ class Ledger:
 
     def admit(self, request: Request) -> bool:
         """Reserve the request's worst case; False when it does not fit, or not yet."""
-        limited = self._params.max_cost is not None or self._params.max_tokens_total is not None
-        if limited and not self._scale and self._reserved:
+        if self._limited and not self._scale and self._reserved:
             return False
         held = [*self._reserved.values(), self._worst(request)]
         prompt = self.prompt_tokens + sum(prompt for prompt, _ in held)
@@ -166,13 +171,23 @@ class Ledger:
         return True
 
     def settle(self, request: Request, reply: Reply) -> None:
-        """Replace the reservation by what was used."""
-        prompt, completion = self._reserved.pop(request.key)
-        self.add(reply.prompt_tokens + reply.lost * prompt, reply.completion_tokens + reply.lost * completion)
-        self._scale = max(1.0, self._scale, reply.prompt_tokens / request.prompt_estimate)
+        """Replace the reservation by what was used. UserError when a limit cannot be kept because the server does not say."""
+        self._reserved.pop(request.key, None)
+        self.add(reply.prompt_tokens, reply.completion_tokens)
+        if reply.prompt_tokens:
+            self._scale = max(1.0, self._scale, reply.prompt_tokens / request.prompt_estimate)
+        elif self._limited and reply.status in ("ok", "truncated"):
+            raise UserError("the server does not say how many tokens an answer took: annotate.max_cost and max_tokens_total must be null")
+
+    def again(self, request: Request) -> bool:
+        """Count an attempt that was lost, and admit another one."""
+        del self._reserved[request.key]
+        self._lost += request.prompt_estimate
+        self.completion_tokens += request.sampling.max_tokens
+        return self.admit(request)
 
     def add(self, prompt_tokens: int, completion_tokens: int) -> None:
-        self.prompt_tokens += prompt_tokens
+        self._counted += prompt_tokens
         self.completion_tokens += completion_tokens
 
     def _worst(self, request: Request) -> tuple[int, int]:
@@ -213,7 +228,7 @@ class Annotation:
         """Ask until all is answered, a limit is reached or too much fails. Answers are on disk before they count."""
         params = self._params.model_copy(update={"base_url": base_url})
         async with ChatClient(params) as client:
-            batches = ask_all(client, self.unanswered(reader, bar), params.concurrency, self._ledger.admit)
+            batches = ask_all(client, self.unanswered(reader, bar), params.concurrency, self._ledger.admit, self._ledger.again)
             async with aclosing(batches):
                 async for batch in batches:
                     answers = [(request, reply) for request, reply in batch if reply.status != "failed"]

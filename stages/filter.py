@@ -88,6 +88,7 @@ def run(
                         verdict = judge(candidate)
                         (drop if isinstance(verdict, Reject) else kept[name])(verdict.model_dump())
         write_json(metrics, {name: judge.funnel.summary() for name, judge in judges.items()})
+        _check_names(params, {source for judge in judges.values() for source in judge.funnel.sources})
         for name, judge in judges.items():
             log.info("%s: %s", name, judge.funnel.line())
             if judge.funnel.emptied:
@@ -110,6 +111,12 @@ def _held_out(place: Path) -> tuple[dict[str, Iterator[Sample]], list[Path]]:
     if not folders:
         raise UserError(f"filter.held_out: no benchmark in {place}; run the benchmark stage, or name another folder or table")
     return {folder.name: iterate_samples(folder / "samples.parquet") for folder in folders}, folders
+
+
+def _check_names(params: FilterParams, sources: set[str]) -> None:
+    """UserError for a cap on a source that no sample has."""
+    if unknown := sorted(set(params.max_per_source) - sources):
+        raise UserError(f"filter.max_per_source names '{unknown[0]}', which no sample comes from; sources: {', '.join(sorted(sources))}")
 
 
 class Candidate(NamedTuple):
@@ -181,6 +188,10 @@ class Funnel:
         outcome = verdict.reason if isinstance(verdict, Reject) else "kept"
         for kind, name in (("all", ""), ("source", sample.source), ("type", sample.problem_type)):
             self._counts[kind][name][outcome] += 1
+
+    @property
+    def sources(self) -> list[str]:
+        return sorted(self._counts["source"])
 
     @property
     def emptied(self) -> bool:

@@ -70,6 +70,7 @@ def completion(text: str | None = THOUGHT, finish_reason: str = "stop", refusal:
 
 BODIES: dict[str, dict[str, Any]] = {
     "ok": completion(),
+    "no usage": completion() | {"usage": None},
     "malformed thought": completion("it moves left, A"),
     "length": completion("<think>it mov", "length"),
     "content_filter": completion(None, "content_filter"),

@@ -250,6 +250,28 @@ def test_limits_on_tokens_and_money_stop_before_they_are_exceeded_and_can_be_rai
     assert read_json(Path("annotate.json"))["cost"] == pytest.approx(2.4)
 
 
+@pytest.mark.parametrize("fault", ["reset", "malformed json"])
+def test_a_limit_holds_on_the_servers_side_also_when_connections_break(fault: str) -> None:
+    write_inputs(40)
+
+    def twice_in_two_of_three(text: str, attempt: int) -> str:
+        return fault if attempt <= 2 and int(re.findall(r"\d+", text)[0]) % 3 < 2 else "ok"
+
+    with fault_server(twice_in_two_of_three, latency_s=0.01) as server:
+        with pytest.raises(UserError, match="could exceed max_cost"):
+            annotate(parameters(server.url, concurrency=8, retries=5, max_tokens=COMPLETION_TOKENS, max_tokens_total=2000, max_failed=1.0))
+        assert 1000 < len(server.calls) * (PROMPT_TOKENS + COMPLETION_TOKENS) <= 2000
+
+
+def test_a_limit_needs_a_server_that_counts_tokens() -> None:
+    write_inputs(3)
+    with fault_server(lambda text, attempt: "no usage") as server:
+        with pytest.raises(UserError, match="does not say how many tokens"):
+            annotate(parameters(server.url, max_tokens_total=10**6))
+        assert [row["status"] for row in annotate(parameters(server.url))] == ["ok"] * 3
+        assert only_once([call.text for call in server.calls])
+
+
 def test_the_progress_bar_shows_tokens_and_money_as_they_are_spent() -> None:
     write_inputs(3)
     screen, reader = io.StringIO(), FrameReader(Path("frames"), Path("frames.parquet"))

@@ -1,5 +1,6 @@
 """The filter stage from parquet to parquet."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from stages.data.errors import UserError
 from stages.data.files import read_json, write_table
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
 from stages.data.shards import ShardStore
-from stages.filter import FilterParams, run
+from stages.filter import THOUGHT_RULES, FilterParams, run
 from stages.video.clips import CLIPS_SCHEMA
 from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
 
@@ -108,6 +109,21 @@ def test_the_rules_run_in_the_order_of_the_parameters(tmp_path: Path) -> None:
     assert reasons == ["correctness", "language"]
 
 
+def test_rules_without_a_memory_keep_the_same_samples_in_every_order(tmp_path: Path) -> None:
+    texts = ["left", "球", "it goes left. Option B.", "left <|im_end|>", "one two three four five " * 4, " "]
+    answers = [annotation(number, f"<think>{text}</think>\n<answer>A</answer>") for number, text in enumerate(texts)]
+    answers += [annotation(6, WRONG), annotation(7, "<think>it", "truncated"), annotation(8, "", "refused", "content_filter")]
+    kept, reasons = set[tuple[str, ...]](), set[str]()
+    for shift, step in itertools.product(range(len(THOUGHT_RULES)), (1, -1)):
+        rules = (*THOUGHT_RULES, *THOUGHT_RULES)[shift : shift + len(THOUGHT_RULES)][::step]
+        samples = [sample(number, "sft") for number in range(9)]
+        out = filtered(tmp_path, FilterParams.model_validate({"rules": rules}), samples, answers)
+        kept.add(tuple(each.sample_id for each in read_samples(out["sft"])))
+        reasons |= {reject.reason for reject in read_rejects(out["rejects"])}
+    assert kept == {("s0",)}
+    assert reasons == set(THOUGHT_RULES) - {"length"}
+
+
 def test_the_first_answer_that_passes_every_rule_becomes_the_thought(tmp_path: Path) -> None:
     long = GOOD.replace("it goes left", "first red then left")
     answers = [annotation(1, WRONG), annotation(1, long), annotation(1, GOOD)]
@@ -178,6 +194,12 @@ def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) 
 def test_held_out_questions_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no benchmark in elsewhere"):
         filtered(tmp_path, FilterParams(rules=("contamination",), held_out="elsewhere"), [sample(1, "rl")], [])
+
+
+def test_a_cap_on_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    params = FilterParams(rules=("balance",), max_per_source={"shape": 1})
+    with pytest.raises(UserError, match="max_per_source names 'shape', which no sample comes from; sources: shapes"):
+        filtered(tmp_path, params, [sample(1, "sft"), sample(2, "rl")], [annotation(1, GOOD)])
 
 
 def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ _REFERENCE_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.
 # An option letter alone or set off by punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lone lower-case
 # letter counts only as the whole answer, so the article in "a red ball" is not option A.
 _LETTER = re.compile(r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# A comma separates groups of digits, the last of three: "1,000", "12,34,567", but not "1,5". Typeset minus signs count.
+_NUMBER = re.compile(r"[-+−–]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[^\W_])+")
+_MINUS = str.maketrans("−–", "--", ",")
 
 
 def extract_answer(text: str, rules: Rules = "default") -> str | None:
@@ -58,7 +61,7 @@ def grade(prediction: str | None, answer: str, problem_type: ProblemType, rules:
         case "OCR":
             return 1.0 - word_error_rate(prediction, answer)
         case "free-form":
-            return rouge(prediction, answer)
+            return rouge(prediction, answer, rules)
         case "regression":
             return relative_accuracy(prediction, answer, rules)
 
@@ -89,8 +92,13 @@ def parse_number(text: str, rules: Rules = "default") -> float | None:
             return float(text.replace(",", "").strip())
         except ValueError:
             return None
-    numbers = _NUMBER.findall(text)
-    return float(numbers[0].replace(",", "")) if len(numbers) == 1 else None
+    found = numbers_in(text)
+    return found[0] if len(found) == 1 else None
+
+
+def numbers_in(text: str) -> list[float]:
+    """All numbers in a text, in order."""
+    return [float(number.translate(_MINUS)) for number in _NUMBER.findall(text)]
 
 
 def word_error_rate(prediction: str, answer: str) -> float:
@@ -100,9 +108,9 @@ def word_error_rate(prediction: str, answer: str) -> float:
     return min(1.0, float(jiwer.wer(answer, prediction)))
 
 
-def rouge(prediction: str, answer: str) -> float:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed."""
-    scores = _rouge_scorer().score(answer, prediction)
+def rouge(prediction: str, answer: str, rules: Rules = "default") -> float:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed. The reference code sees only a-z and 0-9, so in other scripts all is wrong."""
+    scores = _rouge_scorer(rules).score(answer, prediction)
     return sum(score.fmeasure for score in scores.values()) / len(scores)
 
 
@@ -128,8 +136,18 @@ def _same_number(prediction: str, answer: str, rules: Rules) -> bool:
     return predicted is not None and target is not None and round(predicted, 2) == round(target, 2)
 
 
-@lru_cache(maxsize=1)
-def _rouge_scorer() -> "RougeScorer":
+@lru_cache(maxsize=2)
+def _rouge_scorer(rules: Rules) -> "RougeScorer":
     from rouge_score.rouge_scorer import RougeScorer  # here, because it takes seconds to import and most callers grade no free text
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    latin = DefaultTokenizer(use_stemmer=True)
+
+    class EveryScript:
+        """The default's stemmed words, and those of other scripts; Chinese and Japanese letters one by one."""
+
+        def tokenize(self, text: str) -> list[str]:
+            parts = _WORD.findall(text.lower())
+            return [word for part in parts for word in (latin.tokenize(part) if part.isascii() else [part])]
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=latin if rules == "reference-code" else EveryScript())

@@ -16,17 +16,19 @@ from typing import Literal, NamedTuple
 from datasketch import MinHash
 from pydantic import Field
 
-from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
+from stages.data.answer import extract_answer, grade, is_well_formed, numbers_in, option_letter, parse_number
 from stages.data.params import Params
 from stages.data.prompt import question_text
 from stages.data.sample import Flag, ProblemType, Sample
 
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\d)[^.!?\n]*)*")  # a point inside a number ends no sentence
-_NAMED_OPTION = re.compile(r"\b(?:option|answer|choice)(?: is)?:?\s*\(?([A-Z])\b|\(([A-Z])\)")
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
+_NAMED_OPTION = re.compile(r"\b(?i:option|answer|choice)(?i: is)?:?\s*[(*]*([A-Z])\b|\(([A-Z])\)")
+_DENIED_OPTION = re.compile(r"(?:\bnot|n't|\bthan|\binstead of)(?: the)?(?i: option| answer| choice)?\s*[(*]*[A-Z]\b\)?")
+_COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_PUNCTUATION = re.compile(r"[\s.,;:!?\"'()\[\]]+")
+_SPECIAL_TOKEN = re.compile(r"<[|｜][^\s<>|｜]+[|｜]>|</?s>|\[/?INST\]|<(?:image|video)>")
+_SAME_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "IDEOGRAPHIC": "CJK", "GREEK": "LATIN"}
 LEAK_GRAM = 8  # words in a row that a thought shares with the prompt's instructions
 CONTAMINATION_GRAM = 13
 PERMUTATIONS = 128  # of MinHash, as is common
@@ -125,16 +127,19 @@ def language(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
 
 
 def conclusion(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
-    """What the thought's last sentence concludes is the answer given; a sentence that names no option or number concludes nothing."""
+    """What the thought's last sentence concludes is the answer given; a sentence that names no option or number concludes nothing.
+
+    Options that it denies ("not option B") are not named; numbers agree when rounding gives the answer.
+    """
     sentences = [part for part in _SENTENCE.findall(thought_of(answer.text)) if part.strip()]
     last, given = sentences[-1] if sentences else "", extract_answer(answer.text) or ""
     if sample.problem_type == "multiple choice":
-        named = {first or second for first, second in _NAMED_OPTION.findall(last)}
+        named = {first or second for first, second in _NAMED_OPTION.findall(_DENIED_OPTION.sub("", last))}
+        named &= {option_letter(option) for option in sample.options} or named
         disagrees = bool(named) and option_letter(given) not in named
     else:
-        numbers = {float(number.replace(",", "")) for number in _NUMBER.findall(last)}
         target = parse_number(given) if sample.problem_type in ("numerical", "regression") else None
-        disagrees = bool(numbers) and target is not None and abs(target) not in numbers
+        disagrees = target is not None and bool(found := numbers_in(last)) and not _rounds_to(abs(target), [*found, *_counted(last)])
     return f"answer {given!r} after {last.strip()[-80:]!r}" if disagrees else None
 
 
@@ -151,14 +156,14 @@ def no_leak(sample: Sample, answer: Answer, params: RuleParams) -> str | None:
 
 
 class Duplicates:
-    """The same question about the same media, word for word. What came before is remembered on disk, in a temporary SQLite database."""
+    """The same question about the same media, apart from case and punctuation. What came before is remembered on disk, in SQLite."""
 
     def __init__(self) -> None:
         self._seen = sqlite3.connect("")
         self._seen.execute("CREATE TABLE seen (question BLOB PRIMARY KEY, sample_id TEXT) WITHOUT ROWID")
 
     def __call__(self, sample: Sample) -> str | None:
-        asked = " ".join(words(sample.problem)), " ".join(words(" ".join(sample.options)))
+        asked = plain(sample.problem), plain(" ".join(sample.options))
         question = hashlib.sha256(repr((media(sample), asked)).encode()).digest()
         added = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (question, sample.sample_id)).rowcount
         if added:
@@ -184,7 +189,7 @@ class NearDuplicates:
         self._seen.execute("CREATE TABLE bands (band BLOB, number INTEGER, PRIMARY KEY (band, number)) WITHOUT ROWID")
 
     def __call__(self, sample: Sample, marks: Marks | None = None) -> str | None:
-        about, asked = marks.near_clip if marks else repr(media(sample)), set(words(f"{sample.problem} {' '.join(sample.options)}"))
+        about, asked = marks.near_clip if marks else repr(media(sample)), set(plain(f"{sample.problem} {' '.join(sample.options)}").split())
         bands = self._bands(about, asked)
         alike = f"SELECT DISTINCT number FROM bands WHERE band IN ({', '.join('?' * len(bands))})"
         for sample_id, text in self._seen.execute(
@@ -273,12 +278,16 @@ class Balance:
 
 
 def difficulty(sample: Sample, answers: Sequence[Answer], params: RuleParams) -> str | None:
-    """Neither always nor never answered right by the teacher, for questions asked more than once: equal rewards teach RL nothing."""
-    if len(answers) < 2:
+    """Neither always nor never answered right by the teacher, for questions asked more than once: equal rewards teach RL nothing.
+
+    A request that failed is no answer.
+    """
+    given = [answer for answer in answers if answer.status != "failed"]
+    if len(given) < 2:
         return None
-    rate = sum(correctness(sample, answer, params) is None for answer in answers) / len(answers)
+    rate = sum(correctness(sample, answer, params) is None for answer in given) / len(given)
     low, high = params.pass_rate
-    return None if low < rate < high else f"{rate:.2f} of {len(answers)} answers are right, not between {low:g} and {high:g}"
+    return None if low < rate < high else f"{rate:.2f} of {len(given)} answers are right, not between {low:g} and {high:g}"
 
 
 # ---- text ---------------------------------------------------------------------------------------------------------------------------
@@ -292,11 +301,38 @@ def thought_of(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Lower-case words of Unicode-normalised text; Chinese and the like without spaces count as one."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return unicodedata.normalize("NFKC", text).lower().translate(_WORD_LETTERS).split()
+
+
+class _WordLetters(dict[int, str]):
+    """Letters, their marks (without which words of many scripts fall apart) and digits as they are, all else as a space."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = chr(code) if unicodedata.category(chr(code))[0] in "LMN" or chr(code) == "_" else " "
+        return self[code]
+
+
+_WORD_LETTERS = _WordLetters()
+
+
+def plain(text: str) -> str:
+    """Unicode-normalised lower-case text without the punctuation of sentences; operators stay, so that 3+4 is not 3-4."""
+    return _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", text).lower()).strip()
 
 
 def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(items[start : start + n]) for start in range(len(items) - n + 1)] if n else []
+
+
+def _counted(text: str) -> list[float]:
+    """Numbers written as words."""
+    return [float(_COUNTED.index(word)) for word in words(text) if word in _COUNTED]
+
+
+def _rounds_to(target: float, numbers: Iterable[float]) -> bool:
+    """Whether a number, without its sign, rounds to `target` at the places that `target` is written with."""
+    places = len(f"{target:.10g}".partition(".")[2])
+    return any(round(abs(number), places) == target for number in numbers)
 
 
 def media(sample: Sample) -> tuple[object, ...]:
@@ -307,7 +343,7 @@ def media(sample: Sample) -> tuple[object, ...]:
 def _scripts(text: str) -> Counter[str]:
     """How many letters of a text belong to which writing system."""
     counts: Counter[str] = Counter()
-    for letter, count in Counter(text).items():
+    for letter, count in Counter(unicodedata.normalize("NFKC", text)).items():
         if letter.isalpha():
             counts[script(letter)] += count
     return counts
@@ -315,8 +351,9 @@ def _scripts(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=4096)
 def script(letter: str) -> str:
-    """The writing system of a letter by its Unicode name: LATIN, CJK, CYRILLIC, …"""
-    return unicodedata.name(letter, "UNKNOWN").split()[0]
+    """The writing system of a letter by its Unicode name: LATIN (with the Greek of formulas), CJK (with Japanese), CYRILLIC, …"""
+    name = unicodedata.name(letter, "UNKNOWN").split()[0]
+    return _SAME_SCRIPT.get(name, name)
 
 
 @lru_cache(maxsize=16)

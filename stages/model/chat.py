@@ -25,8 +25,8 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import aiohttp
@@ -123,8 +123,6 @@ class Request:
 class Reply:
     """How a request ended. Token counts are the server's own, 0 when it gave none; `detail` says why a reply is not ok.
 
-    `lost` counts earlier attempts that the server may have answered and billed although nothing usable arrived.
-
     ok: a whole answer. truncated: cut off at max_tokens. refused: by the server's content filter or the model. failed: no answer.
     """
 
@@ -134,7 +132,6 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     detail: str = ""
-    lost: int = 0
 
 
 def frame_parts(pictures: Sequence[bytes], data_type: DataType, payload: Payload) -> list[dict[str, Any]]:
@@ -176,29 +173,25 @@ class ChatClient:
         gc.unfreeze()
         await self._openai.close()
 
-    async def request(self, request: Request) -> Reply:
-        """Ask until there is an answer or the retries are used up."""
-        body, lost = orjson.dumps(request.body()), 0
+    async def request(self, request: Request, again: Callable[[Request], bool] = lambda request: True) -> Reply:
+        """Ask until there is an answer or the retries are used up.
 
-        async def attempt() -> Reply:
-            nonlocal lost
-            await self._requests.wait(1)
-            await self._tokens.wait(request.prompt_estimate + request.sampling.max_tokens)
-            try:
-                return await self._attempt(body)
-            except _LOST as error:
-                lost += not _is_unreachable(error)
-                raise
+        `again` is told of each attempt that the server may have billed although nothing usable arrived, and allows another one.
+        """
+        attempt = partial(self._attempt, request, orjson.dumps(request.body()))
+
+        def may_go_on(error: BaseException) -> bool:
+            return self._is_passing(error) and (not isinstance(error, _LOST) or _is_unreachable(error) or again(request))
 
         try:
             try:
                 return await attempt()
             except _ERRORS as error:
-                return replace(await self._go_on(error, attempt), lost=lost)
+                return await self._go_on(error, attempt, may_go_on)
         except _ERRORS as error:
-            return replace(self._given_up(error), lost=lost)
+            return self._given_up(error)
 
-    async def _go_on(self, first: Exception, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _go_on(self, first: Exception, attempt: Callable[[], Awaitable[Reply]], may_go_on: Callable[[BaseException], bool]) -> Reply:
         """Retry after the first attempt's error. Most requests need none, and tenacity's loop takes a seventh of a request's CPU time."""
         errors = [first]
 
@@ -207,10 +200,12 @@ class ChatClient:
                 raise errors.pop()
             return await attempt()
 
-        stop, retry = stop_after_attempt(self._params.retries + 1), retry_if_exception(self._is_passing)
+        stop, retry = stop_after_attempt(self._params.retries + 1), retry_if_exception(may_go_on)
         return await AsyncRetrying(stop=stop, retry=retry, wait=_seconds_to_wait, reraise=True)(next_attempt)
 
-    async def _attempt(self, body: bytes) -> Reply:
+    async def _attempt(self, request: Request, body: bytes) -> Reply:
+        await self._requests.wait(1)
+        await self._tokens.wait(request.prompt_estimate + request.sampling.max_tokens)
         # The whole attempt has one deadline: a server that drips a byte now and then never trips a read time-out. The typed
         # `chat.completions.create` is passed by: it takes several times the CPU time for a request of 8 frames.
         async with asyncio.timeout(self._params.timeout_s):
@@ -263,13 +258,17 @@ class Pace:
 
 
 async def ask_all(
-    client: ChatClient, requests: Iterable[Request], concurrency: int, admit: Callable[[Request], bool] = lambda request: True
+    client: ChatClient,
+    requests: Iterable[Request],
+    concurrency: int,
+    admit: Callable[[Request], bool] = lambda request: True,
+    again: Callable[[Request], bool] = lambda request: True,
 ) -> AsyncGenerator[list[tuple[Request, Reply]]]:
     """Ask all, `concurrency` at a time, and give the answers in batches as they come in.
 
     `requests` is drawn from only when there is room for another, so memory holds no more than twice `concurrency`, the batch just given
     included. A request that `admit` turns away waits and is offered again after every batch; when nothing is in flight and it is still
-    turned away, that is the end.
+    turned away, that is the end. `again` is what `ChatClient.request` takes.
     """
     source, workers, running, outstanding = iter(requests), set[asyncio.Task[None]](), 0, 0
     answers: asyncio.Queue[tuple[Request, Reply] | BaseException] = asyncio.Queue()
@@ -288,7 +287,7 @@ async def ask_all(
         nonlocal running
         try:
             while request is not None:
-                answers.put_nowait((request, await client.request(request)))
+                answers.put_nowait((request, await client.request(request, again)))
                 request = draw()
         finally:
             running -= 1

@@ -73,7 +73,23 @@ def test_words_are_not_options(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("3", 3), ("-2.5", -2.5), ("1,000", 1000), ("45%", 45), (".5 m", 0.5), ("1e3", 1000), ("4 or 5", None), ("four", None)],
+    [
+        ("3", 3),
+        ("-2.5", -2.5),
+        ("1,000", 1000),
+        ("45%", 45),
+        (".5 m", 0.5),
+        ("1e3", 1000),
+        ("4 or 5", None),
+        ("four", None),
+        ("−2.5", -2.5),
+        ("–7", -7),
+        ("12,34,567", 1234567),
+        ("3,", 3),
+        ("1,5", None),
+        ("10–15", None),
+        ("５", 5),
+    ],
 )
 def test_an_answer_is_a_number_when_it_holds_exactly_one(text: str, number: float | None) -> None:
     assert parse_number(text) == number
@@ -94,6 +110,8 @@ def test_an_answer_is_a_number_when_it_holds_exactly_one(text: str, number: floa
         ("the red ball", "the red ball", "free-form", 1.0),
         # unigrams: 2 of 2 and 2 of 3 → F1 0.8; bigrams: 1 of 1 and 1 of 2 → 2/3; longest common subsequence as unigrams
         ("red ball", "red ball moves", "free-form", (0.8 + 2 / 3 + 0.8) / 3),
+        ("出口在左边", "出口在右边", "free-form", (0.8 + 0.5 + 0.8) / 3),  # 4 of 5 letters, 2 of 4 pairs, 4 in a row with one gap
+        ("Синий мяч", "синий мяч", "free-form", 1.0),
         ("50", "40", "regression", 0.75),
         ("90", "40", "regression", 0.0),
         ("0", "0", "regression", 0.0),  # (0 + 1e-9) / (0 + 1e-9) = 1: the formula's own edge
@@ -113,6 +131,7 @@ def test_each_answer_type_is_graded_by_its_own_rule(prediction: str | None, answ
         ("a", "A", "multiple choice", 0.0),
         ("1,000", "1000", "numerical", 0.0),
         ("5 m", "5", "numerical", 0.0),
+        ("出口", "出口", "free-form", 0.0),
     ],
 )
 def test_the_reference_code_wants_answers_written_alike(prediction: str, answer: str, problem_type, reward: float) -> None:

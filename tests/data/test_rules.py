@@ -111,10 +111,38 @@ def test_a_thought_that_slips_into_another_script_is_dropped_unless_the_question
         (NUMBER, "I see one, two, 3 balls.", "3", True),
         (NUMBER, "At first 3, in the end there are 4 balls.", "3", True),
         (NUMBER, "First 3. In the end there are 4.5 balls.", "3", False),
+        (CHOICE, "Option B is right.", "A", False),
+        (CHOICE, "Answer: **B**", "A", False),
+        (CHOICE, "It moves left, so it is A, not option B.", "A", True),
+        (CHOICE, "The answer is not A but option B.", "A", False),
+        (CHOICE, "It moves left rather than (B).", "A", True),
+        (CHOICE, "The velocity (V) points left.", "A", True),
+        (NUMBER, "After 2 seconds there are three balls.", "3", True),
+        (NUMBER, "The area is 3.14159 m².", "3.14", True),
+        (NUMBER, "So x = −4.", "-4", True),
+        (NUMBER, "That makes 1.5e3 metres.", "1500", True),
+        (NUMBER, "Counting 1,234 and 2 more gives 1,236.", "1234", True),
     ],
 )
 def test_the_last_sentence_must_not_conclude_something_else(sample: Sample, thought: str, given: str, agrees: bool) -> None:
     assert (conclusion(sample, answer(thought, given), PARAMS) is None) == agrees
+
+
+@pytest.mark.parametrize("thought", ["Let θ be π/2, so Δx = λ.", "𝑥 = 5 µm and 10 Ω", "ＬＥＦＴ", "the café of Müller 🙂"])
+def test_formulas_units_and_accents_are_no_other_language(thought: str) -> None:
+    assert language(CHOICE, answer(thought), PARAMS) is None
+
+
+def test_japanese_mixes_three_scripts() -> None:
+    asked = CHOICE.model_copy(update={"problem": "現在地は何処?"})
+    assert language(asked, answer("これはカレーのメニューです。"), PARAMS) is None
+    assert language(asked, answer("мяч"), PARAMS) == "3 of 3 letters are CYRILLIC"
+
+
+@pytest.mark.parametrize("token", ["</s>", "[/INST]", "<image>", "<｜end▁of▁sentence｜>", "<|vision_start|>"])
+def test_tokens_of_any_template_are_leaks_and_code_is_not(token: str) -> None:
+    assert no_leak(CHOICE, answer(f"so it is {token}"), PARAMS) == f"special token {token}"
+    assert no_leak(CHOICE, answer("for a < b | c > d: x |= P(A|B) <b>bold</b>"), PARAMS) is None
 
 
 def test_leaked_instructions_and_special_tokens_are_dropped() -> None:
@@ -132,6 +160,13 @@ def test_duplicates_share_words_and_media() -> None:
     assert duplicates(CHOICE.model_copy(update={"sample_id": "s2", "problem": "which way does the BALL move"})) == "same as s1"
     assert duplicates(CHOICE.model_copy(update={"sample_id": "s3", "media_sha256": "bb"})) is None
     assert duplicates(CHOICE.model_copy(update={"sample_id": "s4", "clip_start": 1.0})) is None
+
+
+@pytest.mark.parametrize(("one", "other"), [("What is 3+4?", "What is 3-4?"), ("Is x < y?", "Is x > y?"), ("दिन?", "दान?")])
+def test_operators_and_vowel_signs_make_other_questions(one: str, other: str) -> None:
+    for rule in (Duplicates(), NearDuplicates(0.8)):
+        assert rule(CHOICE.model_copy(update={"problem": one, "options": ()})) is None
+        assert rule(CHOICE.model_copy(update={"problem": other, "options": ()})) is None
 
 
 def test_near_duplicates_are_questions_about_one_clip_with_nearly_the_same_words() -> None:
@@ -212,6 +247,8 @@ def test_difficulty_drops_what_is_always_or_never_right() -> None:
     assert difficulty(CHOICE, [right, right], PARAMS) == "1.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [wrong, wrong], PARAMS) == "0.00 of 2 answers are right, not between 0 and 1"
     assert difficulty(CHOICE, [right], PARAMS) is None
+    failed = Answer("failed", "HTTP 500", "", 0)
+    assert difficulty(CHOICE, [right, right, failed], PARAMS) == "1.00 of 2 answers are right, not between 0 and 1"
 
 
 def marks(near_clip: str, *flags: Flag) -> Marks:

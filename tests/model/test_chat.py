@@ -103,10 +103,18 @@ def test_a_final_answer_is_not_asked_again(fault: str, status: str, detail: str)
         assert len(server.calls) == 1
 
 
-def test_answers_that_may_have_been_billed_and_lost_are_counted() -> None:
+def test_whoever_pays_hears_of_attempts_that_may_have_been_billed_and_may_end_them() -> None:
+    async def asked(url: str, *allowed: bool) -> tuple[str, int]:
+        left = list(allowed)
+        async with ChatClient(params(url, retries=5)) as client:
+            reply = await client.request(request(), lambda asked: left.pop(0))
+        return reply.status, len(left)
+
     with fault_server(lambda text, attempt: {1: "reset", 2: "500", 3: "stall"}.get(attempt, "ok")) as server:
-        [reply] = ask(params(server.url, retries=3), request())
-    assert (reply.status, reply.lost) == ("ok", 2)
+        assert asyncio.run(asked(server.url, True, True, True)) == ("ok", 1)
+    with fault_server(lambda text, attempt: "malformed json") as server:
+        assert asyncio.run(asked(server.url, True, False, True)) == ("failed", 1)
+        assert len(server.calls) == 2
 
 
 def test_retry_after_is_honoured_in_seconds_and_as_a_date() -> None:

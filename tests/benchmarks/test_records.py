@@ -52,6 +52,11 @@ def test_the_papers_paths_are_found_in_the_official_layout(tmp_path: Path) -> No
         (tmp_path / clip).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / clip).touch()
     assert {path: MediaFolder(tmp_path).find(path) for path in places} == {path: tmp_path / clip for path, clip in places.items()}
+    (tmp_path / "video/star/Charades_v1_480").mkdir(parents=True)
+    (tmp_path / "video/star/Charades_v1_480/a.mp4").symlink_to(tmp_path / "video/data0613/star/Charades_v1_480/a.mp4")
+    found = MediaFolder(tmp_path).find("star/Charades_v1_480/a.mp4")
+    assert found
+    assert found.exists()
 
 
 def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:

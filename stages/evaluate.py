@@ -122,7 +122,7 @@ def run(
     if against:
         log.info("against %s: %s", against, comparison(rows, rivals, rules, params.profile))
     if missing:
-        log.warning("without usable media, counted as missing: %s", named(missing))
+        log.warning("in quarantine, counted as missing: %s", named(missing))
 
 
 def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence[Order]) -> list[Question]:

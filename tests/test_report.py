@@ -13,7 +13,7 @@ import pytest
 
 from stages.benchmarks import get_benchmark
 from stages.benchmarks.predictions import SCHEMA as PREDICTIONS
-from stages.benchmarks.predictions import prediction_row
+from stages.benchmarks.predictions import prediction_row, read_predictions
 from stages.data.errors import UserError
 from stages.data.files import write_atomic, write_table
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
@@ -137,6 +137,25 @@ def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(project:
     text = _text((place / "index.html").read_text(encoding="utf-8"))
     assert re.search(r"Video-R1-7B published 16 62\.7", text)
     assert re.search(r"T-GRPO measured ≤ 8 \d\d\.\d \d\d\.\d to \d\d\.\d, n = 390 1–8 frames of 64×64 1 missing", text)
+
+
+def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answer_and_no_order_but_one(
+    project: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(project, tmp_path / "two")
+    place = tmp_path / "two"
+    shutil.copytree(place / "data/benchmarks/shapes-8", place / "data/benchmarks/mvbench-8")
+    for model in PARAMS.models:
+        rows = [row for row in read_predictions(place / f"predictions/{model}-shapes-8.parquet") if row["order"] == "ordered"]
+        rows = [row | {"status": "error", "official": None, "video-r1": None} for row in rows] if model == "base" else rows
+        write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTIONS)
+    _report(place, place / "index.html", PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")}))
+    text = _text((place / "index.html").read_text(encoding="utf-8"))
+    score = r"\d+\.\d \d+\.\d to \d+\.\d"
+    assert re.search(
+        rf"gap to shuffled shapes 390( {score}){{3}} \+\d+\.\d \+\d+\.\d to \+\d+\.\d mvbench 390 –( {score}){{2}} – shapes in words", text
+    )
+    assert "base model: 0.0 % without an answer, 0.0 % cut off, 390 requests failed, which count in no score; SFT" in text
 
 
 def test_without_predictions_the_error_names_the_files(project: Path) -> None:

@@ -68,8 +68,8 @@ class MediaFolder:
         """The file (or folder of frames) that a record's path means, or None.
 
         Video-R1's files call everything `./Evaluation/<Bench>/….mp4`, also what is webm, avi or a folder of frames. Archives unpack
-        into folders of their own, so what follows there may also be the end of a longer path, if of exactly one: base names alone are
-        not unique.
+        into folders of their own, so what follows there may also be the end of a longer path, if of exactly one (links aside): base
+        names alone are not unique.
         """
         parts = Path(path).parts
         inner = parts[2:] if parts[:1] == ("Evaluation",) else parts
@@ -79,7 +79,7 @@ class MediaFolder:
                     return media
         tail = Path(*inner).with_suffix("").parts
         deeper = [media for media in self._by_stem.get(tail[-1], []) if media.with_suffix("").parts[-len(tail) :] == tail]
-        return deeper[0] if len(deeper) == 1 else None
+        return deeper[0] if len({os.path.realpath(media) for media in deeper}) == 1 else None
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:

@@ -23,13 +23,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
     """Official: each task's matching rule; what no rule matches counts 0, as the benchmark does without a judge.
 
-    Captioning is decided by a judge alone, so it is not scored. Video-R1: exact match of the answer, whatever the task.
+    Video-R1: exact match of the answer, whatever the task. Captioning, where it is asked as such, is decided by a judge alone, so
+    it is not scored in either.
     """
-    if profile == "video-r1":
-        return float((prediction or "").strip() == sample.answer)
     task = sample.category.split("/")[0]
     if task == "captioning":
         return None
+    if profile == "video-r1":
+        return float((prediction or "").strip() == sample.answer)
     if prediction is None:
         return 0.0
     if task == "yes_no":

@@ -149,7 +149,8 @@ def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["benchmark", "evaluate"])
-def test_a_benchmarks_own_file_re_runs_that_benchmark_alone(stage: str) -> None:
+def test_a_benchmarks_own_file_and_settings_re_run_that_benchmark_alone(stage: str) -> None:
+    assert PIPELINE[stage]["params"] == [f"{stage}.defaults", f"{stage}.${{item.benchmark}}"]
     assert "stages/benchmarks/${item.benchmark}.py" in PIPELINE[stage]["deps"]
     own = {str(path.relative_to(ROOT)) for path in adapters()} & set(PIPELINE[stage]["deps"])
     assert own <= {"stages/benchmarks/videomme.py"}

@@ -62,6 +62,13 @@ def test_a_second_dataset_may_hold_the_media(hub_server: list[str], tmp_path: Pa
     assert Path(sample.media_path).read_bytes() == b"another clip"
 
 
+def test_the_papers_records_and_a_benchmarks_videos_may_be_two_datasets(hub_server: list[str], tmp_path: Path) -> None:
+    (tmp_path / "vsi_bench").write_text("some/Eval\nsome/VSI-Bench\n")
+    (sample,) = vsi_bench.read(hub.benchmark_folder(tmp_path / "vsi_bench"))
+    assert isinstance(sample, Sample)
+    assert (sample.sample_id, Path(sample.media_path).read_bytes()) == ("vsi_bench-0", b"clip")
+
+
 def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list[str], tmp_path: Path) -> None:
     assert hub.benchmark_folder(tmp_path) == tmp_path
     with pytest.raises(UserError, match="neither a folder nor the name of a dataset"):
@@ -96,7 +103,10 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("scannet/s1.mp4", b"clip")
     rows = "\n".join(json.dumps(ROW | {"id": number, "scene_name": f"s{number}"}) for number in (1, 2)).encode()
+    record = {"problem_id": 0, "problem": "How many?", "data_type": "video", "problem_type": "regression", "solution": "<answer>4</answer>"}
+    record |= {"options": None, "path": "./Evaluation/VSIBench/scannet/s1.mp4", "original_question_type": "object_counting"}
     datasets = {
+        "some/Eval": {"eval_vsibench.json": json.dumps([record]).encode()},
         "some/VSI-Bench": {"test.jsonl": rows, "scannet.zip": packed.getvalue(), "loader.py": b"raise SystemExit"},
         "some/Videos": {"scannet/s2.mp4": b"another clip"},
     }

@@ -1,7 +1,9 @@
 """Reading public record files: media by other names, records that cannot be used, and the two adapters without golden data."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from stages.benchmarks.records import MediaFolder
 from stages.data.answer import letter_of, lettered
 from stages.data.errors import UserError
 from stages.data.sample import Reject, Sample
+from tests.conftest import ROOT
 
 
 def test_media_are_found_under_their_real_suffix_or_without_the_evaluation_folder(tmp_path: Path) -> None:
@@ -49,6 +52,11 @@ def test_the_papers_paths_are_found_in_the_official_layout(tmp_path: Path) -> No
         (tmp_path / clip).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / clip).touch()
     assert {path: MediaFolder(tmp_path).find(path) for path in places} == {path: tmp_path / clip for path, clip in places.items()}
+    (tmp_path / "video/star/Charades_v1_480").mkdir(parents=True)
+    (tmp_path / "video/star/Charades_v1_480/a.mp4").symlink_to(tmp_path / "video/data0613/star/Charades_v1_480/a.mp4")
+    found = MediaFolder(tmp_path).find("star/Charades_v1_480/a.mp4")
+    assert found
+    assert found.exists()
 
 
 def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
@@ -104,6 +112,22 @@ def test_a_path_that_leads_nowhere_or_outside_is_a_reject(tmp_path: Path, path: 
     (reject,) = videomme.read(tmp_path / "root")
     assert isinstance(reject, Reject)
     assert reject.reason == reason
+
+
+def test_the_benchmark_of_the_how_to_page_reads_the_records_it_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    code, record = re.search(r"```python\n(.*?)```", page, re.DOTALL), re.search(r'`(\{"clip".*?\})`', page)
+    assert code
+    assert record
+    module: dict[str, Any] = {}
+    exec(code[1], module)
+    (tmp_path / "questions.jsonl").write_text(record[1])
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").touch()
+    (sample,) = module["BENCHMARK"].read(tmp_path)
+    assert isinstance(sample, Sample)
+    assert (sample.options, sample.answer, sample.category) == (("A. red", "B. blue"), "B", "colour")
+    assert module["BENCHMARK"].score("(b)", sample, "official") == 1
 
 
 def test_a_folder_without_records_is_one_clear_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.benchmarks import tempcompass
-from stages.benchmarks.benchmark import Benchmark
+from stages.benchmarks.benchmark import PROFILES, Benchmark
 from stages.data.files import read_json
 from stages.data.sample import Sample
 
@@ -60,7 +60,7 @@ def test_the_papers_file_names_no_task_but_its_questions_show_it(tmp_path: Path)
 
 def test_captioning_is_not_scored_without_a_judge() -> None:
     sample = _sample("captioning", "speed", "Describe the video.", "B. slow motion")
-    assert BENCHMARK.score("It is in slow motion.", sample, "official") is None
+    assert [BENCHMARK.score("It is in slow motion.", sample, profile) for profile in PROFILES] == [None, None]
 
 
 def test_no_answer_scores_zero_in_every_rule_task() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 
 from flows.chart import draw
-from flows.dvc import Outcome, Stage
+from flows.dvc import Outcome, Snapshot, Stage
 from flows.lineage import commits, lineage_rows, parameter_rows
 
 REPORT = Path("report") / "index.html"
@@ -54,11 +54,11 @@ def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:
     return {"file": file, "metric": metric, "value": after, "change": change}
 
 
-def publish_lineage(root: Path, stages: Sequence[Stage]) -> None:
+def publish_lineage(root: Path, now: Snapshot) -> None:
     """The evaluations' numbers back to data, parameters and commit, and the parameters by their hashes."""
-    if rows := lineage_rows(stages, commits(root, stages)):
+    if rows := lineage_rows(now, commits(root, now.stages)):
         create_table_artifact(rows, key="lineage", description="What each evaluation rests on; hashes as in dvc.lock and in *parameters*.")
-        create_table_artifact(parameter_rows(stages), key="parameters", description="The values that the artifacts were made with.")
+        create_table_artifact(parameter_rows(now.stages), key="parameters", description="The values that the artifacts were made with.")
 
 
 def publish_report(root: Path, url: str | None) -> None:

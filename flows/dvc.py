@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import networkx
 from dvc.dependency import ParamsDependency
@@ -29,11 +30,22 @@ HINTS = (
     "\tdvc config",
     "Use `dvc push`",
 )
+BUSY, BUSY_SECONDS = "is busy, it is being blocked by:", 5
 State = Literal["Completed", "Cached", "Restored", "Failed"]
 
 
 class UsageError(Exception):
     """One clear line for the person who started the run."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what DVC cannot read into a `UsageError`, with the place in the file where DVC knows it."""
+    try:
+        yield
+    except DvcException as error:
+        reasons = dict.fromkeys(" ".join(str(reason).split()) for reason in (error, error.__cause__) if reason)
+        raise UsageError(": ".join(reasons)) from error
 
 
 @dataclass(frozen=True)
@@ -78,9 +90,10 @@ class Outcome:
 def snapshot(root: Path) -> Snapshot:
     """Reads graph, status and metrics in one visit.
 
-    `repo.status()` and `repo.metrics.show()` would each read the graph again, which takes longer than all the rest.
+    `repo.status()` and `repo.metrics.show()` would each read the graph again, which takes longer than all the rest. UsageError if
+    there is no checkout, or one that DVC cannot read.
     """
-    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+    with told(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
         graph = repo.index.graph.subgraph(position)
         order = list(networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__))
@@ -130,15 +143,26 @@ def source_folders(root: Path) -> list[Path]:
 
     UsageError if dvc.yaml cannot be read.
     """
-    try:
-        with Repo(str(root)) as repo:
-            stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-            read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
-            data = [path for path in read if not path.is_file() and not repo.scm.is_tracked(str(path))]
-    except DvcException as error:
-        raise UsageError(str(error)) from error
+    with told(), Repo(str(root)) as repo:
+        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+        data = [path for path in read if not path.is_file() and not repo.scm.is_tracked(str(path))]
     made = [Path(out.fs_path) for stage in stages for out in stage.outs]
     return sorted(path for path in data if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made))
+
+
+def share_cache(home: Path, root: Path) -> None:
+    """Gives the worktree `root` the DVC settings of `home`, and its cache, whose files are linked where the disk allows it.
+
+    DVC makes a link read-only, and a copy of it before a stage may add to an output.
+    """
+    settings = home / ".dvc" / "config.local"
+    if settings.exists():
+        (root / ".dvc" / "config.local").write_bytes(settings.read_bytes())
+    with told(), Repo(str(home)) as repo:
+        cache = {"type": ["reflink", "hardlink", "copy"]} | repo.config["cache"] | {"dir": repo.cache.local_cache_dir}
+    with told(), Repo(str(root)) as repo, repo.config.edit("local") as local:
+        cast("dict[str, Any]", local)["cache"] = cache
 
 
 def read_metrics(path: Path, root: Path) -> dict[str, float]:
@@ -161,6 +185,8 @@ def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downst
     """The stages of a run as `dvc repro` selects them: the targets and what they need, only the targets (`single`), or the
     targets and what needs them (`downstream`). A matrix stage's plain name means all its items; no targets mean all stages.
     """
+    if single and downstream:
+        raise UsageError("single and downstream exclude each other: choose one")
     if not targets:
         return list(stages)
     known = {stage.name for stage in stages} | {stage.group for stage in stages}
@@ -185,21 +211,32 @@ def nearest(name: str, known: set[str]) -> str:
 
 
 def reproduce(root: Path, stage: str, guards: Guards, on_line: Callable[[str], None], force: bool = False) -> Outcome:
-    """`dvc repro -s` of one stage under a guard, its lines passed on as they come."""
+    """`dvc repro -s` of one stage under a guard, its lines passed on as they come.
+
+    Somebody's own `dvc repro` may be at the stage or its inputs: DVC then names that process and gives up, and is asked again.
+    """
     state: State = "Completed"
+    busy, said = False, set[str]()
 
     def take(line: str) -> None:
-        nonlocal state
+        nonlocal state, busy
+        busy |= BUSY in line
         if line == f"Stage '{stage}' didn't change, skipping":
             state = "Cached"
         elif line == f"Stage '{stage}' is cached - skipping run, checking out outputs":
             state = "Restored"
-        if line and not line.startswith(HINTS):
+        if line and not line.startswith(HINTS) and not (busy and line in said):
             on_line(line)
+        if busy:
+            said.add(line)
 
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage, *(["--force"] if force else [])]
     start = time.monotonic()
     status = guards.run(command, root, environment(), take)
+    while busy and not guards.stopped:
+        time.sleep(BUSY_SECONDS)
+        busy = False
+        status = guards.run(command, root, environment(), take)
     return Outcome("Failed" if status else state, time.monotonic() - start)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from flows import dvc
 from flows.dvc import UsageError, nearest
@@ -40,7 +41,10 @@ class Experiment:
         source = self.home / "profiles" / f"{self.profile}.yaml" if self.profile else self.home / "params.yaml"
         if not source.is_file():
             raise UsageError(f"no profile {self.profile!r}: {source} does not exist")
-        return override(source.read_text(), self.overrides)
+        try:
+            return override(source.read_text(), self.overrides)
+        except YAMLError as error:
+            raise UsageError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
 
     @cached_property
     def tree(self) -> str:
@@ -81,33 +85,35 @@ def create(experiment: Experiment) -> None:
     git(root, "read-tree", "--reset", "-u", experiment.tree)
     git(root, "reset", "--quiet")  # DVC saves no experiment while anything is staged
     (root / "params.yaml").write_text(experiment.params)
-    share_cache(home, root)
+    dvc.share_cache(home, root)
     dvc.call(root, "checkout", "--allow-missing")
+    link_sources(home, root)
     ready.parent.mkdir(exist_ok=True)
     ready.touch()
 
 
-def share_cache(home: Path, root: Path) -> None:
-    """Gives the worktree the checkout's own DVC settings and its cache."""
-    settings = home / ".dvc" / "config.local"
-    if settings.exists():
-        (root / ".dvc" / "config.local").write_bytes(settings.read_bytes())
-    dvc.call(root, "cache", "dir", "--local", str((home / dvc.call(home, "cache", "dir").strip()).resolve()))
+def link_sources(home: Path, root: Path) -> None:
+    """Folders with source data, which git ignores and no stage makes, are read where they are."""
+    for folder in dvc.source_folders(root):
+        if folder.is_relative_to(root) and (data := home / folder.relative_to(root)).exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.symlink_to(data)
 
 
 def save(experiment: Experiment) -> None:
     """Records the worktree as a DVC experiment of the checkout's commit and removes it. One at a time: DVC's references are shared."""
     with hold(experiment.root.parent / "save.lock", experiment.name, on_wait=lambda holder: None):
         new = git(experiment.root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")[:-1]
-        include = [f"--include-untracked={path}" for path in new]
+        include = [f"--include-untracked={path}" for path in new if not (experiment.root / path).is_symlink()]
         dvc.call(experiment.root, "exp", "save", "--force", "--name", experiment.name, *include)
     discard(experiment)
 
 
 def discard(experiment: Experiment) -> None:
-    """Removes the worktree, if there is one."""
+    """Removes the worktree, if there is one, whatever state a killed run or a person has left it in."""
     if experiment.root.exists():
-        git(experiment.home, "worktree", "remove", "--force", str(experiment.root))
+        shutil.rmtree(experiment.root)
+    git(experiment.home, "worktree", "prune")
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
@@ -124,12 +130,14 @@ def parse_value(text: str) -> Any:
 
 
 def override(text: str, overrides: Mapping[str, Any]) -> str:
-    """The text of a params file with other values, its comments kept; an unknown name is a `UsageError`."""
+    """The text of a params file with other values, its comments kept; a name that is not in there is a `UsageError`."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
     content = yaml.load(text)
     for name, value in overrides.items():
         *sections, last = name.split(".")
+        if not sections and isinstance(known(content, name, name)[name], Mapping):
+            raise UsageError(f"{name!r} is a whole section: name its parameters, {', '.join(f'{name}.{key}' for key in content[name])}")
         place = content
         for section in sections:
             place = known(place, section, name)[section]

@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.dvc import Stage
+from flows.dvc import Snapshot, Stage
 from flows.experiment import git
 
 EVALUATION = "evaluate"  # the stage in dvc.yaml whose metrics are the results
 
 
-def lineage_rows(stages: Sequence[Stage], commit: Mapping[str, str]) -> list[dict[str, str]]:
+def lineage_rows(now: Snapshot, commit: Mapping[str, str]) -> list[dict[str, str]]:
     """One row per metrics file of the evaluations, for all the numbers in it; `commit` names each evaluation's commit.
 
     *data* is the chain of artifacts up to the sources, *parameters* the sections that made them, each with the first digits of its
-    hash. Where a link of the chain has been made anew since, the row says so in *outdated*: the number belongs to the old one.
+    hash. *outdated* names the stages of the chain that would run again: the number belongs to their old inputs, parameters or code.
     """
     rows = []
-    for stage in stages:
+    for stage in now.stages:
         if stage.group == EVALUATION and stage.outs and all(stage.outs.values()):
-            chain = ancestry(stages, stage)
+            chain = ancestry(now.stages, stage)
             sections = {name: values for one in chain for name, values in one.params.items()}
             rows += [
                 {
                     "numbers": metrics,
                     "commit": commit[stage.name],
-                    "outdated": ", ".join(broken_links(chain)),
+                    "outdated": ", ".join(one.name for one in chain if one.name in now.changed),
                     "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
                     "data": ", ".join(f"{path} {value[:8]}" for path, value in artifacts_of(chain).items()),
                 }
@@ -61,12 +61,6 @@ def code_of(chain: Sequence[Stage]) -> list[str]:
     """The files of the checkout that the chain's stages run."""
     read = {path for stage in chain for path in stage.deps}
     return sorted(path for path in read - set(artifacts_of(chain)) if not Path(path).is_absolute())
-
-
-def broken_links(chain: Sequence[Stage]) -> list[str]:
-    """Paths whose recorded hash is not the same where they are made and where they are read."""
-    made = {path: value for stage in chain for path, value in stage.outs.items()}
-    return sorted({path for stage in chain for path, value in stage.deps.items() if made.get(path, value) != value})
 
 
 def digest(values: Any) -> str:

@@ -9,15 +9,17 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
+from pydantic import Field
+from ruamel.yaml import YAMLError
 
 from flows import artifacts, dvc, experiment
 from flows.dvc import Snapshot, Stage, UsageError
@@ -64,12 +66,12 @@ def pipeline(
         return Failed(message=str(error))
     artifacts.publish_stages(after.stages, walk.outcomes)
     artifacts.publish_metrics(dvc.snapshot(home).metrics, after.metrics)
-    artifacts.publish_lineage(home, after.stages)
-    return final_state([walk])
+    artifacts.publish_lineage(home, after)
+    return final_state(walk)
 
 
 @flow(name="sweep")
-def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: int = 2, plot: str = "") -> State[Any]:
+def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: Annotated[int, Field(ge=1)] = 2, plot: str = "") -> State[Any]:
     """Run every combination of the parameters, each as a DVC experiment, and compare their metrics.
 
     Args:
@@ -80,15 +82,25 @@ def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: int 
     """
     end_with_worker()
     provide_training_slot()
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    experiments = [Experiment(Path.cwd(), overrides, profile) for overrides in combinations]
     try:
+        experiments = combine(Path.cwd(), grid, profile)
         results = run_experiments(experiments, list, force=False, parallel=parallel)
     except UsageError as error:
         return Failed(message=str(error))
     compared = {one.name: (one.overrides, after.metrics) for one, (walk, after) in zip(experiments, results, strict=True) if walk.succeeded}
     artifacts.publish_comparison(compared, plot)
-    return final_state([walk for walk, _ in results])
+    failed = "".join(f"; {one.name}: {walk.summary()}" for one, (walk, _) in zip(experiments, results, strict=True) if not walk.succeeded)
+    message = f"{len(compared)} of {len(experiments)} experiments are in `dvc exp show`{failed}"
+    return Failed(message=message) if failed else Completed(message=message)
+
+
+def combine(home: Path, grid: Mapping[str, Sequence[Any]], profile: str | None) -> list[Experiment]:
+    """An experiment for every combination of the grid's values; a combination that comes twice is one."""
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    experiments = [Experiment(home, overrides, profile) for overrides in combinations if overrides]
+    if not experiments:
+        raise UsageError('the grid names no values to try; {"tgrpo.alpha": [0.0, 0.3]} tries two')
+    return list({one.name: one for one in experiments}.values())
 
 
 def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
@@ -100,9 +112,9 @@ def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
         after = before if walk.did_nothing else dvc.snapshot(home)
     artifacts.publish_stages(after.stages, walk.outcomes)
     artifacts.publish_metrics(before.metrics, after.metrics)
-    artifacts.publish_lineage(home, after.stages)
+    artifacts.publish_lineage(home, after)
     artifacts.publish_report(home, os.environ.get("VIDEO_R1_REPORT_URL"))
-    return final_state([walk])
+    return final_state(walk)
 
 
 def run_experiments(experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4) -> list[tuple[Walk, Snapshot]]:
@@ -132,10 +144,9 @@ def prepare(one: Experiment, select: Select, guards: Guards, force: bool) -> Wal
     return Walk(one.root, before, stages, guards, force)
 
 
-def final_state(walks: Sequence[Walk]) -> State[Any]:
+def final_state(walk: Walk) -> State[Any]:
     """The flow's state, with what the stages did."""
-    message = "; ".join(dict.fromkeys(walk.summary() for walk in walks))
-    return Completed(message=message) if all(walk.succeeded for walk in walks) else Failed(message=message)
+    return Completed(message=walk.summary()) if walk.succeeded else Failed(message=walk.summary())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,11 +159,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter, tgrpo.alpha=0.5 (repeatable)")
     parser.add_argument("--profile", help="a whole parameter set: NAME of profiles/NAME.yaml")
     options = parser.parse_args(arguments)
+    overrides = {}
     for assignment in options.set:
-        if "=" not in assignment:
-            parser.error(f"--set {assignment}: expected NAME=VALUE")
-    pairs = (assignment.split("=", 1) for assignment in options.set)
-    overrides = {name: experiment.parse_value(value) for name, value in pairs}
+        name, sign, value = assignment.partition("=")
+        try:
+            overrides[name] = experiment.parse_value(value)
+        except YAMLError:
+            sign = ""
+        if not sign:
+            parser.error(f"--set {assignment}: expected NAME=VALUE, with a value as in params.yaml")
     state: State[Any] = pipeline(
         options.targets, options.single, options.downstream, options.force, overrides, options.profile, return_state=True
     )

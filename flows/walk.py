@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+import httpx
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
@@ -94,6 +95,10 @@ def training_slot(guards: Guards) -> Iterator[None]:
             except TimeoutError:
                 continue
             yield
+            try:
+                stack.close()
+            except httpx.HTTPError as error:  # the server is away: the slot gets free by itself
+                get_run_logger().warning("the training slot could not be given back: %s", error)
             return
     yield
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,11 @@ def test_single_selects_the_targets_alone() -> None:
 
 def test_downstream_selects_the_targets_and_what_needs_them() -> None:
     assert chosen("tgrpo", downstream=True) == ["tgrpo", "evaluate@tgrpo", "report"]
+
+
+def test_single_and_downstream_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="choose one"):
+        chosen("tgrpo", single=True, downstream=True)
 
 
 def test_an_unknown_target_is_answered_with_the_nearest_stage() -> None:
@@ -111,6 +118,46 @@ def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path)
 def test_a_failing_dvc_command_is_reported_with_what_it_said(toy: Path) -> None:
     with pytest.raises(UsageError, match="no-such-target"):
         dvc.call(toy, "checkout", "no-such-target")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("dvc.yaml", r"dvc\.yaml', YAML file structure is corrupted: .* line 2"),
+        ("params.yaml", r"params\.yaml', YAML file structure is corrupted: .* line 2"),
+        (".git", "toy is not a git repository"),
+    ],
+)
+def test_a_checkout_that_dvc_cannot_read_is_one_line(toy: Path, file: str, line: str) -> None:
+    if (toy / file).is_file():
+        (toy / file).write_text("{[")
+    else:
+        shutil.rmtree(toy / file)
+    with pytest.raises(UsageError, match=line) as refused:
+        dvc.snapshot(toy)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.integration
+def test_a_stage_waits_for_somebodys_own_dvc_repro_and_says_so_once(toy: Path) -> None:
+    edit(toy, '"shapes": {', '"shapes": {"await": ["go"], ')
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        if "(PID" in line:
+            (toy / "go").touch()
+
+    command = [sys.executable, "-m", "dvc", "repro", "shapes"]
+    with subprocess.Popen(command, cwd=toy, stdout=subprocess.PIPE, text=True) as person, Guards([]) as guards:
+        assert person.stdout
+        assert any(line == "shapes starts\n" for line in person.stdout)
+        assert dvc.reproduce(toy, "shapes", guards, take).state == "Cached"
+        assert person.wait() == 0
+    [told] = [line for line in lines if "(PID" in line]
+    assert told.startswith(f"  (PID {person.pid}): ")
+    assert told.endswith("repro shapes")
 
 
 @pytest.mark.integration

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from flows import dvc, experiment
 from flows.dvc import UsageError
 from flows.experiment import Experiment, override
 from flows.guard import Guards
+from flows.pipeline import combine
 from tests.flows.conftest import edit, git, run_dvc
 
 PARAMS = """\
@@ -35,6 +37,11 @@ def test_an_unknown_parameter_is_answered_with_the_nearest_one(name: str, messag
     assert str(refused.value) == message
 
 
+def test_a_section_is_not_replaced_by_a_value() -> None:
+    with pytest.raises(UsageError, match=r"'tgrpo' is a whole section: name its parameters, tgrpo.alpha, tgrpo.loss"):
+        override(PARAMS, {"tgrpo": {"alpha": 0.5}})
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("0.5", 0.5), ("1e-4", 1e-4), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("cispo", "cispo")]
 )
@@ -45,6 +52,20 @@ def test_values_on_the_command_line_are_read_as_in_params_yaml(text: str, value:
 def test_a_profile_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no profile 'papr': .*profiles/papr.yaml does not exist"):
         _ = Experiment(tmp_path, {}, "papr").params
+
+
+@pytest.mark.integration
+def test_a_grid_is_every_combination_once(toy: Path) -> None:
+    grid = {"tgrpo.alpha": [0.5, 0.7, 0.5], "sft.value": [1, 2]}
+    assert [dict(one.overrides) for one in combine(toy, grid, None)] == [
+        {"tgrpo.alpha": 0.5, "sft.value": 1},
+        {"tgrpo.alpha": 0.5, "sft.value": 2},
+        {"tgrpo.alpha": 0.7, "sft.value": 1},
+        {"tgrpo.alpha": 0.7, "sft.value": 2},
+    ]
+    for empty in ({}, {"tgrpo.alpha": []}):
+        with pytest.raises(UsageError, match="the grid names no values to try"):
+            combine(toy, empty, None)
 
 
 @pytest.mark.integration
@@ -93,6 +114,29 @@ def test_a_worktree_that_a_killed_run_left_is_continued(toy: Path) -> None:
     checkpoint.write_text("step 100")
     experiment.create(one)
     assert checkpoint.read_text() == "step 100"
+    shutil.rmtree(one.root.parent)  # somebody cleans up, and git still knows of it
+    experiment.create(one)
     os.remove(one.root / ".dvc" / "tmp" / "ready")  # killed while it was being made: made anew
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
     experiment.create(one)
     assert not checkpoint.exists()
+
+
+@pytest.mark.integration
+def test_an_experiment_reads_source_data_where_it_is_and_copies_no_artifact(finished: Path) -> None:
+    toy = finished
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    edit(toy, "/out", "/videos/\n/out", file=".gitignore")
+    (toy / "videos").mkdir()
+    (toy / "videos" / "a.mp4").write_bytes(b"1")
+    run_dvc(toy, "repro")
+    one = Experiment(toy, {"report.value": 7})
+    experiment.create(one)
+    assert dvc.snapshot(one.root).changed == {"report"}
+    assert (one.root / "out" / "sft.json").stat().st_nlink > 1
+    run_dvc(one.root, "repro")
+    experiment.save(one)
+    assert (toy / "videos" / "a.mp4").read_bytes() == b"1"
+    [saved] = git(toy, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{one.name}").split()
+    assert "videos" not in git(toy, "ls-tree", "--name-only", saved).split()

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from flows.dvc import Stage
+from flows.dvc import Snapshot, Stage
 from flows.lineage import code_of, lineage_rows, parameter_rows
 
 FOLDER = "11111111aaaa.dir"
@@ -31,7 +31,7 @@ SEED_0 = "de7d7744"  # printf '{"seed": 0}' | sha256sum
 
 
 def test_an_evaluation_is_traced_to_sources_parameters_and_commit() -> None:
-    [row] = lineage_rows([INGEST, SFT, EVALUATE, OTHER], {"evaluate@sft": "8a6bb0f"})
+    [row] = lineage_rows(Snapshot([INGEST, SFT, EVALUATE, OTHER], {"report"}, {}), {"evaluate@sft": "8a6bb0f"})
     assert row["numbers"] == "metrics/sft.json"
     assert row["data"] == "data/video-r1 11111111, data/samples.parquet 22222222, models/sft 33333333"
     assert [part.split()[0] for part in row["parameters"].split(", ")] == ["ingest", "sft", "evaluate"]
@@ -39,15 +39,18 @@ def test_an_evaluation_is_traced_to_sources_parameters_and_commit() -> None:
     assert (row["commit"], row["outdated"]) == ("8a6bb0f", "")
 
 
-def test_a_model_trained_anew_leaves_its_old_evaluation_outdated() -> None:
+def test_a_model_trained_anew_leaves_its_old_evaluation_outdated_and_so_does_code_that_was_edited_and_not_run() -> None:
     trained_anew = replace(SFT, outs={"models/sft": "99999999aaaa.dir"})
-    [row] = lineage_rows([INGEST, trained_anew, EVALUATE], {"evaluate@sft": "8a6bb0f"})
+    [row] = lineage_rows(Snapshot([INGEST, trained_anew, EVALUATE], {"evaluate@sft"}, {}), {"evaluate@sft": "8a6bb0f"})
     assert row["data"].endswith("models/sft 33333333")
-    assert row["outdated"] == "models/sft"
+    assert row["outdated"] == "evaluate@sft"
+    [row] = lineage_rows(Snapshot([INGEST, SFT, EVALUATE], {"ingest", "sft"}, {}), {"evaluate@sft": "8a6bb0f"})
+    assert row["outdated"] == "ingest, sft"
 
 
 def test_an_evaluation_that_never_ran_has_no_lineage() -> None:
-    assert lineage_rows([replace(EVALUATE, outs={"metrics/sft.json": ""})], {"evaluate@sft": "8a6bb0f"}) == []
+    never = Snapshot([replace(EVALUATE, outs={"metrics/sft.json": ""})], {"evaluate@sft"}, {})
+    assert lineage_rows(never, {"evaluate@sft": "8a6bb0f"}) == []
 
 
 def test_the_hashes_of_parameters_are_explained() -> None:

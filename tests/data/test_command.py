@@ -13,7 +13,7 @@ STAGE = """
     import errno, time
     from pathlib import Path
     from stages.data.command import command
-    from stages.data.errors import UserError
+    from stages.data.errors import EndpointError, UserError
     from stages.data.params import Params
 
     class ToyParams(Params):
@@ -21,6 +21,7 @@ STAGE = """
 
     def run(params: ToyParams, out: Path, name: str = "x") -> None:
         if params.mode == "user": raise UserError("mend this")
+        if params.mode == "away": raise EndpointError("no answer")
         if params.mode == "disk": raise OSError(errno.ENOSPC, "No space left", "some/file")
         if params.mode == "fault": raise ValueError("a fault")
         if params.mode == "interrupt": raise KeyboardInterrupt
@@ -54,6 +55,7 @@ def test_a_stage_runs_with_its_params_and_flags(stage: Path) -> None:
     ("mode", "code", "line"),
     [
         ("user", 1, "toy: mend this"),
+        ("away", 75, "toy: no answer"),
         ("disk", 1, "toy: no space left on the disk (some/file)"),
         ("interrupt", 130, "interrupted; run the same"),
     ],

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import networkx
 from dvc.dependency import ParamsDependency
@@ -162,7 +162,7 @@ def share_cache(home: Path, root: Path) -> None:
     with told(), Repo(str(home)) as repo:
         cache = {"type": ["reflink", "hardlink", "copy"]} | repo.config["cache"] | {"dir": repo.cache.local_cache_dir}
     with told(), Repo(str(root)) as repo, repo.config.edit("local") as local:
-        local["cache"] = cache
+        cast("dict[str, Any]", local)["cache"] = cache
 
 
 def read_metrics(path: Path, root: Path) -> dict[str, float]:

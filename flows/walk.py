@@ -1,5 +1,6 @@
 """One walk over DVC's graph: a Prefect task per stage."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,7 +24,8 @@ from flows.guard import Guards
 from flows.stage_log import StageLog
 
 TRAINING = ("sft", "tgrpo")  # one of these at a time, over all runs of the server
-RETRIES: dict[str, list[float]] = {"annotate": [10, 60]}  # seconds before each new try: an endpoint comes back, an assertion does not
+RETRIES: list[float] = [10, 60]  # seconds before each new try
+TEMPORARY = f"exited with {os.EX_TEMPFAIL}"  # DVC's words for a stage whose endpoint may come back
 
 
 class Walk:
@@ -40,9 +42,8 @@ class Walk:
         """Starts a task per stage; each waits for those it reads from. The label tells the walks of a sweep apart."""
         futures: dict[str, PrefectFuture[Any]] = {}
         for stage in self.stages:
-            delays = RETRIES.get(stage.group, [])
             name = f"{label} {stage.name}".strip()  # as the task's name it shows in the graph while the stage waits
-            named = run_stage.with_options(name=name, task_run_name=name, retries=len(delays), retry_delay_seconds=delays)
+            named = run_stage.with_options(name=name, task_run_name=name)
             upstream = [futures[name] for name in stage.upstream if name in futures]
             futures[stage.name] = named.submit(self, stage, return_state=False, wait_for=upstream)
         return list(futures.values())
@@ -71,7 +72,12 @@ class Walk:
         return text + (f" ({', '.join(failed)} failed)" if failed else "")
 
 
-@task(name="stage", cache_policy=NO_CACHE)
+def may_come_back(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether a stage is worth another try: an endpoint comes back, an assertion does not."""
+    return TEMPORARY in (state.message or "")
+
+
+@task(name="stage", cache_policy=NO_CACHE, retries=len(RETRIES), retry_delay_seconds=RETRIES, retry_condition_fn=may_come_back)
 def run_stage(walk: Walk, stage: Stage) -> State[Any]:
     """Brings one stage up to date; the lines it writes are the task's log."""
     outcome, log = Outcome("Cached", 0.0), StageLog(stage.name)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from stages.data.answer import is_well_formed
 from stages.data.command import command
-from stages.data.errors import UserError
+from stages.data.errors import EndpointError, UserError
 from stages.data.files import iterate_rows, sha256_file, write_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.params import Params
@@ -246,11 +246,11 @@ class Annotation:
         return (self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures)
 
     def check(self, annotations: Path) -> None:
-        """UserError when the run stopped early."""
+        """UserError when the run stopped early, EndpointError when requests failed."""
         total = len(self._samples) * self._params.n
         if self._too_many_failed():
             [(detail, _)] = Counter(self._failures.values()).most_common(1)
-            raise UserError(
+            raise EndpointError(
                 f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}, most "
                 f"often with '{detail}'; all reasons are in {annotations}; mend the cause and run again: what was answered is kept, the "
                 "rest is asked anew"

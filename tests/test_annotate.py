@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from stages.annotate import STORE_SCHEMA, TABLE_SCHEMA, AnnotateParams, Annotation, run
-from stages.data.errors import UserError
+from stages.data.errors import EndpointError, UserError
 from stages.data.files import read_json, write_table
 from stages.data.journal import JournaledStore
 from stages.data.sample import Sample, read_samples, write_samples
@@ -209,7 +209,7 @@ def test_too_many_failures_stop_with_one_line_and_the_table() -> None:
     write_inputs(40)
     with fault_server(lambda text, attempt: "500") as server:
         with pytest.raises(
-            UserError,
+            EndpointError,
             match=r"[56] of 40 requests failed, .*, most often with 'HTTP 500: .*reasons are in annotations.parquet",
         ):
             annotate(parameters(server.url, max_failed=0.1, retries=0, concurrency=1))
@@ -224,7 +224,7 @@ def test_an_endpoint_that_goes_down_loses_nothing_and_is_one_line(caplog: pytest
     with fault_server() as server:
         annotate(parameters(server.url, max_tokens_total=10**6), dry_run=True)
         assert server.calls == []
-    with pytest.raises(UserError, match="no server answers"):
+    with pytest.raises(EndpointError, match="no server answers"):
         annotate(parameters(server.url))
     gc.collect()
     assert caplog.text == ""  # asyncio would name here each other request that met the same end

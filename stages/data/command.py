@@ -26,9 +26,9 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     """Run a stage from the command line.
 
     `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
-    parameter (a Path, a str or an int) becomes a required `--flag`, optional where it has a default, and a bool a switch. `item` names the
-    flag that says for which item of the section the parameters are (see `load_params`). Errors that a person can mend end in one line
-    and exit code 1, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
+    parameter (a Path, a str or an int) becomes a required `--flag`, optional where it has a default, and a bool a switch. `item` names
+    the flag that says for which item of the section the parameters are (see `load_params`). Errors that a person can mend end in one
+    line and the error's exit code, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)
@@ -43,7 +43,8 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
             with _unchanged(run, lambda: load_params(model, stage, file, arguments[item] if item else None), file) as read:
                 run(read, **arguments)
     except UserError as error:
-        sys.exit(f"{stage}: {error}")
+        sys.stderr.write(f"{stage}: {error}\n")
+        sys.exit(error.status)
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(130)

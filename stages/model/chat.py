@@ -37,7 +37,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from stages.data.errors import UserError
+from stages.data.errors import EndpointError, UserError
 from stages.data.params import Params
 from stages.data.sample import DataType
 from stages.model.transport import AioHttpClient
@@ -227,7 +227,9 @@ class ChatClient:
         if isinstance(error, openai.APIStatusError) and "content_filter" in error.response.text:
             return Reply("refused", detail=detail)
         if _is_unreachable(error):
-            raise UserError(f"no server answers at {where} ({detail}); start it or mend base_url and run the same command again") from None
+            raise EndpointError(
+                f"no server answers at {where} ({detail}); start it or mend base_url and run the same command again"
+            ) from None
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             key = self._params.api_key_env
             raise UserError(f"{where} does not accept the key in {key or 'api_key_env (which is null)'}: {detail}") from None

@@ -15,7 +15,7 @@ STAGE = """
     import pyarrow.parquet as pq
     from safetensors import SafetensorError
     from stages.data.command import command
-    from stages.data.errors import UserError
+    from stages.data.errors import EndpointError, UserError
     from stages.data.params import Params
 
     class ToyParams(Params):
@@ -23,6 +23,7 @@ STAGE = """
 
     def run(params: ToyParams, table: Path, out: Path, name: str = "x") -> None:
         if params.mode == "user": raise UserError("mend this")
+        if params.mode == "away": raise EndpointError("no answer")
         if params.mode == "disk": raise OSError(errno.ENOSPC, "No space left", "some/file")
         if params.mode == "disk of safetensors": raise SafetensorError("I/O error: No space left on device (os error 28)")
         if params.mode == "disk of sqlite": raise sqlite3.OperationalError("database or disk is full")
@@ -61,6 +62,7 @@ def test_a_stage_runs_with_its_params_and_flags(stage: Path) -> None:
     ("mode", "code", "line"),
     [
         ("user", 1, "toy: mend this"),
+        ("away", 75, "toy: no answer"),
         ("disk", 1, "toy: no space left on the disk (some/file)"),
         ("disk of safetensors", 1, "toy: no space left on the disk"),
         ("disk of sqlite", 1, "toy: no space left on the disk"),

@@ -276,6 +276,16 @@ def test_a_failed_stage_shows_its_own_last_lines_and_the_other_branch_goes_on(se
     until(lambda: any(text.startswith(f"pipeline: {name} Failed\n{message}\nhttp://") for text in service.told), service.log)
 
 
+def test_a_stage_whose_endpoint_may_come_back_is_tried_again_and_no_other(service: Service, toy: Path) -> None:
+    once_away = 'if name == "sft" and len(Path("trace/sft").read_text().splitlines()) < 2: sys.exit(75)'
+    edit(toy, "value = params", f"{once_away}\nvalue = params", "stage.py")
+    edit(toy, '"tgrpo": {', '"tgrpo": {"fail": true, ')
+    run = service.run(toy, "sft", "tgrpo")
+    assert run.stages() == {"shapes": "Completed", "sft": "Completed", "tgrpo": "Failed"}
+    starts = {stage: (toy / "trace" / stage).read_text().count("starts") for stage in ("sft", "tgrpo")}
+    assert starts == {"sft": 2, "tgrpo": 1}
+
+
 def test_wrong_usage_is_one_clear_line(service: Service, toy: Path) -> None:
     run = service.run(toy, "tgrpo", "sft", "shapes", "evaluate", "--single", "--set", "tgrpo.alpha=1")
     assert run.status == 1

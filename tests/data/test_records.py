@@ -58,6 +58,7 @@ def test_a_released_record_becomes_a_sample(media: Path) -> None:
         ({"solution": "<answer>C</answer>"}, "answer not among the options"),
         ({"options": []}, "answer not among the options"),
         ({"options": None}, "answer not among the options"),
+        ({"options": ["A. left", "B. right", "B. up"]}, "ambiguous options"),
         ({"problem_type": "numerical", "solution": "<answer>many</answer>"}, "answer is not a number"),
         ({"path": "../outside.mp4"}, "path escapes"),
         ({"path": "/etc/passwd"}, "path escapes"),

@@ -62,8 +62,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
         else:
             with open(path, encoding="utf-8-sig") as file:
                 yield from ((f"line {number}", _line(line)) for number, line in enumerate(file, 1) if line.strip())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; mend `ingest.root` or the source in params.yaml") from None
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; mend it, `ingest.root` or the source in params.yaml") from None
     except (ValueError, ijson.JSONError, csv.Error) as error:
         kind = "CSV" if path.suffix.lower() == ".csv" else "JSON"
         message = " ".join(str(error).split())

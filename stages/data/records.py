@@ -62,8 +62,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
         else:
             with open(path, encoding="utf-8-sig") as file:
                 yield from ((f"line {number}", _line(line)) for number, line in enumerate(file, 1) if line.strip())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; mend `ingest.root` or the source in params.yaml") from None
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; mend it, `ingest.root` or the source in params.yaml") from None
     except (ValueError, ijson.JSONError, csv.Error) as error:
         kind = "CSV" if path.suffix.lower() == ".csv" else "JSON"
         message = " ".join(str(error).split())
@@ -183,6 +183,8 @@ def _answer_problem(answer: str | None, record: Record) -> tuple[str, str] | Non
         letters = [option_letter(option) for option in record.options or ()]
         if option_letter(answer) not in letters or None in letters:
             return "answer not among the options", f"answer {answer!r}, options {list(record.options or ())}"[:500]
+        if len(set(letters)) < len(letters):
+            return "ambiguous options", f"two of {list(record.options or ())} have one letter"[:500]
     if record.problem_type in ("numerical", "regression") and parse_number(answer) is None:
         return "answer is not a number", answer[:200]
     if record.clip_end is not None and record.clip_end <= (record.clip_start or 0.0):

@@ -58,6 +58,7 @@ def test_a_released_record_becomes_a_sample(media: Path) -> None:
         ({"solution": "<answer>C</answer>"}, "answer not among the options"),
         ({"options": []}, "answer not among the options"),
         ({"options": None}, "answer not among the options"),
+        ({"options": ["A. left", "B. right", "B. up"]}, "ambiguous options"),
         ({"problem_type": "numerical", "solution": "<answer>many</answer>"}, "answer is not a number"),
         ({"path": "../outside.mp4"}, "path escapes"),
         ({"path": "/etc/passwd"}, "path escapes"),
@@ -137,9 +138,10 @@ def test_a_file_that_is_not_json_is_one_line(media: Path, content: bytes) -> Non
         list(read_source(Source(name="src", records="r.json"), media))
 
 
-def test_a_missing_file_is_one_line(media: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        list(read_source(Source(name="src", records="r.json"), media))
+@pytest.mark.parametrize(("records", "why"), [("r.json", "no such file"), ("clips", "is a directory"), ("clips/a.mp4/r.csv", "not a dir")])
+def test_a_file_that_cannot_be_opened_is_one_line(media: Path, records: str, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        list(read_source(Source(name="src", records=records), media))
 
 
 def test_what_is_written_loads_again(media: Path) -> None:

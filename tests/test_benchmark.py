@@ -59,6 +59,13 @@ def test_every_question_is_either_ready_to_ask_or_in_the_quarantine_and_too_many
     }
 
 
+def test_a_refused_benchmark_leaves_no_questions_of_an_earlier_run(root: Path) -> None:
+    run_in(root, max_rejected=0.75)
+    with pytest.raises(UserError):
+        run_in(root, max_rejected=0.5)
+    assert not (root / "out" / "samples.parquet").exists()
+
+
 def test_the_frame_budget_is_said_in_one_place(root: Path) -> None:
     own: dict[str, Any] = {name: value for name, value in PARAMS.items() if name != "max_frames"} | {"max_rejected": 0.75}
     paths = (root, root / "out", root / "metrics.json")

@@ -13,7 +13,6 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: install  ## the whole pipeline, from rendered clips to report/index.html
 	$(BIN)/dvc repro
-	$(BIN)/dvc metrics show metrics/evaluate
 	@echo "Report: $(CURDIR)/report/index.html"
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then $(BIN)/python -m webbrowser "file://$(CURDIR)/report/index.html"; fi
 

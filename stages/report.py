@@ -111,6 +111,8 @@ def run(
         hashes=[(str(path), sha256_file(path)) for path in files],
     )
     write_atomic(out, page)
+    for each in evaluations:
+        log.info("%s: %s", each.comparison.name, " ".join(each.comparison.sentences))
     log.info("report of %d KB → %s", len(page) // 1024, out)
 
 

@@ -50,7 +50,9 @@ Status = Literal["ok", "truncated", "refused", "failed"]
 _LOST = (openai.APIConnectionError, TimeoutError, ValidationError)  # sent, and came to nothing
 _ERRORS = (openai.OpenAIError, TimeoutError, ValidationError)
 _ABOUT = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count")
-_LEFT_OUT = {f"X-Stainless-{name}": openai.Omit() for name in _ABOUT}  # what the client tells of this machine, which no server needs
+_ACCOUNT = ("OpenAI-Organization", "OpenAI-Project")
+# What the client tells of this machine and, from the environment, of somebody's account: no server needs it.
+_LEFT_OUT = {name: openai.Omit() for name in (*(f"X-Stainless-{name}" for name in _ABOUT), *_ACCOUNT)}
 # What stands at its default is named too: the client copies unnamed defaults deeply, and draws a key that it does not send, per request.
 _OPTIONS: openai.RequestOptions = {
     "headers": _LEFT_OUT,

@@ -159,12 +159,15 @@ def test_a_compressed_answer_is_read() -> None:
         assert ask(params(server.url), request()) == [Reply("ok", THOUGHT, "stop", 100, 20)]
 
 
-def test_the_server_is_told_nothing_of_this_machine() -> None:
+def test_the_server_is_told_nothing_of_this_machine_nor_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(variable, "mine")
     with fault_server() as server:
         ask(params(server.url), request())
         assert set(server.calls[0].headers) == {
             *("accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "user-agent")
         }
+        assert "mine" not in str(server.calls[0].headers)
 
 
 def test_the_collector_leaves_loaded_modules_alone_while_asking_and_only_then() -> None:

@@ -4,7 +4,7 @@
 
 The server is a process of its own on loopback, and on a core of its own where there are two: a real one is another machine, but the
 kernel likes to put both ends of a loopback connection on one core, where each waits for the other. The last line is JSON; `of_limit` is
-the share of concurrency ÷ latency.
+the share of concurrency ÷ latency, `server_ms` what the server took in fact from the last byte of a request to its answer, in the mean.
 """
 
 import asyncio
@@ -39,20 +39,29 @@ BODY = json.dumps(
 ).encode()
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer every request of one connection after the latency."""
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: list[float]) -> None:
+    """Answer every request of one connection after the latency; `taken` gets the seconds of each."""
     while head := await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b"":
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.split(b":")[1]))
+        start = time.perf_counter()
         await asyncio.sleep(LATENCY_S)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+        taken.append(time.perf_counter() - start)
 
 
 def serve(connection: Connection) -> None:
-    """Run the server and send its port."""
+    """Run the server and send its port; for whatever comes, send the mean seconds since the last time."""
+    taken: list[float] = []
+
+    def report() -> None:
+        connection.recv()
+        connection.send(sum(taken) / len(taken))
+        taken.clear()
 
     async def main() -> None:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=2**20)
+        server = await asyncio.start_server(lambda reader, writer: answer(reader, writer, taken), "127.0.0.1", 0, limit=2**20)
+        asyncio.get_running_loop().add_reader(connection.fileno(), report)
         connection.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -105,6 +114,11 @@ async def loop(url: str, count: int) -> None:
             await client.chat.completions.create(**request.body())
 
 
+def server_seconds(connection: Connection) -> float:
+    connection.send("?")
+    return connection.recv()
+
+
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -116,6 +130,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{ours.recv()}/v1"
     result: dict[str, float] = {"limit_per_s": CONCURRENCY / LATENCY_S}
     asyncio.run(project(url, 200))
+    server_seconds(ours)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, run, number in (("project", project, count), ("gather", gather, 1000), ("loop", loop, 40)):
         start, cpu = time.perf_counter(), time.process_time()
@@ -123,6 +138,7 @@ def main() -> None:
         result[f"{name}_per_s"] = round(number / (time.perf_counter() - start), 1)
         result[f"{name}_cpu_ms"] = round((time.process_time() - cpu) / number * 1000, 2)
         if name == "project":
+            result["server_ms"] = round(server_seconds(ours) * 1000, 2)
             result["memory_growth_mb"] = round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
     server.terminate()
     result["of_limit"] = round(result["project_per_s"] / result["limit_per_s"], 3)

@@ -89,6 +89,10 @@ def run(
                         (drop if isinstance(verdict, Reject) else kept[name])(verdict.model_dump())
         write_json(metrics, {name: judge.funnel.summary() for name, judge in judges.items()})
         _check_names(params, {source for judge in judges.values() for source in judge.funnel.sources})
+        if "difficulty" in params.rules and not judges["rl"].asked_twice:
+            log.warning(
+                "difficulty dropped nothing: no question of the RL set was asked twice; set annotate.n to 2 and the source's split to train"
+            )
         for name, judge in judges.items():
             log.info("%s: %s", name, judge.funnel.line())
             if judge.funnel.emptied:
@@ -150,10 +154,12 @@ class Judge:
             "difficulty": lambda of: rules.difficulty(of.sample, of.answers, params),
         }
         self.funnel = Funnel(self._rules)
+        self.asked_twice = False
 
     def __call__(self, candidate: Candidate) -> Sample | Reject:
         """The sample, with its chain of thought in the SFT set, or the first rule that drops it; counted in the funnel."""
         verdict = self._verdict(candidate)
+        self.asked_twice |= len(candidate.answers) > 1
         self.funnel.count(candidate.sample, verdict)
         return verdict
 

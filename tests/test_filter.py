@@ -139,6 +139,14 @@ def test_difficulty_chooses_the_rl_set_by_pass_rate(tmp_path: Path) -> None:
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s1"]
 
 
+def test_difficulty_says_when_no_question_was_asked_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = FilterParams(rules=("difficulty",))
+    filtered(tmp_path, params, [sample(1, "train"), sample(2, "rl")], [annotation(1, GOOD), annotation(1, WRONG)])
+    assert "asked twice" not in caplog.text
+    filtered(tmp_path, params, [sample(1, "train"), sample(2, "rl")], [annotation(1, GOOD)])
+    assert "no question of the RL set was asked twice; set annotate.n to 2" in caplog.text
+
+
 def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
     frames = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
     write_table(tmp_path / "frames.parquet", [{"sample_id": name, "key": "k"} for name in ("s1", "s3")], frames)

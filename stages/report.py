@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stages.benchmarks import get_benchmark
 from stages.benchmarks.benchmark import Profile
-from stages.benchmarks.predictions import read_predictions
+from stages.benchmarks.predictions import read_predictions, slices
 from stages.data.command import command
 from stages.data.errors import UserError
 from stages.data.files import sha256_file, write_atomic
@@ -130,13 +130,17 @@ class _Evaluation:
         self._reader = FrameReader(folder / "frames", folder / "frames.parquet")
         self._last = rows[params.models[-1]]
         self._profile = params.profile
+        self._benchmark = get_benchmark(name)
         missing = len(read_rejects(folder / "quarantine.parquet"))
         self.runs = {(label(model), name, frames): (answers, missing) for model, answers in rows.items()}
         title = name if len(params.frames) == 1 else f"{name}, {frames} frames"
-        self.comparison: Comparison = compare_models(title, rows, len(questions), missing, get_benchmark(name), params.profile)
+        self.comparison: Comparison = compare_models(title, rows, len(questions), missing, self._benchmark, params.profile)
 
     def reliance(self, count: int) -> list[Card]:
-        return reliance_cards(self._last, self._samples, self._reader, self._profile, count)
+        """Of questions that need the order of frames, where the benchmark says which do."""
+        wanted = slices(self._benchmark)
+        rows = [row for row in self._last if wanted.get("temporal", wanted["all"])(row)]
+        return reliance_cards(rows, self._samples, self._reader, self._profile, count)
 
     def mistakes(self, count: int) -> list[Mistakes]:
         return mistakes(self._last, self._samples, self._reader, self._profile, count)

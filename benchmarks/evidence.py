@@ -118,8 +118,9 @@ def cold_start(root: Path) -> dict[str, float]:
 
 
 def fingerprint(root: Path, *more: Path) -> str:
-    """What all runs of one root share: the weights they start from, their questions and the benchmark."""
-    files = [root / "models" / "sft" / "model.safetensors", benchmark(root) / "samples.parquet", *more]
+    """What all runs of one root share: the weights they start from, their questions, the benchmark and the code."""
+    data = [root / "models" / "sft" / "model.safetensors", benchmark(root) / "samples.parquet", *more]
+    files = [*data, *sorted(PROJECT.glob("stages/**/*.py"))]
     return "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 

@@ -93,12 +93,16 @@ def run_stage(walk: Walk, stage: Stage) -> State[Any]:
 @contextmanager
 def training_slot(guards: Guards) -> Iterator[None]:
     """Waits for the server's slot for training stages. A run that was killed gives it back within a minute."""
+    told = False
     while not guards.stopped:
         with ExitStack() as stack:
             slot = concurrency("training", timeout_seconds=10, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False)
             try:
                 stack.enter_context(slot)
             except TimeoutError:
+                if not told:
+                    get_run_logger().info("another run trains: waiting for the server's concurrency limit 'training'")
+                told = True
                 continue
             yield
             try:

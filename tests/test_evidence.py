@@ -40,7 +40,8 @@ def test_the_table_has_the_cold_start_and_every_arm_with_its_gain():
 def root(tmp_path):
     """A checkout's folders after filter, sft and benchmark: four clips of noise, which are also the benchmark, and a random model."""
     kinds = ("direction", "colour")
-    samples = [question(f"clip-{n}", answer="AB"[n % 2]).model_copy(update={"category": kinds[n // 2]}) for n in range(4)]
+    changes = [{"category": kind, "source": "shapes"} for kind in kinds for _ in range(2)]
+    samples = [question(f"clip-{n}", answer="AB"[n % 2]).model_copy(update=changes[n]) for n in range(4)]
     frames = {sample.sample_id: clip(seed=n) for n, sample in enumerate(samples)}
     benchmark = tmp_path / "data" / "benchmarks" / "shapes-4"
     for folder in (tmp_path / "data", benchmark):

@@ -9,6 +9,7 @@ from stages.model.load import load_model, resolve
 from tests.model.tiny_models import write_qwen2_5
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_another_seed(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run(BaseParams(align_steps=2, align_clips=2, seed=seed), tmp_path / name, tmp_path / f"{name}.json")

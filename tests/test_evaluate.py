@@ -97,6 +97,7 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
         run(PARAMS, str(model), "mvbench", place / "nowhere")
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:
     _evaluate(PARAMS, model, place, "first")
     for work in (place / ".work").rglob("*.jsonl"):

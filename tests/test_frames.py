@@ -92,6 +92,7 @@ def test_too_many_rejects_stop_the_stage_and_name_their_table(folder: Path) -> N
     assert len(read_rejects(folder / "rejects.parquet")) == 1
 
 
+@pytest.mark.slow
 def test_two_runs_from_nothing_write_the_same_bytes(folder: Path) -> None:
     outputs = ("frames/00000.parquet", "frames.parquet", "rejects.parquet", "metrics.json")
     run_in(folder)

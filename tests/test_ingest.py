@@ -160,6 +160,7 @@ def test_files_that_come_while_a_source_is_read_do_not_count_as_read(source: Pat
         copying.join()
 
 
+@pytest.mark.slow
 def test_the_same_sources_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
     records = [{"path": "good.mp4", "data_type": "video"}, {"path": "text.mp4", "data_type": "video"}]
     for run_number in ("a", "b"):

@@ -166,6 +166,7 @@ def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, exampl
     assert {group["betas"] for group in trainer.optimizer.param_groups} == {(0.9, 0.98)}
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
     run(quick(lora=LORA), **inputs)
     before, after = load_model(inputs["model"]).state_dict(), load_model(inputs["out"]).state_dict()

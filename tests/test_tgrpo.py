@@ -169,6 +169,7 @@ def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(i
     assert norms[0] > 0
 
 
+@pytest.mark.slow
 def test_the_updates_of_a_rollout_share_its_responses_and_move_away_from_it(inputs, tmp_path, monkeypatch):
     change = {"updates_per_rollout": 2, "warmup_steps": 0, "max_steps": 4, "loss": LossRules(clip_low=0.1, clip_high=0.3)}
     first, second, third, _ = alone(change, inputs, tmp_path / "run", monkeypatch)
@@ -194,6 +195,7 @@ def test_the_moving_std_follows_the_rewards_that_it_scales(inputs, tmp_path, mon
 FOUR = {"questions_per_step": 4, "questions_per_forward": 4, "max_steps": 1, "temporal": "off", "contrast_size": 0, "omega": 0.0}
 
 
+@pytest.mark.slow
 def test_groups_without_variance_are_skipped_and_counted(inputs, tmp_path, monkeypatch):
     # Without a KL term they have no gradient, so leaving them out of the mean over rows only makes it larger.
     change = FOUR | {"loss": LossRules(beta=0.0), "group_size": 2}
@@ -231,6 +233,7 @@ def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs
         assert all(row["seconds_rollout"] > 0 and row["tokens_per_second"] > 0 for row in figures)
 
 
+@pytest.mark.slow
 def test_every_figure_of_every_step_goes_to_tensorboard(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(SMALL.model_copy(update={"report_to": "tensorboard"}), inputs, tmp_path)
@@ -290,6 +293,7 @@ def test_shards_of_a_trained_vision_tower_refuse_videos_and_images_together(inpu
         train(params, inputs, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_started_again_writes_the_same_files(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(SMALL, inputs, tmp_path)

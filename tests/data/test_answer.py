@@ -1,7 +1,5 @@
 """The one grader: extraction, well-formedness and each answer type, by hand-worked examples."""
 
-import time
-
 import pytest
 
 from stages.data.answer import extract_answer, grade, is_well_formed, option_letter, parse_number
@@ -33,14 +31,13 @@ def test_the_reference_code_takes_the_first_tag_and_nothing_becomes_an_empty_ans
     assert extract_answer("no tags", "reference-code") == ""
 
 
+@pytest.mark.timeout(60)  # a reader that tries every split of the blanks takes minutes
 @pytest.mark.parametrize("rules", ["default", "reference-code"])
 def test_a_model_that_loops_on_spaces_or_tags_is_read_in_no_time(rules) -> None:
-    start = time.process_time()
-    for loop in (" ", "\n", "<answer>", "<answer> ", "</think><answer>"):
-        text = f"<think>a</think><answer>{loop * 3000}"
+    for loop in (" " * 15_000, "\n" * 15_000, "<answer>" * 500, "<answer> " * 500, "</think><answer>" * 500):
+        text = f"<think>a</think><answer>{loop}"
         assert not extract_answer(text, rules)
         assert not is_well_formed(text, rules)
-    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_near_duplicates_are_questions_about_one_clip_with_nearly_the_same_words
     assert near(CHOICE.model_copy(update={"sample_id": "s5", "problem": "What colour is it?"})) is None
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
     draw, near = random.Random(0), NearDuplicates(0.8)
     kept: list[set[int]] = []

@@ -114,6 +114,7 @@ def test_nothing_starts_once_the_context_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_no_more_commands_run_at_once_than_allowed(tmp_path: Path) -> None:
     script = (
         "import os, sys, time; open(f'in-{sys.argv[1]}', 'x'); time.sleep(0.3); "

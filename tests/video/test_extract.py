@@ -78,6 +78,7 @@ def test_a_second_run_decodes_nothing_and_a_new_sample_adds_a_shard(clips: Path,
     assert numbers(load(tmp_path, "same clip")) == numbers(load(tmp_path, "one"))
 
 
+@pytest.mark.slow
 def test_what_no_run_can_use_is_decoded_once_and_refused_each_time(clips: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(damage((clips / "h264.mp4").read_bytes(), 30))
@@ -92,6 +93,7 @@ def test_what_no_run_can_use_is_decoded_once_and_refused_each_time(clips: Path, 
     assert [reject.reason for reject in take(tmp_path, media, max_corrupt=100)] == ["missing", "missing"]  # another spec asks again
 
 
+@pytest.mark.slow
 def test_media_that_is_back_is_taken(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     frame = tmp_path / "folder" / "00001.png"
@@ -107,12 +109,14 @@ def test_media_that_is_back_is_taken(tmp_path: Path) -> None:
     assert take(tmp_path, media) == []
 
 
+@pytest.mark.slow
 def test_another_spec_finds_no_old_frames(clips: Path, tmp_path: Path) -> None:
     take(tmp_path, [sample("clip", clips / "h264.mp4")])
     take(tmp_path, [sample("clip", clips / "h264.mp4")], max_frames=2)
     assert numbers(load(tmp_path, "clip")) == [0, 59]
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(clips: Path, tmp_path: Path) -> None:
     names = ["h264.mp4", "hevc.mp4", "vp9.webm", "animated.gif", "h264.ts", "theora.ogv"]
     media = [sample(name, clips / name) for name in names]

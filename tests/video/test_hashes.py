@@ -64,7 +64,7 @@ def plainly(hashes_NT: np.ndarray) -> list[int]:
     return groups
 
 
-@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("frames", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_far_more_clips_than_are_compared_one_by_one_fall_into_the_same_groups(frames: int) -> None:
     rng = np.random.default_rng(frames)
     others_NT = rng.integers(0, 2**64, (4000, frames), dtype=np.uint64)

@@ -82,7 +82,8 @@ def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(tmp_path: Pa
     assert [result.reason for result in refused if isinstance(result, MediaError)] == ["inaccessible", "inaccessible"]
 
 
-@pytest.mark.parametrize(("kernel", "megabytes"), [("pillow", 128), pytest.param("qwen-vl-utils", 1200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kernel", "megabytes"), [("pillow", 128), ("qwen-vl-utils", 1200)])
 def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: Path, kernel: str, megabytes: int) -> None:
     picture = ffmpeg.input("color=red:s=8192x8192:r=1:d=1", f="lavfi")
     encode(picture.output(str(tmp_path / "large.mp4"), vcodec="libx264", preset="ultrafast", pix_fmt="yuv420p"))
@@ -96,6 +97,7 @@ def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: P
     assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than memory_mb = {megabytes}")
 
 
+@pytest.mark.slow
 def test_workers_do_not_see_ctrl_c_not_even_while_they_start_and_this_process_does() -> None:
     script = """
 from pathlib import Path

@@ -270,17 +270,18 @@ async def ask_all(
 ) -> AsyncGenerator[list[tuple[Request, Reply]]]:
     """Ask all, `concurrency` at a time, and give the answers in batches as they come in.
 
-    `requests` is drawn from only when there is room for another, so memory holds no more than twice `concurrency`, the batch just given
-    included. A request that `admit` turns away waits and is offered again after every batch; when nothing is in flight and it is still
-    turned away, that is the end. `again` is what `ChatClient.request` takes.
+    No more than a quarter over `concurrency` are drawn from `requests` and under way, the batch just given included: that bounds memory
+    and what a kill can lose. A request that `admit` turns away waits and is offered again after every batch; when nothing is in flight
+    and it is still turned away, that is the end. `again` is what `ChatClient.request` takes.
     """
     source, workers, running, outstanding = iter(requests), set[asyncio.Task[None]](), 0, 0
+    most = concurrency + max(1, concurrency // 4)
     answers: asyncio.Queue[tuple[Request, Reply] | BaseException] = asyncio.Queue()
     waiting = next(source, None)
 
     def draw() -> Request | None:
         nonlocal waiting, outstanding
-        if waiting is None or outstanding == 2 * concurrency or not admit(waiting):
+        if waiting is None or outstanding == most or not admit(waiting):
             return None
         drawn, waiting = waiting, next(source, None)
         outstanding += 1

@@ -19,7 +19,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
-from flows.guard import Guards
+from flows.process_tree import Guards
 
 HINTS = (
     "Updating lock file",

@@ -24,10 +24,10 @@ from ruamel.yaml import YAMLError
 from flows import artifacts, dvc, experiment
 from flows.dvc import Snapshot, Stage, UsageError
 from flows.experiment import Experiment
-from flows.guard import Guards
+from flows.graph_run import Walk, provide_training_slot
 from flows.lock import hold
+from flows.process_tree import Guards
 from flows.runs import bury, checkout_lock, end_with_worker, run_name, tell_waiting
-from flows.walk import Walk, provide_training_slot
 
 Select = Callable[[Sequence[Stage]], list[Stage]]
 

@@ -17,18 +17,18 @@ import pyarrow as pa
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.data.answer import is_well_formed
-from stages.data.command import command
-from stages.data.errors import EndpointError, UserError
-from stages.data.files import iterate_rows, sha256_file, write_json, write_table
+from stages.chat.client import ChatClient, ChatParams, ChatSampling, Reply, Request, ask_all
+from stages.data.grading import is_well_formed
 from stages.data.journal import JournaledStore
-from stages.data.params import Params
-from stages.data.progress import progress_bar
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
-from stages.data.work import WORK
-from stages.model.chat import ChatClient, ChatParams, Reply, Request, Sampling, ask_all
-from stages.model.teacher import embedded_teacher
+from stages.embedded.teacher import embedded_teacher
+from stages.run.command import command
+from stages.run.errors import EndpointError, UserError
+from stages.run.files import iterate_rows, sha256_file, write_json, write_table
+from stages.run.params import Params
+from stages.run.progress import progress_bar
+from stages.run.work import WORK
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ STORE_SCHEMA = pa.schema(
         ("completion_tokens", pa.int64()),
     ]
 )
-TABLE_SCHEMA = pa.schema(
+ANNOTATION_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
         ("request_key", pa.string()),
@@ -92,8 +92,8 @@ class AnnotateParams(ChatParams):
 def run(
     params: AnnotateParams,
     samples: Path,
-    frames: Path,
-    table: Path,
+    frame_store: Path,
+    frame_keys: Path,
     responses: Path,
     annotations: Path,
     metrics: Path,
@@ -106,7 +106,7 @@ def run(
     """
     if params.max_cost is not None and params.model not in params.prices:
         raise UserError(f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens")
-    reader = FrameReader(frames, table)
+    reader = FrameReader(frame_store, frame_keys)
     with_frames = set(reader.sample_ids)
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
     asked = [sample for sample in wanted if sample.sample_id in with_frames]
@@ -117,10 +117,10 @@ def run(
             return job.estimate(reader)
         with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
             asyncio.run(job.ask(reader, base_url, bar))
-        write_table(annotations, job.rows(), TABLE_SCHEMA)
+        write_table(annotations, job.rows(), ANNOTATION_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        without_words = [name for name in TABLE_SCHEMA.names if name not in ("text", "detail")]
+        without_words = [name for name in ANNOTATION_SCHEMA.names if name not in ("text", "detail")]
         counts = summary(list(iterate_rows(annotations, without_words)), asked, len(wanted) - len(asked), params)
         write_json(metrics, counts)
         statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
@@ -285,7 +285,7 @@ class Annotation:
             pictures=tuple(pictures),
             data_type=sample.data_type,
             payload=p.payload,
-            sampling=Sampling(p.temperature, p.top_p, p.max_tokens, p.seed + index),
+            sampling=ChatSampling(p.temperature, p.top_p, p.max_tokens, p.seed + index),
             identity=self._identity,
         )
 
@@ -297,7 +297,7 @@ class Annotation:
         if key in self._failures:
             answer = {"status": "failed", "detail": self._failures[key], "text": "", "prompt_tokens": 0, "completion_tokens": 0}
         else:
-            answer = {name: value for name, value in self._store.read(key).items() if name in TABLE_SCHEMA.names}
+            answer = {name: value for name, value in self._store.read(key).items() if name in ANNOTATION_SCHEMA.names}
         if answer["status"] == "ok" and not is_well_formed(answer["text"]):
             answer |= {"status": "malformed", "detail": "not exactly <think>…</think><answer>…</answer>"}
         return {"sample_id": sample_id, "request_key": key, **answer}

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages.data.command import command
-from stages.data.files import write_json
-from stages.data.params import Params
 from stages.data.prompt import PromptStyle
-from stages.model.align import align
+from stages.embedded.align import align
+from stages.embedded.language import corpus
+from stages.embedded.tiny import write_tiny
 from stages.model.inputs import PromptBuilder
 from stages.model.load import PIPELINE_FILE, find_model, load_config, load_model, resolve, save_model
-from stages.model.tiny import write_tiny
-from stages.world.language import corpus
+from stages.run.command import command
+from stages.run.files import write_json
+from stages.run.params import Params
 
 log = logging.getLogger(__name__)
 

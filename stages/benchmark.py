@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.benchmarks import get_benchmark
-from stages.benchmarks.hub import benchmark_folder
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import write_json
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.sources import unchanged
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.download import benchmark_folder
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import write_json
 from stages.video.check import MediaCheck
 from stages.video.extract import ExtractParams, extract
 from stages.video.frame_store import FrameReader

@@ -14,27 +14,26 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 
-from stages.benchmarks import get_benchmark
-from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.engines import OUTPUT_SCHEMA, Engine, Question, ServerEngine, ServerParams, TransformersEngine
-from stages.benchmarks.predictions import SCHEMA, Row, compare, prediction_row, read_predictions, slices, summarise
-from stages.benchmarks.published import ROWS
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import write_json, write_table
 from stages.data.journal import JournaledStore
-from stages.data.params import Params
 from stages.data.sample import Reject, Sample, read_rejects, read_samples
-from stages.data.work import work_dir
-from stages.model.generate import Sampling
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.engines import OUTPUT_SCHEMA, Engine, ServerEngine, ServerParams, Showing, TransformersEngine
+from stages.evaluation.predictions import SCHEMA, Row, compare, prediction_row, read_predictions, slices, summarise
+from stages.evaluation.published import ROWS
+from stages.generation.generate import Sampling
 from stages.model.load import Precision, find_model
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import write_json, write_table
+from stages.run.params import Params
+from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order
 
 log = logging.getLogger(__name__)
 
 ALONE = Path("evaluations")  # what is evaluated outside the graph
-MODULES = ("stages/benchmarks/engines.py", "stages/data", "stages/evaluate.py", "stages/model", "stages/video")
 
 
 class EvaluateParams(Params):
@@ -110,12 +109,12 @@ def run(
     if not questions:
         raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
     engine, inputs = _engine(params, model, reader)
-    work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table], MODULES)
+    work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table])
     outputs = collect(engine, questions, work, params.max_failed)
     rows = [prediction_row(question.sample, outputs[question.key], rules) for question in questions]
     write_table(predictions or ALONE / f"{name}-{data.name}.parquet", rows, SCHEMA)
     summary = summarise(rows, len(asked) + len(missing), rules, params.profile)
-    write_json(metrics or ALONE / f"{name}-{data.name}.json", summary)
+    write_json(metrics or ALONE / f"{name}-{data.name}.json", summary | resume_note(work))
     log_table(name, benchmark, params.profile, summary)
     if told := published(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", told)
@@ -125,18 +124,18 @@ def run(
         log.warning("in quarantine, counted as missing: %s", named(missing))
 
 
-def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence[Order]) -> list[Question]:
+def plan(samples: Sequence[Sample], with_frames: Sequence[str], orders: Sequence[Order]) -> list[Showing]:
     """Every question that has frames, in sample order; an image has one order only."""
     ready = set(with_frames)
     return [
-        Question(sample, order)
+        Showing(sample, order)
         for sample in samples
         if sample.sample_id in ready
         for order in (orders if sample.data_type == "video" else ("ordered",))
     ]
 
 
-def collect(engine: Engine, questions: Sequence[Question], work: Path, max_failed: float) -> dict[str, dict[str, Any]]:
+def collect(engine: Engine, questions: Sequence[Showing], work: Path, max_failed: float) -> dict[str, dict[str, Any]]:
     """The outputs by question key: those of the journal in `work`, and those still to be asked, which go there as they come.
 
     An `error` is not journaled, so that the next run tries it again. UserError when their share of the questions exceeds `max_failed`.

@@ -13,15 +13,15 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from stages.data import rules
-from stages.data.command import command
-from stages.data.dataset import push_to_hub, write_dataset
-from stages.data.errors import UserError
-from stages.data.files import iterate_rows, table_writer, write_json
+from stages.curation import rules
+from stages.curation.benchmark_overlap import FrameMatcher
+from stages.curation.dataset import push_to_hub, write_dataset
+from stages.curation.rules import Answer, Marks, RuleParams
 from stages.data.records import write_records
-from stages.data.rules import Answer, Marks, RuleParams
-from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, iterate_samples
-from stages.video.known import FrameMatcher
+from stages.data.sample import REJECT_SCHEMA, TRAINING_SCHEMA, Reject, Sample, iterate_samples
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import iterate_rows, table_writer, write_json
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ THOUGHT_RULES: dict[str, Callable[[Sample, Answer, RuleParams], str | None]] = {
 class FilterParams(RuleParams):
     rules: tuple[ThoughtRule | SampleRule, ...] = Field(
         default=("answered", "not_truncated", "well_formed", "correctness", "length", "no_leak"),
-        description="applied in this order; each is described in stages/data/rules.py",
+        description="applied in this order; each is described in stages/curation/rules.py",
     )
     held_out: str = Field(
         default="data/samples.parquet",
@@ -55,9 +55,9 @@ def run(
     rl: Path,
     rejects: Path,
     metrics: Path,
-    table: Path | None = None,
+    frame_keys: Path | None = None,
     clips: Path | None = None,
-    frames: Path | None = None,
+    frame_store: Path | None = None,
     json: Path | None = None,
     media: Path | None = None,
     dataset: Path | None = None,
@@ -65,8 +65,8 @@ def run(
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the funnel.
 
-    With `table`, the frame store's table, samples without frames are dropped too; `clips` is what the frames stage knows of the
-    clips, for near_duplicates and quality; `frames` is the frame store, whose frames contamination compares with the benchmarks'.
+    With `frame_keys`, samples without frames are dropped too; `clips` is what the frames stage knows of the
+    clips, for near_duplicates and quality; `frame_store` is the store whose frames contamination compares with the benchmarks'.
     With `json` the SFT set is also written in Video-R1's own format, with paths relative to `media`; with `dataset` both sets also as
     a folder for `datasets.load_dataset`, with a card; with `push` that folder is uploaded as the private dataset of this name on the
     Hugging Face hub.
@@ -77,16 +77,19 @@ def run(
         raise UserError("the rule quality needs what the frames stage knows of the clips: pass --clips")
     questions, folders = _held_out(Path(params.held_out)) if "contamination" in params.rules else ({}, [])
     contamination = rules.Contamination(questions, params.contamination)
-    matcher = FrameMatcher(frames, folders) if frames and folders else None
+    matcher = FrameMatcher(frame_store, folders) if frame_store and folders else None
     judges: dict[Set, Judge] = {name: Judge(params, name, contamination, matcher) for name in get_args(Set)}
-    with table_writer(sft, SAMPLE_SCHEMA) as to_sft, table_writer(rl, SAMPLE_SCHEMA) as to_rl:
+    with table_writer(sft, TRAINING_SCHEMA) as to_sft, table_writer(rl, TRAINING_SCHEMA) as to_rl:
         kept: dict[Set, Callable[[Mapping[str, Any]], None]] = {"sft": to_sft, "rl": to_rl}
         with table_writer(rejects, REJECT_SCHEMA) as drop:
-            for candidate in _candidates(samples, annotations, table, clips):
+            for candidate in _candidates(samples, annotations, frame_keys, clips):
                 for name, judge in judges.items():
                     if candidate.sample.split in (name, "train"):
                         verdict = judge(candidate)
-                        (drop if isinstance(verdict, Reject) else kept[name])(verdict.model_dump())
+                        if isinstance(verdict, Reject):
+                            drop(verdict.model_dump())
+                        else:
+                            kept[name](verdict.model_dump() | {"frame_key": candidate.frame_key})
         write_json(metrics, {name: judge.funnel.summary() for name, judge in judges.items()})
         _check_names(params, {source for judge in judges.values() for source in judge.funnel.sources})
         if "difficulty" in params.rules and not judges["rl"].asked_twice:
@@ -224,16 +227,16 @@ def _rule_names(params: FilterParams, name: Set) -> list[str]:
     return ["frames", *chosen]
 
 
-def _candidates(samples: Path, annotations: Path, table: Path | None, clips: Path | None) -> Iterator[Candidate]:
+def _candidates(samples: Path, annotations: Path, frame_keys: Path | None, clips: Path | None) -> Iterator[Candidate]:
     """The samples in order. All tables are walked once, side by side; without a frame table every sample counts as having frames."""
     answers = Follower(annotations, ["sample_id", *Answer._fields])
-    frames = Follower(table, ["sample_id", "key"])
+    frames = Follower(frame_keys, ["sample_id", "frame_key"])
     marks = Follower(clips, ["sample_id", *Marks._fields])
     for sample in iterate_samples(samples):
         yield Candidate(
             sample,
             [Answer(*(row[name] for name in Answer._fields)) for row in answers.of(sample.sample_id)],
-            next((row["key"] for row in frames.of(sample.sample_id)), None if table else ""),
+            next((row["frame_key"] for row in frames.of(sample.sample_id)), None if frame_keys else ""),
             next((Marks(*(row[name] for name in Marks._fields)) for row in marks.of(sample.sample_id)), None),
         )
     for follower in (answers, frames, marks):

@@ -4,10 +4,10 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import write_json, write_table
 from stages.data.sample import read_samples, write_rejects
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import write_json, write_table
 from stages.video.clips import CLIPS_SCHEMA, clip_rows, summary
 from stages.video.extract import ExtractParams, extract
 
@@ -18,13 +18,13 @@ class FramesParams(ExtractParams):
     """What the training sets' frames look like; see FrameSpec."""
 
 
-def run(params: FramesParams, samples: Path, frames: Path, table: Path, clips: Path, rejects: Path, metrics: Path) -> None:
-    """Add the missing frames to the store `frames`; write the table of the samples that have theirs, what is known of their clips, and
+def run(params: FramesParams, samples: Path, frame_store: Path, frame_keys: Path, clips: Path, rejects: Path, metrics: Path) -> None:
+    """Add the missing frames to the frame store; write the table of the samples that have theirs, what is known of their clips, and
     the rejects."""
     wanted = read_samples(samples)
-    refused = extract(wanted, params, frames, table, stage="frames")
+    refused = extract(wanted, params, frame_store, frame_keys, stage="frames")
     write_rejects(rejects, refused)
-    rows = clip_rows(wanted, frames, table)
+    rows = clip_rows(wanted, frame_store, frame_keys)
     write_table(clips, rows, CLIPS_SCHEMA)
 
     reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))
@@ -32,7 +32,7 @@ def run(params: FramesParams, samples: Path, frames: Path, table: Path, clips: P
     write_json(metrics, {**counts, **summary(wanted, rows)})
     for reject in refused[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
-    log.info("frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frames, len(refused), rejects)
+    log.info("frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frame_store, len(refused), rejects)
     if len(refused) > params.max_rejected * len(wanted):
         raise UserError(
             f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = {params.max_rejected:g}; "

@@ -8,12 +8,12 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import table_writer, write_json
-from stages.data.params import Params
 from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample
 from stages.data.sources import Source, read_source, unchanged
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import table_writer, write_json
+from stages.run.params import Params
 from stages.video.check import MEDIA_SCHEMA, MediaCheck
 from stages.video.workers import Limits
 

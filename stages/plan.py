@@ -20,24 +20,24 @@ from typing import Any
 import numpy as np
 
 from stages.base import CORPUS_LINES, EMBEDDED, BaseParams
-from stages.data.errors import UserError
-from stages.data.params import load_params
 from stages.data.sample import read_samples
+from stages.embedded.language import corpus
+from stages.embedded.tiny import write_tiny
 from stages.filter import FilterParams
 from stages.frames import FramesParams
+from stages.model.adapters import Lora
 from stages.model.load import find_model, load_config
-from stages.model.lora import Lora
-from stages.model.tiny import write_tiny
 from stages.planning import memory
 from stages.planning.machine import DEVICES, MFU, Machine, machine
 from stages.planning.media import Media, largest_media, stored_media
 from stages.planning.memory import Training
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Work, decode, encode, prefill, score_group, trained
+from stages.run.errors import UserError
+from stages.run.params import load_params
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
 from stages.video.frame_store import FrameReader
-from stages.world.language import corpus
 
 log = logging.getLogger(__name__)
 

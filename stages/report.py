@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
-from stages.benchmarks import get_benchmark
-from stages.benchmarks.benchmark import Profile
-from stages.benchmarks.predictions import read_predictions, slices
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import sha256_file, write_atomic
-from stages.data.params import Params
 from stages.data.sample import read_rejects, read_samples
-from stages.reporting.against import against_paper
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.definition import Profile
+from stages.evaluation.predictions import read_predictions, slices
 from stages.reporting.charts import Series, interval_chart, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
 from stages.reporting.funnel import by_rule, composition, funnel, reasons, sources
 from stages.reporting.gallery import Card, Mistakes, dropped_cards, kept_cards, mistakes, reliance_cards, rollout_cards
+from stages.reporting.paper_table import against_paper
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import sha256_file, write_atomic
+from stages.run.params import Params
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def run(
     settings: Path,
     samples: Path,
     quarantine: Path,
-    frames: Path,
-    table: Path,
+    frame_store: Path,
+    frame_keys: Path,
     frames_rejects: Path,
     annotations: Path,
     sft: Path,
@@ -76,7 +76,7 @@ def run(
     by_id = {sample.sample_id: sample for sample in read}
     asked = pq.read_table(annotations).to_pylist()
     dropped, kept_sft, kept_rl = read_rejects(rejects), read_samples(sft), read_samples(rl)
-    reader = FrameReader(frames, table)
+    reader = FrameReader(frame_store, frame_keys)
     evaluations = [_Evaluation(name, budget, benchmarks, predictions, params) for name in params.benchmarks for budget in params.frames]
     files = [
         samples,

@@ -19,24 +19,23 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
-from stages.data.command import command
-from stages.data.errors import UserError
-from stages.data.files import write_atomic, write_json
-from stages.data.progress import progress_bar
 from stages.data.prompt import target_text
 from stages.data.sample import Sample, read_samples
-from stages.data.work import work_dir
-from stages.model.distributed import check_media, join_processes
+from stages.model.adapters import add_lora
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
-from stages.model.lora import add_lora
+from stages.model.processes import check_media, join_processes
 from stages.model.training import Optimisation, ResumableTrainer, save_trained
+from stages.run.command import command
+from stages.run.errors import UserError
+from stages.run.files import write_atomic, write_json
+from stages.run.progress import progress_bar
+from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader, with_frames
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
-MODULES = ("stages/sft.py", "stages/model", "stages/video", "stages/data")
 SUMMARY_STEPS = 20  # the metrics hold the mean loss of the last so many steps
 
 
@@ -57,13 +56,13 @@ class SftParams(Optimisation):
         return self
 
 
-def run(params: SftParams, samples: Path, frames: Path, table: Path, model: Path, out: Path, metrics: Path, plot: Path) -> None:
+def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: Path, metrics: Path, plot: Path) -> None:
     """Fine-tune a model on samples with a chain of thought.
 
     Args:
         params: Parameters of the stage.
         samples: Questions with thoughts and answers (sft.parquet).
-        frames: The frame store, with `table` naming each sample's frames.
+        frame_store: The store that holds the samples' frames.
         model: The base model.
         out: The trained model in Hugging Face format.
         metrics: Samples, steps, tokens and final loss, as JSON.
@@ -71,15 +70,15 @@ def run(params: SftParams, samples: Path, frames: Path, table: Path, model: Path
     """
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    examples = Examples(read_samples(samples), FrameReader(frames, table), PromptBuilder(model))
-    work = work_dir("sft", params, [samples, table, model], MODULES)
+    examples = Examples(read_samples(samples), FrameReader(frame_store, samples), PromptBuilder(model))
+    work = work_dir("sft", params, [samples, model])
     trainer = build_trainer(params, examples, model, work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))
-        write_json(metrics, summary(history, len(examples)))
+        write_json(metrics, summary(history, len(examples)) | resume_note(work))
 
 
 class Examples(Dataset):

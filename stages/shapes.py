@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from stages.data.command import command
-from stages.data.files import write_atomic
-from stages.data.params import Params
-from stages.data.progress import progress_bar
-from stages.world.questions import CUES, FAMILIES, Question, make
-from stages.world.scene import FRAMES, SIZE, draw
+from stages.embedded.questions import CUES, FAMILIES, Question, make
+from stages.embedded.scene import FRAMES, SIZE, draw
+from stages.run.command import command
+from stages.run.files import write_atomic
+from stages.run.params import Params
+from stages.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -16,19 +16,19 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
-from stages.data.command import command
-from stages.data.files import read_json, write_atomic, write_json, write_table
-from stages.data.progress import progress_bar
 from stages.data.sample import Sample, read_samples
-from stages.data.work import work_dir
-from stages.model.distributed import check_media, join_processes
+from stages.model.adapters import add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
-from stages.model.lora import add_lora
+from stages.model.processes import check_media, join_processes
 from stages.model.training import Optimisation, save_trained
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
+from stages.run.command import command
+from stages.run.files import read_json, write_atomic, write_json, write_table
+from stages.run.progress import progress_bar
+from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader, with_frames
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,6 @@ KEPT_SCHEMA = pa.schema(
 )
 KEPT_ROLLOUTS = 20
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
-MODULES = ("stages/tgrpo.py", "stages/rl", "stages/model", "stages/video", "stages/data")
 
 
 class TgrpoParams(Recipe, Optimisation):
@@ -76,15 +75,13 @@ class TgrpoParams(Recipe, Optimisation):
         return self
 
 
-def run(
-    params: TgrpoParams, samples: Path, frames: Path, table: Path, model: Path, out: Path, metrics: Path, plot: Path, rollouts: Path
-) -> None:
+def run(params: TgrpoParams, samples: Path, frame_store: Path, model: Path, out: Path, metrics: Path, plot: Path, rollouts: Path) -> None:
     """Train the SFT model with T-GRPO on its own rollouts.
 
     Args:
         params: Parameters of the stage.
         samples: Questions with answers (rl.parquet).
-        frames: The frame store, with `table` naming each sample's frames.
+        frame_store: The store that holds the samples' frames.
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
         metrics: Means over the first and last steps, as JSON.
@@ -93,16 +90,16 @@ def run(
     """
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    reader = FrameReader(frames, table)
+    reader = FrameReader(frame_store, samples)
     questions = with_frames(read_samples(samples), reader)
-    work = work_dir("tgrpo", params, [samples, table, model], MODULES)
+    work = work_dir("tgrpo", params, [samples, model])
     trainer = build_trainer(params, questions, reader, model, work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = steps(trainer.state.log_history)
         write_atomic(plot, table_csv(history))
-        write_json(metrics, summary(history))
+        write_json(metrics, summary(history) | resume_note(work))
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, KEPT_SCHEMA)
 

@@ -22,15 +22,15 @@ import pytest
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from stages.annotate import STORE_SCHEMA, TABLE_SCHEMA, AnnotateParams, Annotation, run
-from stages.data.errors import EndpointError, UserError
-from stages.data.files import read_json, write_table
+from stages.annotate import ANNOTATION_SCHEMA, STORE_SCHEMA, AnnotateParams, Annotation, run
+from stages.chat import client
 from stages.data.journal import JournaledStore
 from stages.data.sample import Sample, read_samples, write_samples
 from stages.data.shards import ShardStore
-from stages.model import chat
-from stages.video.frame_store import SCHEMA, FrameReader, Frames, row_from_frames
-from stages.video.frame_store import TABLE_SCHEMA as FRAMES_SCHEMA
+from stages.run.errors import EndpointError, UserError
+from stages.run.files import read_json, write_table
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
 from tests.fault_server import COMPLETION_TOKENS, PROMPT_TOKENS, fault_server
 from tests.tiny_llava import ANSWER, write_tiny_llava
 
@@ -41,7 +41,7 @@ OUTPUTS = ("responses", "annotations.parquet", "annotate.json")
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(chat, "LONGEST_BACKOFF", 0.05)
+    monkeypatch.setattr(client, "LONGEST_BACKOFF", 0.05)
 
 
 def write_inputs(count: int) -> None:
@@ -65,7 +65,9 @@ def write_inputs(count: int) -> None:
     shades = [Frames(np.full((4, 28, 28, 3), i % 256, dtype=np.uint8), np.arange(4), np.arange(4.0), 1.0) for i in range(count + 1)]
     ShardStore(Path("frames"), SCHEMA).append(row_from_frames(f"k{i}", frames, 95) for i, frames in enumerate(shades))
     write_table(
-        Path("frames.parquet"), [{"sample_id": each.sample_id, "key": f"k{i}"} for i, each in enumerate(samples[:-1])], FRAMES_SCHEMA
+        Path("frames.parquet"),
+        [{"sample_id": one.sample_id, "frame_key": f"k{i}"} for i, one in enumerate(samples[:-1])],
+        FRAME_KEYS_SCHEMA,
     )
 
 
@@ -79,8 +81,8 @@ def annotate(params: AnnotateParams, dry_run: bool = False) -> list[dict[str, ob
     paths = {name: Path(f"{name}.parquet") for name in ("samples", "annotations")}
     run(
         params,
-        frames=Path("frames"),
-        table=Path("frames.parquet"),
+        frame_store=Path("frames"),
+        frame_keys=Path("frames.parquet"),
         responses=Path("responses"),
         metrics=Path("annotate.json"),
         dry_run=dry_run,
@@ -185,7 +187,7 @@ def test_nothing_is_asked_twice_and_changed_parameters_ask_anew_and_keep_the_old
 def test_n_answers_per_question_have_seeds_of_their_own_and_equal_questions_are_asked_once() -> None:
     write_inputs(2)
     rows = pq.read_table("frames.parquet").to_pylist()
-    write_table(Path("frames.parquet"), [row | {"key": "k0"} for row in rows], FRAMES_SCHEMA)
+    write_table(Path("frames.parquet"), [row | {"frame_key": "k0"} for row in rows], FRAME_KEYS_SCHEMA)
     samples = pq.read_table("samples.parquet").to_pylist()
     pq.write_table(pq.read_table("samples.parquet").from_pylist([row | {"problem": "same?"} for row in samples]), "samples.parquet")
     with fault_server() as server:
@@ -373,7 +375,7 @@ def test_the_embedded_teacher_answers_the_whole_set_twice_alike() -> None:
     params = parameters("embedded", model="embedded-teacher", careless=0.5)
     rows = annotate(params)
     assert [row["status"] for row in rows] == ["ok"] * 20
-    assert set(rows[0]) == set(TABLE_SCHEMA.names)
+    assert set(rows[0]) == set(ANNOTATION_SCHEMA.names)
     assert annotate(params) == rows
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from stages.base import BaseParams, run
-from stages.data.errors import UserError
-from stages.data.files import read_json
 from stages.model.load import load_model, resolve
+from stages.run.errors import UserError
+from stages.run.files import read_json
 from tests.model.tiny_models import write_qwen2_5
 
 

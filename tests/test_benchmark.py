@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from stages.benchmark import BenchmarkParams, run
-from stages.data.errors import UserError
-from stages.data.files import read_json
 from stages.data.sample import read_rejects, read_samples
+from stages.run.errors import UserError
+from stages.run.files import read_json
 from stages.video.frame_store import FrameReader
 from tests.video.clips import H264, damage, encode, read_number
 from tests.video.samples import PARAMS

@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stages.benchmarks import engines, predictions
-from stages.benchmarks.engines import Question, ServerParams
-from stages.data.errors import UserError
-from stages.data.files import read_json, write_table
 from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
+from stages.evaluation import engines, predictions
+from stages.evaluation.engines import ServerParams, Showing
 from stages.model.inputs import Prompt
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from stages.run.errors import UserError
+from stages.run.files import read_json, write_table
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
 from tests.conftest import ROOT
 from tests.model.tiny_models import write_qwen2_5
 
@@ -50,8 +51,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     rows = [row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None) for sample in samples]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
-    table = [{"sample_id": sample.sample_id, "key": sample.sample_id} for sample in samples if sample.sample_id != "v5"]
-    write_table(tmp_path / "frames.parquet", table, TABLE_SCHEMA)
+    table = [{"sample_id": sample.sample_id, "frame_key": sample.sample_id} for sample in samples if sample.sample_id != "v5"]
+    write_table(tmp_path / "frames.parquet", table, FRAME_KEYS_SCHEMA)
     return tmp_path
 
 
@@ -177,7 +178,7 @@ def test_sampling_draws_the_same_answers_for_the_same_seed_only(model: Path, pla
 
 def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -> None:
     sizes = {"a": 30, "b": 10, "c": 11, "d": 29}
-    shown = [engines.Shown(Question(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8) for name, length in sizes.items()]
+    shown = [engines.Shown(Showing(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8) for name, length in sizes.items()]
     formed = [[each.question.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
     assert formed == [["a", "d"], ["c", "b"]]
     assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
@@ -189,7 +190,7 @@ def test_an_image_has_one_order() -> None:
 
 
 def test_no_frames_at_all_is_one_clear_line(model: Path, place: Path) -> None:
-    write_table(place / "frames.parquet", [], TABLE_SCHEMA)
+    write_table(place / "frames.parquet", [], FRAME_KEYS_SCHEMA)
     with pytest.raises(UserError, match="none of the 7 questions has frames"):
         _evaluate(PARAMS, model, place)
 
@@ -328,7 +329,7 @@ def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes
 
 def _journaled(place: Path, name: str) -> int:
     """How many answers the run's journal holds."""
-    return sum(len(path.read_bytes().splitlines()) for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/outputs.jsonl"))
+    return sum(len(path.read_bytes().splitlines()) for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/*/outputs.jsonl"))
 
 
 def _pictures(request: dict[str, Any]) -> Sequence[str]:

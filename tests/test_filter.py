@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.annotate import TABLE_SCHEMA as ANNOTATIONS_SCHEMA
-from stages.data.errors import UserError
-from stages.data.files import read_json, write_table
+from stages.annotate import ANNOTATION_SCHEMA
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
 from stages.data.shards import ShardStore
 from stages.filter import THOUGHT_RULES, FilterParams, run
+from stages.run.errors import UserError
+from stages.run.files import read_json, write_table
 from stages.video.clips import CLIPS_SCHEMA
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
 
 
 def sample(number: int, split: str, **changes: object) -> Sample:
@@ -54,7 +55,7 @@ def filtered(
     folder: Path, params: FilterParams, samples: list[Sample], annotations: list[dict[str, object]], **more: Any
 ) -> dict[str, Path]:
     write_samples(folder / "samples.parquet", samples)
-    write_table(folder / "annotations.parquet", annotations, ANNOTATIONS_SCHEMA)
+    write_table(folder / "annotations.parquet", annotations, ANNOTATION_SCHEMA)
     inputs = {name: folder / f"{name}.parquet" for name in ("samples", "annotations")}
     outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {"metrics": folder / "filter.json"}
     run(params, **inputs, **outputs, **more)
@@ -149,9 +150,9 @@ def test_difficulty_says_when_no_question_was_asked_twice(tmp_path: Path, caplog
 
 def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
     frames = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
-    write_table(tmp_path / "frames.parquet", [{"sample_id": name, "key": "k"} for name in ("s1", "s3")], frames)
+    write_table(tmp_path / "frames.parquet", [{"sample_id": name, "frame_key": "k"} for name in ("s1", "s3")], frames)
     samples = [sample(1, "sft"), sample(2, "sft"), sample(3, "rl"), sample(4, "rl")]
-    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD), annotation(2, GOOD)], table=tmp_path / "frames.parquet")
+    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD), annotation(2, GOOD)], frame_keys=tmp_path / "frames.parquet")
     assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [("s2", "frames"), ("s4", "frames")]
 
 
@@ -189,9 +190,9 @@ def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) 
     for folder, names, quality in ((bench, ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
         rows = [row_from_frames(f"clip of {name}", shown, quality) for name, shown in zip(names, clips, strict=False)]
         ShardStore(folder / "frames", SCHEMA).append(rows)
-        write_table(folder / "frames.parquet", [{"sample_id": name, "key": f"clip of {name}"} for name in names], TABLE_SCHEMA)
+        write_table(folder / "frames.parquet", [{"sample_id": name, "frame_key": f"clip of {name}"} for name in names], FRAME_KEYS_SCHEMA)
     write_samples(bench / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
-    stores = {"frames": tmp_path / "frames", "table": tmp_path / "frames.parquet"}
+    stores = {"frame_store": tmp_path / "frames", "frame_keys": tmp_path / "frames.parquet"}
     for held_out in (bench, bench.parent):
         params = FilterParams(rules=("contamination",), held_out=str(held_out))
         out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)

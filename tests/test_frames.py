@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stages.data.errors import UserError
-from stages.data.files import read_json
 from stages.data.sample import read_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.frames import FramesParams, run
+from stages.run.errors import UserError
+from stages.run.files import read_json
 from stages.video.frame_store import SCHEMA, FrameReader
 from tests.conftest import ROOT
 from tests.video.clips import H264, damage, encode
@@ -112,8 +112,8 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     write_samples(tmp_path / "samples.parquet", media)
     parameters = ", ".join(f"{name}: {value}" for name, value in PARAMS.items())
     (tmp_path / "params.yaml").write_text(f"frames: {{ {parameters} }}\n")
-    outs = {name: tmp_path / f"{name}.parquet" for name in ("samples", "table", "clips", "rejects")} | {
-        "frames": tmp_path / "frames",
+    outs = {name: tmp_path / f"{name}.parquet" for name in ("samples", "frame_keys", "clips", "rejects")} | {
+        "frame_store": tmp_path / "frames",
         "metrics": tmp_path / "metrics.json",
     }
     flags = [text for name, path in outs.items() for text in (f"--{name}", str(path))]
@@ -137,6 +137,6 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     assert f"{1200 - len(store)} of 1200 clips are new" in done.stderr
     assert read_rejects(outs["rejects"]) == []
     assert {name: (tmp_path / "frames" / name).read_bytes() for name in stored} == stored
-    assert len(FrameReader(tmp_path / "frames", outs["table"]).sample_ids) == 1200
+    assert len(FrameReader(tmp_path / "frames", outs["frame_keys"]).sample_ids) == 1200
     shards = sorted((tmp_path / "frames").glob("*.parquet"))
     assert [pq.read_metadata(shard).num_rows for shard in shards] == [256, 256, 256, 256, 176]

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.data.errors import UserError
-from stages.data.files import read_json, sha256_file
 from stages.data.sample import read_rejects, read_samples
 from stages.data.sources import Source
 from stages.ingest import IngestParams, run
+from stages.run.errors import UserError
+from stages.run.files import read_json, sha256_file
 from stages.shapes import ShapesParams
 from stages.shapes import run as render
 

@@ -4,10 +4,10 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
-from stages.data.errors import UserError
-from stages.data.params import load_params
 from stages.plan import main
 from stages.planning.machine import machine
+from stages.run.errors import UserError
+from stages.run.params import load_params
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.planning.configs import QWEN2_5_VL_7B

@@ -7,9 +7,9 @@ from typing import Any, get_type_hints
 import pytest
 from ruamel.yaml import YAML
 
-from stages.benchmarks import names
-from stages.data.params import Params, load_params
+from stages.evaluation.benchmarks import names
 from stages.report import ReportParams
+from stages.run.params import Params, load_params
 from tests.architecture.test_directions import STAGES
 from tests.conftest import ROOT
 

@@ -11,18 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.benchmarks import get_benchmark
-from stages.benchmarks.predictions import SCHEMA as PREDICTIONS
-from stages.benchmarks.predictions import prediction_row, read_predictions
-from stages.data.errors import UserError
-from stages.data.files import write_atomic, write_table
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
+from stages.embedded.families import TEMPORAL_FAMILIES
+from stages.embedded.questions import FAMILIES, Question, make
+from stages.embedded.scene import draw
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.predictions import SCHEMA as PREDICTIONS
+from stages.evaluation.predictions import prediction_row, read_predictions
 from stages.report import ReportParams, run
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from stages.run.errors import UserError
+from stages.run.files import write_atomic, write_table
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
 from stages.video.order import Order, permutation
-from stages.world.questions import FAMILIES, TEMPORAL_FAMILIES, Question, make
-from stages.world.scene import draw
 
 PARAMS = ReportParams(frames=(8,), examples=4)
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -176,8 +178,8 @@ def _report(place: Path, out: Path, params: ReportParams = PARAMS) -> None:
         settings=place / "params.yaml",
         samples=place / "data/samples.parquet",
         quarantine=place / "data/quarantine.parquet",
-        frames=place / "data/frames",
-        table=place / "data/frames.parquet",
+        frame_store=place / "data/frames",
+        frame_keys=place / "data/frames.parquet",
         frames_rejects=place / "data/frames-rejects.parquet",
         annotations=place / "data/annotations.parquet",
         sft=place / "data/sft.parquet",
@@ -284,7 +286,7 @@ def _store(folder: Path, table: Path, questions: dict[str, Question]) -> None:
         times = np.arange(len(pixels))
         rows.append(row_from_frames(sample_id, Frames(pixels, times, times / 2, 2.0), 95))
     ShardStore(folder, SCHEMA).append(rows)
-    write_table(table, [{"sample_id": sample_id, "key": sample_id} for sample_id in questions], TABLE_SCHEMA)
+    write_table(table, [{"sample_id": sample_id, "frame_key": sample_id} for sample_id in questions], FRAME_KEYS_SCHEMA)
 
 
 def _sample(sample_id: str, question: Question, split: str) -> Sample:

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from stages.data.errors import UserError
-from stages.data.files import read_json, write_table
-from stages.data.sample import read_samples, write_samples
+from stages.data.sample import TRAINING_SCHEMA, read_samples
 from stages.data.shards import ShardStore
 from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
 from stages.model.training import last_checkpoint
+from stages.run.errors import UserError
+from stages.run.files import read_json, write_table
 from stages.sft import Examples, SftParams, build_trainer, completion_loss, run, training_arguments
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, row_from_frames
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import SCHEMA, FrameReader
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5
 
 ROOT = Path(__file__).parents[1]
@@ -50,15 +51,13 @@ def write_inputs(folder):
         samples.append(question(f"sample-{number}", data_type, process=process))
         frames = picture(seed=number) if data_type == "image" else clip(frames=4, height=32, width=32, seed=number)
         rows.append(row_from_frames(f"key-{number}", frames, jpeg_quality=95))
-    write_samples(folder / "sft.parquet", samples)
     ShardStore(folder / "frames", SCHEMA).append(rows)
-    table = [{"sample_id": sample.sample_id, "key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
-    write_table(folder / "frames.parquet", table, TABLE_SCHEMA)
+    table = [sample.model_dump() | {"frame_key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
+    write_table(folder / "sft.parquet", table, TRAINING_SCHEMA)
     write_qwen2_5(folder / "base")
     return {
         "samples": folder / "sft.parquet",
-        "frames": folder / "frames",
-        "table": folder / "frames.parquet",
+        "frame_store": folder / "frames",
         "model": folder / "base",
         "out": folder / "sft",
         "metrics": folder / "sft.json",
@@ -74,7 +73,7 @@ def inputs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def examples(inputs):
-    reader = FrameReader(inputs["frames"], inputs["table"])
+    reader = FrameReader(inputs["frame_store"], inputs["samples"])
     return Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
 
 
@@ -232,7 +231,6 @@ if sys.argv[1] == "step":
     die_in("training_step", sft.SftTrainer, lambda trainer, *_: trainer.state.global_step == int(sys.argv[2]))
 if sys.argv[1] == "save":
     die_in("write_atomic", training, lambda path, *_: path.parent.name == f"checkpoint-{sys.argv[2]}")
-sft.MODULES = ()  # someone may be editing the project meanwhile, which rightly starts a run anew
 sft.run(sft.SftParams(**PARAMS), **{name: Path(path) for name, path in ARGUMENTS.items()})
 """
 
@@ -256,7 +254,7 @@ def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs
     shutil.rmtree(inputs["out"])
     assert execute(tmp_path / "killed", "step", "5") == (-signal.SIGKILL, "")
     assert execute(tmp_path / "killed", "save", "6") == (-signal.SIGKILL, "checkpoint-4")
-    (work,) = (tmp_path / "killed" / ".work" / "sft").iterdir()
+    (work,) = (tmp_path / "killed").glob(".work/sft/*/0")
     assert (work / "checkpoint-6").exists()
     assert last_checkpoint(work) == work / "checkpoint-4"
     assert execute(tmp_path / "killed", "never") == (0, "checkpoint-4")

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stages.data.errors import UserError
-from stages.data.sample import write_samples
+from stages.data.sample import TRAINING_SCHEMA
+from stages.model.adapters import Lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model, resolve, save_model
-from stages.model.lora import Lora
 from stages.rl.guards import Guards
-from stages.rl.loss import LossRules
+from stages.rl.loss import LossParams
+from stages.run.errors import UserError
+from stages.run.files import write_table
 from stages.tgrpo import COLUMNS, TgrpoParams, run
 from tests.conftest import ROOT
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
@@ -45,6 +46,11 @@ SMALL = TgrpoParams(
 )
 
 
+def write_training_set(path, samples):
+    """The samples with the keys that `write_frames` gives them."""
+    write_table(path, [sample.model_dump() | {"frame_key": sample.sample_id} for sample in samples], TRAINING_SCHEMA)
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     """Three clips and an image of noise, and a model that has learnt the format of an answer and guesses between A and B."""
@@ -52,7 +58,7 @@ def inputs(tmp_path_factory):
     samples = [question(f"clip-{n}", answer="AB"[n % 2]) for n in range(3)] + [question("image", data_type="image", answer="A")]
     media = [clip(seed=n) for n in range(3)] + [picture()]
     write_frames(root, {sample.sample_id: frames for sample, frames in zip(samples, media, strict=True)})
-    write_samples(root / "rl.parquet", samples)
+    write_training_set(root / "rl.parquet", samples)
     write_qwen2_5(root / "random")
     model, builder = load_model(root / "random"), PromptBuilder(root / "random")
     prompts = [builder(sample, frames) for sample, frames in zip(samples, media, strict=True)]
@@ -71,8 +77,7 @@ def train(params, inputs, out):
     run(
         params,
         samples=inputs / "rl.parquet",
-        frames=inputs / "frames",
-        table=inputs / "frames.parquet",
+        frame_store=inputs / "frames",
         model=inputs / "sft",
         out=out / "model",
         metrics=out / "metrics.json",
@@ -115,13 +120,13 @@ def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
 
 
 RECIPES = {
-    "other losses": {"updates_per_rollout": 2, "loss": LossRules(name="cispo", importance="sequence", clip_low=0.1, clip_high=0.3)},
-    "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossRules(name="dapo")},
+    "other losses": {"updates_per_rollout": 2, "loss": LossParams(name="cispo", importance="sequence", clip_low=0.1, clip_high=0.3)},
+    "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossParams(name="dapo")},
     "moving std, strict": {"scale": "ema", "temporal": "strict"},
     "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
     "adapters": {"lora": Lora(rank=2, alpha=4)},
     "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
-    "no reference": {"loss": LossRules(beta=0.0)},
+    "no reference": {"loss": LossParams(beta=0.0)},
     "bf16": {"precision": "bf16"},
 }
 
@@ -141,7 +146,7 @@ def test_qwen3_vl_trains_on_videos_and_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     samples = [question("clip"), question("image", data_type="image")]
     write_frames(tmp_path, {"clip": clip(), "image": picture()})
-    write_samples(tmp_path / "rl.parquet", samples)
+    write_training_set(tmp_path / "rl.parquet", samples)
     write_qwen3(tmp_path / "sft")
     train(SMALL.model_copy(update={"max_steps": 2, "freeze_vision": False, "gradient_checkpointing": True}), tmp_path, tmp_path)
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("sft", "model"))
@@ -161,7 +166,7 @@ def alone(change, inputs, folder, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "cispo"])
 def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch, name):
-    change = {"loss": LossRules(name=name), "max_steps": 1}
+    change = {"loss": LossParams(name=name), "max_steps": 1}
     norms = [
         float(alone(change | {"questions_per_forward": size}, inputs, tmp_path / str(size), monkeypatch)[0]["grad_norm"]) for size in (1, 2)
     ]
@@ -171,7 +176,7 @@ def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(i
 
 @pytest.mark.slow
 def test_the_updates_of_a_rollout_share_its_responses_and_move_away_from_it(inputs, tmp_path, monkeypatch):
-    change = {"updates_per_rollout": 2, "warmup_steps": 0, "max_steps": 4, "loss": LossRules(clip_low=0.1, clip_high=0.3)}
+    change = {"updates_per_rollout": 2, "warmup_steps": 0, "max_steps": 4, "loss": LossParams(clip_low=0.1, clip_high=0.3)}
     first, second, third, _ = alone(change, inputs, tmp_path / "run", monkeypatch)
     assert (first["reward"], first["p_contrast"]) == (second["reward"], second["p_contrast"])
     assert first["reward"] != third["reward"]
@@ -186,7 +191,7 @@ def test_the_moving_std_follows_the_rewards_that_it_scales(inputs, tmp_path, mon
     kept = []
     for alpha in (0.0, 50.0):
         alone(change | {"alpha": alpha}, inputs, tmp_path / str(alpha), monkeypatch)
-        (file,) = (tmp_path / str(alpha)).glob(".work/tgrpo/*/checkpoint-1/complete.json")
+        (file,) = (tmp_path / str(alpha)).glob(".work/tgrpo/*/*/checkpoint-1/complete.json")
         kept.append(json.loads(file.read_text())["ema"])
     assert kept[0] == kept[1]
     assert kept[0]["multiple choice"] > 0
@@ -198,7 +203,7 @@ FOUR = {"questions_per_step": 4, "questions_per_forward": 4, "max_steps": 1, "te
 @pytest.mark.slow
 def test_groups_without_variance_are_skipped_and_counted(inputs, tmp_path, monkeypatch):
     # Without a KL term they have no gradient, so leaving them out of the mean over rows only makes it larger.
-    change = FOUR | {"loss": LossRules(beta=0.0), "group_size": 2}
+    change = FOUR | {"loss": LossParams(beta=0.0), "group_size": 2}
     (whole,) = alone(change, inputs, tmp_path / "whole", monkeypatch)
     (skipping,) = alone(change | {"dynamic_sampling": "skip"}, inputs, tmp_path / "skip", monkeypatch)
     skipped = int(skipping["skipped"])
@@ -225,7 +230,7 @@ def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
         train(SMALL, inputs, folder)
-        (file,) = folder.glob(".work/tgrpo/*/steps.jsonl")
+        (file,) = folder.glob(".work/tgrpo/*/*/steps.jsonl")
         history = [json.loads(line) for line in file.read_text().splitlines()]
         figures = [row for row in history if "reward" in row]
         assert [row["step"] for row in figures] == [1, 2, 3, 4]
@@ -237,7 +242,7 @@ def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs
 def test_every_figure_of_every_step_goes_to_tensorboard(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(SMALL.model_copy(update={"report_to": "tensorboard"}), inputs, tmp_path)
-    (folder,) = tmp_path.glob(".work/tgrpo/*/runs/*")
+    (folder,) = tmp_path.glob(".work/tgrpo/*/*/runs/*")
     events = EventAccumulator(str(folder)).Reload()
     with open(tmp_path / "plot.csv", newline="") as file:
         expected = [float(row["reward"]) for row in csv.DictReader(file)]
@@ -257,14 +262,14 @@ def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(inp
     guards = Guards(window=3, max_truncated=0.5, max_zero_variance=1.0, min_format=0.0)
     with pytest.raises(UserError, match=r"100% of the responses were cut off .* raise tgrpo.max_new_tokens"):
         train(SMALL.model_copy(update={"guards": guards, "max_new_tokens": 1}), inputs, tmp_path)
-    assert [path.name for path in Path(".work/tgrpo").glob("*/checkpoint-*")] == ["checkpoint-2"]
+    assert [path.name for path in Path(".work/tgrpo").glob("*/*/checkpoint-*")] == ["checkpoint-2"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"is (nan|inf) at step \d: lower learning_rate"):
         train(SMALL.model_copy(update={"learning_rate": 1e30, "save_steps": 1}), inputs, tmp_path)
-    kept = list(Path(".work/tgrpo").glob("*/checkpoint-*/model.safetensors"))
+    kept = list(Path(".work/tgrpo").glob("*/*/checkpoint-*/model.safetensors"))
     assert kept
     assert all(weight.isfinite().all() for path in kept for weight in load_file(path).values())
 
@@ -306,7 +311,7 @@ def start(params, inputs, folder, *launcher, **environment):
     """The stage as a process of its own in `folder`, as DVC starts it."""
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
-    flags = {"samples": inputs / "rl.parquet", "frames": inputs / "frames", "table": inputs / "frames.parquet", "model": inputs / "sft"}
+    flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
     flags |= {name: folder / file for name, file in {"out": "model", "metrics": "metrics.json", "plot": "plot.csv"}.items()}
     flags["rollouts"] = folder / "rollouts.parquet"
     return subprocess.Popen(
@@ -314,7 +319,7 @@ def start(params, inputs, folder, *launcher, **environment):
             sys.executable,
             "-m",
             *(launcher or ("stages.tgrpo",)),
-            *(part for name, path in flags.items() for part in (f"--{name}", str(path))),
+            *(part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))),
         ],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
@@ -331,7 +336,7 @@ def finish(process):
 
 def kill_after_checkpoint(process, folder, step):
     """SIGKILL the whole session as soon as the checkpoint of `step` is whole."""
-    while not list(folder.glob(f".work/tgrpo/*/checkpoint-{step}/complete.json")):
+    while not list(folder.glob(f".work/tgrpo/*/*/checkpoint-{step}/complete.json")):
         assert process.poll() is None, process.communicate()[1][-4000:]
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ from transformers.models.llava.modeling_llava import LlavaForConditionalGenerati
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
-from stages.model.tiny import build_tokenizer
+from stages.embedded.tiny import build_tokenizer
 
 ANSWER = "<think>it moves to the left, so the answer is A.</think>\n<answer>A</answer>"
 _TEMPLATE = (

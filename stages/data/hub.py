@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.data.errors import UserError
+from stages.run.errors import UserError
 
 
 def read_hub(name: str, folder: Path, config: str | None, split: str, revision: str | None) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import ijson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stages.data.answer import extract_answer, option_letter, parse_number
-from stages.data.errors import UserError
-from stages.data.files import write_json_array
+from stages.data.grading import extract_answer, option_letter, parse_number
 from stages.data.sample import DataType, ProblemType, Reject, Sample, Split
+from stages.run.errors import UserError
+from stages.run.files import write_json_array
 
 MAX_TEXT = 20_000  # characters; the longest field of the released 260k set is far below
 MAX_NAME = 200  # of a record's id

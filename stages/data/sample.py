@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from stages.data.files import iterate_rows, write_table
+from stages.run.files import iterate_rows, write_table
 
 DataType = Literal["video", "image"]
 ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
@@ -75,6 +75,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), nullable=False),
     ]
 )
+TRAINING_SCHEMA = SAMPLE_SCHEMA.append(pa.field("frame_key", pa.string()))  # of the training sets: which row of the frame store is shown
 REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")])
 
 
@@ -89,8 +90,8 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def iterate_samples(path: Path) -> Iterator[Sample]:
-    """Read back what `write_samples` wrote, in order and few at a time."""
-    return (Sample(**row) for row in iterate_rows(path))
+    """The samples of a table in order, few at a time; columns that are not a sample's own are left out."""
+    return (Sample(**row) for row in iterate_rows(path, SAMPLE_SCHEMA.names))
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.files import whole_file
+from stages.run.files import whole_file
 
 
 class ShardStore:

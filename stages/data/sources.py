@@ -9,13 +9,13 @@ from typing import Any, Literal, Self, TypeGuard, get_args
 
 from pydantic import Field, model_validator
 
-from stages.data.answer import extract_answer, letter_of, lettered, option_letter
-from stages.data.errors import UserError
-from stages.data.files import write_atomic
+from stages.data.grading import extract_answer, letter_of, lettered, option_letter
 from stages.data.hub import read_hub
-from stages.data.params import Params
 from stages.data.records import MAX_OPTIONS, read_records, read_sample
 from stages.data.sample import Reject, Sample, Split
+from stages.run.errors import UserError
+from stages.run.files import write_atomic
+from stages.run.params import Params
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MEDIA_COLUMNS = ("path", "video", "image")  # where a row's media is looked for, unless `columns` says

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.data.errors import UserError
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
+from stages.run.errors import UserError
 from stages.video.frame_store import Frames
 from stages.video.patchify import patchify
 

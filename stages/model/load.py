@@ -21,9 +21,9 @@ from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from stages.data.errors import UserError
-from stages.data.files import read_json, write_json
 from stages.data.prompt import PromptStyle
+from stages.run.errors import UserError
+from stages.run.files import read_json, write_json
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"

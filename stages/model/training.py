@@ -16,12 +16,12 @@ from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerState
 from transformers.training_args import TrainingArguments
 
-from stages.data.errors import UserError
-from stages.data.files import read_json, write_atomic
-from stages.data.params import Params
-from stages.model.distributed import ZeroStage
+from stages.model.adapters import Lora
 from stages.model.load import Precision, resolve, save_model
-from stages.model.lora import Lora
+from stages.model.processes import ZeroStage
+from stages.run.errors import UserError
+from stages.run.files import read_json, write_atomic
+from stages.run.params import Params
 
 log = logging.getLogger(__name__)
 

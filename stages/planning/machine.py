@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from stages.data.errors import UserError
+from stages.run.errors import UserError
 
 MFU = 0.35  # share of the peak that training and prefill reach, unless said otherwise
 LAYER_SECONDS = 1e-3  # least time of one layer for one token step: decoding small batches waits for kernel launches, not for arithmetic

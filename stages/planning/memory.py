@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stages.model.distributed import ZeroStage
 from stages.model.load import Precision
+from stages.model.processes import ZeroStage
 from stages.planning.size import ModelSize
 from stages.planning.work import Shape
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
-from stages.model.lora import LINEAR_LAYERS
+from stages.model.adapters import LINEAR_LAYERS
 
 
 @dataclass(frozen=True)

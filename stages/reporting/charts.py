@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from stages.benchmarks.statistics import Estimate
+from stages.evaluation.statistics import Estimate
 
 WIDTH, HEIGHT = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 22

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from stages.benchmarks.benchmark import Benchmark, Profile
-from stages.benchmarks.predictions import Row, categories, compare, estimate, gap, gap_test, other_orders, shown, slices
-from stages.benchmarks.statistics import Estimate
+from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.predictions import Row, categories, compare, estimate, gap, gap_test, other_orders, shown, slices
+from stages.evaluation.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
 SLICES = {"all": "All questions", "temporal": "Questions that need the order of frames", "static": "Questions that do not"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stages.data.answer import extract_answer
+from stages.data.grading import extract_answer
 from stages.data.sample import Reject, Sample
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from stages.data.params import Params
+from stages.run.params import Params
 
 
 class Guards(Params):

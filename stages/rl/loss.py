@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stages.data.params import Params
+from stages.run.params import Params
 
 LossName = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"]
 Importance = Literal["token", "sequence"]
 
 
-class LossRules(Params):
+class LossParams(Params):
     """Which loss, how its ratio is clipped, and the weight and clamp of the KL term; the defaults are the paper's GRPO.
 
     The ratio is kept in [1 − clip_low, 1 + clip_high], also in `cispo`, where TRL has no lower bound (clip_low 1) and calls 1 + clip_high
@@ -45,7 +45,7 @@ def importance_ratios(logps_RC: Tensor, old_logps_RC: Tensor, mask_RC: Tensor, l
     return log_ratios_RC.exp()
 
 
-def surrogate(logps_RC: Tensor, ratios: Tensor, advantages_R: Tensor, rules: LossRules) -> Tensor:
+def surrogate(logps_RC: Tensor, ratios: Tensor, advantages_R: Tensor, rules: LossParams) -> Tensor:
     """−min(r A, clip(r) A) per token (PPO, arXiv 1707.06347, equation 7); `cispo` weights log π by the detached, clipped ratio instead.
 
     CISPO (arXiv 2506.13585, equation 4) keeps the gradient of tokens whose ratio is clipped. [R, C], or [R, 1] for a sequence-level ratio.
@@ -87,7 +87,7 @@ def policy_loss(
     reference_logps_RC: Tensor,
     advantages_R: Tensor,
     mask_RC: Tensor,
-    rules: LossRules,
+    rules: LossParams,
     size: StepSize,
     max_tokens: int,
 ) -> tuple[Tensor, Tensor]:

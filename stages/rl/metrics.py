@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from stages.data.answer import Rules, extract_answer
-from stages.rl.rewards import RewardRules, Rewards, correct_share, zero_variance
+from stages.data.grading import Strictness, extract_answer
+from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_variance
 from stages.rl.rollout import Contrast, Grades, Group, accuracy
 
 
@@ -15,7 +15,7 @@ def steps(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [row for row in log_history if "reward" in row]
 
 
-def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardRules) -> dict[str, float]:
+def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardParams) -> dict[str, float]:
     """Means of one rollout; p, p̃ (`p_contrast`) and the condition rate over questions with a contrast group, NaN without any."""
     has_B = grades.has_contrast_B
     total_BG = rewards.base_BG + rewards.temporal_BG
@@ -35,7 +35,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardRules) -> dic
 
 
 def rollout_rows(
-    step: int, group: Group, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast, rules: Rules
+    step: int, group: Group, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast, rules: Strictness
 ) -> list[dict[str, Any]]:
     """One group as rows for the report, ordered responses first; contrast responses have no reward but their accuracy."""
     shared = {"sample_id": group.question.sample.sample_id, "step": step}

@@ -6,12 +6,12 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from stages.data.params import Params
+from stages.run.params import Params
 
 TemporalMode = Literal["paper", "strict", "reference-code", "advantage", "off"]
 
 
-class RewardRules(Params):
+class RewardParams(Params):
     """α (`alpha`), ω (`omega`) and the rules around them; the defaults are the paper's.
 
     `correct_above` is the accuracy reward above which a response counts as correct (graded types have values between 0 and 1).
@@ -32,7 +32,7 @@ def correct_share(accuracy_BG: Tensor, correct_above: float) -> Tensor:
     return (accuracy_BG > correct_above).to(accuracy_BG.dtype).mean(dim=1)
 
 
-def temporal_condition(accuracy_BG: Tensor, contrast_BK: Tensor, has_contrast_B: Tensor, rules: RewardRules) -> Tensor:
+def temporal_condition(accuracy_BG: Tensor, contrast_BK: Tensor, has_contrast_B: Tensor, rules: RewardParams) -> Tensor:
     """Where order helped, bool [B]: p ≥ p̃ (`paper`, `advantage`), p > p̃ (`strict`), or the released code's test on mean rewards.
 
     False for questions without a contrast group (images), and everywhere in mode `off`.
@@ -46,12 +46,12 @@ def temporal_condition(accuracy_BG: Tensor, contrast_BK: Tensor, has_contrast_B:
     return has_contrast_B & (ordered_B >= contrast_B) & (rules.temporal != "off")
 
 
-def temporal_rewards(accuracy_BG: Tensor, condition_B: Tensor, rules: RewardRules) -> Tensor:
+def temporal_rewards(accuracy_BG: Tensor, condition_B: Tensor, rules: RewardParams) -> Tensor:
     """r_t, [B, G]: α for the correct ordered responses of questions that meet the condition, else 0."""
     return rules.alpha * (condition_B[:, None] & (accuracy_BG > rules.correct_above)).to(accuracy_BG.dtype)
 
 
-def length_rewards(accuracy_BG: Tensor, lengths_BG: Tensor, rules: RewardRules) -> Tensor:
+def length_rewards(accuracy_BG: Tensor, lengths_BG: Tensor, rules: RewardParams) -> Tensor:
     """ω for a correct response of `length_min` to `length_max` tokens, both included, [B, G]."""
     correct_BG = accuracy_BG > rules.correct_above
     enough_B1 = correct_BG.sum(dim=1, keepdim=True) >= rules.length_min_correct
@@ -76,7 +76,7 @@ class Rewards:
 
 
 def group_rewards(
-    accuracy_BG: Tensor, format_BG: Tensor, lengths_BG: Tensor, contrast_BK: Tensor, has_contrast_B: Tensor, rules: RewardRules
+    accuracy_BG: Tensor, format_BG: Tensor, lengths_BG: Tensor, contrast_BK: Tensor, has_contrast_B: Tensor, rules: RewardParams
 ) -> Rewards:
     """All reward parts of a batch of groups. Values of `contrast_BK` where `has_contrast_B` is false are ignored."""
     condition_B = temporal_condition(accuracy_BG, contrast_BK, has_contrast_B, rules)

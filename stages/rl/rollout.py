@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.data.answer import Rules, extract_answer, grade, is_well_formed
+from stages.data.grading import Strictness, extract_answer, grade, is_well_formed
 from stages.data.sample import Sample
-from stages.model.generate import Completion, Sampling, generate
+from stages.generation.generate import Completion, Sampling, generate
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.rl.vision import Features, encode, encoded_media
 from stages.video.frame_store import FrameReader
@@ -24,7 +24,7 @@ _ORDERS: dict[Contrast, Order] = {"shuffle": "shuffled", "reverse": "reversed", 
 
 
 @dataclass(frozen=True)
-class Question:
+class RolloutQuestion:
     """A sample with its frames in order and, for a video, in the contrast order: None where that would show the same pictures."""
 
     sample: Sample
@@ -36,13 +36,13 @@ class Question:
 class Group:
     """A question's G responses on ordered frames, its K on contrast frames (none without any), and shared vision features."""
 
-    question: Question
+    question: RolloutQuestion
     ordered: list[Completion]
     contrast: list[Completion]
     features: Features | None
 
 
-def ask(sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int) -> Question:
+def ask(sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int) -> RolloutQuestion:
     """The question as the policy meets it at one step; the contrast order is drawn anew from the sample, the seed and the step.
 
     An image has no contrast group, nor has a video that the order does not change, like one of a single frame or of equal frames: its
@@ -51,17 +51,17 @@ def ask(sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: C
     frames = reader.load(sample.sample_id)
     ordered = builder(sample, frames)
     if sample.data_type == "image":
-        return Question(sample, ordered, None)
+        return RolloutQuestion(sample, ordered, None)
     order_T = permutation(len(frames.frames_THWC), _ORDERS[contrast], sample.sample_id, seed, step)
     if np.array_equal(frames.frames_THWC[order_T], frames.frames_THWC):
-        return Question(sample, ordered, None)
-    return Question(sample, ordered, builder(sample, frames, order_T))
+        return RolloutQuestion(sample, ordered, None)
+    return RolloutQuestion(sample, ordered, builder(sample, frames, order_T))
 
 
 def roll_out(
     model: PreTrainedModel,
     builder: PromptBuilder,
-    questions: Sequence[Question],
+    questions: Sequence[RolloutQuestion],
     group_size: int,
     contrast_size: int,
     sampling: Sampling,
@@ -121,7 +121,7 @@ class Grades:
     has_contrast_B: Tensor
 
 
-def grade_groups(groups: Sequence[Group], contrast_size: int, rules: Rules) -> Grades:
+def grade_groups(groups: Sequence[Group], contrast_size: int, rules: Strictness) -> Grades:
     """Grade every response by its question's answer type."""
     ordered = [group.ordered for group in groups]
     return Grades(
@@ -141,7 +141,7 @@ def _float64(values: list[list[float]]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def accuracy(group: Group, response: Completion, rules: Rules) -> float:
+def accuracy(group: Group, response: Completion, rules: Strictness) -> float:
     """The accuracy reward of one response."""
     sample = group.question.sample
     return grade(extract_answer(response.text, rules), sample.answer, sample.problem_type, rules)

@@ -18,36 +18,36 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
-from stages.data.answer import Rules
-from stages.data.errors import UserError
-from stages.data.files import write_json
+from stages.data.grading import Strictness
 from stages.data.sample import PROBLEM_TYPES, Sample
-from stages.model.generate import Sampling
+from stages.generation.generate import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.training import ResumableTrainer
 from stages.rl.advantages import Scale, scaled_rewards, temporal_advantages, temporal_effect, update_ema
 from stages.rl.guards import Guards, trip
-from stages.rl.loss import LossRules, StepSize, policy_loss
+from stages.rl.loss import LossParams, StepSize, policy_loss
 from stages.rl.metrics import rollout_metrics, rollout_rows, steps
-from stages.rl.rewards import RewardRules, Rewards, group_rewards, idle
+from stages.rl.rewards import RewardParams, Rewards, group_rewards, idle
 from stages.rl.rollout import Contrast, Grades, Group, ask, grade_groups, replacement, roll_out
 from stages.rl.scoring import Packed, pack, score
 from stages.rl.vision import encoded_media, pixel_media
+from stages.run.errors import UserError
+from stages.run.files import write_json
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
 
-class Recipe(RewardRules):
+class Recipe(RewardParams):
     """What T-GRPO does at every step; the defaults are the paper's (paper.md §2)."""
 
     group_size: int = Field(default=8, ge=2)  # G, responses on ordered frames
     contrast_size: int = Field(default=4, ge=0)  # G̃, responses on contrast frames; 0 only without a temporal reward
     contrast: Contrast = "shuffle"
-    grading: Rules = "default"
+    grading: Strictness = "default"
     scale: Scale = "group"
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
-    loss: LossRules = LossRules()
+    loss: LossParams = LossParams()
     updates_per_rollout: int = Field(default=1, ge=1)
     dynamic_sampling: Literal["off", "skip", "resample"] = "off"  # groups without variance: kept, left out, or first asked anew (DAPO)
     resample_rounds: int = Field(default=3, ge=1)  # other questions asked in place of one; what then has no variance is left out

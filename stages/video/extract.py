@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from stages.data.files import write_table
-from stages.data.progress import progress_bar
 from stages.data.sample import DataType, Reject, Sample
 from stages.data.shards import ShardStore
+from stages.run.files import write_table
+from stages.run.progress import progress_bar
 from stages.video.decode import decode
 from stages.video.decord_backend import decode_with_decord
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, Frames, row_from_frames
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
 from stages.video.media import MediaError
 from stages.video.picture import folder_fps, folder_frames, read_image
 from stages.video.probe import media_sha256
@@ -59,8 +60,8 @@ class Clip:
     end: float | None
 
 
-def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table: Path, stage: str) -> list[Reject]:
-    """Bring the frames of all samples into the store and write the table that says which row is whose.
+def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str) -> list[Reject]:
+    """Bring the frames of all samples into the store and write the table of frame keys, which says which row is whose.
 
     Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
     shards. A clip that cannot be used has a row that says so, unless the next try may end better. Returns one reject per sample
@@ -74,8 +75,8 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, table
     frames.append(_rows(new, params, lost))
     refused = lost | _refusals(frames, {clip.key for clip in clips.values()} - lost.keys())
 
-    kept = [{"sample_id": sample_id, "key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
-    write_table(table, kept, TABLE_SCHEMA)
+    kept = [{"sample_id": sample_id, "frame_key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
+    write_table(frame_keys, kept, FRAME_KEYS_SCHEMA)
     return [
         Reject(sample_id=sample_id, stage=stage, reason=refused[clip.key].reason, detail=f"{clip.path}: {refused[clip.key].detail}")
         for sample_id, clip in clips.items()

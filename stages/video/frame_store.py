@@ -1,10 +1,8 @@
-"""The frame store: sampled, resized frames as encoded pictures in append-only Parquet shards. No video decoder is needed to read it."""
+"""The frame store, to read: sampled, resized frames as encoded pictures."""
 
-import errno
 import io
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +14,9 @@ import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 
-from stages.data.errors import UserError
 from stages.data.sample import Sample
 from stages.data.shards import ShardStore
-from stages.video.hashes import phash
-from stages.video.quality import brightness, motion
+from stages.run.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-TABLE_SCHEMA = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
+FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -59,25 +55,45 @@ class Frames:
 
 
 class FrameReader:
-    """Reads the frames of the samples of one table; cheap to make, safe to send to data loader workers."""
+    """Reads the frames of samples; data loader workers can have copies."""
 
     def __init__(self, store: Path, table: Path) -> None:
+        """`table` names each sample's frames: any Parquet file with the columns `sample_id` and `frame_key`.
+
+        UserError when the table lacks those columns, or when the store is not there.
+        """
         self._directory = store
-        self._keys: dict[str, str] = dict(zip(*pq.read_table(table).to_pydict().values(), strict=True))
+        if missing := set(FRAME_KEYS_SCHEMA.names) - set(pq.read_schema(table).names):
+            raise UserError(f"{table} has no column {', '.join(sorted(missing))}; run the stage that writes it again")
+        columns = pq.read_table(table, columns=FRAME_KEYS_SCHEMA.names).to_pydict()
+        self._keys: dict[str, str] = {name: key for name, key in zip(*columns.values(), strict=True) if key}
         if self._keys and not store.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(store))
+            raise UserError(f"{store}: the frames are not there; `dvc pull {store}` fetches them, `dvc repro frames` makes them")
 
     @property
     def sample_ids(self) -> list[str]:
+        """The samples that have frames."""
         return list(self._keys)
 
     def load(self, sample_id: str) -> Frames:
-        """The frames of a sample. KeyError if the table does not have it, which means it was refused or never extracted."""
-        return frames_from_row(self._store.read(self._keys[sample_id]))
+        """The frames of a sample; KeyError when the table has none for it."""
+        return frames_from_row(self._row(sample_id))
 
     def pictures(self, sample_id: str) -> list[bytes]:
-        """The frames of a sample as they are stored: one encoded picture (JPEG, or WebP where the store is lossless) each."""
-        return self._store.read(self._keys[sample_id], ["pictures"])["pictures"]
+        """The frames as they are stored: JPEG files, or WebP files where the store is lossless."""
+        return self._row(sample_id, ["pictures"])["pictures"]
+
+    def check(self, sample_ids: Iterable[str]) -> None:
+        """UserError when the store lacks the frames of one of these samples."""
+        missing = [name for name in sample_ids if self._keys[name] not in self._store]
+        if missing:
+            raise UserError(
+                f"{self._directory} lacks the frames of {len(missing)} samples, for example {missing[0]}; "
+                f"`dvc pull {self._directory}` fetches them, `dvc repro frames` makes them"
+            )
+
+    def _row(self, sample_id: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        return self._store.read(self._keys[sample_id], columns)
 
     @cached_property
     def _store(self) -> ShardStore:
@@ -97,23 +113,8 @@ def with_frames(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
         raise UserError(f"none of the {len(samples)} samples has frames: run the frames stage for the same samples")
     if len(chosen) < len(samples):
         log.warning("%d of %d samples have no frames and are left out", len(samples) - len(chosen), len(samples))
+    reader.check(sample.sample_id for sample in chosen)
     return chosen
-
-
-def row_from_frames(key: str, frames: Frames, jpeg_quality: int | None) -> dict[str, Any]:
-    """One row of the store; `jpeg_quality` None means lossless WebP."""
-    luma_THW = np.stack([np.asarray(Image.fromarray(frame_HWC).convert("L")) for frame_HWC in frames.frames_THWC])
-    return {
-        "key": key,
-        "pictures": [_encode(frame_HWC, jpeg_quality) for frame_HWC in np.ascontiguousarray(frames.frames_THWC)],
-        "indices": frames.indices_T.tolist(),
-        "pts": frames.pts_T.tolist(),
-        "source_fps": frames.source_fps,
-        "keyframes": frames.keyframes,
-        "phash": phash(luma_THW).tolist(),
-        "brightness": brightness(luma_THW),
-        "motion": motion(luma_THW.astype(np.int16)),
-    }
 
 
 def frames_from_row(row: Mapping[str, Any]) -> Frames:
@@ -124,14 +125,6 @@ def frames_from_row(row: Mapping[str, Any]) -> Frames:
         source_fps=row["source_fps"],
         keyframes=row["keyframes"],
     )
-
-
-def _encode(frame_HWC: np.ndarray, jpeg_quality: int | None) -> bytes:
-    if jpeg_quality is not None:
-        return simplejpeg.encode_jpeg(frame_HWC, quality=jpeg_quality, colorsubsampling="444")
-    buffer = io.BytesIO()
-    Image.fromarray(frame_HWC).save(buffer, "WEBP", lossless=True)
-    return buffer.getvalue()
 
 
 def _decode(picture: bytes) -> np.ndarray:

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from stages.data.files import sha256_file
+from stages.run.files import sha256_file
 from stages.video.media import MediaError, MediaInfo
 from stages.video.picture import folder_fps, folder_frames, image_size, is_image
 from stages.video.table import read_video

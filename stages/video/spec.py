@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from stages.data.params import Params
+from stages.run.params import Params
 from stages.video.resize import Kernel
 
 FORMAT = 4  # of a stored row; a change of what a spec means counts it up, so that old rows are not found

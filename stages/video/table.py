@@ -63,7 +63,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class FrameTable:
+class PacketTable:
     """The frames a video shows, in presentation order.
 
     pts_N: their time stamps in ticks of time_base; seconds_N: seconds from the first one. packets_N: position of each frame's packet
@@ -109,7 +109,7 @@ class Video:
     """A video file as its packets describe it. n_streams counts its video streams without cover art."""
 
     path: Path
-    table: FrameTable
+    table: PacketTable
     geometry: Geometry
     codec: str
     n_streams: int
@@ -220,7 +220,7 @@ class PacketRow(NamedTuple):
     is_shown: bool
 
 
-def _table(path: Path, rows: list[PacketRow], stream: VideoStream) -> FrameTable:
+def _table(path: Path, rows: list[PacketRow], stream: VideoStream) -> PacketTable:
     """Frames by their packets' time stamps; by the decoder's order where those are missing, shared, or not those of the frames shown."""
     stamps = [row.pts for row in rows]
     table = _stamped(rows, stream) if None not in stamps and len(set(stamps)) == len(rows) else None
@@ -249,7 +249,7 @@ def _decoded_stamps(path: Path) -> list[int | None]:
         return [frame.pts for packet in chain(packets(container, stream), [None]) for frame in decoder(packet)]
 
 
-def _stamped(rows: list[PacketRow], stream: VideoStream) -> FrameTable:
+def _stamped(rows: list[PacketRow], stream: VideoStream) -> PacketTable:
     """Frames by their packets' time stamps. Frames shown before the first keyframe need packets that the file does not have."""
     if stream.time_base is None:
         raise MediaError("no timestamps", "the stream has no time base")
@@ -263,7 +263,7 @@ def _stamped(rows: list[PacketRow], stream: VideoStream) -> FrameTable:
         raise MediaError("no frames", f"none of {len(rows)} packets is shown")
     pts_N = pts_P[packets_N]
     last = int(duration_P[packets_N[-1]]) or int(np.median(np.diff(pts_N, prepend=pts_N[0])))
-    return FrameTable(
+    return PacketTable(
         pts_N=pts_N,
         packets_N=packets_N,
         keys_K=keys_K,
@@ -273,13 +273,13 @@ def _stamped(rows: list[PacketRow], stream: VideoStream) -> FrameTable:
     )
 
 
-def _counted(count: int, stream: VideoStream) -> FrameTable:
+def _counted(count: int, stream: VideoStream) -> PacketTable:
     """Frames in the order the decoder shows them, at the container's frame rate, for files without usable time stamps."""
     rate = stream.average_rate
     if not rate:
         raise MediaError("no timestamps", "neither time stamps nor a frame rate")
     frames_N, none = np.arange(count), np.arange(0)
-    return FrameTable(frames_N, frames_N, none, none, time_base=1 / rate, duration=float(count / rate), counted=True)
+    return PacketTable(frames_N, frames_N, none, none, time_base=1 / rate, duration=float(count / rate), counted=True)
 
 
 def _geometry(frame: VideoFrame, stream: VideoStream) -> Geometry:

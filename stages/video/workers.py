@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from stages.data.errors import UserError
+from stages.run.errors import UserError
 from stages.video.media import MediaError
 
 Task = TypeVar("Task")

@@ -8,19 +8,25 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.benchmarks import names
+from stages.evaluation.benchmarks import names
 from tests.conftest import ROOT
 
 ROOMS = {  # room: the rooms it may import
-    "data": set(),
-    "world": {"data"},
-    "video": {"data"},
-    "model": {"data", "video", "world"},
-    "rl": {"data", "video", "model"},
-    "benchmarks": {"data", "video", "model", "world"},
-    "planning": {"data", "video", "model"},
-    "reporting": {"data", "video", "benchmarks"},
+    "run": set(),
+    "data": {"run"},
+    "video": {"run", "data"},
+    "curation": {"run", "data", "video"},
+    "chat": {"run", "data"},
+    "model": {"run", "data", "video"},
+    "generation": {"run", "model"},
+    "rl": {"run", "data", "video", "model", "generation"},
+    "embedded": {"run", "data", "video", "model"},
+    "evaluation": {"run", "data", "video", "chat", "model", "generation", "embedded"},
+    "planning": {"run", "data", "video", "model"},
+    "reporting": {"run", "data", "video", "evaluation"},
 }
+WITHOUT_TORCH = {"run", "data", "video", "curation", "chat", "reporting"}
+PLUMBING = {"stages/run", "stages/launch.py"}  # no stage's dep: an edit there re-runs nothing
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan"))
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
@@ -72,7 +78,7 @@ def room_files() -> list[Path]:
 
 def test_names_of_transformers_come_from_the_modules_that_define_them() -> None:
     """Its top level knows every model: to find a name there, pyright reads 2,600 files more."""
-    code = [path for folder in ("stages", "flows", "tests", "benchmarks") for path in (ROOT / folder).glob("**/*.py")]
+    code = [path for folder in ("stages", "flows", "tests", "speed", "experiments") for path in (ROOT / folder).glob("**/*.py")]
     assert [path for path in code if "transformers" in imports(path)] == []
 
 
@@ -113,8 +119,8 @@ def test_flows_import_no_stage() -> None:
     assert not [path.name for path in files for name in imports(path) if name.startswith("stages")]
 
 
-@pytest.mark.parametrize("path", [path for path in room_files() if room_of(path) in ("data", "video", "world")], ids=lambda path: path.name)
-def test_data_video_and_world_import_without_torch(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in room_files() if room_of(path) in WITHOUT_TORCH], ids=lambda path: path.name)
+def test_rooms_before_the_models_import_without_torch(path: Path) -> None:
     _, outside = closure(path, top_level_only=True)
     assert not outside & {"torch", "transformers"}
 
@@ -131,16 +137,32 @@ def test_dvc_runs_exactly_the_files_in_stages() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_dvc_deps_name_the_modules_a_stage_imports(stage: str) -> None:
+def test_dvc_deps_name_the_code_a_stage_runs(stage: str) -> None:
     runs = re.findall(r"stages\.(\w+)", PIPELINE[stage]["cmd"])
     files = set().union(*(closure(ROOT / "stages" / f"{name}.py")[0] for name in {stage, *runs}))
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")}
-    if module("stages.benchmarks") in files:  # it imports a benchmark's own file by name, which is `${item.benchmark}` to DVC
+    if module("stages.evaluation.benchmarks") in files:  # it imports a benchmark's own file by name, `${item.benchmark}` to DVC
         files |= set().union(*(closure(path)[0] - {path} for path in adapters()))
-        deps -= {"stages/benchmarks/${item.benchmark}.py"}
-    code = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or has_code(path)}
-    assert sorted(path for path in code - deps if str(Path(path).parent) not in deps) == [], f"add to the deps of {stage} in dvc.yaml"
-    assert sorted(dep for dep in deps - code if dep.endswith(".py")) == [], f"remove from the deps of {stage} in dvc.yaml"
+        deps -= {"stages/evaluation/benchmarks/${item.benchmark}.py"}
+    code = {path.relative_to(ROOT) for path in files if path.name != "__init__.py" or has_code(path)}
+    code = {path for path in code if not covers(PLUMBING, path)}
+    assert sorted(str(path) for path in code if not covers(deps, path)) == [], f"add to the deps of {stage} in dvc.yaml"
+    assert sorted(dep for dep in deps if not any(covers({dep}, path) for path in code)) == [], f"remove from {stage} in dvc.yaml"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_plumbing_is_no_stages_dep(stage: str) -> None:
+    deps = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")]
+    assert not [dep for dep in deps if covers(PLUMBING, Path(dep))]
+
+
+def test_dvc_yaml_stays_readable() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 250
+
+
+def covers(deps: set[str], path: Path) -> bool:
+    """Whether one of the deps is the file, or a folder that holds it."""
+    return any(path.is_relative_to(dep) for dep in deps)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -151,13 +173,13 @@ def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["benchmark", "evaluate"])
 def test_a_benchmarks_own_file_and_settings_re_run_that_benchmark_alone(stage: str) -> None:
     assert PIPELINE[stage]["params"] == [f"{stage}.defaults", f"{stage}.${{item.benchmark}}"]
-    assert "stages/benchmarks/${item.benchmark}.py" in PIPELINE[stage]["deps"]
+    assert "stages/evaluation/benchmarks/${item.benchmark}.py" in PIPELINE[stage]["deps"]
     own = {str(path.relative_to(ROOT)) for path in adapters()} & set(PIPELINE[stage]["deps"])
-    assert own <= {"stages/benchmarks/videomme.py"}
+    assert own <= {"stages/evaluation/benchmarks/videomme.py"}
 
 
 def adapters() -> list[Path]:
-    return [ROOT / "stages" / "benchmarks" / f"{name}.py" for name in names()]
+    return [ROOT / "stages" / "evaluation" / "benchmarks" / f"{name}.py" for name in names()]
 
 
 def has_code(path: Path) -> bool:

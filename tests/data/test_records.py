@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.errors import UserError
 from stages.data.records import read_records, read_sample, write_records
 from stages.data.sample import Reject, Sample
 from stages.data.sources import Source, read_source
+from stages.run.errors import UserError
 
 GOOD = {
     "problem_id": 7,

@@ -12,10 +12,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.data.errors import UserError
-from stages.data.files import sha256_file
 from stages.data.sample import Reject, Sample
 from stages.data.sources import Source, read_source
+from stages.run.errors import UserError
+from stages.run.files import sha256_file
 
 
 @pytest.fixture

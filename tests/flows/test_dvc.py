@@ -10,7 +10,7 @@ import pytest
 
 from flows import dvc
 from flows.dvc import Stage, UsageError
-from flows.guard import Guards
+from flows.process_tree import Guards
 from tests.conftest import ROOT
 from tests.flows.conftest import edit, run_dvc
 

@@ -7,8 +7,8 @@ import pytest
 from flows import dvc, experiment
 from flows.dvc import UsageError
 from flows.experiment import Experiment, override
-from flows.guard import Guards
 from flows.pipeline import combine
+from flows.process_tree import Guards
 from tests.flows.conftest import edit, git, run_dvc
 
 PARAMS = """\

@@ -4,8 +4,8 @@ import sys
 import threading
 from pathlib import Path
 
-from flows.guard import Guards
 from flows.lock import hold
+from flows.process_tree import Guards
 
 
 def test_the_second_waits_and_learns_who_holds_the_lock(tmp_path: Path) -> None:

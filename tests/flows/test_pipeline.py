@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from tests.flows.conftest import build_toy, edit, git, run_dvc
-from tests.flows.test_guard import ends, is_alive
+from tests.flows.test_process_tree import ends, is_alive
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ options.predictions.write_text(str(value))
 
 
 BAR = """\
-from stages.data.progress import progress_bar
+from stages.run.progress import progress_bar
 bar = progress_bar(total=4, unit="clip")
 bar.update()
 bar.refresh()

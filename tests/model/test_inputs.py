@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stages.data.errors import UserError
 from stages.model.inputs import IGNORE, PromptBuilder, group_seconds, mrope_positions, seconds_per_grid
 from stages.model.load import load_model
+from stages.run.errors import UserError
 from tests.model.tiny_models import clip, picture, question
 
 

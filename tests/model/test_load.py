@@ -8,10 +8,10 @@ from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stages.data.errors import UserError
-from stages.data.files import write_json
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model, load_tokenizer, resolve, save_model
+from stages.run.errors import UserError
+from stages.run.files import write_json
 from tests.model.tiny_models import clip, question
 
 

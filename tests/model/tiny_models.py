@@ -7,9 +7,9 @@ import torch
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
-from stages.data.files import write_json
 from stages.data.sample import DataType, Sample
-from stages.model.tiny import build_image_processor, build_model, build_tokenizer
+from stages.embedded.tiny import build_image_processor, build_model, build_tokenizer
+from stages.run.files import write_json
 from stages.video.frame_store import Frames
 
 LINES = [

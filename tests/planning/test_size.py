@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from stages.model.adapters import Lora, add_lora
 from stages.model.load import load_config, load_model
-from stages.model.lora import Lora, add_lora
 from stages.planning.size import model_size
 from tests.model.tiny_models import write_qwen2_5, write_qwen3
 from tests.planning.configs import QWEN2_5_VL_7B

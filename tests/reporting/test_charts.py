@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from stages.benchmarks.statistics import Estimate
+from stages.evaluation.statistics import Estimate
 from stages.reporting.charts import Series, interval_chart, line_chart, nice_ticks, running_mean
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from stages.benchmarks.benchmark import Benchmark
-from stages.benchmarks.statistics import Estimate
+from stages.evaluation.definition import Benchmark
+from stages.evaluation.statistics import Estimate
 from stages.reporting.findings import Outcome, compare_models, points, sentences, signed
 
 TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.data.files import write_table
 from stages.data.sample import Reject, Sample
 from stages.reporting.gallery import dropped_cards, in_turn, response_from, spread
 from stages.reporting.pictures import LARGEST, data_address
-from stages.video.frame_store import TABLE_SCHEMA, FrameReader
+from stages.run.files import write_table
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
 
 
 def test_examples_come_from_each_kind_in_turn() -> None:
@@ -34,7 +34,7 @@ def test_an_output_is_cut_into_thought_and_answer_and_a_broken_one_is_kept_whole
 
 
 def test_a_dropped_sample_is_shown_with_its_reason_and_thought_also_without_frames(tmp_path: Path) -> None:
-    write_table(tmp_path / "frames.parquet", [], TABLE_SCHEMA)
+    write_table(tmp_path / "frames.parquet", [], FRAME_KEYS_SCHEMA)
     sample = Sample(
         sample_id="s1",
         source="mine",

@@ -9,10 +9,11 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
-from stages.data.files import write_table
 from stages.data.shards import ShardStore
 from stages.model.inputs import Prompt
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, row_from_frames
+from stages.run.files import write_table
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader
 
 IMAGE, VIDEO, END = 90, 91, 92
 TEXT = {
@@ -92,5 +93,5 @@ def tiny_media(prompts):
 def write_frames(root, media):
     """A frame store that holds `media` (frames by sample id), and its reader."""
     ShardStore(root / "frames", SCHEMA).append([row_from_frames(sample_id, frames, 95) for sample_id, frames in media.items()])
-    write_table(root / "frames.parquet", [{"sample_id": sample_id, "key": sample_id} for sample_id in media], TABLE_SCHEMA)
+    write_table(root / "frames.parquet", [{"sample_id": sample_id, "frame_key": sample_id} for sample_id in media], FRAME_KEYS_SCHEMA)
     return FrameReader(root / "frames", root / "frames.parquet")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.rl.advantages import EPSILON, reward_scale, temporal_advantages, temporal_effect, update_ema
-from stages.rl.rewards import RewardRules, TemporalMode, group_rewards
+from stages.rl.rewards import RewardParams, TemporalMode, group_rewards
 
 NO_EMA = torch.zeros(1)
 
@@ -15,7 +15,7 @@ def rewards_of(accuracy, formats, lengths=(0, 0, 0, 0), mode: TemporalMode = "pa
         lengths_BG=torch.tensor([lengths]),
         contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
         has_contrast_B=torch.tensor([True]),
-        rules=RewardRules(temporal=mode, alpha=0.3),
+        rules=RewardParams(temporal=mode, alpha=0.3),
     )
 
 

@@ -3,7 +3,7 @@ from math import exp, log
 import pytest
 import torch
 
-from stages.rl.loss import LossRules, StepSize, importance_ratios, kl_estimate, policy_loss, reduce_tokens, surrogate
+from stages.rl.loss import LossParams, StepSize, importance_ratios, kl_estimate, policy_loss, reduce_tokens, surrogate
 
 MASK_RC = torch.tensor([[1.0, 1.0], [1.0, 0.0]])  # the second sequence has one token
 
@@ -28,7 +28,7 @@ def test_the_sequence_ratio_is_the_geometric_mean_over_its_own_tokens():
 
 
 def test_the_clip_holds_back_gains_and_not_losses():
-    rules = LossRules(clip_low=0.2, clip_high=0.3)
+    rules = LossParams(clip_low=0.2, clip_high=0.3)
     ratios_RC = column(1.5, 0.5, 1.5, 0.5)
     advantages_R = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
     losses = surrogate(column(0.0, 0.0, 0.0, 0.0), ratios_RC, advantages_R, rules).flatten().tolist()
@@ -39,14 +39,14 @@ def test_cispo_keeps_the_gradient_of_a_clipped_token():
     logps_RC = column(log(0.5)).requires_grad_()
     ratios_RC = importance_ratios(logps_RC, column(log(0.1)), torch.ones(1, 1), "token")  # 5, clipped to 1.2
     advantages_R = torch.tensor([2.0], dtype=torch.float64)
-    clipped = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossRules()).sum(), logps_RC, retain_graph=True)
-    cispo = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossRules(name="cispo")).sum(), logps_RC)
+    clipped = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossParams()).sum(), logps_RC, retain_graph=True)
+    cispo = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossParams(name="cispo")).sum(), logps_RC)
     assert clipped[0].item() == 0.0
     assert cispo[0].item() == pytest.approx(-1.2 * 2.0)
 
 
 def test_trls_cispo_is_a_clip_without_a_lower_bound():
-    rules = LossRules(name="cispo", clip_low=1.0, clip_high=4.0)  # TRL's epsilon_high 5
+    rules = LossParams(name="cispo", clip_low=1.0, clip_high=4.0)  # TRL's epsilon_high 5
     logps_RC, ratios_RC = column(-1.0, -1.0, -1.0), column(0.01, 3.0, 9.0)
     losses = surrogate(logps_RC, ratios_RC, torch.full((3,), 2.0, dtype=torch.float64), rules)
     assert losses.flatten().tolist() == pytest.approx([0.02, 6.0, 10.0])
@@ -78,7 +78,7 @@ def test_each_loss_averages_tokens_its_own_way(name, expected):
 def test_on_the_sampling_policy_the_loss_is_the_mean_advantage_and_its_gradient_pushes_each_token_by_it():
     logps_RC = torch.tensor([[-1.0, -2.0], [-3.0, 0.0]], requires_grad=True)
     advantages_R = torch.tensor([1.0, -0.5])
-    loss, kl = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossRules(), StepSize(2, 3), 2)
+    loss, kl = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossParams(), StepSize(2, 3), 2)
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert loss.item() == pytest.approx(-(1.0 - 0.5) / 2)
     assert kl.item() == 0.0
@@ -88,14 +88,14 @@ def test_on_the_sampling_policy_the_loss_is_the_mean_advantage_and_its_gradient_
 def test_beta_weighs_the_distance_to_the_reference():
     logps_RC = column(log(0.5))
     arguments = (logps_RC, logps_RC, column(log(0.25)), torch.zeros(1, dtype=torch.float64), torch.ones(1, 1))
-    loss, kl = policy_loss(*arguments, LossRules(beta=0.5), StepSize(1, 1), 1)
+    loss, kl = policy_loss(*arguments, LossParams(beta=0.5), StepSize(1, 1), 1)
     assert kl.item() == pytest.approx(log(2) - 0.5)
     assert loss.item() == pytest.approx(0.5 * (log(2) - 0.5))
 
 
 def test_a_sequence_ratio_reaches_every_token_of_its_sequence():
     logps_RC = torch.zeros(2, 2, requires_grad=True)
-    rules = LossRules(importance="sequence")
+    rules = LossParams(importance="sequence")
     loss, _ = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), torch.tensor([1.0, 2.0]), MASK_RC, rules, StepSize(2, 3), 2)
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert gradient_RC.flatten().tolist() == pytest.approx([-0.25, -0.25, -1.0, 0.0])

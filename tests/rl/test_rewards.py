@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.rl.rewards import (
-    RewardRules,
+    RewardParams,
     Rewards,
     correct_share,
     group_rewards,
@@ -37,30 +37,30 @@ def test_p_is_the_share_of_responses_above_the_threshold():
     ],
 )
 def test_each_mode_compares_the_two_groups_its_own_way(mode, contrast, holds):
-    condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardRules(temporal=mode))
+    condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardParams(temporal=mode))
     assert condition_B.tolist() == [holds]
 
 
 @pytest.mark.parametrize("mode", ["paper", "strict", "reference-code", "advantage"])
 def test_an_image_never_meets_the_temporal_condition(mode):
-    assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardRules(temporal=mode)).any()
+    assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardParams(temporal=mode)).any()
 
 
 def test_the_temporal_reward_goes_to_correct_ordered_responses_only():
     accuracy_BG = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
-    rewards_BG = temporal_rewards(accuracy_BG, torch.tensor([True, False]), RewardRules(alpha=0.5))
+    rewards_BG = temporal_rewards(accuracy_BG, torch.tensor([True, False]), RewardParams(alpha=0.5))
     assert rewards_BG.tolist() == [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
 
 
 def test_the_length_bonus_includes_both_ends_and_wants_a_correct_answer():
     accuracy_BG = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
     lengths_BG = torch.tensor([[319, 320, 512, 513, 400]])
-    assert length_rewards(accuracy_BG, lengths_BG, RewardRules(omega=0.25)).tolist() == [[0.0, 0.25, 0.25, 0.0, 0.0]]
+    assert length_rewards(accuracy_BG, lengths_BG, RewardParams(omega=0.25)).tolist() == [[0.0, 0.25, 0.25, 0.0, 0.0]]
 
 
 def test_the_released_code_pays_the_length_bonus_only_from_two_correct_responses_on():
     accuracy_BG = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.2, 0.0]])
-    rules = RewardRules(omega=0.25, length_min_correct=2, correct_above=0.1)
+    rules = RewardParams(omega=0.25, length_min_correct=2, correct_above=0.1)
     lengths_BG = torch.full((2, 3), 400)
     assert length_rewards(accuracy_BG, lengths_BG, rules).tolist() == [[0.0, 0.0, 0.0], [0.25, 0.25, 0.0]]
 
@@ -72,7 +72,7 @@ def test_the_parts_of_a_group_add_up():
         lengths_BG=torch.tensor([[400, 400], [10, 400]]),
         contrast_BK=torch.tensor([[0.0], [1.0]]),
         has_contrast_B=torch.tensor([True, True]),
-        rules=RewardRules(alpha=0.5, omega=0.25),
+        rules=RewardParams(alpha=0.5, omega=0.25),
     )
     assert rewards.condition_B.tolist() == [True, False]
     assert rewards.base_BG.tolist() == [[2.25, 1.0], [1.0, 1.0]]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.model.generate import Completion, Sampling
+from stages.generation.generate import Completion, Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl.metrics import rollout_metrics, rollout_rows
-from stages.rl.rewards import RewardRules, group_rewards
+from stages.rl.rewards import RewardParams, group_rewards
 from stages.rl.rollout import Group, ask, grade_groups, replacement, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
 from stages.rl.vision import encoded_media, pixel_media
@@ -92,7 +92,7 @@ def answered(*texts, truncated=False):
 
 
 RIGHT, WRONG, BROKEN = "<think>a</think>\n<answer>B</answer>", "<think>a</think>\n<answer>A</answer>", "it is B"
-RULES = RewardRules(length_min=10, length_max=20)
+RULES = RewardParams(length_min=10, length_max=20)
 
 
 @pytest.fixture

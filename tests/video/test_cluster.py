@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.errors import UserError
 from stages.data.sample import read_rejects, write_samples
+from stages.run.errors import UserError
 from stages.video.workers import Limits, Sandbox
 from tests.conftest import ROOT
 from tests.video.clips import H264, damage, encode

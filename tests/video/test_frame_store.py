@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from stages.data.files import write_table
 from stages.data.shards import ShardStore
-from stages.video.frame_store import SCHEMA, TABLE_SCHEMA, FrameReader, Frames, row_from_frames
+from stages.run.errors import UserError
+from stages.run.files import write_table
+from stages.video.frame_rows import row_from_frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
 
 
 def gradient(frames: int, height: int = 48, width: int = 64) -> Frames:
@@ -28,7 +30,7 @@ def store(tmp_path: Path) -> Path:
     rows = [row_from_frames("key-a", gradient(16), 95), row_from_frames("key-b", gradient(1), None)]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
     table = [("clip", "key-a"), ("image", "key-b"), ("same clip", "key-a")]
-    write_table(tmp_path / "frames.parquet", [dict(zip(TABLE_SCHEMA.names, row, strict=True)) for row in table], TABLE_SCHEMA)
+    write_table(tmp_path / "frames.parquet", [dict(zip(FRAME_KEYS_SCHEMA.names, row, strict=True)) for row in table], FRAME_KEYS_SCHEMA)
     return tmp_path
 
 
@@ -61,7 +63,7 @@ def test_a_sample_without_frames_is_a_key_error(store: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_said_before_a_frame_is_wanted(store: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="elsewhere"):
+    with pytest.raises(UserError, match="elsewhere: the frames are not there; `dvc pull"):
         FrameReader(store / "elsewhere", store / "frames.parquet")
 
 

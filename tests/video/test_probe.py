@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data.files import sha256_file
+from stages.run.files import sha256_file
 from stages.video.media import MediaError, MediaInfo
 from stages.video.picture import read_image
 from stages.video.probe import probe

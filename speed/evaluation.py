@@ -1,0 +1,119 @@
+"""Questions per second of the evaluation's engine against the reference's way, on one model in one process, with the same answers.
+
+    python -m speed.evaluation [QUESTIONS] [MODEL_FOLDER]
+
+The reference's way: a loop over the questions that decodes the video, encodes its frames and prefills the prompt for each one alone.
+The project decodes each video once into the frame store (`decode_s`, a process of its own) and batches prompts by length. Greedy, frames
+in order and shuffled, one thread. Without a model folder the embedded model with random weights answers, which never ends early. The
+last line is JSON.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.benchmark import BenchmarkParams
+from stages.data.sample import read_samples
+from stages.embedded.language import corpus
+from stages.embedded.tiny import write_tiny
+from stages.evaluate import plan
+from stages.evaluation.engines import Output, Showing, TransformersEngine
+from stages.generation.generate import Sampling, generate
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from stages.shapes import ShapesParams
+from stages.shapes import run as render
+from stages.video.extract import Clip, take_frames
+from stages.video.frame_store import FrameReader
+from stages.video.order import permutation
+
+log = logging.getLogger(__name__)
+
+FRAMES = BenchmarkParams(
+    policy="uniform", max_frames=8, min_pixels=2304, max_pixels=2304, factor=16, kernel="pillow", jpeg_quality=None, max_rejected=0.0
+)
+SAMPLING = Sampling(max_new_tokens=72, temperature=0.0)
+
+
+def reference(folder: Path, questions: Sequence[Showing]) -> list[str]:
+    """The answers, one question at a time, each from its video file."""
+    builder, model, texts = PromptBuilder(folder), load_model(folder), []
+    for question in questions:
+        sample = question.sample
+        frames = take_frames(Clip("", Path(sample.media_path), sample.media_sha256, sample.data_type, None, None), FRAMES)
+        order_T = permutation(len(frames.frames_THWC), question.order, sample.sample_id, 0)
+        answers = generate(model, builder, [builder(sample, frames, order_T)], [1], SAMPLING, [0])
+        texts.append(answers[0][0].text)
+    return texts
+
+
+def project(folder: Path, questions: Sequence[Showing], reader: FrameReader) -> list[str]:
+    """The answers of the evaluation's engine, from stored frames."""
+    texts: dict[str, str] = {}
+
+    def keep(outputs: Sequence[Output]) -> None:
+        texts.update({output["key"]: output["text"] for output in outputs})
+
+    TransformersEngine(folder, reader, SAMPLING, seed=0, batch_tokens=16384, precision="fp32").answer(questions, (), keep)
+    return [texts[question.key] for question in questions]
+
+
+def prepare(place: Path, root: Path, out: Path) -> None:
+    """The benchmark stage as it is run: a process of its own, whose workers import no torch."""
+    settings = FRAMES.model_dump(exclude={"max_frames"})
+    (place / "params.yaml").write_text(json.dumps({"benchmark": {"defaults": settings}}))
+    flags = {"--name": "shapes", "--root": root, "--out": out, "--metrics": place / "metrics.json", "--frames": FRAMES.max_frames}
+    flags["--params"] = place / "params.yaml"
+    subprocess.run([sys.executable, "-m", "stages.benchmark", *(str(word) for flag in flags.items() for word in flag)], check=True)
+
+
+def timed(call: Any) -> tuple[Any, float, float]:
+    """The result of a call, its seconds, and its CPU seconds in this process."""
+    start, cpu = time.perf_counter(), time.process_time()
+    return call(), time.perf_counter() - start, time.process_time() - cpu
+
+
+def main() -> None:
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    torch.set_num_threads(1)
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    with tempfile.TemporaryDirectory() as place:
+        root, out = Path(place, "shapes"), Path(place, "out")
+        folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(place, "model")
+        if len(sys.argv) <= 2:
+            write_tiny(folder, corpus(np.random.default_rng(0), 2000), seed=0, prompt="plain")
+        render(ShapesParams(sft=1, rl=1, benchmark=count), root)
+        _, decode_s, _ = timed(partial(prepare, Path(place), root, out))
+        reader, samples = FrameReader(out / "frames", out / "frames.parquet"), read_samples(out / "samples.parquet")
+        questions = plan(samples, reader.sample_ids, ("ordered", "shuffled"))
+        project(folder, questions[:4], reader)  # the first batch pays for start-up
+        ours, ours_s, ours_cpu = timed(partial(project, folder, questions, reader))
+        theirs, theirs_s, theirs_cpu = timed(partial(reference, folder, questions))
+    assert ours == theirs, f"{sum(a != b for a, b in zip(ours, theirs, strict=True))} of {len(ours)} answers differ"
+    log.info(
+        json.dumps(
+            {
+                "questions": len(questions),
+                "project_per_s": round(len(questions) / ours_s, 1),
+                "reference_per_s": round(len(questions) / theirs_s, 1),
+                "ratio": round(theirs_s / ours_s, 2),
+                "ratio_cpu": round(theirs_cpu / ours_cpu, 2),
+                "decode_s": round(decode_s, 1),
+                "ratio_with_decoding": round(theirs_s / (ours_s + decode_s), 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

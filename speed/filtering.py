@@ -1,0 +1,142 @@
+"""Seconds and peak memory of the filter stage over 10,000, 100,000 and a million synthetic rows, each in a process of its own.
+
+    python -m speed.filtering [ROWS …]
+    python -m speed.filtering --one-clip [QUESTIONS …]
+
+Every rule is on; one row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
+With --one-clip only near_duplicates, on different questions about a single clip, against comparing each with all kept before it.
+"""
+
+import json
+import logging
+import multiprocessing
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import get_args
+
+from stages.annotate import ANNOTATION_SCHEMA
+from stages.curation.rules import NearDuplicates, words
+from stages.data.sample import Sample, write_samples
+from stages.filter import FilterParams, SampleRule, ThoughtRule, run
+from stages.run.files import read_json, table_writer, write_table
+from stages.video.clips import CLIPS_SCHEMA
+from stages.video.frame_store import FRAME_KEYS_SCHEMA
+
+log = logging.getLogger(__name__)
+
+RULES = (*get_args(ThoughtRule), *get_args(SampleRule))
+COLOURS = ("red", "green", "blue", "grey", "black", "white", "orange")
+
+
+def sample(number: int) -> Sample:
+    """Row `number`; each tenth repeats the row before it."""
+    about = number - 1 if number % 10 == 9 else number
+    return Sample(
+        sample_id=f"synthetic-{number}",
+        source=f"source {number % 3}",
+        data_type="video",
+        problem_type="multiple choice",
+        problem=f"What does the {COLOURS[about % 7]} thing with the number {about} do after the others have left the picture?",
+        options=("A. it moves left", "B. it moves right", "C. it stays", "D. it leaves"),
+        answer="B",
+        media_path=f"media/{about // 3}.mp4",
+        media_sha256=f"{about // 3:064x}",
+    )
+
+
+def answer(number: int) -> dict[str, object]:
+    given = "C" if number % 10 == 3 else "B"
+    thought = f"First thing {number} is at the left. Then it goes on and on to the other side, so it moves, which is option {given}."
+    return {
+        "sample_id": f"synthetic-{number}",
+        "request_key": str(number),
+        "status": "ok",
+        "detail": "",
+        "text": f"<think>{thought}</think>\n<answer>{given}</answer>",
+        "prompt_tokens": 700,
+        "completion_tokens": 40,
+    }
+
+
+def write_inputs(folder: Path, rows: int) -> None:
+    write_samples(folder / "samples.parquet", map(sample, range(rows)))
+    write_table(folder / "annotations.parquet", map(answer, range(rows)), ANNOTATION_SCHEMA)
+    with table_writer(folder / "frames.parquet", FRAME_KEYS_SCHEMA) as write:
+        for number in range(rows):
+            write({"sample_id": f"synthetic-{number}", "frame_key": str(number)})
+    with table_writer(folder / "clips.parquet", CLIPS_SCHEMA) as write:
+        for number in range(rows):
+            first = f"synthetic-{number // 3 * 3}"
+            facts = {"flags": [], "brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1}
+            write({"sample_id": f"synthetic-{number}", "same_media": first, "near_clip": first, **facts})
+    benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}", "split": "test"}) for number in range(0, 3000, 1000))
+    write_samples(folder / "benchmark.parquet", benchmark)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Filter the inputs in `folder`: seconds on the clock and of CPU time, and the peak resident memory of this process in MB."""
+    params = FilterParams(rules=RULES, held_out=str(folder / "benchmark.parquet"))
+    place = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")}
+    start, cpu = time.perf_counter(), time.process_time()
+    run(params, frame_keys=place.pop("frames"), metrics=folder / "filter.json", push="", **place)
+    return {
+        "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def one_clip(count: int) -> dict[str, float]:
+    """CPU seconds of the rule and of all pairs on `count` questions of 12 to 20 words, every fourth nearly as one before; equal drops."""
+    draw = random.Random(0)
+    questions: list[list[str]] = []
+    for number in range(count):
+        about = draw.choice(questions) if number % 4 == 3 else [f"w{draw.randrange(2000)}" for _ in range(draw.randint(12, 20))]
+        questions.append([*about[1:], f"w{draw.randrange(2000)}"] if number % 4 == 3 else about)
+    asked = [
+        sample(0).model_copy(update={"sample_id": str(i), "problem": " ".join(each), "options": ()}) for i, each in enumerate(questions)
+    ]
+    near, start = NearDuplicates(0.8), time.process_time()
+    found = {each.sample_id for each in asked if near(each)}
+    ours, start, kept, all_pairs = time.process_time() - start, time.process_time(), list[set[str]](), set[str]()
+    for each in asked:
+        own = set(words(each.problem))
+        if any(len(own & other) / len(own | other) >= 0.8 for other in kept):
+            all_pairs.add(each.sample_id)
+        else:
+            kept.append(own)
+    theirs = time.process_time() - start
+    assert found <= all_pairs
+    missed = len(all_pairs - found)
+    assert missed <= 0.01 * len(all_pairs)
+    figures = {"cpu_seconds": ours, "all_pairs_cpu_seconds": theirs, "ratio": theirs / ours}
+    return {name: round(value, 2) for name, value in figures.items()} | {"dropped": len(found), "missed": missed}
+
+
+def main() -> None:
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    if sys.argv[1:2] == ["--one-clip"]:
+        log.info(json.dumps({count: one_clip(int(count)) for count in sys.argv[2:] or ("1000", "10000")}))
+        return
+    result: dict[str, dict[str, float]] = {}
+    for rows in map(int, sys.argv[1:] or ("10000", "100000", "1000000")):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            write_inputs(folder, rows)
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                measured = process.apply(measure, (folder,))
+            sft = read_json(folder / "filter.json")["sft"]
+            assert sft["in"] == rows
+            assert sft["dropped"]["correctness"] == rows // 10
+            assert sft["dropped"]["duplicates"] == rows // 10
+            result[str(rows)] = measured | {"cpu_us_per_row": round(1e6 * measured["cpu_seconds"] / rows, 1)}
+            log.info("%9d rows: %s", rows, result[str(rows)])
+    log.info(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Clips that are known already, and which of them another clip shows: also re-encoded, cut, or with its frames taken at other times."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from stages.data.shards import ShardStore
+from stages.run.errors import UserError
+from stages.video.frame_store import SCHEMA
+from stages.video.hashes import NEAR
+from stages.video.quality import BLACK_BELOW
+
+SAME_FRAME = 2 * NEAR  # bits of 64; one frame may differ more than the mean over a clip
+
+
+class KnownClips:
+    """Clips by the hashes of their frames; a clip is found when at least half of its frames are among those of one known clip."""
+
+    def __init__(self, clips: Iterable[tuple[str, np.ndarray]]) -> None:
+        """`clips`: a name (clips may share one) and the hashes [T] uint64 of the frames."""
+        listed = list(clips)
+        self._names = [name for name, _ in listed]
+        self._hashes_N = np.concatenate([hash_T for _, hash_T in listed]) if listed else np.zeros(0, np.uint64)
+        self._clip_N = np.repeat(np.arange(len(listed)), [len(hash_T) for _, hash_T in listed])
+
+    def find(self, hash_T: np.ndarray) -> str | None:
+        """The name of the known clip that shares most frames with this one, if those are half of its own or more."""
+        if not self._names:
+            return None
+        shared_C = np.zeros(len(self._names), dtype=np.int64)
+        for one in hash_T:
+            shared_C[np.unique(self._clip_N[np.bitwise_count(self._hashes_N ^ one) <= SAME_FRAME])] += 1
+        best = int(shared_C.argmax())
+        return self._names[best] if 2 * shared_C[best] >= len(hash_T) else None
+
+
+class FrameMatcher:
+    """Says of the clips in one frame store which benchmark shows them too. Black clips look alike and match nothing."""
+
+    def __init__(self, store: Path, benchmarks: Iterable[Path]) -> None:
+        """`benchmarks`: folders as the benchmark stage writes them, with `frames` and `frames.parquet`."""
+        self._store = ShardStore(store, SCHEMA)
+        self._known = KnownClips(clip for folder in benchmarks for clip in _clips(folder))
+
+    def __call__(self, key: str) -> str | None:
+        """The name of the benchmark that shows the clip stored under `key`, or None."""
+        row = self._store.read(key, ["phash", "brightness"])
+        return None if row["brightness"] < BLACK_BELOW else self._known.find(np.array(row["phash"], dtype=np.uint64))
+
+
+def _clips(folder: Path) -> list[tuple[str, np.ndarray]]:
+    table = folder / "frames.parquet"
+    if not table.is_file():
+        raise UserError(f"{folder} holds no frames to compare with; run the benchmark stage for it")
+    keys = set(pq.read_table(table, columns=["frame_key"])["frame_key"].to_pylist())
+    rows = ShardStore(folder / "frames", SCHEMA).columns(keys, ["phash", "brightness"])
+    visible = sorted(key for key, row in rows.items() if row["brightness"] >= BLACK_BELOW)
+    return [(folder.name, np.array(rows[key]["phash"], dtype=np.uint64)) for key in visible]

@@ -1,0 +1,153 @@
+"""One grader for rewards, filtering and evaluation: the answer inside an output, whether the output is well formed, and how right it is."""
+
+import re
+import string
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import jiwer
+
+from stages.data.sample import ProblemType
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
+Strictness = Literal["default", "reference-code"]
+
+_ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+_FIRST_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_WELL_FORMED = re.compile(r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?think>|</?answer>).)*</answer>\s*", re.DOTALL)
+_REFERENCE_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+# An option letter alone or set off by punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lone lower-case
+# letter counts only as the whole answer, so the article in "a red ball" is not option A.
+_LETTER = re.compile(r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL)
+# A comma separates groups of digits, the last of three: "1,000", "12,34,567", but not "1,5". Typeset minus signs count.
+_NUMBER = re.compile(r"[-+−–]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[^\W_])+")
+_MINUS = str.maketrans("−–", "--", ",")
+
+
+def extract_answer(text: str, rules: Strictness = "default") -> str | None:
+    """The text inside the last closed `<answer>` tag, stripped; None without one. The reference code takes the first, and "" for none."""
+    if rules == "reference-code":
+        match = _FIRST_ANSWER.search(text)
+        return match.group(1).strip() if match else ""
+    answers = _ANSWER.findall(text)
+    return answers[-1].strip() if answers else None
+
+
+def is_well_formed(text: str, rules: Strictness = "default") -> bool:
+    """Whether the whole output is `<think>…</think><answer>…</answer>`, each tag once (paper.md §2).
+
+    The reference code also accepts tags inside the thought or the answer.
+    """
+    pattern = _REFERENCE_FORMAT if rules == "reference-code" else _WELL_FORMED
+    return pattern.fullmatch(text) is not None
+
+
+def grade(prediction: str | None, answer: str, problem_type: ProblemType, rules: Strictness = "default") -> float:
+    """The accuracy reward in [0, 1] of an extracted answer, by answer type (paper.md §3); no answer is 0.
+
+    `rules="reference-code"` keeps the released code's strictness: letters and numbers must be written alike.
+    """
+    if prediction is None or not prediction.strip():
+        return 0.0
+    match problem_type:
+        case "multiple choice":
+            return float(_same_letter(prediction, answer, rules))
+        case "numerical":
+            return float(_same_number(prediction, answer, rules))
+        case "OCR":
+            return 1.0 - word_error_rate(prediction, answer)
+        case "free-form":
+            return rouge(prediction, answer, rules)
+        case "regression":
+            return relative_accuracy(prediction, answer, rules)
+
+
+def option_letter(text: str) -> str | None:
+    """The option letter an answer names, in upper case, or None: "B", "b", "B.", "(B)", "B) left", "Option B"."""
+    match = _LETTER.fullmatch(text.strip())
+    return (match.group(1) or match.group(2)).upper() if match else None
+
+
+def lettered(options: Sequence[str]) -> list[str]:
+    """Options as "A. …" lines; those that have their letters in order keep them."""
+    if all(option_letter(option) == letter for option, letter in zip(options, string.ascii_uppercase, strict=False)):
+        return list(options)
+    return [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
+
+
+def letter_of(answer: str, options: Sequence[str]) -> str:
+    """The letter of the option whose text `answer` is; the answer itself when none is."""
+    texts = [option.strip() for option in options]
+    return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
+
+
+def parse_number(text: str, rules: Strictness = "default") -> float | None:
+    """The one number in an answer, thousands separators, unit and percent sign ignored; the reference code wants it bare."""
+    if rules == "reference-code":
+        try:
+            return float(text.replace(",", "").strip())
+        except ValueError:
+            return None
+    found = numbers_in(text)
+    return found[0] if len(found) == 1 else None
+
+
+def numbers_in(text: str) -> list[float]:
+    """All numbers in a text, in order."""
+    return [float(number.translate(_MINUS)) for number in _NUMBER.findall(text)]
+
+
+def word_error_rate(prediction: str, answer: str) -> float:
+    """Word error rate of `prediction` against `answer`, clipped to [0, 1]."""
+    if not answer.split():
+        return float(bool(prediction.split()))
+    return min(1.0, float(jiwer.wer(answer, prediction)))
+
+
+def rouge(prediction: str, answer: str, rules: Strictness = "default") -> float:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed. The reference code sees only a-z and 0-9, so in other scripts all is wrong."""
+    scores = _rouge_scorer(rules).score(answer, prediction)
+    return sum(score.fmeasure for score in scores.values()) / len(scores)
+
+
+def relative_accuracy(prediction: str, answer: str, rules: Strictness = "default") -> float:
+    """1 − min(1, (|prediction − answer| + 1e-9) / (|answer| + 1e-9)); 0 when either is not a number."""
+    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    if predicted is None or target is None:
+        return 0.0
+    return 1.0 - min(1.0, (abs(predicted - target) + 1e-9) / (abs(target) + 1e-9))
+
+
+def _same_letter(prediction: str, answer: str, rules: Strictness) -> bool:
+    if rules == "reference-code":
+        return prediction.strip() == answer.strip()
+    letter = option_letter(prediction)
+    return letter is not None and letter == option_letter(answer)
+
+
+def _same_number(prediction: str, answer: str, rules: Strictness) -> bool:
+    if rules == "reference-code" and ("." in prediction or "," in prediction) != ("." in answer or "," in answer):
+        return False
+    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    return predicted is not None and target is not None and round(predicted, 2) == round(target, 2)
+
+
+@lru_cache(maxsize=2)
+def _rouge_scorer(rules: Strictness) -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # here, because it takes seconds to import and most callers grade no free text
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    latin = DefaultTokenizer(use_stemmer=True)
+
+    class EveryScript:
+        """The default's stemmed words, and those of other scripts; Chinese and Japanese letters one by one."""
+
+        def tokenize(self, text: str) -> list[str]:
+            parts = _WORD.findall(text.lower())
+            return [word for part in parts for word in (latin.tokenize(part) if part.isascii() else [part])]
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=latin if rules == "reference-code" else EveryScript())

@@ -1,0 +1,5 @@
+"""Which families of embedded questions need the order of frames."""
+
+from typing import Final
+
+TEMPORAL_FAMILIES: Final = ("direction", "order", "changes", "letters", "describe", "position", "end")

@@ -1,0 +1,1 @@
+"""Evaluation: engines that answer, the table of predictions, and its statistics."""

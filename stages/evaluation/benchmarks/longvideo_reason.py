@@ -1,0 +1,41 @@
+"""LongVideo-Reason: multiple-choice questions on long videos, with the options inside the question's text."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark, Profile, score_answer
+
+_OPTION = re.compile(r"^[A-Z][.)] .*$", re.MULTILINE)
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """The official `test*` file, there or in `data/`, with the videos of its second repository anywhere below `root`, by their name.
+
+    The category is the record's own problem type. A record whose text holds no options cannot be asked and is a reject.
+    """
+    yield from read_benchmark(root, "longvideo_reason", lambda fields: fields, _official, "test*", "data/test*")
+
+
+def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
+    """Official: the text in the answer tags equals the letter. Video-R1: as for every multiple-choice question."""
+    return float(prediction == sample.answer) if profile == "official" else score_answer(prediction, sample, profile)
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    problem = fields["problem"]
+    number = {"problem_id": fields["problem_id"]} if "problem_id" in fields else {}
+    return number | {
+        "problem": _OPTION.sub("", problem).strip(),
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": _OPTION.findall(problem),
+        "solution": fields["answer"],
+        "path": Path(fields["videos"]).name,  # the archives unpack into other folders than the records name
+        "original_question_type": fields.get("problem_type") or "",
+    }
+
+
+BENCHMARK = Benchmark(read=read, score=score)

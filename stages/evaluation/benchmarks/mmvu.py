@@ -1,0 +1,38 @@
+"""MMVU: expert-level questions over four disciplines; the paper uses the multiple-choice part."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark, Profile, score_answer
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """Video-R1's `eval_mmvu.json`, or the official `validation*` file with `videos/<subject>/<n>.mp4`; the category is the subject."""
+    yield from read_benchmark(root, "mmvu", lambda fields: fields, _official, "validation*")
+
+
+def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
+    """By letter for multiple choice. The benchmark itself asks a judge for everything: open questions are not scored without one."""
+    if sample.problem_type != "multiple choice":
+        return None
+    return score_answer(prediction, sample, profile)
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    options = [f"{letter}. {text}" for letter, text in (fields.get("choices") or {}).items() if text]
+    return {
+        "problem_id": fields["id"],
+        "problem": fields["question"],
+        "data_type": "video",
+        "problem_type": "multiple choice" if fields["question_type"] == "multiple-choice" else "free-form",
+        "options": options,
+        "solution": str(fields["answer"]),
+        # The field is a whole address on the hub in some releases.
+        "path": "videos/" + fields["video"].rpartition("videos/")[2],
+        "original_question_type": (fields.get("metadata") or {}).get("subject", ""),
+    }
+
+
+BENCHMARK = Benchmark(read=read, score=score)

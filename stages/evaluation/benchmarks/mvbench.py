@@ -1,0 +1,71 @@
+"""MVBench: 20 temporal tasks of 200 multiple-choice questions on clips from eleven sources."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.grading import letter_of, lettered
+from stages.data.sample import ProblemType, Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark, Profile
+
+# Where each task's clips lie. Base names are not unique across these folders, so the task has to decide.
+FOLDERS = {
+    "action_antonym": "ssv2_video",
+    "action_count": "perception/videos",
+    "action_localization": "sta/sta_video",
+    "action_prediction": "star/Charades_v1_480",
+    "action_sequence": "star/Charades_v1_480",
+    "character_order": "perception/videos",
+    "counterfactual_inference": "clevrer/video_validation",
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa/frames_fps3_hq",
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "fine_grained_pose": "nturgbd",
+    "moving_attribute": "clevrer/video_validation",
+    "moving_count": "clevrer/video_validation",
+    "moving_direction": "clevrer/video_validation",
+    "object_existence": "clevrer/video_validation",
+    "object_interaction": "star/Charades_v1_480",
+    "object_shuffle": "perception/videos",
+    "scene_transition": "scene_qa/video",
+    "state_change": "perception/videos",
+    "unexpected_action": "FunQA_test/test",
+}
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json`, with clips in `video/` and, where they came later, `data0613/`.
+
+    The category is the task. The paper's file has whole clips (the paper ignored the bounds); the official layout is clipped to the
+    bounds of its records.
+    """
+    yield from read_benchmark(root, "mvbench", _video_r1, _official, "json/*.json")
+
+
+def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
+    """Official: the mean of the tasks' accuracies. Video-R1: every question weighs the same (equal where all tasks are complete)."""
+    return (category,) if profile == "official" else ()
+
+
+def _video_r1(fields: Fields) -> Fields:
+    """The file names no task, but holds 200 questions of each, in alphabetical order and numbered from 1; the folder must agree."""
+    clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
+    task = next((task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])), clip.split("/")[0])
+    return {**fields, "data_type": "video", "original_question_type": task}
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    return {
+        "problem": fields["question"],
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": lettered(fields["candidates"]),
+        "solution": letter_of(fields["answer"], fields["candidates"]),
+        "path": f"{FOLDERS[file.stem]}/{fields['video']}",
+        "original_question_type": file.stem,
+        "clip_start": fields.get("start"),
+        "clip_end": fields.get("end"),
+    }
+
+
+BENCHMARK = Benchmark(read=read, group=group)

@@ -1,0 +1,17 @@
+"""The embedded benchmark: questions about moving shapes, half of which no single frame can answer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.sample import Reject, Sample
+from stages.data.sources import Source, read_source
+from stages.embedded.families import TEMPORAL_FAMILIES
+from stages.evaluation.definition import Benchmark
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """The records of `benchmark.json`, as the stage `shapes` writes them; the category is the question's family."""
+    yield from read_source(Source(name="shapes", records="benchmark.json", split="test"), root)
+
+
+BENCHMARK = Benchmark(read=read, temporal=frozenset(TEMPORAL_FAMILIES))

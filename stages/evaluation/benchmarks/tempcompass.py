@@ -1,0 +1,95 @@
+"""TempCompass: four tasks on the same short clips, which differ from each other only in what happens over time."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.grading import extract_answer
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark, Profile
+
+_OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """Video-R1's `eval_tempcompass.json`, or the official `<task>/test*` files with `videos/<video_id>.mp4`.
+
+    The category is `<task>/<dimension>`.
+    """
+    yield from read_benchmark(root, "tempcompass", _video_r1, _official, "*/test*")
+
+
+def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
+    """Official: each task's matching rule; what no rule matches counts 0, as the benchmark does without a judge.
+
+    Video-R1: exact match of the answer, whatever the task. Captioning, where it is asked as such, is decided by a judge alone, so
+    it is not scored in either.
+    """
+    task = sample.category.split("/")[0]
+    if task == "captioning":
+        return None
+    if profile == "video-r1":
+        return float((prediction or "").strip() == sample.answer)
+    if prediction is None:
+        return 0.0
+    if task == "yes_no":
+        return float(prediction.lower().startswith(sample.answer.lower()))
+    if task == "caption_matching":
+        return float(match_caption(prediction, sample.problem.split("\n")[1:]) == sample.answer)
+    return float(match_option(prediction, sample.options) == sample.answer[:1])
+
+
+def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
+    """The letter a multiple-choice output stands for: a whole option, a bare letter, or the prefix `X.` or `X)`."""
+    if prediction in options:
+        return prediction[0]
+    if re.fullmatch(r"[A-D]|[A-D][.)].*", prediction, re.DOTALL):
+        return prediction[0]
+    return None
+
+
+def match_caption(prediction: str, options: list[str]) -> str | None:
+    """The option line ("Sentence A: …") an output stands for: the whole line, its sentence, or its index with or without the word."""
+    for option in options:
+        index, colon, sentence = option.partition(": ")
+        if not colon:  # a line that is no option
+            continue
+        bare = _OPTION_INDEX.sub("", index)
+        if prediction in (option, sentence, index, bare) or prediction.replace(".", "") in (index, bare):
+            return option
+        if prediction.partition(") ")[2] == sentence:
+            return option
+    return None
+
+
+def _video_r1(fields: Fields) -> Fields:
+    """The file says a question's dimension but not its task, which decides how it is scored officially: what it looks like says it."""
+    dimension = fields.get("dim") or fields.get("original_question_type") or "any"
+    return {**fields, "original_question_type": f"{_task(fields)}/{dimension}"}
+
+
+def _task(fields: Fields) -> str:
+    answer = (extract_answer(fields["solution"]) or fields["solution"]).strip()
+    if fields["problem_type"] == "multiple choice":
+        return "multi-choice"
+    if answer.lower() in ("yes", "no"):
+        return "yes_no"
+    return "caption_matching" if answer in fields["problem"].split("\n")[1:] else "captioning"
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    task = file.parent.name
+    problem, *options = fields["question"].split("\n") if task == "multi-choice" else [fields["question"]]
+    return {
+        "problem": problem,
+        "data_type": "video",
+        "problem_type": "multiple choice" if options else "free-form",
+        "options": options,
+        "solution": fields["answer"][:1] if options else fields.get("answer") or fields["mc_answer"],
+        "path": f"videos/{fields['video_id']}.mp4",
+        "original_question_type": f"{task}/{fields['dim']}",
+    }
+
+
+BENCHMARK = Benchmark(read=read, score=score)

@@ -1,0 +1,30 @@
+"""Video-Holmes: questions on short suspense films whose clues have to be put together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """The official `test_Video-Holmes.json` with `videos_cropped/<video ID>.mp4`; the category is one of the seven question types."""
+    yield from read_benchmark(root, "video_holmes", lambda fields: fields, _official, "test_Video-Holmes.json")
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    # The numbers of questions start again with each video.
+    number = {"problem_id": f"{fields['video ID']}-{fields['Question ID']}"} if "Question ID" in fields else {}
+    return number | {
+        "problem": fields["Question"],
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": [f"{letter}. {text}" for letter, text in fields["Options"].items() if text],
+        "solution": fields["Answer"],
+        "path": f"videos_cropped/{fields['video ID']}.mp4",
+        "original_question_type": fields["Question Type"],
+    }
+
+
+BENCHMARK = Benchmark(read=read)

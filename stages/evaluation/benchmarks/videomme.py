@@ -1,0 +1,34 @@
+"""Video-MME: multiple-choice questions on short, medium and long videos, without subtitles."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.grading import lettered
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """Video-R1's `eval_videomme.json`, or the official `videomme/test*` files with `data/<videoID>.mp4`; the category is the duration."""
+    yield from read_benchmark(root, "videomme", _video_r1, _official, "videomme/test*")
+
+
+def _video_r1(fields: Fields) -> Fields:
+    return {**fields, "original_question_type": fields.get("duration") or fields.get("original_question_type") or ""}
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    return {
+        "problem_id": fields["question_id"],
+        "problem": fields["question"],
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": lettered(list(fields["options"])),
+        "solution": fields["answer"],
+        "path": f"data/{fields['videoID']}.mp4",
+        "original_question_type": fields["duration"],
+    }
+
+
+BENCHMARK = Benchmark(read=read)

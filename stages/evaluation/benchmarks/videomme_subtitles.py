@@ -1,0 +1,52 @@
+"""Video-MME with subtitles: the same questions on the same videos, as a run of its own."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmarks import videomme
+from stages.evaluation.definition import Benchmark
+from stages.run.errors import UserError
+
+_TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """As `videomme`. UserError without `subtitle/*.srt`, where every video would be said to have none."""
+    if not any((root / "subtitle").glob("*.srt")):
+        raise UserError(f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, or ask videomme")
+    yield from videomme.read(root)
+
+
+def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
+    """The question after the lines of `subtitle/<videoID>.srt` that are on screen in one of the frames, as in the benchmark's own prompt.
+
+    Videos without a subtitle file, and frames without a line, are said to have none.
+    """
+    file = root / "subtitle" / f"{Path(sample.media_path).stem}.srt"
+    spoken = read_srt(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else []
+    shown = [text for start, end, text in spoken if ((pts_T >= start) & (pts_T <= end)).any()]
+    said = "\n".join(shown) or "No subtitles available"
+    return sample.model_copy(update={"problem": f"This video's subtitles are listed below:\n{said}\n{sample.problem}"})
+
+
+def read_srt(text: str) -> list[tuple[float, float, str]]:
+    """(start, end, line) in seconds of each block of a SubRip file; blocks without a time are skipped, markup is removed."""
+    lines = []
+    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
+        if times := _TIMES.search(block):
+            start, end = (hours * 3600 + minutes * 60 + seconds for hours, minutes, seconds in _clocks(times))
+            lines.append((start, end, " ".join(re.sub(r"<[^>]*>", "", block[times.end() :]).split())))
+    return lines
+
+
+def _clocks(times: re.Match[str]) -> Iterator[tuple[float, float, float]]:
+    for group in (1, 2):
+        hours, minutes, seconds = times.group(group).replace(",", ".").split(":")
+        yield float(hours), float(minutes), float(seconds)
+
+
+BENCHMARK = Benchmark(read=read, finish=with_subtitles)

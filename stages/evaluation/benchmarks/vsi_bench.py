@@ -1,0 +1,55 @@
+"""VSI-Bench: spatial questions on walks through rooms, numeric ones scored by mean relative accuracy (MRA)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.sample import ProblemType, Reject, Sample
+from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.definition import Benchmark, Profile, relative_accuracy_official, score_answer
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """Video-R1's `eval_vsibench.json`, or the official `test.jsonl` or `test-*.parquet` with `<dataset>/<scene_name>.mp4`.
+
+    The debiased and pruned selections (`test_*`), which newer releases put beside them, are left aside.
+    """
+    yield from read_benchmark(root, "vsi_bench", lambda fields: fields, _official, "test[.-]*")
+
+
+def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
+    """Official: the answer is cut at the first space and loses its trailing dot; letters in either case, numbers by MRA with `≤`."""
+    if profile == "video-r1":
+        return score_answer(prediction, sample, profile)
+    word = first_word(prediction or "")
+    if sample.problem_type == "multiple choice":
+        return float(word.lower() == sample.answer.lower())
+    return relative_accuracy_official(word, sample.answer)
+
+
+def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
+    """Official: the mean of 8 task types, the three `object_rel_direction` levels averaged first. Video-R1: (accuracy + MRA) / 2."""
+    if profile == "video-r1":
+        return (problem_type,)
+    return ("object_rel_direction" if category.startswith("object_rel_direction") else category, category)
+
+
+def first_word(text: str) -> str:
+    """The benchmark's own cut of an answer."""
+    return text.split(" ")[0].rstrip(".").strip()
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    options = fields["options"]
+    return {
+        "problem_id": fields["id"],
+        "problem": fields["question"],
+        "data_type": "video",
+        "problem_type": "multiple choice" if options else "regression",
+        "options": options,
+        "solution": str(fields["ground_truth"]),
+        "path": f"{fields['dataset']}/{fields['scene_name']}.mp4",
+        "original_question_type": fields["question_type"],
+    }
+
+
+BENCHMARK = Benchmark(read=read, score=score, group=group)

@@ -1,0 +1,94 @@
+"""A benchmark by its name on the Hugging Face hub: fetched once, archives unpacked beside themselves."""
+
+import fcntl
+import logging
+import re
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from stages.run.errors import UserError
+from stages.run.files import write_atomic
+from stages.run.work import WORK
+
+log = logging.getLogger(__name__)
+
+# Records, media and their archives; no code, no pickles.
+_FILES = ["*.json", "*.jsonl", "*.parquet", "*.srt", "*.mp4", "*.MP4", "*.webm", "*.avi", "*.mkv", "*.zip", "*.tar", "*.tar.gz", "*.tgz"]
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def benchmark_folder(root: Path) -> Path:
+    """The folder with a benchmark's files: `root` itself, or what `root`, or each line of the file `root`, names on the hub.
+
+    A name is `owner/dataset` or `owner/dataset@revision`; the first has the records. UserError when one cannot be fetched.
+    """
+    if root.is_dir():
+        return root
+    names = root.read_text(encoding="utf-8").split() if root.is_file() else [str(root)]
+    if not names or not all(map(_NAME.fullmatch, names)):
+        raise UserError(f"{root}: neither a folder nor the name of a dataset on the hub (owner/dataset[@revision])")
+    return fetch(*names)
+
+
+def fetch(name: str, *others: str) -> Path:
+    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives; a second process waits for the first.
+
+    `others` are the datasets that hold further files of it, such as its videos; each becomes a folder inside.
+    """
+    folder = WORK / "hub" / _folder_name(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _download(name, folder)
+        for other in others:
+            _download(other, folder / _folder_name(other))
+        for archive in sorted(folder.rglob("*")):
+            if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+                unpack(archive)
+    return folder
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "--")
+
+
+def _download(name: str, folder: Path) -> None:
+    dataset, _, revision = name.partition("@")
+    try:
+        snapshot_download(dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}") from error
+
+
+def unpack(archive: Path) -> None:
+    """Unpack a zip or tar archive into its own folder, once; members that lead out of it are refused.
+
+    UserError when it does not fit on the disk or is damaged.
+    """
+    done = archive.with_name(f".{archive.name}.unpacked")
+    if done.exists():
+        return
+    log.info("unpacking %s", archive)
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as members:
+                _check_room(archive, sum(member.file_size for member in members.infolist()))
+                members.extractall(archive.parent)  # zipfile takes ".." and leading slashes out of names, and makes no links
+        else:
+            with tarfile.open(archive) as members:
+                _check_room(archive, sum(member.size for member in members))
+                members.extractall(archive.parent, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error}); delete it and run the same command again") from None
+    write_atomic(done, "")
+
+
+def _check_room(archive: Path, size: int) -> None:
+    free = shutil.disk_usage(archive.parent).free
+    if size > free:
+        raise UserError(f"{archive}: unpacks to {size >> 20} MiB, {free >> 20} MiB are free")

@@ -1,0 +1,1 @@
+"""Generation: the responses of a model to prompts, for rollouts and evaluation."""

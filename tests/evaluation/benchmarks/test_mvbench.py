@@ -1,0 +1,63 @@
+"""MVBench: the paper's file and the official layout, with their media traps."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmarks import mvbench
+from stages.evaluation.statistics import nested_weights
+from stages.run.files import read_json
+
+
+def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_media_really_are(testdata: Path, tmp_path: Path) -> None:
+    records = read_json(testdata / "records" / "eval_mvbench.sample.json")
+    (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
+    real = {"ssv2_video": ".webm", "nturgbd": ".avi"}
+    for record in records:
+        media = tmp_path / record["path"]
+        folder = record["path"].split("/")[3]
+        media.parent.mkdir(parents=True, exist_ok=True)
+        if folder == "tvqa":
+            media.with_suffix("").mkdir(exist_ok=True)
+        else:
+            media.with_suffix(real.get(folder, ".mp4")).touch()
+    samples = [sample for sample in mvbench.read(tmp_path) if isinstance(sample, Sample)]
+    assert len(samples) == 500
+    assert {sample.clip_start for sample in samples} == {None}
+    assert samples[0].media_path.endswith("ssv2_video/166583.webm")
+    assert Counter(sample.category for sample in samples) == dict.fromkeys(mvbench.FOLDERS, 25)
+    assert sum(Path(sample.media_path).is_dir() for sample in samples) == 25
+
+
+def test_a_record_of_the_papers_file_that_is_not_where_it_was_has_its_folder_for_a_category(tmp_path: Path) -> None:
+    record = {"problem_id": 1, "problem": "What?", "problem_type": "multiple choice", "options": ["A. x"], "solution": "A"}
+    clips = {1: "ssv2_video/1.mp4", 2: "clevrer/video_validation/2.mp4", 4001: "clevrer/video_validation/2.mp4"}
+    records = [record | {"problem_id": number, "path": f"./Evaluation/MVBench/{clip}"} for number, clip in clips.items()]
+    (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
+    for clip in clips.values():
+        (tmp_path / "video" / clip).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "video" / clip).touch()
+    samples = [sample for sample in mvbench.read(tmp_path) if isinstance(sample, Sample)]
+    assert [sample.category for sample in samples] == ["action_antonym", "clevrer", "clevrer"]
+
+
+def test_the_official_layout_takes_bounds_and_the_tasks_own_folder(tmp_path: Path) -> None:
+    row = {"video": "AB.mp4", "question": "What next?", "candidates": ["Sit.", "Run."], "answer": "Run.", "start": 1.5, "end": 4.0}
+    for task in ("action_sequence", "object_existence"):
+        (tmp_path / "json").mkdir(exist_ok=True)
+        (tmp_path / "json" / f"{task}.json").write_text(json.dumps([row]))
+    clip = tmp_path / "video" / "star" / "Charades_v1_480" / "AB.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.touch()
+    found, missing = mvbench.read(tmp_path)
+    assert isinstance(found, Sample)
+    assert (found.options, found.answer, found.clip_start, found.clip_end) == (("A. Sit.", "B. Run."), "B", 1.5, 4.0)
+    assert (found.media_path, found.category) == (str(clip), "action_sequence")
+    assert isinstance(missing, Reject)
+    assert missing.reason == "missing media"
+
+
+def test_official_mean_is_over_tasks() -> None:
+    paths = [mvbench.group(category, "multiple choice", "official") for category in ("state_change", "moving_count", "moving_count")]
+    assert nested_weights(paths).tolist() == [1 / 2, 1 / 4, 1 / 4]

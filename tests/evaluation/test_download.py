@@ -1,0 +1,154 @@
+"""Benchmarks by name: a real client fetches a dataset from a local server that speaks the hub's protocol."""
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+
+from stages.data.sample import Reject, Sample
+from stages.evaluation import download
+from stages.evaluation.benchmarks import vsi_bench
+from stages.run.errors import UserError
+
+ROW = {
+    "dataset": "scannet",
+    "question_type": "route_planning",
+    "question": "Which?",
+    "ground_truth": "B",
+    "options": ["A. left", "B. right"],
+}
+COMMIT = "0" * 40
+
+
+def test_a_named_dataset_is_fetched_once_and_its_archives_unpacked(hub_server: list[str]) -> None:
+    root = download.benchmark_folder(Path("some/VSI-Bench"))
+    sample, without_media = vsi_bench.read(root)
+    assert isinstance(sample, Sample)
+    assert Path(sample.media_path).read_bytes() == b"clip"
+    assert isinstance(without_media, Reject)
+    assert not list(root.rglob("*.py"))
+    assert sorted(path.rpartition("/")[2] for path in hub_server if "/resolve/" in path) == ["scannet.zip", "test.jsonl"]
+    hub_server.clear()
+    (root / "scannet" / "s1.mp4").unlink()
+    assert download.benchmark_folder(Path("some/VSI-Bench")) == root
+    assert not [path for path in hub_server if path.endswith("scannet.zip")]
+    assert not (root / "scannet" / "s1.mp4").exists()  # unpacked once
+
+
+def test_two_processes_at_once_unpack_once(hub_server: list[str]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(download.benchmark_folder, [Path("some/VSI-Bench")] * 2)
+    assert first == second
+    assert sum(path.endswith("scannet.zip") for path in hub_server) == 1
+
+
+def test_a_file_may_name_the_dataset(hub_server: list[str], tmp_path: Path) -> None:
+    (tmp_path / "vsi_bench").write_text("some/VSI-Bench@main\n")
+    assert (download.benchmark_folder(tmp_path / "vsi_bench") / "test.jsonl").is_file()
+
+
+def test_a_second_dataset_may_hold_the_media(hub_server: list[str], tmp_path: Path) -> None:
+    (tmp_path / "vsi_bench").write_text("some/VSI-Bench\nsome/Videos\n")
+    _, sample = vsi_bench.read(download.benchmark_folder(tmp_path / "vsi_bench"))
+    assert isinstance(sample, Sample)
+    assert Path(sample.media_path).read_bytes() == b"another clip"
+
+
+def test_the_papers_records_and_a_benchmarks_videos_may_be_two_datasets(hub_server: list[str], tmp_path: Path) -> None:
+    (tmp_path / "vsi_bench").write_text("some/Eval\nsome/VSI-Bench\n")
+    (sample,) = vsi_bench.read(download.benchmark_folder(tmp_path / "vsi_bench"))
+    assert isinstance(sample, Sample)
+    assert (sample.sample_id, Path(sample.media_path).read_bytes()) == ("vsi_bench-0", b"clip")
+
+
+def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list[str], tmp_path: Path) -> None:
+    assert download.benchmark_folder(tmp_path) == tmp_path
+    with pytest.raises(UserError, match="neither a folder nor the name of a dataset"):
+        download.benchmark_folder(tmp_path / "nowhere" / "at" / "all")
+    with pytest.raises(UserError, match="'some/Other' is no folder here, and no dataset that the hub gives"):
+        download.benchmark_folder(Path("some/Other"))
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with zipfile.ZipFile(inside / "evil.zip", "w") as archive:
+        archive.writestr("../escaped.mp4", b"x")
+    download.unpack(inside / "evil.zip")
+    with tarfile.open(inside / "evil.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("../escaped.mp4"), io.BytesIO())
+    with pytest.raises(UserError, match=r"evil.tar: cannot be unpacked"):
+        download.unpack(inside / "evil.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"cut.zip: cannot be unpacked .* delete it"):
+        download.unpack(tmp_path / "cut.zip")
+
+
+@pytest.fixture
+def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The dataset some/VSI-Bench on loopback, and another with one more video of it; the list holds the paths of GET requests."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("scannet/s1.mp4", b"clip")
+    rows = "\n".join(json.dumps(ROW | {"id": number, "scene_name": f"s{number}"}) for number in (1, 2)).encode()
+    record = {"problem_id": 0, "problem": "How many?", "data_type": "video", "problem_type": "regression", "solution": "<answer>4</answer>"}
+    record |= {"options": None, "path": "./Evaluation/VSIBench/scannet/s1.mp4", "original_question_type": "object_counting"}
+    datasets = {
+        "some/Eval": {"eval_vsibench.json": json.dumps([record]).encode()},
+        "some/VSI-Bench": {"test.jsonl": rows, "scannet.zip": packed.getvalue(), "loader.py": b"raise SystemExit"},
+        "some/Videos": {"scannet/s2.mp4": b"another clip"},
+    }
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.command == "GET":
+                asked.append(self.path)
+            owner, dataset, *rest = self.path.removeprefix("/api").removeprefix("/datasets/").split("/")
+            files, name = datasets.get(f"{owner}/{dataset}", {}), "/".join(rest).removeprefix(f"resolve/{COMMIT}/")
+            if files and self.path.startswith("/api"):
+                tree = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()]
+                info = {"id": f"{owner}/{dataset}", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+                self._send(json.dumps(tree if "/tree/" in self.path else info).encode(), "application/json")
+            elif name in files:
+                self._send(files[name], "application/octet-stream")
+            else:
+                self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def _send(self, data: bytes, kind: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    monkeypatch.chdir(tmp_path)
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    yield asked
+    server.shutdown()
+    server.server_close()

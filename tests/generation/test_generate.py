@@ -1,0 +1,121 @@
+"""Generation against Hugging Face's own, one prompt at a time, and against a plain forward."""
+
+import pytest
+import torch
+
+from stages.generation.generate import Sampling, choose, generate, nucleus
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from tests.model.tiny_models import clip, picture, question
+
+
+@pytest.fixture
+def model(model_dir):
+    return load_model(model_dir)
+
+
+@pytest.fixture
+def builder(model_dir):
+    return PromptBuilder(model_dir)
+
+
+@pytest.fixture
+def prompts(builder):
+    long = question("clip-2", problem="Which way does it move, and how far from the left does it end?")
+    return [
+        builder(question(), clip(frames=6)),
+        builder(question("picture-1", data_type="image"), picture()),
+        builder(long, clip(frames=4, seed=3)),
+    ]
+
+
+def test_greedy_completions_equal_separate_hugging_face_generate_calls(model, builder, prompts):
+    completions = generate(model, builder, prompts, [1, 2, 1], Sampling(12, temperature=0.0), seeds=[0, 0, 0])
+
+    assert [len(group) for group in completions] == [1, 2, 1]
+    for prompt, group in zip(prompts, completions, strict=True):
+        inputs = builder.normalised(builder.batch([prompt]))
+        expected = model.generate(**inputs, do_sample=False, max_new_tokens=12, suppress_tokens=builder.banned_ids)[0, len(prompt.ids_P) :]
+        for completion in group:
+            assert completion.ids_C.tolist() == expected.tolist()
+
+
+def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(model, builder, prompts):
+    completions = generate(model, builder, prompts, [3, 2, 1], Sampling(12, temperature=1.3, top_p=0.9), seeds=[5, 6, 7])
+
+    for prompt, group in zip(prompts, completions, strict=True):
+        for completion in group:
+            inputs = builder.normalised(builder.batch([prompt], [completion.ids_C]))
+            labels_L = inputs.pop("labels")[0]
+            with torch.no_grad():
+                logps_LV = model(**inputs).logits[0, :-1].log_softmax(-1)
+            expected_C = logps_LV.gather(1, labels_L[1:, None].clamp(min=0))[labels_L[1:] >= 0, 0]
+            assert torch.allclose(completion.logps_C, expected_C, atol=2e-5)
+
+
+def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(model, builder, prompts):
+    sampling = Sampling(10)
+    together = generate(model, builder, prompts, [4, 4, 4], sampling, seeds=[1, 2, 3])
+    alone = generate(model, builder, prompts[2:], [4], sampling, seeds=[3])
+    other = generate(model, builder, prompts[2:], [4], sampling, seeds=[4])
+
+    assert [completion.ids_C.tolist() for completion in together[2]] == [completion.ids_C.tolist() for completion in alone[0]]
+    assert [completion.ids_C.tolist() for completion in alone[0]] != [completion.ids_C.tolist() for completion in other[0]]
+    assert len({tuple(completion.ids_C.tolist()) for completion in alone[0]}) > 1
+
+
+def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(model, builder, prompts):
+    with torch.no_grad():
+        bias = torch.nn.Parameter(torch.zeros(model.config.text_config.vocab_size))
+        bias[builder.end_id] = 3.0
+        model.lm_head.bias = bias
+    completions = [row for group in generate(model, builder, prompts, [8, 8, 8], Sampling(6), seeds=[1, 2, 3]) for row in group]
+
+    assert {row.truncated for row in completions} == {True, False}
+    for row in completions:
+        assert (builder.end_id in row.ids_C.tolist()) is not row.truncated
+        assert builder.end_id not in row.ids_C[:-1].tolist()
+        assert len(row.logps_C) == len(row.ids_C) <= 6
+        assert "<|im_end|>" not in row.text
+
+
+def test_generation_leaves_the_model_in_its_mode(model, builder, prompts):
+    model.train()
+    generate(model, builder, prompts[:1], [1], Sampling(1), seeds=[0])
+    assert model.training
+
+
+def test_a_token_is_drawn_by_its_share_of_the_distribution():
+    logits_RV = torch.tensor([0.5, 0.3, 0.2]).log().repeat(4, 1)
+    uniform_R = torch.tensor([0.49, 0.51, 0.79, 0.81])
+    none = torch.tensor([], dtype=torch.long)
+    assert choose(logits_RV, uniform_R, Sampling(1), none).tolist() == [0, 1, 1, 2]
+    # 0.5 + 0.3 reaches 0.6, so the third is out: the first has 0.5 / 0.8 = 0.625.
+    assert choose(logits_RV, uniform_R, Sampling(1, top_p=0.6), none).tolist() == [0, 0, 1, 1]
+    assert choose(logits_RV, uniform_R, Sampling(1, top_p=0.001), none).tolist() == [0, 0, 0, 0]
+    # Temperature 0.5 squares the shares: 0.25, 0.09, 0.04 of 0.38, cumulated 0.658, 0.895, 1.
+    assert choose(logits_RV, uniform_R, Sampling(1, temperature=0.5), none).tolist() == [0, 0, 1, 1]
+
+
+def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p():
+    probs_RV = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]])
+    assert nucleus(probs_RV, 0.5).tolist() == [[0, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]]  # ties stay together
+    assert nucleus(probs_RV, 0.7)[0].tolist() == [0, 0.5, 0, 0.25]
+    assert nucleus(probs_RV[:, [1, 0, 3, 2]], 0.8)[0].tolist() == [0.5, 0, 0.25, pytest.approx(0.15)]
+    generator = torch.Generator().manual_seed(0)
+    random_RV = torch.randn(5, 1000, generator=generator).mul(3).softmax(dim=1)
+    descending_RV = random_RV.sort(dim=1, descending=True).values
+    expected_R = ((descending_RV.cumsum(dim=1) - descending_RV) < 0.9).sum(dim=1)  # those before which 0.9 was not reached
+    assert (nucleus(random_RV, 0.9) > 0).sum(dim=1).tolist() == expected_R.tolist()
+
+
+def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus():
+    logits_RV = torch.tensor([[0.0, 0.0, -torch.inf, -50.0]])
+    assert choose(logits_RV, torch.tensor([1 - 2**-24]), Sampling(1, top_p=0.9), torch.tensor([], dtype=torch.long)).tolist() == [1]
+
+
+def test_banned_tokens_are_never_drawn():
+    logits_RV = torch.tensor([[5.0, 0.0, 0.0]]).repeat(2, 1)
+    banned = torch.tensor([0])
+    assert choose(logits_RV, torch.tensor([0.0, 0.99]), Sampling(1), banned).tolist() == [1, 2]
+    assert choose(logits_RV, torch.tensor([0.0, 0.0]), Sampling(1, temperature=0.0), banned).tolist() == [1, 1]

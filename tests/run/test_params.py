@@ -1,0 +1,90 @@
+"""Parameter files: what is read, and the one line a person gets for what is wrong."""
+
+from pathlib import Path
+from typing import Self
+
+import pytest
+from pydantic import Field, model_validator
+
+from stages.run.errors import UserError
+from stages.run.params import Params, load_params
+
+
+class Inner(Params):
+    alpha: float = 0.3
+
+
+class Outer(Params):
+    learning_rate: float = Field(gt=0)
+    group_size: int = 8
+    names: tuple[str, ...] = ()
+    inner: Inner = Inner()
+    many: tuple[Inner, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"{self.names[0]} is named twice")
+        return self
+
+
+def load(tmp_path: Path, text: str) -> Outer:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return load_params(Outer, "tgrpo", path)
+
+
+def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: Path) -> None:
+    params = load(tmp_path, "tgrpo:\n  learning_rate: 1e-6\n  names: [a, b]\n  inner: {alpha: 1}\n")
+    assert params == Outer(learning_rate=1e-6, names=("a", "b"), inner=Inner(alpha=1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tgrpo: {learning_rat: 1.0}", "unknown parameter 'tgrpo.learning_rat'; did you mean 'learning_rate'?"),
+        ("tgrpo: {learning_rate: 1.0, inner: {alhpa: 1}}", "unknown parameter 'tgrpo.inner.alhpa'; did you mean 'alpha'?"),
+        ("tgrpo: {learning_rate: 1.0, many: [{alhpa: 1}]}", "unknown parameter 'tgrpo.many.0.alhpa'; did you mean 'alpha'?"),
+        ("tgrpo: {learning_rate: 1.0, group_size: 8.5}", "'tgrpo.group_size' is 8.5"),
+        ("tgrpo: {learning_rate: 1.0, group_size: '8'}", "'tgrpo.group_size' is \"8\""),
+        ("tgrpo: {learning_rate: 0}", "'tgrpo.learning_rate' is 0"),
+        ("tgrpo: {learning_rate: 1.0, names: [a, a]}", "params.yaml: 'tgrpo': a is named twice"),
+        ("tgrpo: {}", "'tgrpo.learning_rate' is {}: Field required"),
+        ("tgrop: {}", "no section 'tgrpo'; did you mean 'tgrop'?"),
+        ("tgrpo: {learning_rate: [", "not valid YAML"),
+        ("tgrpo: {learning_rate: 2026-11-25}", "'tgrpo.learning_rate' is \"2026-11-25\""),
+        ("8", "no section 'tgrpo'"),
+        ("", "no section 'tgrpo'"),
+    ],
+)
+def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"tgrpo: {names: [\xff]}")
+    with pytest.raises(UserError, match=r"params\.yaml: not valid YAML"):
+        load_params(Outer, "tgrpo", tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        load_params(Outer, "tgrpo", tmp_path)
+
+
+def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "evaluate:\n  defaults: {learning_rate: 1.0, group_size: 4}\n  mvbench: {group_size: 2}\n  mmvu: {nonsense: 1}\n  empty:\n"
+    )
+    assert load_params(Outer, "evaluate", path, "mvbench") == Outer(learning_rate=1.0, group_size=2)
+    assert load_params(Outer, "evaluate", path, "empty") == load_params(Outer, "evaluate", path, "absent")
+    with pytest.raises(UserError, match=r"unknown parameter 'evaluate\.nonsense'"):
+        load_params(Outer, "evaluate", path, "mmvu")
+    for text in ("evaluate: {learning_rate: 1.0}", "evaluate: {defaults: }", "evaluate: 8"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds what is common"):
+            load_params(Outer, "evaluate", path, "mmvu")
+    path.write_text("evaluate: {defaults: {learning_rate: 1.0}, mmvu: [1]}")
+    with pytest.raises(UserError, match=r"'evaluate' is \[1\]"):
+        load_params(Outer, "evaluate", path, "mmvu")

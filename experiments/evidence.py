@@ -102,7 +102,9 @@ def evaluated(root: Path, folder: Path, model: Path) -> dict[str, float]:
 
 def benchmark(root: Path) -> Path:
     """The embedded benchmark with the first of the frame budgets."""
-    (frames, *_) = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text(encoding="utf-8"))["report"]["frames"]
+    (frames, *_) = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text(encoding="utf-8"))["report"][
+        "frames"
+    ]
     return root / "data" / "benchmarks" / f"shapes-{frames}"
 
 
@@ -169,8 +171,12 @@ def _cell(values: Sequence[float], scale: float) -> str:
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(description="Ways to train by T-GRPO and GRPO against each other, over seeds.")
-    parser.add_argument("--root", type=Path, default=PROJECT, help="a checkout whose filter, sft and benchmark stages have run")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=f"of {', '.join(ARMS)}")
+    parser.add_argument(
+        "--root", type=Path, default=PROJECT, help="a checkout whose filter, sft and benchmark stages have run"
+    )
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=f"of {', '.join(ARMS)}"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="T-GRPO steps instead of tgrpo.max_steps")
     parser.add_argument("--questions", type=int, help="only the first so many questions, for a trial")

@@ -31,7 +31,9 @@ def stage_row(stage: Stage, outcome: Outcome) -> dict[str, Any]:
 def publish_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> None:
     """Every metric as this run left it, with the difference to what the checkout had before."""
     create_table_artifact(
-        metric_rows(before, after), key="metrics", description="What moved comes first; *change* is against the last run."
+        metric_rows(before, after),
+        key="metrics",
+        description="What moved comes first; *change* is against the last run.",
     )
 
 
@@ -57,14 +59,20 @@ def metric_row(name: str, before: float | None, after: float) -> dict[str, Any]:
 def publish_lineage(root: Path, now: Snapshot) -> None:
     """The evaluations' numbers back to data, parameters and commit, and the parameters by their hashes."""
     if rows := lineage_rows(now, commits(root, now.stages)):
-        create_table_artifact(rows, key="lineage", description="What each evaluation rests on; hashes as in dvc.lock and in *parameters*.")
-        create_table_artifact(parameter_rows(now.stages), key="parameters", description="The values that the artifacts were made with.")
+        create_table_artifact(
+            rows, key="lineage", description="What each evaluation rests on; hashes as in dvc.lock and in *parameters*."
+        )
+        create_table_artifact(
+            parameter_rows(now.stages), key="parameters", description="The values that the artifacts were made with."
+        )
 
 
 def publish_report(root: Path, url: str | None) -> None:
     """A link to the report, if the checkout has one: `url` where a server shows it, otherwise the file."""
     if (root / REPORT).exists():
-        create_link_artifact(url or (root / REPORT).as_uri(), key="report", link_text="report", description="Open the report.")
+        create_link_artifact(
+            url or (root / REPORT).as_uri(), key="report", link_text="report", description="Open the report."
+        )
 
 
 def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]], plot: str) -> None:
@@ -73,7 +81,9 @@ def publish_comparison(experiments: Mapping[str, tuple[Mapping[str, Any], Mappin
     drawn = [name for name in moved if plot in name]
     missing = "" if drawn else f" None named *{plot}* differs: there is nothing to draw."
     rows = comparison_rows(experiments, moved)
-    create_table_artifact(rows, key="sweep", description=f"A column per experiment. Metrics that are equal in all are left out.{missing}")
+    create_table_artifact(
+        rows, key="sweep", description=f"A column per experiment. Metrics that are equal in all are left out.{missing}"
+    )
     if drawn:
         parameters = ", ".join(next(iter(experiments.values()))[0])
         labels = [" ".join(map(str, params.values())) for params, _ in experiments.values()]
@@ -94,8 +104,13 @@ def comparison_rows(
 ) -> list[dict[str, Any]]:
     """One row per parameter, then one per metric; a column per experiment, empty where it lacks the metric."""
     parameters = dict.fromkeys(name for params, _ in experiments.values() for name in params)
-    rows = [{"file": "params.yaml", "name": name, **{key: params[name] for key, (params, _) in experiments.items()}} for name in parameters]
+    rows = [
+        {"file": "params.yaml", "name": name, **{key: params[name] for key, (params, _) in experiments.items()}}
+        for name in parameters
+    ]
     for metric in metrics:
         file, _, name = metric.partition(":")
-        rows.append({"file": file, "name": name, **{key: found.get(metric, "") for key, (_, found) in experiments.items()}})
+        rows.append(
+            {"file": file, "name": name, **{key: found.get(metric, "") for key, (_, found) in experiments.items()}}
+        )
     return rows

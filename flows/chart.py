@@ -11,10 +11,14 @@ def draw(title: str, labels: Sequence[str], metrics: Mapping[str, Sequence[float
     """An SVG with a chart per metric, and in it a point per experiment; `labels` name the experiments."""
     charts = [chart(name, labels, values) for name, values in metrics.items()]
     places = [(index % COLUMNS * WIDTH, HEADER + index // COLUMNS * HEIGHT) for index in range(len(charts))]
-    placed = "".join(f'<g transform="translate({x} {y})">{text}</g>' for (x, y), text in zip(places, charts, strict=True))
+    placed = "".join(
+        f'<g transform="translate({x} {y})">{text}</g>' for (x, y), text in zip(places, charts, strict=True)
+    )
     size = f'width="{COLUMNS * WIDTH}" height="{places[-1][1] + HEIGHT}"'
     head = f'<rect width="100%" height="100%" fill="white"/><text x="8" y="14">{escape(title)}</text>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{head}{placed}</svg>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{head}{placed}</svg>'
+    )
 
 
 def chart(title: str, labels: Sequence[str], values: Sequence[float | None]) -> str:
@@ -27,7 +31,10 @@ def chart(title: str, labels: Sequence[str], values: Sequence[float | None]) -> 
     floor = HEIGHT - BOTTOM
     parts = [f'<text x="8" y="20" font-weight="bold">{escape(title.rpartition("/")[2])}</text>']
     parts += [f'<path d="M{LEFT} {TOP}V{floor}H{WIDTH - RIGHT}" fill="none" stroke="#999"/>']
-    parts += [f'<text x="{LEFT - 4}" y="{y + 4}" text-anchor="end">{value:.4g}</text>' for y, value in ((floor, low), (TOP, high))]
+    parts += [
+        f'<text x="{LEFT - 4}" y="{y + 4}" text-anchor="end">{value:.4g}</text>'
+        for y, value in ((floor, low), (TOP, high))
+    ]
     parts += [
         f'<text x="{LEFT + index * across:.1f}" y="{floor + 16}" text-anchor="middle">{escape(text)}</text>'
         for index, text in enumerate(labels)

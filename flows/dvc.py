@@ -98,12 +98,15 @@ def snapshot(root: Path) -> Snapshot:
         graph = repo.index.graph.subgraph(position)
         order = list(networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__))
         stages = [
-            read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)]) for stage in order
+            read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)])
+            for stage in order
         ]
         intact: set[tuple[str, str]] = set()
         changed = {str(stage.name) for stage in order if is_changed(stage, intact)}
     metrics = [root / path for stage in stages for path in stage.metrics]
-    return Snapshot(stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()})
+    return Snapshot(
+        stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()}
+    )
 
 
 def is_changed(stage: PipelineStage, intact: set[tuple[str, str]]) -> bool:
@@ -148,7 +151,9 @@ def source_folders(root: Path) -> list[Path]:
         read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
         data = [path for path in read if not path.is_file() and not repo.scm.is_tracked(str(path))]
     made = [Path(out.fs_path) for stage in stages for out in stage.outs]
-    return sorted(path for path in data if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made))
+    return sorted(
+        path for path in data if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made)
+    )
 
 
 def share_cache(home: Path, root: Path) -> None:

@@ -56,7 +56,9 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards:
     outputs = {"--predictions": str(folder / "predictions.parquet"), "--metrics": str(folder / "metrics.json")}
     command, replaced = with_options(stage.command, {"--name": label, "--model": checkpoint, **outputs})
     makes_model = {one.name for one in before.stages if replaced["--model"] in one.outs}
-    needed = dvc.select(before.stages, [one for one in stage.upstream if one not in makes_model], single=False, downstream=False)
+    needed = dvc.select(
+        before.stages, [one for one in stage.upstream if one not in makes_model], single=False, downstream=False
+    )
     walk = Walk(home, before, needed, guards, force=False)
     wait(walk.start())
     if not walk.succeeded:

@@ -118,7 +118,9 @@ def discard(experiment: Experiment) -> None:
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Runs git; its output, or `UsageError` with what it said."""
-    done = subprocess.run(["git", *arguments], cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise UsageError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout
@@ -137,7 +139,9 @@ def override(text: str, overrides: Mapping[str, Any]) -> str:
     for name, value in overrides.items():
         *sections, last = name.split(".")
         if not sections and isinstance(known(content, name, name)[name], Mapping):
-            raise UsageError(f"{name!r} is a whole section: name its parameters, {', '.join(f'{name}.{key}' for key in content[name])}")
+            raise UsageError(
+                f"{name!r} is a whole section: name its parameters, {', '.join(f'{name}.{key}' for key in content[name])}"
+            )
         place = content
         for section in sections:
             place = known(place, section, name)[section]

@@ -77,7 +77,13 @@ def may_come_back(task: Any, task_run: Any, state: State[Any]) -> bool:
     return TEMPORARY in (state.message or "")
 
 
-@task(name="stage", cache_policy=NO_CACHE, retries=len(RETRIES), retry_delay_seconds=RETRIES, retry_condition_fn=may_come_back)
+@task(
+    name="stage",
+    cache_policy=NO_CACHE,
+    retries=len(RETRIES),
+    retry_delay_seconds=RETRIES,
+    retry_condition_fn=may_come_back,
+)
 def run_stage(walk: Walk, stage: Stage) -> State[Any]:
     """Brings one stage up to date; the lines it writes are the task's log."""
     outcome, log = Outcome("Cached", 0.0), StageLog(stage.name)
@@ -87,7 +93,9 @@ def run_stage(walk: Walk, stage: Stage) -> State[Any]:
     walk.outcomes[stage.name] = outcome
     if outcome.state == "Failed":
         return Failed(message="\n".join(log.tail))
-    return Completed(name=outcome.state, message="up to date" if outcome.state == "Cached" else f"{outcome.seconds:.1f} s")
+    return Completed(
+        name=outcome.state, message="up to date" if outcome.state == "Cached" else f"{outcome.seconds:.1f} s"
+    )
 
 
 @contextmanager
@@ -96,7 +104,9 @@ def training_slot(guards: Guards) -> Iterator[None]:
     told = False
     while not guards.stopped:
         with ExitStack() as stack:
-            slot = concurrency("training", timeout_seconds=10, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False)
+            slot = concurrency(
+                "training", timeout_seconds=10, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False
+            )
             try:
                 stack.enter_context(slot)
             except TimeoutError:

@@ -39,7 +39,9 @@ def lineage_rows(now: Snapshot, commit: Mapping[str, str]) -> list[dict[str, str
 def parameter_rows(stages: Sequence[Stage]) -> list[dict[str, str]]:
     """The values behind the hashes in *parameters*."""
     sections = {name: values for stage in stages for name, values in stage.params.items()}
-    return [{"section": name, "hash": digest(values), "values": json.dumps(values)} for name, values in sections.items()]
+    return [
+        {"section": name, "hash": digest(values), "values": json.dumps(values)} for name, values in sections.items()
+    ]
 
 
 def ancestry(stages: Sequence[Stage], last: Stage) -> list[Stage]:
@@ -54,7 +56,9 @@ def ancestry(stages: Sequence[Stage], last: Stage) -> list[Stage]:
 def artifacts_of(chain: Sequence[Stage]) -> dict[str, str]:
     """Path → hash of what the chain's stages read from each other, and of the source folders."""
     made = {path for stage in chain for path in stage.outs}
-    return {path: value for stage in chain for path, value in stage.deps.items() if path in made or value.endswith(".dir")}
+    return {
+        path: value for stage in chain for path, value in stage.deps.items() if path in made or value.endswith(".dir")
+    }
 
 
 def code_of(chain: Sequence[Stage]) -> list[str]:

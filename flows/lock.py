@@ -9,7 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def hold(
-    path: Path, holder: str, on_wait: Callable[[str], None], on_take: Callable[[str], None] = lambda last: None, poll: float = 0.5
+    path: Path,
+    holder: str,
+    on_wait: Callable[[str], None],
+    on_take: Callable[[str], None] = lambda last: None,
+    poll: float = 0.5,
 ) -> Iterator[int]:
     """Waits for the lock, telling once who holds it, and yields its descriptor for processes that shall hold it too.
 

@@ -33,11 +33,18 @@ def main() -> None:
 async def provide(url: str) -> None:
     """Saves the webhook and the automation."""
     webhook = CustomWebhookNotificationBlock(
-        name=NAME, url="{{url}}", json_data={"text": "{{subject}}\n{{body}}"}, headers=None, cookies=None, secrets=SecretDict({"url": url})
+        name=NAME,
+        url="{{url}}",
+        json_data={"text": "{{subject}}\n{{body}}"},
+        headers=None,
+        cookies=None,
+        secrets=SecretDict({"url": url}),
     )
     action = SendNotification(block_document_id=await webhook.asave(NAME, overwrite=True), subject=SUBJECT, body=BODY)
     trigger = EventTrigger(expect=ENDINGS, posture=Posture.Reactive, threshold=1)
-    automation = AutomationCore(name=NAME, description="Tells a webhook of runs that failed.", trigger=trigger, actions=[action])
+    automation = AutomationCore(
+        name=NAME, description="Tells a webhook of runs that failed.", trigger=trigger, actions=[action]
+    )
     async with get_client() as client:
         known = await client.read_automations_by_name(NAME)
         if known:

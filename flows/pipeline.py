@@ -71,7 +71,9 @@ def pipeline(
 
 
 @flow(name="sweep")
-def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: Annotated[int, Field(ge=1)] = 2, plot: str = "") -> State[Any]:
+def sweep(
+    grid: dict[str, list[Any]], profile: str | None = None, parallel: Annotated[int, Field(ge=1)] = 2, plot: str = ""
+) -> State[Any]:
     """Run every combination of the parameters, each as a DVC experiment, and compare their metrics.
 
     Args:
@@ -87,9 +89,17 @@ def sweep(grid: dict[str, list[Any]], profile: str | None = None, parallel: Anno
         results = run_experiments(experiments, list, force=False, parallel=parallel)
     except UsageError as error:
         return Failed(message=str(error))
-    compared = {one.name: (one.overrides, after.metrics) for one, (walk, after) in zip(experiments, results, strict=True) if walk.succeeded}
+    compared = {
+        one.name: (one.overrides, after.metrics)
+        for one, (walk, after) in zip(experiments, results, strict=True)
+        if walk.succeeded
+    }
     artifacts.publish_comparison(compared, plot)
-    failed = "".join(f"; {one.name}: {walk.summary()}" for one, (walk, _) in zip(experiments, results, strict=True) if not walk.succeeded)
+    failed = "".join(
+        f"; {one.name}: {walk.summary()}"
+        for one, (walk, _) in zip(experiments, results, strict=True)
+        if not walk.succeeded
+    )
     message = f"{len(compared)} of {len(experiments)} experiments are in `dvc exp show`{failed}"
     return Failed(message=message) if failed else Completed(message=message)
 
@@ -117,10 +127,15 @@ def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
     return final_state(walk)
 
 
-def run_experiments(experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4) -> list[tuple[Walk, Snapshot]]:
+def run_experiments(
+    experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4
+) -> list[tuple[Walk, Snapshot]]:
     """Walks the worktree of each experiment and records those that succeed; one that fails keeps its worktree, to be continued."""
     with ExitStack() as stack:
-        locks = [stack.enter_context(hold(path, run_name(), tell_waiting, bury)) for path in sorted({one.lock for one in experiments})]
+        locks = [
+            stack.enter_context(hold(path, run_name(), tell_waiting, bury))
+            for path in sorted({one.lock for one in experiments})
+        ]
         guards = stack.enter_context(Guards(locks, parallel))
         walks = [prepare(one, select, guards, force) for one in experiments]
         labels = [one.name if len(experiments) > 1 else "" for one in experiments]
@@ -129,7 +144,9 @@ def run_experiments(experiments: Sequence[Experiment], select: Select, force: bo
         for one, walk in zip(experiments, walks, strict=True):
             if walk.succeeded:
                 experiment.save(one)
-                get_run_logger().info("experiment %s is in `dvc exp show`; `dvc exp apply %s` takes it over", one.name, one.name)
+                get_run_logger().info(
+                    "experiment %s is in `dvc exp show`; `dvc exp apply %s` takes it over", one.name, one.name
+                )
     return results
 
 
@@ -140,7 +157,9 @@ def prepare(one: Experiment, select: Select, guards: Guards, force: bool) -> Wal
     stages = select(before.stages)
     stale = dvc.select(before.stages, sorted(before.changed), single=False, downstream=True) if before.changed else []
     if left_out := [stage.name for stage in stale if stage not in stages]:
-        raise UsageError(f"an experiment needs all that its parameters change; the selection leaves out {', '.join(left_out)}")
+        raise UsageError(
+            f"an experiment needs all that its parameters change; the selection leaves out {', '.join(left_out)}"
+        )
     return Walk(one.root, before, stages, guards, force)
 
 
@@ -151,12 +170,20 @@ def final_state(walk: Walk) -> State[Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `pipeline` in this process, on the configured Prefect server or a temporary one; 0 if it completed."""
-    parser = argparse.ArgumentParser("python -m flows.pipeline", description="Bring the pipeline up to date as a Prefect flow run.")
+    parser = argparse.ArgumentParser(
+        "python -m flows.pipeline", description="Bring the pipeline up to date as a Prefect flow run."
+    )
     parser.add_argument("targets", nargs="*", help="stages, or matrix items as evaluate@sft (default: all)")
     parser.add_argument("--single", action="store_true", help="only the targets, not what they need")
     parser.add_argument("--downstream", action="store_true", help="the targets and what needs them")
     parser.add_argument("--force", action="store_true", help="run the selected stages even if nothing changed")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter, tgrpo.alpha=0.5 (repeatable)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another parameter, tgrpo.alpha=0.5 (repeatable)",
+    )
     parser.add_argument("--profile", help="a whole parameter set: NAME of profiles/NAME.yaml")
     options = parser.parse_args(arguments)
     overrides = {}
@@ -169,7 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not sign:
             parser.error(f"--set {assignment}: expected NAME=VALUE, with a value as in params.yaml")
     state: State[Any] = pipeline(
-        options.targets, options.single, options.downstream, options.force, overrides, options.profile, return_state=True
+        options.targets,
+        options.single,
+        options.downstream,
+        options.force,
+        overrides,
+        options.profile,
+        return_state=True,
     )
     return 0 if state.is_completed() else 1
 

@@ -31,7 +31,9 @@ SETTINGS = {  # as Prefect comes, a click starts a run after up to 10 s, and the
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Starts all parts, waits for Ctrl-C, TERM or the first part that ends, and stops the others."""
-    parser = argparse.ArgumentParser("python -m flows.serve", description="Prefect UI, worker and deployments on loopback.")
+    parser = argparse.ArgumentParser(
+        "python -m flows.serve", description="Prefect UI, worker and deployments on loopback."
+    )
     parser.add_argument("--port", type=int, default=4200)
     port = parser.parse_args(arguments).port
     logging.basicConfig(level=logging.INFO, format="%(message)s")

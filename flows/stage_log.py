@@ -10,7 +10,9 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 TAIL = 12
-PROGRESS = re.compile(r"progress: (\d+)/(\d+) (.*)")  # as stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines
+PROGRESS = re.compile(
+    r"progress: (\d+)/(\d+) (.*)"
+)  # as stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines
 
 
 class StageLog:

@@ -72,7 +72,9 @@ def start_run(folders: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Looks until it is ended; a server that is away, or a dvc.yaml that is being edited, is told and tried again."""
-    parser = argparse.ArgumentParser("python -m flows.watch", description="Start the deployment new-data when source data changes.")
+    parser = argparse.ArgumentParser(
+        "python -m flows.watch", description="Start the deployment new-data when source data changes."
+    )
     parser.add_argument("--every", type=float, default=30, metavar="SECONDS")
     every = parser.parse_args(arguments).every
     logging.basicConfig(level=logging.INFO, format="%(message)s")

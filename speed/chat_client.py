@@ -46,7 +46,9 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tak
         await reader.readexactly(int(length.split(b":")[1]))
         start = time.perf_counter()
         await asyncio.sleep(LATENCY_S)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+        )
         taken.append(time.perf_counter() - start)
 
 
@@ -60,7 +62,9 @@ def serve(connection: Connection) -> None:
         taken.clear()
 
     async def main() -> None:
-        server = await asyncio.start_server(lambda reader, writer: answer(reader, writer, taken), "127.0.0.1", 0, limit=2**20)
+        server = await asyncio.start_server(
+            lambda reader, writer: answer(reader, writer, taken), "127.0.0.1", 0, limit=2**20
+        )
         asyncio.get_running_loop().add_reader(connection.fileno(), report)
         connection.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()

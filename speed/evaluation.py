@@ -40,7 +40,14 @@ from stages.video.order import permutation
 log = logging.getLogger(__name__)
 
 FRAMES = BenchmarkParams(
-    policy="uniform", max_frames=8, min_pixels=2304, max_pixels=2304, factor=16, kernel="pillow", jpeg_quality=None, max_rejected=0.0
+    policy="uniform",
+    max_frames=8,
+    min_pixels=2304,
+    max_pixels=2304,
+    factor=16,
+    kernel="pillow",
+    jpeg_quality=None,
+    max_rejected=0.0,
 )
 SAMPLING = Sampling(max_new_tokens=72, temperature=0.0)
 
@@ -50,7 +57,9 @@ def reference(folder: Path, questions: Sequence[Showing]) -> list[str]:
     builder, model, texts = PromptBuilder(folder), load_model(folder), []
     for question in questions:
         sample = question.sample
-        frames = take_frames(Clip("", Path(sample.media_path), sample.media_sha256, sample.data_type, None, None), FRAMES)
+        frames = take_frames(
+            Clip("", Path(sample.media_path), sample.media_sha256, sample.data_type, None, None), FRAMES
+        )
         order_T = permutation(len(frames.frames_THWC), question.order, sample.sample_id, 0)
         answers = generate(model, builder, [builder(sample, frames, order_T)], [1], SAMPLING, [0])
         texts.append(answers[0][0].text)
@@ -64,7 +73,9 @@ def project(folder: Path, questions: Sequence[Showing], reader: FrameReader) -> 
     def keep(outputs: Sequence[Output]) -> None:
         texts.update({output["key"]: output["text"] for output in outputs})
 
-    TransformersEngine(folder, reader, SAMPLING, seed=0, batch_tokens=16384, precision="fp32").answer(questions, (), keep)
+    TransformersEngine(folder, reader, SAMPLING, seed=0, batch_tokens=16384, precision="fp32").answer(
+        questions, (), keep
+    )
     return [texts[question.key] for question in questions]
 
 
@@ -72,9 +83,17 @@ def prepare(place: Path, root: Path, out: Path) -> None:
     """The benchmark stage as it is run: a process of its own, whose workers import no torch."""
     settings = FRAMES.model_dump(exclude={"max_frames"})
     (place / "params.yaml").write_text(json.dumps({"benchmark": {"defaults": settings}}))
-    flags = {"--name": "shapes", "--root": root, "--out": out, "--metrics": place / "metrics.json", "--frames": FRAMES.max_frames}
+    flags = {
+        "--name": "shapes",
+        "--root": root,
+        "--out": out,
+        "--metrics": place / "metrics.json",
+        "--frames": FRAMES.max_frames,
+    }
     flags["--params"] = place / "params.yaml"
-    subprocess.run([sys.executable, "-m", "stages.benchmark", *(str(word) for flag in flags.items() for word in flag)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "stages.benchmark", *(str(word) for flag in flags.items() for word in flag)], check=True
+    )
 
 
 def timed(call: Any) -> tuple[Any, float, float]:

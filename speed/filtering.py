@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from stages.annotate import ANNOTATION_SCHEMA
 from stages.curation.rules import NearDuplicates, words
+from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.data.sample import Sample, write_samples
 from stages.filter import FilterParams, SampleRule, ThoughtRule, run
 from stages.run.files import read_json, table_writer, write_table
@@ -73,14 +73,20 @@ def write_inputs(folder: Path, rows: int) -> None:
             first = f"synthetic-{number // 3 * 3}"
             facts = {"flags": [], "brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1}
             write({"sample_id": f"synthetic-{number}", "same_media": first, "near_clip": first, **facts})
-    benchmark = (sample(number).model_copy(update={"sample_id": f"held out {number}", "split": "test"}) for number in range(0, 3000, 1000))
+    benchmark = (
+        sample(number).model_copy(update={"sample_id": f"held out {number}", "split": "test"})
+        for number in range(0, 3000, 1000)
+    )
     write_samples(folder / "benchmark.parquet", benchmark)
 
 
 def measure(folder: Path) -> dict[str, float]:
     """Filter the inputs in `folder`: seconds on the clock and of CPU time, and the peak resident memory of this process in MB."""
     params = FilterParams(rules=RULES, held_out=str(folder / "benchmark.parquet"))
-    place = {name: folder / f"{name}.parquet" for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")}
+    place = {
+        name: folder / f"{name}.parquet"
+        for name in ("samples", "annotations", "sft", "rl", "rejects", "frames", "clips")
+    }
     start, cpu = time.perf_counter(), time.process_time()
     run(params, frame_keys=place.pop("frames"), metrics=folder / "filter.json", push="", **place)
     return {
@@ -95,10 +101,15 @@ def one_clip(count: int) -> dict[str, float]:
     draw = random.Random(0)
     questions: list[list[str]] = []
     for number in range(count):
-        about = draw.choice(questions) if number % 4 == 3 else [f"w{draw.randrange(2000)}" for _ in range(draw.randint(12, 20))]
+        about = (
+            draw.choice(questions)
+            if number % 4 == 3
+            else [f"w{draw.randrange(2000)}" for _ in range(draw.randint(12, 20))]
+        )
         questions.append([*about[1:], f"w{draw.randrange(2000)}"] if number % 4 == 3 else about)
     asked = [
-        sample(0).model_copy(update={"sample_id": str(i), "problem": " ".join(each), "options": ()}) for i, each in enumerate(questions)
+        sample(0).model_copy(update={"sample_id": str(i), "problem": " ".join(each), "options": ()})
+        for i, each in enumerate(questions)
     ]
     near, start = NearDuplicates(0.8), time.process_time()
     found = {each.sample_id for each in asked if near(each)}

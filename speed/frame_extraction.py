@@ -57,7 +57,9 @@ def fetch_video(path: Path) -> tuple[torch.Tensor, list[int]]:
     frames_TCHW = torch.tensor(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
     _, _, height, width = frames_TCHW.shape
     height, width = smart_resize(height, width, SPEC.factor, SPEC.min_pixels, SPEC.max_pixels)
-    resized_TCHW = interpolate(frames_TCHW.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    resized_TCHW = interpolate(
+        frames_TCHW.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False
+    )
     return resized_TCHW.clamp(0, 255).round().to(torch.uint8).float(), indices
 
 
@@ -67,7 +69,12 @@ def decode_only(video: Video, indices_T: np.ndarray) -> int:
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
         read = zip(packets(container, stream), needed_P, strict=False)
-        frames = [frame.pts for packet, needed in read if needed for frame in decoder(packet, skippable=packet.pts not in wanted)]
+        frames = [
+            frame.pts
+            for packet, needed in read
+            if needed
+            for frame in decoder(packet, skippable=packet.pts not in wanted)
+        ]
         return len(frames) + len(decoder(None))
 
 

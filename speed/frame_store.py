@@ -35,7 +35,9 @@ DISTINCT, PEER, LOADED = 20, 100, 64
 def clip(number: int) -> Frames:
     """A window that moves over a smooth random picture, with a little noise, as a film has."""
     rng = np.random.default_rng(number)
-    scene = Image.fromarray(rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)).resize((640, 384), Image.Resampling.BICUBIC)
+    scene = Image.fromarray(rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)).resize(
+        (640, 384), Image.Resampling.BICUBIC
+    )
     noise = rng.normal(0, 3, (FRAMES, HEIGHT, WIDTH, 1))
     windows = [np.asarray(scene.crop((8 * t, 4 * t, 8 * t + WIDTH, 4 * t + HEIGHT))) for t in range(FRAMES)]
     pictures_THWC = (np.stack(windows) + noise).clip(0, 255).astype(np.uint8)
@@ -78,11 +80,18 @@ def main() -> None:
         folder = Path(name)
         ShardStore(folder / "frames", SCHEMA).append(rows(range(count)))
         write_table(
-            folder / "frames.parquet", [{"sample_id": f"s{n}", "frame_key": f"key-{n:08d}"} for n in range(count)], FRAME_KEYS_SCHEMA
+            folder / "frames.parquet",
+            [{"sample_id": f"s{n}", "frame_key": f"key-{n:08d}"} for n in range(count)],
+            FRAME_KEYS_SCHEMA,
         )
-        pq.write_table(pa.Table.from_pylist(list(rows(range(min(count, PEER)))), schema=SCHEMA), folder / "peer.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(list(rows(range(min(count, PEER)))), schema=SCHEMA), folder / "peer.parquet"
+        )
 
-        reader, peer = FrameReader(folder / "frames", folder / "frames.parquet"), pq.ParquetFile(folder / "peer.parquet")
+        reader, peer = (
+            FrameReader(folder / "frames", folder / "frames.parquet"),
+            pq.ParquetFile(folder / "peer.parquet"),
+        )
 
         def read_peer(place: int) -> Frames:
             return frames_from_row(peer.read_row_group(0).slice(place, 1).to_pylist()[0])

@@ -50,7 +50,9 @@ def write_records(path: Path, count: int) -> None:
 
 
 def ingest(folder: Path, count: int) -> None:
-    params = IngestParams(root=str(folder), sources=(Source(name="made", records="records.json"),), max_rejected=0.5, workers=1)
+    params = IngestParams(
+        root=str(folder), sources=(Source(name="made", records="records.json"),), max_rejected=0.5, workers=1
+    )
     run(params, *(folder / name for name in ("samples.parquet", "quarantine.parquet", "media", "metrics.json")))
     metrics = read_json(folder / "metrics.json")
     assert (metrics["kept"], metrics["quarantined"]) == (count - (count + 99) // 100, (count + 99) // 100)

@@ -65,7 +65,11 @@ def main() -> None:
             groups.append(way(hashes))
             times.append(time.process_time() - start)
         assert groups[0] == groups[1]
-        result[str(count)] = {"cpu_s": round(times[0], 1), "peer_cpu_s": round(times[1], 1), "ratio": round(times[1] / times[0], 1)}
+        result[str(count)] = {
+            "cpu_s": round(times[0], 1),
+            "peer_cpu_s": round(times[1], 1),
+            "ratio": round(times[1] / times[0], 1),
+        }
         log.info("%d clips, %d groups: %s", count, len(set(groups[0].values())), result[str(count)])
     log.info(json.dumps(result))
 

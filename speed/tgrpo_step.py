@@ -211,12 +211,16 @@ def reference_here(reference: Any, builder: PromptBuilder, group: Group) -> Tens
         return score(reference, packed, pixel_media(builder, prompts, reference.device), 1.0).logps_RC
 
 
-def loss_here(model: Any, builder: PromptBuilder, group: Group, reference_RC: Tensor, advantages_R: Tensor, case: Case) -> Tensor:
+def loss_here(
+    model: Any, builder: PromptBuilder, group: Group, reference_RC: Tensor, advantages_R: Tensor, case: Case
+) -> Tensor:
     prompts = [group.question.ordered]
     packed = pack(prompts, [[response.ids_C for response in group.ordered]])
     logps_RC = score(model, packed, pixel_media(builder, prompts, model.device), 1.0).logps_RC
     size = StepSize(len(logps_RC), len(packed.targets_N))
-    return policy_loss(logps_RC, logps_RC.detach(), reference_RC, advantages_R, packed.mask_RC, RULES, size, case.completion)[0]
+    return policy_loss(
+        logps_RC, logps_RC.detach(), reference_RC, advantages_R, packed.mask_RC, RULES, size, case.completion
+    )[0]
 
 
 # The released code's way
@@ -265,7 +269,9 @@ def roll_out_there(model: Any, builder: PromptBuilder, group: Group, case: Case)
 
 def logps_there(model: Any, builder: PromptBuilder, group: Group) -> tuple[Tensor, Tensor]:
     """Log-probabilities [R, C] of the ordered responses, one row each, and their mask."""
-    ids_RC = torch.nn.utils.rnn.pad_sequence([response.ids_C for response in group.ordered], batch_first=True, padding_value=builder.pad_id)
+    ids_RC = torch.nn.utils.rnn.pad_sequence(
+        [response.ids_C for response in group.ordered], batch_first=True, padding_value=builder.pad_id
+    )
     lengths_R = torch.tensor([len(response.ids_C) for response in group.ordered])
     mask_RC = torch.arange(ids_RC.shape[1]) < lengths_R[:, None]
     inputs, R = model_inputs(builder, group.question.ordered), len(ids_RC)
@@ -273,14 +279,17 @@ def logps_there(model: Any, builder: PromptBuilder, group: Group) -> tuple[Tenso
     logits_RLV = model(
         input_ids=ids_RL,
         attention_mask=torch.cat([inputs["attention_mask"].expand(R, -1), mask_RC.int()], dim=1),
-        mm_token_type_ids=torch.cat([inputs["mm_token_type_ids"].expand(R, -1), torch.zeros_like(ids_RC, dtype=torch.int)], dim=1),
+        mm_token_type_ids=torch.cat(
+            [inputs["mm_token_type_ids"].expand(R, -1), torch.zeros_like(ids_RC, dtype=torch.int)], dim=1
+        ),
         pixel_values_videos=inputs["pixel_values_videos"].repeat(R, 1),
         video_grid_thw=inputs["video_grid_thw"].repeat(R, 1),
         second_per_grid_ts=inputs["second_per_grid_ts"].repeat(R),
         use_cache=False,
     ).logits[:, :-1]
     rows = [
-        logits_LV.log_softmax(dim=-1).gather(1, ids_L[:, None])[:, 0] for logits_LV, ids_L in zip(logits_RLV, ids_RL[:, 1:], strict=True)
+        logits_LV.log_softmax(dim=-1).gather(1, ids_L[:, None])[:, 0]
+        for logits_LV, ids_L in zip(logits_RLV, ids_RL[:, 1:], strict=True)
     ]
     return torch.stack(rows)[:, inputs["input_ids"].shape[1] - 1 :], mask_RC
 
@@ -364,7 +373,9 @@ def compare(folder: Path, case: Case) -> Comparison:
     theirs = flat_gradient(model)
     logps = (reference_here_RC * mask_RC, reference_there_RC * mask_RC)
     mean_completion = sum(len(response.ids_C) for response in group.ordered) / len(group.ordered)
-    return Comparison(run.cost, there, mean_completion, agreement(logps, (own_loss.item(), loss.item()), (ours, theirs)))
+    return Comparison(
+        run.cost, there, mean_completion, agreement(logps, (own_loss.item(), loss.item()), (ours, theirs))
+    )
 
 
 # The cost model
@@ -413,19 +424,25 @@ def perturbed(model: Any) -> Any:
 
 def stop_bias(builder: PromptBuilder, case: Case) -> Tensor:
     """Added to the logits: the end token is drawn about every STOP_EVERY tokens, or never."""
-    return torch.zeros(VOCABULARY).index_fill(0, torch.tensor([builder.end_id]), math.log(VOCABULARY / STOP_EVERY) if case.ragged else -1e4)
+    return torch.zeros(VOCABULARY).index_fill(
+        0, torch.tensor([builder.end_id]), math.log(VOCABULARY / STOP_EVERY) if case.ragged else -1e4
+    )
 
 
 def flat_gradient(model: Any) -> Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
-def agreement(logps: tuple[Tensor, Tensor], losses: tuple[float, float], gradients: tuple[Tensor, Tensor]) -> dict[str, float]:
+def agreement(
+    logps: tuple[Tensor, Tensor], losses: tuple[float, float], gradients: tuple[Tensor, Tensor]
+) -> dict[str, float]:
     """How far the two ways are apart; AssertionError where that is more than rounding."""
     found = {
         "logp_difference": float((logps[0] - logps[1]).abs().max()),
         "loss_difference": abs(losses[0] - losses[1]),
-        "gradient_cosine": float(torch.nn.functional.cosine_similarity(*(vector.double() for vector in gradients), dim=0)),
+        "gradient_cosine": float(
+            torch.nn.functional.cosine_similarity(*(vector.double() for vector in gradients), dim=0)
+        ),
         "gradient_norm_ratio": float(gradients[0].norm() / gradients[1].norm()),
     }
     assert found["logp_difference"] < 1e-4, found
@@ -468,7 +485,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(description="One T-GRPO step against the released code's way.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default: all but quick)")
-    parser.add_argument("--growth", action="store_true", help="check the cost model instead: this project's step as G, P and C grow")
+    parser.add_argument(
+        "--growth", action="store_true", help="check the cost model instead: this project's step as G, P and C grow"
+    )
     parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     chosen = arguments.cases or [name for name in CASES if name != "quick"]
@@ -482,7 +501,11 @@ def main() -> None:
             return
         compared = {name: compare(Path(folder), CASES[name]) for name in chosen}
     if arguments.only_memory:
-        log.info(json.dumps({name: {"here": case.here.megabytes, "there": case.there.megabytes} for name, case in compared.items()}))
+        log.info(
+            json.dumps(
+                {name: {"here": case.here.megabytes, "there": case.there.megabytes} for name, case in compared.items()}
+            )
+        )
         return
     command = [sys.executable, "-m", "speed.tgrpo_step", "--only-memory", *chosen]
     child = subprocess.run(command, env=os.environ | GIVING_BACK, stderr=subprocess.PIPE, text=True, check=True)

@@ -18,6 +18,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.chat.client import ChatClient, ChatParams, ChatSampling, Reply, Request, ask_all
+from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.data.grading import is_well_formed
 from stages.data.journal import JournaledStore
 from stages.data.prompt import PromptStyle, question_text
@@ -44,17 +45,6 @@ STORE_SCHEMA = pa.schema(
         ("completion_tokens", pa.int64()),
     ]
 )
-ANNOTATION_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("request_key", pa.string()),
-        ("status", pa.string()),
-        ("detail", pa.string()),
-        ("text", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-    ]
-)
 STATUSES = ("ok", "malformed", "truncated", "refused", "failed")
 
 
@@ -66,17 +56,27 @@ class Price(Params):
 
 
 class AnnotateParams(ChatParams):
-    base_url: str = Field(default="embedded", description='address of the server, or "embedded" for the teacher that comes along')
+    base_url: str = Field(
+        default="embedded", description='address of the server, or "embedded" for the teacher that comes along'
+    )
     model: str = Field(default="embedded-teacher", description="name of the model on that server")
-    prompt: PromptStyle | None = Field(default=None, description='null: "plain" for the embedded teacher, "video-r1" for any other')
+    prompt: PromptStyle | None = Field(
+        default=None, description='null: "plain" for the embedded teacher, "video-r1" for any other'
+    )
     n: int = Field(default=1, ge=1, description="answers per question")
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1)
-    seed: int = Field(default=0, ge=0, description="sent with each request; answer i of a question is asked with seed + i")
-    careless: float = Field(default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions")
+    seed: int = Field(
+        default=0, ge=0, description="sent with each request; answer i of a question is asked with seed + i"
+    )
+    careless: float = Field(
+        default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions"
+    )
     prices: dict[str, Price] = Field(default={}, description="by model name; a model without one is free")
-    max_cost: float | None = Field(default=None, ge=0, description="stop before one annotation run, resumed or not, costs more")
+    max_cost: float | None = Field(
+        default=None, ge=0, description="stop before one annotation run, resumed or not, costs more"
+    )
     max_tokens_total: int | None = Field(default=None, ge=0, description="stop before it uses more tokens")
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
 
@@ -105,7 +105,9 @@ def run(
     Failed requests are not kept, so the next run asks them again.
     """
     if params.max_cost is not None and params.model not in params.prices:
-        raise UserError(f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens")
+        raise UserError(
+            f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens"
+        )
     reader = FrameReader(frame_store, frame_keys)
     with_frames = set(reader.sample_ids)
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
@@ -125,7 +127,14 @@ def run(
         write_json(metrics, counts)
         statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
         tokens = counts["prompt_tokens"] + counts["completion_tokens"]
-        log.info("%d samples: %s; %s tokens, cost %.2f → %s", len(asked), statuses, f"{tokens:,}", counts["cost"], annotations)
+        log.info(
+            "%d samples: %s; %s tokens, cost %.2f → %s",
+            len(asked),
+            statuses,
+            f"{tokens:,}",
+            counts["cost"],
+            annotations,
+        )
 
 
 class Ledger:
@@ -142,7 +151,9 @@ class Ledger:
         self._price = params.prices.get(params.model, Price(prompt=0, completion=0))
         self._reserved: dict[str, tuple[int, int]] = {}
         self._scale = 0.0  # largest real / estimated prompt so far, at least 1 once known
-        self._counted = self._lost = self.completion_tokens = 0  # prompt tokens: counted by the server, estimated of lost attempts
+        self._counted = self._lost = self.completion_tokens = (
+            0  # prompt tokens: counted by the server, estimated of lost attempts
+        )
 
     @property
     def prompt_tokens(self) -> int:
@@ -177,7 +188,9 @@ class Ledger:
         if reply.prompt_tokens:
             self._scale = max(1.0, self._scale, reply.prompt_tokens / request.prompt_estimate)
         elif self._limited and reply.status in ("ok", "truncated"):
-            raise UserError("the server does not say how many tokens an answer took: annotate.max_cost and max_tokens_total must be null")
+            raise UserError(
+                "the server does not say how many tokens an answer took: annotate.max_cost and max_tokens_total must be null"
+            )
 
     def again(self, request: Request) -> bool:
         """Count an attempt that was lost, and admit another one."""
@@ -228,12 +241,16 @@ class Annotation:
         """Ask until all is answered, a limit is reached or too much fails. Answers are on disk before they count."""
         params = self._params.model_copy(update={"base_url": base_url})
         async with ChatClient(params) as client:
-            batches = ask_all(client, self.unanswered(reader, bar), params.concurrency, self._ledger.admit, self._ledger.again)
+            batches = ask_all(
+                client, self.unanswered(reader, bar), params.concurrency, self._ledger.admit, self._ledger.again
+            )
             async with aclosing(batches):
                 async for batch in batches:
                     answers = [(request, reply) for request, reply in batch if reply.status != "failed"]
                     await asyncio.to_thread(self._store.add, [self._row(request, reply) for request, reply in answers])
-                    self._failures |= {request.key: reply.detail for request, reply in batch if reply.status == "failed"}
+                    self._failures |= {
+                        request.key: reply.detail for request, reply in batch if reply.status == "failed"
+                    }
                     for request, reply in batch:
                         self._ledger.settle(request, reply)
                     bar.set_postfix_str(f"{self._ledger.tokens:,} tokens, cost {self._ledger.cost:.2f}", refresh=False)
@@ -243,7 +260,11 @@ class Annotation:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The table of answers and failures, in sample order."""
-        return (self._table_row(sample_id, key) for sample_id, key in self.keys if key in self._store or key in self._failures)
+        return (
+            self._table_row(sample_id, key)
+            for sample_id, key in self.keys
+            if key in self._store or key in self._failures
+        )
 
     def check(self, annotations: Path) -> None:
         """UserError when the run stopped early, EndpointError when requests failed."""
@@ -274,7 +295,14 @@ class Annotation:
         log.info(
             "dry run: %d of %d requests are not answered yet; about %s prompt tokens and at most %s completion tokens; with what was "
             "spent already at most %s tokens and cost %.2f",
-            *(requests, len(self.keys), f"{prompt:,}", f"{completion:,}", f"{self._ledger.tokens:,}", self._ledger.cost),
+            *(
+                requests,
+                len(self.keys),
+                f"{prompt:,}",
+                f"{completion:,}",
+                f"{self._ledger.tokens:,}",
+                self._ledger.cost,
+            ),
         )
 
     def _request(self, sample: Sample, pictures: Sequence[bytes], index: int) -> Request:
@@ -295,7 +323,13 @@ class Annotation:
 
     def _table_row(self, sample_id: str, key: str) -> dict[str, Any]:
         if key in self._failures:
-            answer = {"status": "failed", "detail": self._failures[key], "text": "", "prompt_tokens": 0, "completion_tokens": 0}
+            answer = {
+                "status": "failed",
+                "detail": self._failures[key],
+                "text": "",
+                "prompt_tokens": 0,
+                "completion_tokens": 0,
+            }
         else:
             answer = {name: value for name, value in self._store.read(key).items() if name in ANNOTATION_SCHEMA.names}
         if answer["status"] == "ok" and not is_well_formed(answer["text"]):
@@ -306,11 +340,16 @@ class Annotation:
         return len(self._failures) > self._params.max_failed * len(self._samples) * self._params.n
 
 
-def summary(rows: Sequence[dict[str, Any]], samples: Sequence[Sample], without_frames: int, params: AnnotateParams) -> dict[str, Any]:
+def summary(
+    rows: Sequence[dict[str, Any]], samples: Sequence[Sample], without_frames: int, params: AnnotateParams
+) -> dict[str, Any]:
     """Metrics of the whole table, asked now or before: statuses, also by problem type, tokens and what the answers cost."""
     types = {sample.sample_id: sample.problem_type for sample in samples}
     statuses = Counter(row["status"] for row in rows)
-    by_type = {kind: Counter(row["status"] for row in rows if types[row["sample_id"]] == kind) for kind in sorted(set(types.values()))}
+    by_type = {
+        kind: Counter(row["status"] for row in rows if types[row["sample_id"]] == kind)
+        for kind in sorted(set(types.values()))
+    }
     answers = {row["request_key"]: row for row in rows}.values()
     ledger = Ledger(params)
     for row in answers:

@@ -28,9 +28,13 @@ CORPUS_LINES = 2000
 class BaseParams(Params):
     """Which model training starts from. `seed`, `align_*` and `threads` concern the embedded one only."""
 
-    model: str = Field(default=EMBEDDED, min_length=1, description="'embedded', a hub name or a folder in Hugging Face format")
+    model: str = Field(
+        default=EMBEDDED, min_length=1, description="'embedded', a hub name or a folder in Hugging Face format"
+    )
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest")
-    prompt: PromptStyle = Field(default="plain", description="how questions are put, from here on: 'video-r1' for real models")
+    prompt: PromptStyle = Field(
+        default="plain", description="how questions are put, from here on: 'video-r1' for real models"
+    )
     seed: int = Field(default=0, ge=0)
     align_steps: int = Field(default=300, ge=1, description="batches of scenes to learn seeing from")
     align_clips: int = Field(default=12, ge=1, description="scenes per batch")
@@ -56,7 +60,14 @@ def build(params: BaseParams, out: Path) -> dict[str, object]:
         untrained = Path(folder)
         write_tiny(untrained, lines, params.seed, params.prompt)
         model = load_model(untrained)
-        seen = align(model, PromptBuilder(untrained), params.align_steps, params.align_clips, params.align_learning_rate, params.seed)
+        seen = align(
+            model,
+            PromptBuilder(untrained),
+            params.align_steps,
+            params.align_clips,
+            params.align_learning_rate,
+            params.seed,
+        )
         save_model(model, resolve(untrained), out)
     named = ", ".join(f"{slot} {share:.0%}" for slot, share in seen.items())
     log.info("%d parameters; names after alignment: %s", model.num_parameters(), named)

@@ -39,7 +39,9 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
             raise UserError(f"--frames is {frames}; it must be from 1 to 1024")
         params = params.model_copy(update={"max_frames": frames})
     rules, folder = get_benchmark(name), benchmark_folder(root)
-    (out / "samples.parquet").unlink(missing_ok=True)  # written last: where a refused benchmark has none, none is evaluated
+    (out / "samples.parquet").unlink(
+        missing_ok=True
+    )  # written last: where a refused benchmark has none, none is evaluated
     with unchanged(folder), MediaCheck(params.limits, "benchmark") as check:
         checked = list(check(rules.read(folder)))
     known = [sample for sample in checked if isinstance(sample, Sample)]

@@ -37,16 +37,26 @@ ALONE = Path("evaluations")  # what is evaluated outside the graph
 
 
 class EvaluateParams(Params):
-    engine: Literal["transformers", "openai"] = Field(default="transformers", description="here, or on a server of the OpenAI protocol")
+    engine: Literal["transformers", "openai"] = Field(
+        default="transformers", description="here, or on a server of the OpenAI protocol"
+    )
     server: ServerParams | None = Field(default=None, description="where, with engine openai")
-    profile: Profile = Field(default="official", description="whose scoring makes the headline; both are always computed")
-    orders: tuple[Order, ...] = Field(default=("ordered", "shuffled"), description="orders of frames that videos are shown in")
+    profile: Profile = Field(
+        default="official", description="whose scoring makes the headline; both are always computed"
+    )
+    orders: tuple[Order, ...] = Field(
+        default=("ordered", "shuffled"), description="orders of frames that videos are shown in"
+    )
     max_new_tokens: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.0, ge=0, description="0: greedy")
     top_p: float = Field(default=1.0, gt=0, le=1)
-    max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails")
+    max_failed: float = Field(
+        default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails"
+    )
     seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
-    batch_tokens: int = Field(default=16384, ge=1, description="most tokens in one batch, prompts and answers, on this machine")
+    batch_tokens: int = Field(
+        default=16384, ge=1, description="most tokens in one batch, prompts and answers, on this machine"
+    )
     precision: Precision = "fp32"
     threads: int = Field(default=2, ge=1, description="CPU threads of this process")
 
@@ -73,7 +83,9 @@ class EvaluateParams(Params):
             return self
         server = self.server or ServerParams(base_url=base_url or "")
         changes = {"model": server.model or model, "base_url": base_url or server.base_url}
-        return self.model_copy(update={"engine": "openai" if base_url else self.engine, "server": server.model_copy(update=changes)})
+        return self.model_copy(
+            update={"engine": "openai" if base_url else self.engine, "server": server.model_copy(update=changes)}
+        )
 
 
 def run(
@@ -100,14 +112,20 @@ def run(
     name = name or Path(model).name
     rules, samples, table = get_benchmark(benchmark), data / "samples.parquet", data / "frames.parquet"
     if not samples.exists():
-        raise UserError(f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first")
+        raise UserError(
+            f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first"
+        )
     reader = FrameReader(data / "frames", table)
     asked, missing = read_samples(samples), read_rejects(data / "quarantine.parquet")
     if others := sorted({sample.source for sample in asked if not benchmark.startswith(sample.source)}):
-        raise UserError(f"{data} holds questions of {', '.join(others)}, not of {benchmark}, whose rules would score them wrong")
+        raise UserError(
+            f"{data} holds questions of {', '.join(others)}, not of {benchmark}, whose rules would score them wrong"
+        )
     questions = plan(asked, reader.sample_ids, params.orders)
     if not questions:
-        raise UserError(f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table")
+        raise UserError(
+            f"{table}: none of the {len(asked)} questions has frames; run the benchmark stage and read its quarantine table"
+        )
     engine, inputs = _engine(params, model, reader)
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*inputs, samples, table])
     outputs = collect(engine, questions, work, params.max_failed)
@@ -147,7 +165,9 @@ def collect(engine: Engine, questions: Sequence[Showing], work: Path, max_failed
             journal.add([output for output in outputs if output["status"] != "error"])
             failed.update({output["key"]: output for output in outputs if output["status"] == "error"})
             if len(failed) > max_failed * len(questions):
-                raise UserError(f"{told_failures(failed.values())}; more than evaluate.max_failed = {max_failed:g} of {len(questions)}")
+                raise UserError(
+                    f"{told_failures(failed.values())}; more than evaluate.max_failed = {max_failed:g} of {len(questions)}"
+                )
 
         engine.answer(questions, journal, keep)
         if failed:
@@ -163,15 +183,27 @@ def told_failures(failed: Collection[Row]) -> str:
 
 def log_table(name: str, benchmark: str, profile: Profile, metrics: dict[str, Any]) -> None:
     """One table for a person: a row per slice, its size, the score in order, and per other order the score and the gap to it."""
-    scores = {(entry["by"], entry["slice"], entry["order"]): entry for entry in metrics.get("scores", []) if entry["profile"] == profile}
-    gaps = {(entry["by"], entry["slice"], entry["order"]): entry for entry in metrics.get("gaps", []) if entry["profile"] == profile}
+    scores = {
+        (entry["by"], entry["slice"], entry["order"]): entry
+        for entry in metrics.get("scores", [])
+        if entry["profile"] == profile
+    }
+    gaps = {
+        (entry["by"], entry["slice"], entry["order"]): entry
+        for entry in metrics.get("gaps", [])
+        if entry["profile"] == profile
+    }
     others = [order for order in dict.fromkeys(order for _, _, order in scores) if order != "ordered"]
     rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
     for by, place, order in scores:
         if order == "ordered":
-            compared = [cell for other in others for cell in (scores.get((by, place, other)), gaps.get((by, place, other)))]
+            compared = [
+                cell for other in others for cell in (scores.get((by, place, other)), gaps.get((by, place, other)))
+            ]
             indented = place if by == "all" else f"  {place}"
-            rows.append([indented, str(scores[by, place, order]["n"]), *map(_cell, [scores[by, place, order], *compared])])
+            rows.append(
+                [indented, str(scores[by, place, order]["n"]), *map(_cell, [scores[by, place, order], *compared])]
+            )
     rows += [["  " + figure, str(entry["n"]), _cell(entry)] for figure, entry in metrics.get("figures", {}).items()]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = [
@@ -189,13 +221,17 @@ def comparison(rows: Sequence[Row], rivals: Sequence[Row], rules: Benchmark, pro
     if found is None:
         return "no question in common"
     difference, p = found
-    return f"{_cell(asdict(difference)).strip()} points on {difference.n} common questions in order, McNemar's p = {p:.2g}"
+    return (
+        f"{_cell(asdict(difference)).strip()} points on {difference.n} common questions in order, McNemar's p = {p:.2g}"
+    )
 
 
 def published(benchmark: str) -> str:
     """The paper's figures for a benchmark, "" where it has none."""
     scores = [(row, score) for row in ROWS if (score := row.score(benchmark)) is not None]
-    return ", ".join(f"{row.model}{f' at {row.frames} frames' if row.frames else ''} {score:.1f}" for row, score in scores)
+    return ", ".join(
+        f"{row.model}{f' at {row.frames} frames' if row.frames else ''} {score:.1f}" for row, score in scores
+    )
 
 
 def named(rejects: Sequence[Reject], most: int = 10) -> str:

@@ -26,7 +26,15 @@ from stages.run.files import iterate_rows, table_writer, write_json
 log = logging.getLogger(__name__)
 
 ThoughtRule = Literal[
-    "answered", "not_truncated", "well_formed", "correctness", "length", "repetition", "language", "conclusion", "no_leak"
+    "answered",
+    "not_truncated",
+    "well_formed",
+    "correctness",
+    "length",
+    "repetition",
+    "language",
+    "conclusion",
+    "no_leak",
 ]
 SampleRule = Literal["duplicates", "near_duplicates", "quality", "contamination", "balance", "difficulty"]
 Set = Literal["sft", "rl"]
@@ -116,14 +124,18 @@ def _held_out(place: Path) -> tuple[dict[str, Iterator[Sample]], list[Path]]:
         return {place.name: (sample for sample in iterate_samples(place) if sample.split == "test")}, []
     folders = [table.parent for table in sorted([*place.glob("samples.parquet"), *place.glob("*/samples.parquet")])]
     if not folders:
-        raise UserError(f"filter.held_out: no benchmark in {place}; run the benchmark stage, or name another folder or table")
+        raise UserError(
+            f"filter.held_out: no benchmark in {place}; run the benchmark stage, or name another folder or table"
+        )
     return {folder.name: iterate_samples(folder / "samples.parquet") for folder in folders}, folders
 
 
 def _check_names(params: FilterParams, sources: set[str]) -> None:
     """UserError for a cap on a source that no sample has."""
     if unknown := sorted(set(params.max_per_source) - sources):
-        raise UserError(f"filter.max_per_source names '{unknown[0]}', which no sample comes from; sources: {', '.join(sorted(sources))}")
+        raise UserError(
+            f"filter.max_per_source names '{unknown[0]}', which no sample comes from; sources: {', '.join(sorted(sources))}"
+        )
 
 
 class Candidate(NamedTuple):
@@ -141,7 +153,9 @@ class Candidate(NamedTuple):
 class Judge:
     """Applies the rules of one set to its samples, one after the other; duplicates and caps remember what came before."""
 
-    def __init__(self, params: FilterParams, name: Set, contamination: rules.Contamination, matcher: FrameMatcher | None) -> None:
+    def __init__(
+        self, params: FilterParams, name: Set, contamination: rules.Contamination, matcher: FrameMatcher | None
+    ) -> None:
         self._params = params
         self._name: Set = name
         self._rules = _rule_names(params, name)
@@ -152,7 +166,9 @@ class Judge:
             "duplicates": lambda of: duplicates(of.sample),
             "near_duplicates": lambda of: near_duplicates(of.sample, of.marks),
             "quality": lambda of: rules.quality(of.marks, params),
-            "contamination": lambda of: contamination(of.sample, lambda: matcher(of.frame_key) if matcher and of.frame_key else None),
+            "contamination": lambda of: contamination(
+                of.sample, lambda: matcher(of.frame_key) if matcher and of.frame_key else None
+            ),
             "balance": lambda of: balance(of.sample),
             "difficulty": lambda of: rules.difficulty(of.sample, of.answers, params),
         }
@@ -209,16 +225,25 @@ class Funnel:
         return counts.total() > 0 and counts["kept"] == 0
 
     def summary(self) -> dict[str, Any]:
-        groups = {kind: {name: self._group(counts) for name, counts in sorted(self._counts[kind].items())} for kind in ("source", "type")}
+        groups = {
+            kind: {name: self._group(counts) for name, counts in sorted(self._counts[kind].items())}
+            for kind in ("source", "type")
+        }
         return {**self._group(self._counts["all"][""]), "by_source": groups["source"], "by_type": groups["type"]}
 
     def line(self) -> str:
         """The funnel in one line: samples in, after each rule, and kept."""
         counts = self._counts["all"][""]
-        return ", ".join([f"{counts.total()} in", *(f"{rule} −{counts[rule]}" for rule in self._names), f"{counts['kept']} kept"])
+        return ", ".join(
+            [f"{counts.total()} in", *(f"{rule} −{counts[rule]}" for rule in self._names), f"{counts['kept']} kept"]
+        )
 
     def _group(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        return {"in": sum(counts.values()), "dropped": {rule: counts.get(rule, 0) for rule in self._names}, "kept": counts.get("kept", 0)}
+        return {
+            "in": sum(counts.values()),
+            "dropped": {rule: counts.get(rule, 0) for rule in self._names},
+            "kept": counts.get("kept", 0),
+        }
 
 
 def _rule_names(params: FilterParams, name: Set) -> list[str]:
@@ -263,7 +288,9 @@ class Follower:
         """UserError when rows are left, which belong to no sample or stand in another order."""
         if self._next is not None:
             sample_id = self._next["sample_id"]
-            raise UserError(f"{self._path} has rows for {sample_id}, which does not follow in the samples; run its stage again")
+            raise UserError(
+                f"{self._path} has rows for {sample_id}, which does not follow in the samples; run its stage again"
+            )
 
 
 if __name__ == "__main__":

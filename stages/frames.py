@@ -18,7 +18,9 @@ class FramesParams(ExtractParams):
     """What the training sets' frames look like; see FrameSpec."""
 
 
-def run(params: FramesParams, samples: Path, frame_store: Path, frame_keys: Path, clips: Path, rejects: Path, metrics: Path) -> None:
+def run(
+    params: FramesParams, samples: Path, frame_store: Path, frame_keys: Path, clips: Path, rejects: Path, metrics: Path
+) -> None:
     """Add the missing frames to the frame store; write the table of the samples that have theirs, what is known of their clips, and
     the rejects."""
     wanted = read_samples(samples)
@@ -32,7 +34,9 @@ def run(params: FramesParams, samples: Path, frame_store: Path, frame_keys: Path
     write_json(metrics, {**counts, **summary(wanted, rows)})
     for reject in refused[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
-    log.info("frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frame_store, len(refused), rejects)
+    log.info(
+        "frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frame_store, len(refused), rejects
+    )
     if len(refused) > params.max_rejected * len(wanted):
         raise UserError(
             f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = {params.max_rejected:g}; "

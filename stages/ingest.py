@@ -34,7 +34,9 @@ class IngestParams(Params):
     def _have_names_of_their_own(self) -> Self:
         names = Counter(source.name for source in self.sources)
         if repeated := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"several sources are called {repeated[0]}; their names begin the sample ids and must differ")
+            raise ValueError(
+                f"several sources are called {repeated[0]}; their names begin the sample ids and must differ"
+            )
         return self
 
 
@@ -62,7 +64,9 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metr
                     (keep if isinstance(outcome, Sample) else refuse)(outcome.model_dump())
         write_json(metrics, counts.summary(params))
         if not counts.kept + counts.quarantined:
-            raise UserError("the sources have no records, or none of them is enabled; mend ingest.sources in params.yaml")
+            raise UserError(
+                "the sources have no records, or none of them is enabled; mend ingest.sources in params.yaml"
+            )
         log.info("%d samples kept, %d quarantined → %s", counts.kept, counts.quarantined, quarantine)
         if counts.quarantined > params.max_rejected * (counts.kept + counts.quarantined) or not counts.kept:
             raise UserError(
@@ -104,7 +108,11 @@ class Counts:
         sources = {}
         for source in params.sources:
             counts = self.by_source.get(source.name, Counter())
-            sources[source.name] = {"kept": counts["kept"], "quarantined": counts["quarantined"], "licence": source.licence}
+            sources[source.name] = {
+                "kept": counts["kept"],
+                "quarantined": counts["quarantined"],
+                "licence": source.licence,
+            }
         return {
             "kept": self.kept,
             "quarantined": self.quarantined,

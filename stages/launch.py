@@ -21,17 +21,43 @@ def launch_command(stage: str, flags: Sequence[str], processes: int, hostfile: P
     """The command that runs `python -m stages.<stage>` in every process; with a hostfile, its slots say how many run on each node."""
     module = [f"stages.{stage}", *flags]
     if hostfile is not None:
-        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", str(hostfile), "--no_local_rank", "--module", *module]
+        return [
+            sys.executable,
+            "-m",
+            "deepspeed.launcher.runner",
+            "--hostfile",
+            str(hostfile),
+            "--no_local_rank",
+            "--module",
+            *module,
+        ]
     if processes > 1:
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", *module]
+        return [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            "-m",
+            *module,
+        ]
     return [sys.executable, "-m", *module]
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, list[str], int, Path | None]:
     """Stage, its flags, processes (default: PROCESSES, or one per local GPU) and hostfile of a command line."""
-    parser = argparse.ArgumentParser(prog="python -m stages.launch", description="Start a training stage on one, several or many devices.")
-    parser.add_argument("--hostfile", type=Path, default=os.environ.get("HOSTFILE"), help="DeepSpeed hostfile: train on several machines")
-    parser.add_argument("--processes", type=int, default=os.environ.get("PROCESSES"), help="processes here (default: one per GPU)")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.launch", description="Start a training stage on one, several or many devices."
+    )
+    parser.add_argument(
+        "--hostfile",
+        type=Path,
+        default=os.environ.get("HOSTFILE"),
+        help="DeepSpeed hostfile: train on several machines",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.environ.get("PROCESSES"), help="processes here (default: one per GPU)"
+    )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="the stage's own flags")
     chosen = parser.parse_args(arguments)

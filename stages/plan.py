@@ -65,7 +65,13 @@ class Plan:
 
 def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine, mfu: float = MFU) -> Plan:
     """T-GRPO on all GPUs; UserError when its questions cannot be shared out."""
-    share_out("tgrpo.questions_per_step", params.questions_per_step, "questions_per_forward", params.questions_per_forward, host.gpus)
+    share_out(
+        "tgrpo.questions_per_step",
+        params.questions_per_step,
+        "questions_per_forward",
+        params.questions_per_forward,
+        host.gpus,
+    )
     how = Training(
         params.precision, params.deepspeed, params.lora.rank if params.lora else None, params.freeze_vision,
         params.gradient_checkpointing, host.gpus,
@@ -88,7 +94,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         once += (score_group(shape, params.group_size) + seen) * questions
     update = trained(score_group(shape, params.group_size) + seen, params.gradient_checkpointing) * questions
     decoding = decode(shape, rows / questions) * questions
-    read = size.total * how.weight + memory.cache(size, how, prompts, shape.prompt, rows, shape.completion / 4)  # half full on average
+    read = size.total * how.weight + memory.cache(
+        size, how, prompts, shape.prompt, rows, shape.completion / 4
+    )  # half full on average
     seconds = host.seconds(update.flops(size) + once.flops(size) / params.updates_per_rollout, mfu)
     drawn = host.decode_seconds(params.max_new_tokens, read, size.layers, decoding.flops(size), mfu)
     return Plan(
@@ -101,7 +109,13 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
 
 
 def plan_sft(
-    params: SftParams, size: ModelSize, media: Media, completion: int, samples: int | None, host: Machine, mfu: float = MFU
+    params: SftParams,
+    size: ModelSize,
+    media: Media,
+    completion: int,
+    samples: int | None,
+    host: Machine,
+    mfu: float = MFU,
 ) -> Plan:
     """SFT on all GPUs; `samples` is None before the data exists, and then only `max_steps` says how long it takes."""
     share_out("sft.batch_size", params.batch_size, "samples_per_forward", params.samples_per_forward, host.gpus)
@@ -110,9 +124,13 @@ def plan_sft(
         params.gradient_checkpointing, host.gpus,
     )  # fmt: skip
     if params.max_steps is None and samples is None:
-        raise UserError("how long sft takes is not known before its data exists: run the filter stage, or pass --samples")
+        raise UserError(
+            "how long sft takes is not known before its data exists: run the filter stage, or pass --samples"
+        )
     shape, most = media.shape(TEXT_TOKENS, completion), media.largest(TEXT_TOKENS, completion)
-    logits = size.vocabulary * params.samples_per_forward * completion * (2 * how.element + 8)  # and their gradient, both also in fp32
+    logits = (
+        size.vocabulary * params.samples_per_forward * completion * (2 * how.element + 8)
+    )  # and their gradient, both also in fp32
     forward = score_group(shape, 1)
     work = trained(forward + (encode(shape, size) if params.vision_lr_scale else Work()), params.gradient_checkpointing)
     if not params.vision_lr_scale:
@@ -167,7 +185,10 @@ def advice(params: SftParams | TgrpoParams, media: Media, max_frames: int, plan:
 def milder(params: SftParams | TgrpoParams) -> list[tuple[str, dict[str, Any]]]:
     """What saves memory: how it is said, and the fields it changes."""
     lora = {"lora": Lora(rank=16, alpha=32), "deepspeed": None}
-    common = [("gradient_checkpointing true", {"gradient_checkpointing": True}), ("precision bf16", {"precision": "bf16"})]
+    common = [
+        ("gradient_checkpointing true", {"gradient_checkpointing": True}),
+        ("precision bf16", {"precision": "bf16"}),
+    ]
     if isinstance(params, SftParams):
         forward, adapters = {"samples_per_forward": 1}, lora | {"vision_lr_scale": 0.0}
         named = [
@@ -239,10 +260,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--device", help=f"cpu, {', '.join(DEVICES)} (default: what is here)")
     parser.add_argument("--gpus", type=int, help="how many of them (default: those here, or 1)")
-    parser.add_argument("--config", type=Path, help="the base model's config.json or its folder, where it cannot be fetched")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where the training sets are, if they exist yet")
+    parser.add_argument(
+        "--config", type=Path, help="the base model's config.json or its folder, where it cannot be fetched"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="where the training sets are, if they exist yet"
+    )
     parser.add_argument("--samples", type=int, help="SFT samples, before the training set exists")
-    parser.add_argument("--mfu", type=float, default=MFU, help="share of the peak that arithmetic reaches (default: %(default)s)")
+    parser.add_argument(
+        "--mfu", type=float, default=MFU, help="share of the peak that arithmetic reaches (default: %(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     file = chosen.params
     base, frames = load_params(BaseParams, "base", file), load_params(FramesParams, "frames", file)
@@ -254,7 +281,11 @@ def main(arguments: Sequence[str]) -> None:
     rl_media, _ = questions(chosen.data, "rl.parquet", frames, size)
     samples = found or chosen.samples
     stages: list[tuple[Any, Media, Planner]] = [
-        (sft, sft_media, lambda params, media: plan_sft(params, size, media, completion, samples, host(params), chosen.mfu)),
+        (
+            sft,
+            sft_media,
+            lambda params, media: plan_sft(params, size, media, completion, samples, host(params), chosen.mfu),
+        ),
         (tgrpo, rl_media, lambda params, media: plan_tgrpo(params, size, media, host(params), chosen.mfu)),
     ]
 

@@ -44,12 +44,20 @@ TGRPO_CHARTS = {
 
 
 class ReportParams(Params):
-    models: tuple[str, ...] = Field(default=("base", "sft", "tgrpo"), min_length=1, description="in the order of training")
+    models: tuple[str, ...] = Field(
+        default=("base", "sft", "tgrpo"), min_length=1, description="in the order of training"
+    )
     benchmarks: tuple[str, ...] = Field(default=("shapes",), min_length=1)
-    frames: tuple[int, ...] = Field(default=(16,), min_length=1, description="per clip; dvc.yaml evaluates every combination of the three")
+    frames: tuple[int, ...] = Field(
+        default=(16,), min_length=1, description="per clip; dvc.yaml evaluates every combination of the three"
+    )
     profile: Profile = "official"
-    examples: int = Field(default=6, ge=0, le=50, description="in each part of the gallery; of dropped samples for each reason")
-    mistakes: int = Field(default=10, ge=0, le=200, description="wrong answers shown of each kind of question, per benchmark")
+    examples: int = Field(
+        default=6, ge=0, le=50, description="in each part of the gallery; of dropped samples for each reason"
+    )
+    mistakes: int = Field(
+        default=10, ge=0, le=200, description="wrong answers shown of each kind of question, per benchmark"
+    )
 
 
 def run(
@@ -77,7 +85,11 @@ def run(
     asked = pq.read_table(annotations).to_pylist()
     dropped, kept_sft, kept_rl = read_rejects(rejects), read_samples(sft), read_samples(rl)
     reader = FrameReader(frame_store, frame_keys)
-    evaluations = [_Evaluation(name, budget, benchmarks, predictions, params) for name in params.benchmarks for budget in params.frames]
+    evaluations = [
+        _Evaluation(name, budget, benchmarks, predictions, params)
+        for name in params.benchmarks
+        for budget in params.frames
+    ]
     files = [
         samples,
         quarantine,
@@ -123,7 +135,9 @@ class _Evaluation:
         folder = benchmarks / f"{name}-{frames}"
         self.files = [predictions / f"{model}-{name}-{frames}.parquet" for model in params.models]
         if missing := [str(path) for path in self.files if not path.exists()]:
-            raise UserError(f"no predictions at {', '.join(missing)}; run evaluate, or mend report.models, .benchmarks, .frames")
+            raise UserError(
+                f"no predictions at {', '.join(missing)}; run evaluate, or mend report.models, .benchmarks, .frames"
+            )
         rows = {model: read_predictions(path) for model, path in zip(params.models, self.files, strict=True)}
         questions = read_samples(folder / "samples.parquet")
         self._samples = {sample.sample_id: sample for sample in questions}
@@ -134,7 +148,9 @@ class _Evaluation:
         missing = len(read_rejects(folder / "quarantine.parquet"))
         self.runs = {(label(model), name, frames): (answers, missing) for model, answers in rows.items()}
         title = name if len(params.frames) == 1 else f"{name}, {frames} frames"
-        self.comparison: Comparison = compare_models(title, rows, len(questions), missing, self._benchmark, params.profile)
+        self.comparison: Comparison = compare_models(
+            title, rows, len(questions), missing, self._benchmark, params.profile
+        )
 
     def reliance(self, count: int) -> list[Card]:
         """Of questions that need the order of frames, where the benchmark says which do."""
@@ -158,7 +174,9 @@ def _kinds(comparison: Comparison) -> dict[str, Any]:
     }
     return {
         "comparison": comparison,
-        "scores": interval_chart(f"Score by kind of question, {comparison.name}", scores, [f"s{n}" for n in range(len(comparison.models))]),
+        "scores": interval_chart(
+            f"Score by kind of question, {comparison.name}", scores, [f"s{n}" for n in range(len(comparison.models))]
+        ),
         "gaps": interval_chart(f"What other orders take away, {comparison.name}", gaps, comparison.orders),
     }
 
@@ -174,7 +192,13 @@ def _charts(path: Path, wanted: dict[str, dict[str, str]]) -> list[dict[str, Any
             for (column, name), style in zip(columns.items(), ("main", "other"), strict=False)
         ]
         if svg := line_chart(title, series):
-            charts.append({"title": title, "svg": svg, "legend": [(line.name, line.style) for line in series] if len(series) > 1 else []})
+            charts.append(
+                {
+                    "title": title,
+                    "svg": svg,
+                    "legend": [(line.name, line.style) for line in series] if len(series) > 1 else [],
+                }
+            )
     return charts
 
 

@@ -46,7 +46,9 @@ class SftParams(Optimisation):
     max_steps: int | None = Field(default=None, ge=1, description="train so many steps instead of `epochs`")
     batch_size: int = Field(default=8, ge=1, description="samples per step, over all processes")
     samples_per_forward: int = Field(default=1, ge=1, description="fewer need less memory")
-    vision_lr_scale: float = Field(default=1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
+    vision_lr_scale: float = Field(
+        default=1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it"
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
 
     @model_validator(mode="after")
@@ -111,7 +113,13 @@ class SftTrainer(ResumableTrainer):
     """Trainer with pixels normalised on the device and a learning rate of its own for the vision tower."""
 
     def __init__(self, model: Any, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
-        super().__init__(model=model, args=args, train_dataset=examples, data_collator=examples.collate, compute_loss_func=completion_loss)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=examples,
+            data_collator=examples.collate,
+            compute_loss_func=completion_loss,
+        )
         self.builder, self.vision_lr_scale = examples.builder, vision_lr_scale
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -123,11 +131,15 @@ class SftTrainer(ResumableTrainer):
         trained: Any = model or self.model
         for name, weight in trained.named_parameters():
             if weight.requires_grad:
-                is_matrix = len(getattr(weight, "ds_shape", weight.shape)) > 1  # ds_shape: the whole weight's under ZeRO-3
+                is_matrix = (
+                    len(getattr(weight, "ds_shape", weight.shape)) > 1
+                )  # ds_shape: the whole weight's under ZeRO-3
                 groups.setdefault((".visual." in name, is_matrix), []).append(weight)
         if self.optimizer is None:
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = optimizer([self._group(*kind, weights) for kind, weights in sorted(groups.items())], **settings)
+            self.optimizer = optimizer(
+                [self._group(*kind, weights) for kind, weights in sorted(groups.items())], **settings
+            )
         return self.optimizer
 
     def _group(self, is_vision: bool, is_matrix: bool, weights: list[Tensor]) -> dict[str, Any]:
@@ -180,14 +192,20 @@ class Progress(TrainerCallback):
     """A progress bar that is silent when nobody watches, and some lines in the log."""
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = progress_bar(total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero)
+        self._bar = progress_bar(
+            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
+        )
 
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
         if not logs or "loss" not in logs:
             return
         self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
         self._bar.update(state.global_step - self._bar.n)
-        if state.is_world_process_zero and (state.global_step == 1 or state.global_step % max(1, state.max_steps // 12) == 0):
+        if state.is_world_process_zero and (
+            state.global_step == 1 or state.global_step % max(1, state.max_steps // 12) == 0
+        ):
             log.info("step %d/%d: loss %.3f", state.global_step, state.max_steps, logs["loss"])
 
     def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:

@@ -35,11 +35,16 @@ class ShapesParams(Params):
     """How many records of each split, from which seed."""
 
     seed: int = Field(default=0, ge=0, description="of scenes, questions and answers")
-    sft: int = Field(default=9000, ge=1, description="records to annotate; about 5200 survive the default teacher and filter")
+    sft: int = Field(
+        default=9000, ge=1, description="records to annotate; about 5200 survive the default teacher and filter"
+    )
     rl: int = Field(default=1600, ge=1, description="records for T-GRPO")
     benchmark: int = Field(default=400, ge=1, description="records of the benchmark, balanced over families")
     shortcut: float | None = Field(
-        default=None, ge=0, le=1, description="probability that a training clip's backdrop agrees with the answer; null plants nothing"
+        default=None,
+        ge=0,
+        le=1,
+        description="probability that a training clip's backdrop agrees with the answer; null plants nothing",
     )
 
 
@@ -63,7 +68,9 @@ def questions(params: ShapesParams, split: str, count: int) -> Iterator[Question
     rng = np.random.default_rng([params.seed, SPLITS.index(split)])
     if split == "benchmark":
         return (make(family, rng) for family in islice(cycle(FAMILIES), count))
-    weights = np.array([family.weight * (LOSS if split == "sft" and name in CUES else 1) for name, family in FAMILIES.items()])
+    weights = np.array(
+        [family.weight * (LOSS if split == "sft" and name in CUES else 1) for name, family in FAMILIES.items()]
+    )
     names = list(FAMILIES)
     return (make(names[rng.choice(len(names), p=weights / weights.sum())], rng, params.shortcut) for _ in range(count))
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
 from transformers.modeling_utils import PreTrainedModel
@@ -16,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
+from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
 from stages.model.inputs import PromptBuilder
@@ -38,16 +38,6 @@ COLUMNS = (
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast", "temporal_effect",
     "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy", "grad_norm", "learning_rate",
 )  # fmt: skip
-KEPT_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("step", pa.int32()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("answer", pa.string()),
-        *((name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage")),
-    ]
-)
 KEPT_ROLLOUTS = 20
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
@@ -67,15 +57,30 @@ class TgrpoParams(Recipe, Optimisation):
         if self.contrast_size == 0 and self.temporal != "off":
             raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
         if self.length_min > self.length_max:
-            raise ValueError("length_min is above length_max, so that no response earns the bonus: set omega 0 if none should")
+            raise ValueError(
+                "length_min is above length_max, so that no response earns the bonus: set omega 0 if none should"
+            )
         if self.save_steps % self.updates_per_rollout:
-            raise ValueError("save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint")
+            raise ValueError(
+                "save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint"
+            )
         if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):
-            raise ValueError("lora trains the language model only, unsharded: set freeze_vision and deepspeed null or 2")
+            raise ValueError(
+                "lora trains the language model only, unsharded: set freeze_vision and deepspeed null or 2"
+            )
         return self
 
 
-def run(params: TgrpoParams, samples: Path, frame_store: Path, model: Path, out: Path, metrics: Path, plot: Path, rollouts: Path) -> None:
+def run(
+    params: TgrpoParams,
+    samples: Path,
+    frame_store: Path,
+    model: Path,
+    out: Path,
+    metrics: Path,
+    plot: Path,
+    rollouts: Path,
+) -> None:
     """Train the SFT model with T-GRPO on its own rollouts.
 
     Args:
@@ -101,10 +106,12 @@ def run(params: TgrpoParams, samples: Path, frame_store: Path, model: Path, out:
         write_atomic(plot, table_csv(history))
         write_json(metrics, summary(history) | resume_note(work))
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
-        write_table(rollouts, kept, KEPT_SCHEMA)
+        write_table(rollouts, kept, ROLLOUT_SCHEMA)
 
 
-def build_trainer(params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path) -> TgrpoTrainer:
+def build_trainer(
+    params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path
+) -> TgrpoTrainer:
     """Policy, reference and trainer. The reference is loaded before ZeRO-3 is switched on, which would cut it up too."""
     set_seed(params.seed)
     if not params.freeze_vision:  # a frozen tower runs in the sampler, which is whole in every process
@@ -120,7 +127,9 @@ def build_trainer(params: TgrpoParams, samples: Sequence[Sample], reader: FrameR
         model=load_policy(model, params),
         args=args,
         recipe=params,
-        train_dataset=question_plan(len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed),
+        train_dataset=question_plan(
+            len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
+        ),
         samples=samples,
         reader=reader,
         builder=PromptBuilder(model),
@@ -166,9 +175,13 @@ class Bar(TrainerCallback):
     """A progress bar with what matters, silent when nobody watches."""
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = progress_bar(total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero)
+        self._bar = progress_bar(
+            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
+        )
 
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
         if logs and "reward" in logs:
             shown = {"reward": logs["reward"], "p": logs["p"], "p̃": logs["p_contrast"], "KL": logs["kl"]}
             self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)

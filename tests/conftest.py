@@ -15,3 +15,25 @@ def testdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data at {folder}: set VIDEO_R1_TESTDATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def qwen2_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Qwen2.5-VL."""
+    from tests.model.tiny_models import write_qwen2_5  # torch is loaded where a test wants a model
+
+    return write_qwen2_5(tmp_path_factory.mktemp("models") / "qwen2_5")
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Qwen3-VL."""
+    from tests.model.tiny_models import write_qwen3
+
+    return write_qwen3(tmp_path_factory.mktemp("models") / "qwen3")
+
+
+@pytest.fixture(params=["qwen2_5", "qwen3"])
+def model_dir(request: pytest.FixtureRequest) -> Path:
+    """One folder after the other."""
+    return request.getfixturevalue(request.param)

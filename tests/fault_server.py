@@ -65,7 +65,12 @@ class FaultServer:
 def completion(text: str | None = THOUGHT, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": refusal}
     usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS}
-    return {"id": "x", "object": "chat.completion", "choices": [{"message": message, "finish_reason": finish_reason}], "usage": usage}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "choices": [{"message": message, "finish_reason": finish_reason}],
+        "usage": usage,
+    }
 
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -128,9 +133,15 @@ class Handler(BaseHTTPRequestHandler):
             status, _, seconds = fault.partition(" after ")
             message = f"{fault}: the key was {call.authorization}"
             headers = {"Retry-After": seconds} if seconds else {}
-            self.send(int(status), json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(), headers)
+            self.send(
+                int(status),
+                json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(),
+                headers,
+            )
 
-    def send(self, status: int, data: bytes, headers: Mapping[str, str] | None = None, length: int | None = None) -> None:
+    def send(
+        self, status: int, data: bytes, headers: Mapping[str, str] | None = None, length: int | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data) if length is None else length))
@@ -150,7 +161,9 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def fault_server(fault: Callable[[str, int], str] = lambda text, attempt: "ok", latency_s: float = 0.0) -> Iterator[FaultServer]:
+def fault_server(
+    fault: Callable[[str, int], str] = lambda text, attempt: "ok", latency_s: float = 0.0
+) -> Iterator[FaultServer]:
     faults = FaultServer(fault, latency_s)
     server = Server(("127.0.0.1", 0), type("FaultHandler", (Handler,), {"faults": faults}))
     faults.url = f"http://127.0.0.1:{server.server_port}/v1"

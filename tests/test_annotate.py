@@ -22,8 +22,9 @@ import pytest
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from stages.annotate import ANNOTATION_SCHEMA, STORE_SCHEMA, AnnotateParams, Annotation, run
+from stages.annotate import STORE_SCHEMA, AnnotateParams, Annotation, run
 from stages.chat import client
+from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.data.journal import JournaledStore
 from stages.data.sample import Sample, read_samples, write_samples
 from stages.data.shards import ShardStore
@@ -62,7 +63,10 @@ def write_inputs(count: int) -> None:
     samples.append(template.model_copy(update={"sample_id": "for-rl", "problem": "for RL?", "split": "rl"}))
     samples.append(template.model_copy(update={"sample_id": "no-frames", "problem": "no frames?"}))
     write_samples(Path("samples.parquet"), samples)
-    shades = [Frames(np.full((4, 28, 28, 3), i % 256, dtype=np.uint8), np.arange(4), np.arange(4.0), 1.0) for i in range(count + 1)]
+    shades = [
+        Frames(np.full((4, 28, 28, 3), i % 256, dtype=np.uint8), np.arange(4), np.arange(4.0), 1.0)
+        for i in range(count + 1)
+    ]
     ShardStore(Path("frames"), SCHEMA).append(row_from_frames(f"k{i}", frames, 95) for i, frames in enumerate(shades))
     write_table(
         Path("frames.parquet"),
@@ -73,7 +77,15 @@ def write_inputs(count: int) -> None:
 
 def parameters(url: str, **changes: object) -> AnnotateParams:
     return AnnotateParams.model_validate(
-        {"base_url": url, "model": "teacher", "prompt": "plain", "concurrency": 4, "retries": 1, "timeout_s": 1.0, **changes}
+        {
+            "base_url": url,
+            "model": "teacher",
+            "prompt": "plain",
+            "concurrency": 4,
+            "retries": 1,
+            "timeout_s": 1.0,
+            **changes,
+        }
     )
 
 
@@ -96,7 +108,9 @@ def only_once(calls: list[str]) -> bool:
 
 
 def content(*names: str) -> dict[str, bytes]:
-    files = [file for name in names for file in ([Path(name)] if Path(name).is_file() else sorted(Path(name).rglob("*")))]
+    files = [
+        file for name in names for file in ([Path(name)] if Path(name).is_file() else sorted(Path(name).rglob("*")))
+    ]
     return {str(file): file.read_bytes() for file in files}
 
 
@@ -189,9 +203,18 @@ def test_n_answers_per_question_have_seeds_of_their_own_and_equal_questions_are_
     rows = pq.read_table("frames.parquet").to_pylist()
     write_table(Path("frames.parquet"), [row | {"frame_key": "k0"} for row in rows], FRAME_KEYS_SCHEMA)
     samples = pq.read_table("samples.parquet").to_pylist()
-    pq.write_table(pq.read_table("samples.parquet").from_pylist([row | {"problem": "same?"} for row in samples]), "samples.parquet")
+    pq.write_table(
+        pq.read_table("samples.parquet").from_pylist([row | {"problem": "same?"} for row in samples]), "samples.parquet"
+    )
     with fault_server() as server:
-        assert [row["sample_id"] for row in annotate(parameters(server.url, n=3, seed=10))] == ["s0", "s0", "s0", "s1", "s1", "s1"]
+        assert [row["sample_id"] for row in annotate(parameters(server.url, n=3, seed=10))] == [
+            "s0",
+            "s0",
+            "s0",
+            "s1",
+            "s1",
+            "s1",
+        ]
         assert sorted(call.seed or 0 for call in server.calls) == [10, 11, 12]
 
 
@@ -201,7 +224,9 @@ def test_uninterrupted_runs_from_clean_are_byte_identical(tmp_path: Path, monkey
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         write_inputs(30)
-        with fault_server(lambda text, attempt: "429" if attempt == 1 and "7" in text else "ok", latency_s=0.005) as server:
+        with fault_server(
+            lambda text, attempt: "429" if attempt == 1 and "7" in text else "ok", latency_s=0.005
+        ) as server:
             annotate(parameters(server.url, concurrency=8))
         results.append(content(*OUTPUTS))
     assert results[0] == results[1]
@@ -261,7 +286,16 @@ def test_a_limit_holds_on_the_servers_side_also_when_connections_break(fault: st
 
     with fault_server(twice_in_two_of_three, latency_s=0.01) as server:
         with pytest.raises(UserError, match="could exceed max_cost"):
-            annotate(parameters(server.url, concurrency=8, retries=5, max_tokens=COMPLETION_TOKENS, max_tokens_total=2000, max_failed=1.0))
+            annotate(
+                parameters(
+                    server.url,
+                    concurrency=8,
+                    retries=5,
+                    max_tokens=COMPLETION_TOKENS,
+                    max_tokens_total=2000,
+                    max_failed=1.0,
+                )
+            )
         assert 1000 < len(server.calls) * (PROMPT_TOKENS + COMPLETION_TOKENS) <= 2000
 
 
@@ -283,7 +317,9 @@ def test_the_progress_bar_shows_tokens_and_money_as_they_are_spent() -> None:
         JournaledStore(Path("responses"), Path("journal.jsonl"), STORE_SCHEMA) as store,
         tqdm(total=3, file=screen, mininterval=0) as bar,
     ):
-        job = Annotation(parameters(server.url, prices=prices, concurrency=1), store, read_samples(Path("samples.parquet"))[:3])
+        job = Annotation(
+            parameters(server.url, prices=prices, concurrency=1), store, read_samples(Path("samples.parquet"))[:3]
+        )
         asyncio.run(job.ask(reader, server.url, bar))
     shown = re.findall(r"(\d)/3 \[[^]]*, (\d+) tokens, cost ([\d.]+)]", screen.getvalue())
     assert {int(tokens) for _, tokens, _ in shown} == {120 * int(answered) for answered, _, _ in shown} > {360}
@@ -334,7 +370,17 @@ def test_a_torn_last_line_of_the_journal_is_asked_again() -> None:
     assert journal.read_bytes() == b""
 
 
-COMMAND = [sys.executable, "-m", "stages.annotate", "--samples", "samples.parquet", "--frames", "frames", "--table", "frames.parquet"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "stages.annotate",
+    "--samples",
+    "samples.parquet",
+    "--frames",
+    "frames",
+    "--table",
+    "frames.parquet",
+]
 COMMAND += ["--responses", "responses", "--annotations", "annotations.parquet", "--metrics", "annotate.json"]
 
 
@@ -345,7 +391,9 @@ def start(url: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.integration
-def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_inputs(120)
     with fault_server(latency_s=0.02) as server:
         for share in (20, 70):
@@ -355,7 +403,9 @@ def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(tmp_path: Pat
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert start(server.url).wait() == 0
-        counts = {text: sum(call.text == text for call in server.calls) for text in {call.text for call in server.calls}}
+        counts = {
+            text: sum(call.text == text for call in server.calls) for text in {call.text for call in server.calls}
+        }
     assert len(counts) == 120
     # Only what was in flight or about to be written when a kill came, at most 10 requests each time, may have been asked again.
     assert sum(counts.values()) <= 120 + 2 * 10
@@ -385,9 +435,21 @@ def transformers_serve(model: Path) -> Iterator[tuple[str, Callable[[], int]]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = model.with_suffix(".log")
-    command = [Path(sys.executable).parent / "transformers", "serve", model, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        Path(sys.executable).parent / "transformers",
+        "serve",
+        model,
+        "--device",
+        "cpu",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with open(log, "wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+        server = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
         try:
             while "Application startup complete" not in log.read_text():
                 assert server.poll() is None, log.read_text()
@@ -413,7 +475,9 @@ def test_transformers_serve_answers_from_image_parts_and_is_asked_once() -> None
         assert requests_in_its_log() == 6
         assert annotate(params) == rows
         assert requests_in_its_log() == 6
-        assert [row["status"] for row in annotate(parameters(url, model=str(model), timeout_s=60.0, max_tokens=5))] == ["truncated"] * 6
+        assert [row["status"] for row in annotate(parameters(url, model=str(model), timeout_s=60.0, max_tokens=5))] == [
+            "truncated"
+        ] * 6
         assert requests_in_its_log() == 12
         with pytest.raises(UserError, match=r"most often with 'HTTP 400: .*Server is pinned to"):
             annotate(parameters(url, model="another", timeout_s=60.0))

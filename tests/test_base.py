@@ -13,7 +13,9 @@ from tests.model.tiny_models import write_qwen2_5
 def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_another_seed(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run(BaseParams(align_steps=2, align_clips=2, seed=seed), tmp_path / name, tmp_path / f"{name}.json")
-    folders = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two", "three")]
+    folders = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two", "three")
+    ]
     assert folders[0] == folders[1]
     assert folders[0]["model.safetensors"] != folders[2]["model.safetensors"]
     metrics = read_json(tmp_path / "one.json")

@@ -41,7 +41,9 @@ def run_in(root: Path, **changes: Any) -> None:
     run(BenchmarkParams(**{**PARAMS, **changes}), "shapes", root, root / "out", root / "metrics.json")
 
 
-def test_every_question_is_either_ready_to_ask_or_in_the_quarantine_and_too_many_there_stop_the_stage(root: Path) -> None:
+def test_every_question_is_either_ready_to_ask_or_in_the_quarantine_and_too_many_there_stop_the_stage(
+    root: Path,
+) -> None:
     run_in(root, max_rejected=0.75)
 
     (kept,) = read_samples(root / "out" / "samples.parquet")
@@ -61,7 +63,9 @@ def test_every_question_is_either_ready_to_ask_or_in_the_quarantine_and_too_many
 
 
 def test_the_frame_budget_is_said_in_one_place(root: Path) -> None:
-    own: dict[str, Any] = {name: value for name, value in PARAMS.items() if name != "max_frames"} | {"max_rejected": 0.75}
+    own: dict[str, Any] = {name: value for name, value in PARAMS.items() if name != "max_frames"} | {
+        "max_rejected": 0.75
+    }
     paths = (root, root / "out", root / "metrics.json")
     run(BenchmarkParams(**own), "shapes", *paths, frames=4)
     (kept,) = read_samples(root / "out" / "samples.parquet")

@@ -49,9 +49,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_samples(tmp_path / "samples.parquet", samples)
     write_rejects(tmp_path / "quarantine.parquet", [])
     rng = np.random.default_rng(0)
-    rows = [row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None) for sample in samples]
+    rows = [
+        row_from_frames(sample.sample_id, _frames(rng, 1 if sample.data_type == "image" else 4), None)
+        for sample in samples
+    ]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
-    table = [{"sample_id": sample.sample_id, "frame_key": sample.sample_id} for sample in samples if sample.sample_id != "v5"]
+    table = [
+        {"sample_id": sample.sample_id, "frame_key": sample.sample_id} for sample in samples if sample.sample_id != "v5"
+    ]
     write_table(tmp_path / "frames.parquet", table, FRAME_KEYS_SCHEMA)
     return tmp_path
 
@@ -65,15 +70,29 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
     assert {(row["n_frames"], row["width"], row["height"]) for row in rows} == {(4, 48, 32), (1, 48, 32)}
     assert {row["status"] for row in rows} == {"truncated"}
     assert {tuple(row["frame_order"]) for row in rows if row["order"] == "ordered"} == {(0, 1, 2, 3), (0,)}
-    assert all(sorted(row["frame_order"]) == [0, 1, 2, 3] != row["frame_order"] for row in rows if row["order"] == "shuffled")
+    assert all(
+        sorted(row["frame_order"]) == [0, 1, 2, 3] != row["frame_order"] for row in rows if row["order"] == "shuffled"
+    )
     assert all(row["tokens"] == 6 and row["text"] for row in rows)
     metrics = read_json(place / "metrics.json")
     assert (metrics["n"], metrics["n_missing"], metrics["truncated"]) == (6, 1, 1)
-    assert {"accuracy", "temporal", "static", "temporal_shuffled", "temporal_shuffled_gap", "well_formed"} <= metrics.keys()
+    assert {
+        "accuracy",
+        "temporal",
+        "static",
+        "temporal_shuffled",
+        "temporal_shuffled_gap",
+        "well_formed",
+    } <= metrics.keys()
 
 
-def test_quarantined_questions_count_as_missing_and_are_named(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_rejects(place / "quarantine.parquet", [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(12)])
+def test_quarantined_questions_count_as_missing_and_are_named(
+    model: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_rejects(
+        place / "quarantine.parquet",
+        [Reject(sample_id=f"q{index}", stage="benchmark", reason="corrupt") for index in range(12)],
+    )
     _evaluate(PARAMS, model, place)
     metrics = read_json(place / "metrics.json")
     assert (metrics["n"], metrics["n_missing"]) == (6, 13)
@@ -90,7 +109,8 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
     with pytest.raises(UserError, match="holds questions of shapes, not of mmvu"):
         run(PARAMS, str(model), "mmvu", place)
     write_samples(
-        place / "samples.parquet", [sample.model_copy(update={"source": "mmvu"}) for sample in read_samples(place / "samples.parquet")]
+        place / "samples.parquet",
+        [sample.model_copy(update={"source": "mmvu"}) for sample in read_samples(place / "samples.parquet")],
     )
     run(PARAMS, str(model), "mmvu", place)
     assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
@@ -127,7 +147,9 @@ def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
 
 
 @pytest.mark.slow
-def test_an_evaluation_killed_between_answers_ends_with_the_files_of_an_uninterrupted_one(model: Path, place: Path) -> None:
+def test_an_evaluation_killed_between_answers_ends_with_the_files_of_an_uninterrupted_one(
+    model: Path, place: Path
+) -> None:
     settings = {"defaults": PARAMS.model_dump(mode="json") | {"max_new_tokens": 64, "batch_tokens": 1}}
     (place / "params.yaml").write_text(json.dumps({"evaluate": settings}))
     assert _as_a_process(model, place, "whole").wait() == 0
@@ -151,12 +173,16 @@ def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) 
     assert {row["tokens"] for row in rows} == {3}
 
 
-def test_one_more_order_asks_nothing_again_and_changes_no_answer(model: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_more_order_asks_nothing_again_and_changes_no_answer(
+    model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _evaluate(PARAMS, model, place)
     asked = []
     real = engines.generate
     monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
-    after = _evaluate(PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "reversed"), "profile": "video-r1"}), model, place)
+    after = _evaluate(
+        PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "reversed"), "profile": "video-r1"}), model, place
+    )
     assert sum(asked) == 5  # the videos, reversed
     assert [row for row in after if row["order"] != "reversed"] == before
     metrics = read_json(place / "metrics.json")
@@ -178,7 +204,10 @@ def test_sampling_draws_the_same_answers_for_the_same_seed_only(model: Path, pla
 
 def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -> None:
     sizes = {"a": 30, "b": 10, "c": 11, "d": 29}
-    shown = [engines.Shown(Showing(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8) for name, length in sizes.items()]
+    shown = [
+        engines.Shown(Showing(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8)
+        for name, length in sizes.items()
+    ]
     formed = [[each.question.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
     assert formed == [["a", "d"], ["c", "b"]]
     assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
@@ -186,7 +215,11 @@ def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -
 
 def test_an_image_has_one_order() -> None:
     samples = [_sample("v", "", "?"), _sample("i", "", "?", "image"), _sample("gone", "", "?")]
-    assert [question.key for question in plan(samples, ["v", "i"], ("ordered", "reversed"))] == ["ordered/v", "reversed/v", "ordered/i"]
+    assert [question.key for question in plan(samples, ["v", "i"], ("ordered", "reversed"))] == [
+        "ordered/v",
+        "reversed/v",
+        "ordered/i",
+    ]
 
 
 def test_no_frames_at_all_is_one_clear_line(model: Path, place: Path) -> None:
@@ -215,17 +248,25 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     assert rows[2].split()[-2:] == ["–", "–"]  # the only static question is an image, which has one order
 
 
-def test_another_models_predictions_are_compared_question_by_question(model: Path, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_models_predictions_are_compared_question_by_question(
+    model: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = _evaluate(PARAMS, model, place, "first")
-    right = [row | {"official": 1.0} for row in first if row["sample_id"] != "v0"]  # another model, right wherever it was asked
+    right = [
+        row | {"official": 1.0} for row in first if row["sample_id"] != "v0"
+    ]  # another model, right wherever it was asked
     write_table(place / "right.parquet", right, predictions.SCHEMA)
     with caplog.at_level(logging.INFO):
         run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
-    assert f"against {place / 'right.parquet'}: -100.0 [-100.0, -19.6] points on 5 common questions" in caplog.messages[-1]
+    assert (
+        f"against {place / 'right.parquet'}: -100.0 [-100.0, -19.6] points on 5 common questions" in caplog.messages[-1]
+    )
     assert caplog.messages[-1].endswith("McNemar's p = 0.062")  # five of five lost: 2 / 2⁵
 
 
-@pytest.mark.parametrize(("file", "said"), [("nowhere.parquet", "cannot be read"), ("frames.parquet", "but not of predictions")])
+@pytest.mark.parametrize(
+    ("file", "said"), [("nowhere.parquet", "cannot be read"), ("frames.parquet", "but not of predictions")]
+)
 def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: Path, file: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         run(PARAMS, str(model), "shapes", place, against=place / file)
@@ -263,8 +304,12 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
 
 def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again(place: Path) -> None:
     with _Server() as server:
-        params = PARAMS.model_copy(update={"server": ServerParams(base_url=server.url, concurrency=1)}).asking("served", server.url)
-        with pytest.raises(UserError, match=r"1 requests failed, .* 400: busy; .* more than evaluate.max_failed = 0.02 of 11"):
+        params = PARAMS.model_copy(update={"server": ServerParams(base_url=server.url, concurrency=1)}).asking(
+            "served", server.url
+        )
+        with pytest.raises(
+            UserError, match=r"1 requests failed, .* 400: busy; .* more than evaluate.max_failed = 0.02 of 11"
+        ):
             _evaluate(params, Path("served"), place)
         assert not (place / "predictions.parquet").exists()
         asked = len(server.requests)
@@ -272,7 +317,9 @@ def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again
         assert len(server.requests) < asked + 11
 
 
-def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(UserError, match=r"no server answers at http://127.0.0.1:9/v1"):
         _evaluate(PARAMS.asking("served", "http://127.0.0.1:9/v1"), Path("served"), place)
     gc.collect()
@@ -289,7 +336,9 @@ class _Server:
             def do_POST(self) -> None:
                 requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 message = {"content": "<think>t</think>\n<answer>B</answer>"}
-                body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}).encode()
+                body = json.dumps(
+                    {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}
+                ).encode()
                 fails = len(requests) == 2
                 body = b"busy" if fails else body
                 self.send_response(400 if fails else 200)
@@ -329,7 +378,10 @@ def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes
 
 def _journaled(place: Path, name: str) -> int:
     """How many answers the run's journal holds."""
-    return sum(len(path.read_bytes().splitlines()) for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/*/outputs.jsonl"))
+    return sum(
+        len(path.read_bytes().splitlines())
+        for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/*/outputs.jsonl")
+    )
 
 
 def _pictures(request: dict[str, Any]) -> Sequence[str]:
@@ -347,6 +399,18 @@ def _prompt(length: int) -> Prompt:
 
 
 def _sample(sample_id: str, category: str, problem: str, data_type: str = "video") -> Sample:
-    fields = {"sample_id": sample_id, "source": "shapes", "data_type": data_type, "problem_type": "multiple choice", "problem": problem}
-    fields |= {"options": ("A. left", "B. right"), "answer": "B", "media_path": "m", "media_sha256": "0", "category": category}
+    fields = {
+        "sample_id": sample_id,
+        "source": "shapes",
+        "data_type": data_type,
+        "problem_type": "multiple choice",
+        "problem": problem,
+    }
+    fields |= {
+        "options": ("A. left", "B. right"),
+        "answer": "B",
+        "media_path": "m",
+        "media_sha256": "0",
+        "category": category,
+    }
     return Sample.model_validate(fields | {"split": "test"})

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from stages.annotate import ANNOTATION_SCHEMA
+from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.data.sample import Sample, read_rejects, read_samples, write_samples
 from stages.data.shards import ShardStore
 from stages.filter import THOUGHT_RULES, FilterParams, run
@@ -57,7 +57,9 @@ def filtered(
     write_samples(folder / "samples.parquet", samples)
     write_table(folder / "annotations.parquet", annotations, ANNOTATION_SCHEMA)
     inputs = {name: folder / f"{name}.parquet" for name in ("samples", "annotations")}
-    outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {"metrics": folder / "filter.json"}
+    outputs = {name: folder / f"{name}.parquet" for name in ("sft", "rl", "rejects")} | {
+        "metrics": folder / "filter.json"
+    }
     run(params, **inputs, **outputs, **more)
     return outputs
 
@@ -72,11 +74,20 @@ def test_each_sample_ends_in_a_set_or_among_the_rejects_with_its_rule(tmp_path: 
         sample(6, "test"),
         sample(7, "sft"),
     ]
-    annotations = [annotation(1, GOOD), annotation(2, WRONG), annotation(3, "left", "malformed", "no tags"), annotation(5, WRONG)]
+    annotations = [
+        annotation(1, GOOD),
+        annotation(2, WRONG),
+        annotation(3, "left", "malformed", "no tags"),
+        annotation(5, WRONG),
+    ]
     out = filtered(tmp_path, FilterParams(), samples, annotations)
-    assert [(kept.sample_id, kept.process) for kept in read_samples(out["sft"])] == [("s1", "<think>it goes left</think>")]
+    assert [(kept.sample_id, kept.process) for kept in read_samples(out["sft"])] == [
+        ("s1", "<think>it goes left</think>")
+    ]
     assert [(kept.sample_id, kept.process) for kept in read_samples(out["rl"])] == [("s4", None), ("s5", None)]
-    assert [(reject.sample_id, reject.stage, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])] == [
+    assert [
+        (reject.sample_id, reject.stage, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])
+    ] == [
         ("s2", "filter sft", "correctness", "'B' for 'A': 0.00, not above 0.6"),
         ("s3", "filter sft", "well_formed", "not <think>…</think><answer>…</answer>: 'left'"),
         ("s5", "filter sft", "correctness", "'B' for 'A': 0.00, not above 0.6"),
@@ -86,7 +97,12 @@ def test_each_sample_ends_in_a_set_or_among_the_rejects_with_its_rule(tmp_path: 
 
 def test_the_funnel_counts_per_rule_source_and_type(tmp_path: Path) -> None:
     samples = [sample(1, "sft"), sample(2, "sft", source="other"), sample(3, "rl")]
-    out = filtered(tmp_path, FilterParams(rules=("well_formed", "correctness")), samples, [annotation(1, GOOD), annotation(2, WRONG)])
+    out = filtered(
+        tmp_path,
+        FilterParams(rules=("well_formed", "correctness")),
+        samples,
+        [annotation(1, GOOD), annotation(2, WRONG)],
+    )
     assert read_json(out["metrics"])["sft"] == {
         "in": 2,
         "dropped": {"frames": 0, "well_formed": 0, "correctness": 1},
@@ -95,7 +111,9 @@ def test_the_funnel_counts_per_rule_source_and_type(tmp_path: Path) -> None:
             "other": {"in": 1, "dropped": {"frames": 0, "well_formed": 0, "correctness": 1}, "kept": 0},
             "shapes": {"in": 1, "dropped": {"frames": 0, "well_formed": 0, "correctness": 0}, "kept": 1},
         },
-        "by_type": {"multiple choice": {"in": 2, "dropped": {"frames": 0, "well_formed": 0, "correctness": 1}, "kept": 1}},
+        "by_type": {
+            "multiple choice": {"in": 2, "dropped": {"frames": 0, "well_formed": 0, "correctness": 1}, "kept": 1}
+        },
     }
     assert read_json(out["metrics"])["rl"]["kept"] == 1
 
@@ -113,7 +131,11 @@ def test_the_rules_run_in_the_order_of_the_parameters(tmp_path: Path) -> None:
 def test_rules_without_a_memory_keep_the_same_samples_in_every_order(tmp_path: Path) -> None:
     texts = ["left", "球", "it goes left. Option B.", "left <|im_end|>", "one two three four five " * 4, " "]
     answers = [annotation(number, f"<think>{text}</think>\n<answer>A</answer>") for number, text in enumerate(texts)]
-    answers += [annotation(6, WRONG), annotation(7, "<think>it", "truncated"), annotation(8, "", "refused", "content_filter")]
+    answers += [
+        annotation(6, WRONG),
+        annotation(7, "<think>it", "truncated"),
+        annotation(8, "", "refused", "content_filter"),
+    ]
     kept, reasons = set[tuple[str, ...]](), set[str]()
     for shift, step in itertools.product(range(len(THOUGHT_RULES)), (1, -1)):
         rules = (*THOUGHT_RULES, *THOUGHT_RULES)[shift : shift + len(THOUGHT_RULES)][::step]
@@ -149,21 +171,40 @@ def test_difficulty_says_when_no_question_was_asked_twice(tmp_path: Path, caplog
 
 
 def test_samples_without_frames_leave_both_sets(tmp_path: Path) -> None:
-    frames = pa.schema([("sample_id", pa.string()), ("key", pa.string())])
-    write_table(tmp_path / "frames.parquet", [{"sample_id": name, "frame_key": "k"} for name in ("s1", "s3")], frames)
+    write_table(
+        tmp_path / "frames.parquet",
+        [{"sample_id": name, "frame_key": f"of {name}"} for name in ("s1", "s3")],
+        FRAME_KEYS_SCHEMA,
+    )
     samples = [sample(1, "sft"), sample(2, "sft"), sample(3, "rl"), sample(4, "rl")]
-    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD), annotation(2, GOOD)], frame_keys=tmp_path / "frames.parquet")
-    assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [("s2", "frames"), ("s4", "frames")]
+    out = filtered(
+        tmp_path,
+        FilterParams(),
+        samples,
+        [annotation(1, GOOD), annotation(2, GOOD)],
+        frame_keys=tmp_path / "frames.parquet",
+    )
+    assert [(reject.sample_id, reject.reason) for reject in read_rejects(out["rejects"])] == [
+        ("s2", "frames"),
+        ("s4", "frames"),
+    ]
+    assert [pq.read_table(out[name])["frame_key"].to_pylist() for name in ("sft", "rl")] == [["of s1"], ["of s3"]]
 
 
 def test_what_the_frames_stage_found_in_the_clips_drops_samples_and_is_needed_for_it(tmp_path: Path) -> None:
     facts = {"brightness": 90.0, "motion": 3.0, "seconds": 2.0, "keyframes": 1, "flags": []}
-    clips = [facts | {"sample_id": f"s{number}", "same_media": f"s{number}", "near_clip": f"s{number}"} for number in (1, 2, 3)]
+    clips = [
+        facts | {"sample_id": f"s{number}", "same_media": f"s{number}", "near_clip": f"s{number}"}
+        for number in (1, 2, 3)
+    ]
     clips[1] |= {"near_clip": "s1"}
     clips[2] |= {"flags": ["black", "frozen"], "brightness": 0.5, "motion": 0.0}
     write_table(tmp_path / "clips.parquet", clips, CLIPS_SCHEMA)
     params = FilterParams(rules=("near_duplicates", "quality"))
-    samples, answers = [sample(number, "sft") for number in (1, 2, 3)], [annotation(number, GOOD) for number in (1, 2, 3)]
+    samples, answers = (
+        [sample(number, "sft") for number in (1, 2, 3)],
+        [annotation(number, GOOD) for number in (1, 2, 3)],
+    )
     out = filtered(tmp_path, params, samples, answers, clips=tmp_path / "clips.parquet")
     assert [(reject.sample_id, reject.reason, reject.detail) for reject in read_rejects(out["rejects"])] == [
         ("s2", "near_duplicates", "1.00 like s1"),
@@ -180,7 +221,9 @@ def test_what_a_table_holds_out_for_testing_leaves_both_sets(tmp_path: Path) -> 
     assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
     assert [kept.sample_id for kept in read_samples(out["rl"])] == ["s2"]
     words = "which way does it move a left b right"
-    assert {reject.detail for reject in read_rejects(out["rejects"])} == {f"media of samples.parquet; text of samples.parquet: {words}"}
+    assert {reject.detail for reject in read_rejects(out["rejects"])} == {
+        f"media of samples.parquet; text of samples.parquet: {words}"
+    }
 
 
 def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) -> None:
@@ -190,12 +233,18 @@ def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) 
     for folder, names, quality in ((bench, ["s1"], 95), (tmp_path, ["s1", "s2"], 60)):
         rows = [row_from_frames(f"clip of {name}", shown, quality) for name, shown in zip(names, clips, strict=False)]
         ShardStore(folder / "frames", SCHEMA).append(rows)
-        write_table(folder / "frames.parquet", [{"sample_id": name, "frame_key": f"clip of {name}"} for name in names], FRAME_KEYS_SCHEMA)
+        write_table(
+            folder / "frames.parquet",
+            [{"sample_id": name, "frame_key": f"clip of {name}"} for name in names],
+            FRAME_KEYS_SCHEMA,
+        )
     write_samples(bench / "samples.parquet", [sample(1, "test", media_sha256="the benchmark's own file")])
     stores = {"frame_store": tmp_path / "frames", "frame_keys": tmp_path / "frames.parquet"}
     for held_out in (bench, bench.parent):
         params = FilterParams(rules=("contamination",), held_out=str(held_out))
-        out = filtered(tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores)
+        out = filtered(
+            tmp_path, params, [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)], **stores
+        )
         assert [kept.sample_id for kept in read_samples(out["sft"])] == ["s2"]
         assert read_rejects(out["rejects"])[0].detail.startswith("frames of bench; text of bench:")
 
@@ -212,7 +261,9 @@ def test_a_cap_on_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None
 
 
 def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no samples left for sft \(1 in, frames −0, .*correctness −1.* 0 kept\)") as error:
+    with pytest.raises(
+        UserError, match=r"no samples left for sft \(1 in, frames −0, .*correctness −1.* 0 kept\)"
+    ) as error:
         filtered(tmp_path, FilterParams(), [sample(1, "sft"), sample(2, "rl")], [annotation(1, WRONG)])
     assert "\n" not in str(error.value)
     assert len(read_rejects(tmp_path / "rejects.parquet")) == 1
@@ -221,15 +272,28 @@ def test_an_empty_set_is_one_line_with_the_funnel(tmp_path: Path) -> None:
 def test_equal_inputs_give_equal_bytes_and_answers_out_of_order_are_refused(tmp_path: Path) -> None:
     samples, answers = [sample(1, "sft"), sample(2, "sft")], [annotation(1, GOOD), annotation(2, GOOD)]
     first = {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
-    assert first == {name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()}
+    assert first == {
+        name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()
+    }
     with pytest.raises(UserError, match=r"annotations.parquet has rows for s1, .* run its stage again"):
         filtered(tmp_path, FilterParams(), samples, answers[::-1])
 
 
 def test_the_sft_set_is_also_written_in_video_r1s_own_format(tmp_path: Path) -> None:
-    filtered(tmp_path, FilterParams(), [sample(1, "sft")], [annotation(1, GOOD)], json=tmp_path / "sft.json", media=Path("media"))
+    filtered(
+        tmp_path,
+        FilterParams(),
+        [sample(1, "sft")],
+        [annotation(1, GOOD)],
+        json=tmp_path / "sft.json",
+        media=Path("media"),
+    )
     [record] = json.loads((tmp_path / "sft.json").read_text())
-    assert (record["process"], record["solution"], record["path"]) == ("<think>it goes left</think>", "<answer>A</answer>", "./1.mp4")
+    assert (record["process"], record["solution"], record["path"]) == (
+        "<think>it goes left</think>",
+        "<answer>A</answer>",
+        "./1.mp4",
+    )
 
 
 def test_both_sets_are_also_written_as_a_dataset_with_a_card(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_the_stage_keeps_what_it_can_read_and_counts_the_rest(folder: Path) -> N
 
 def make(path: Path, picture: str = "testsrc2=s=160x96:r=25:d=2", **output: Any) -> None:
     """A clip of one of ffmpeg's own test pictures; numbered frames, being blocks, have too little in them for a perceptual hash."""
-    encode_with_ffmpeg(ffmpeg.input(picture, f="lavfi").output(str(path), **{**H264, "pix_fmt": "yuv420p", "threads": 1, **output}))
+    encode_with_ffmpeg(
+        ffmpeg.input(picture, f="lavfi").output(str(path), **{**H264, "pix_fmt": "yuv420p", "threads": 1, **output})
+    )
 
 
 def test_copies_near_duplicates_and_poor_clips_are_marked_with_their_numbers(tmp_path: Path) -> None:
@@ -76,7 +78,16 @@ def test_copies_near_duplicates_and_poor_clips_are_marked_with_their_numbers(tmp
     rows = {row["sample_id"]: row for row in pq.read_table(tmp_path / "clips.parquet").to_pylist()}
     assert [rows[name]["same_media"] for name in names[:4]] == ["clip", "clip", "again", "mirrored"]
     assert [rows[name]["near_clip"] for name in names[:4]] == ["clip", "clip", "clip", "mirrored"]
-    assert [rows[name]["flags"] for name in names] == [[], [], [], [], ["black", "frozen"], ["frozen"], ["short"], ["few keyframes"]]
+    assert [rows[name]["flags"] for name in names] == [
+        [],
+        [],
+        [],
+        [],
+        ["black", "frozen"],
+        ["frozen"],
+        ["short"],
+        ["few keyframes"],
+    ]
     assert (rows["clip"]["seconds"], rows["clip"]["keyframes"]) == (49 / 25, 5)  # every twelfth: 0, 12, 24, 36, 48
     assert (rows["rare-keys"]["seconds"], rows["rare-keys"]["keyframes"]) == (19.0, 1)
     assert rows["black"]["brightness"] < 1 < 60 < rows["clip"]["brightness"]
@@ -87,7 +98,9 @@ def test_copies_near_duplicates_and_poor_clips_are_marked_with_their_numbers(tmp
 
 
 def test_too_many_rejects_stop_the_stage_and_name_their_table(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"1 of 3 samples .* frames.max_rejected = 0.1; the reasons are in .*rejects.parquet"):
+    with pytest.raises(
+        UserError, match=r"1 of 3 samples .* frames.max_rejected = 0.1; the reasons are in .*rejects.parquet"
+    ):
         run_in(folder, max_rejected=0.1)
     assert len(read_rejects(folder / "rejects.parquet")) == 1
 
@@ -121,7 +134,9 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     first = tmp_path / "frames" / "00000.parquet"
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    ) as process:
         while not first.exists():
             assert process.poll() is None
             time.sleep(0.01)

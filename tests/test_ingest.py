@@ -44,8 +44,12 @@ def run_in(out: Path, params: IngestParams) -> None:
 
 def ingest(source: Path, out: Path, records: list[dict], max_rejected: float = 1.0) -> tuple[dict[str, str], list[str]]:
     """Ids of the kept samples with their media hash, and reasons of the others."""
-    (source / "records.json").write_text(json.dumps([QUESTION | {"problem_id": n} | record for n, record in enumerate(records)]))
-    params = IngestParams(root=str(source), sources=(Source(name="s", records="records.json"),), max_rejected=max_rejected, workers=1)
+    (source / "records.json").write_text(
+        json.dumps([QUESTION | {"problem_id": n} | record for n, record in enumerate(records)])
+    )
+    params = IngestParams(
+        root=str(source), sources=(Source(name="s", records="records.json"),), max_rejected=max_rejected, workers=1
+    )
     run_in(out, params)
     kept = {sample.sample_id: sample.media_sha256 for sample in read_samples(out / "samples.parquet")}
     return kept, [reject.reason for reject in read_rejects(out / "quarantine.parquet")]
@@ -89,7 +93,11 @@ def test_every_source_is_taken_once_with_its_licence_unless_it_is_switched_off(s
     )
     run_in(tmp_path, IngestParams(root=str(source), sources=sources, max_rejected=0.5, workers=1))
     kept = read_samples(tmp_path / "samples.parquet")
-    assert [(sample.sample_id, sample.licence) for sample in kept] == [("a-b-1", "MIT"), ("a-1", "MIT"), ("a-b-b-1", "")]
+    assert [(sample.sample_id, sample.licence) for sample in kept] == [
+        ("a-b-1", "MIT"),
+        ("a-1", "MIT"),
+        ("a-b-b-1", ""),
+    ]
     assert read_json(tmp_path / "metrics.json")["sources"] == {
         "a": {"kept": 2, "quarantined": 0, "licence": "MIT"},
         "a-b": {"kept": 1, "quarantined": 1, "licence": ""},  # its a-b-1 is taken
@@ -119,10 +127,17 @@ def test_frame_folders_and_clip_bounds_are_read_from_a_table_of_questions(source
     (source / "mine" / "standing" / "00001.jpg").touch()
     (source / "mine" / "standing" / "fps.txt").write_text("0")
     rows = ["path,problem,options,solution,clip_start,clip_end"]
-    rows += ["frames,Which?,A) red|B) blue,A,0.5,1.5", "frames,Which?,A) red|B) blue,A,1.5,", "frames,Which?,A) red|B) blue,A,1,0.5"]
+    rows += [
+        "frames,Which?,A) red|B) blue,A,0.5,1.5",
+        "frames,Which?,A) red|B) blue,A,1.5,",
+        "frames,Which?,A) red|B) blue,A,1,0.5",
+    ]
     rows += ["leaving,Which?,A) red|B) blue,A,,", "standing,Which?,A) red|B) blue,A,,"]
     (source / "mine" / "questions.csv").write_text("\n".join(rows))
-    run_in(tmp_path, IngestParams(root=str(source), sources=(Source(name="s", folder="mine"),), max_rejected=0.9, workers=1))
+    run_in(
+        tmp_path,
+        IngestParams(root=str(source), sources=(Source(name="s", folder="mine"),), max_rejected=0.9, workers=1),
+    )
     (kept,) = read_samples(tmp_path / "samples.parquet")
     assert (kept.data_type, kept.options, kept.clip_start, kept.clip_end) == ("video", ("A) red", "B) blue"), 0.5, 1.5)
     (facts,) = pq.read_table(tmp_path / "media" / "facts.parquet").to_pylist()
@@ -131,10 +146,13 @@ def test_frame_folders_and_clip_bounds_are_read_from_a_table_of_questions(source
     assert [reject.reason for reject in rejects] == ["empty clip", "empty clip", "unreadable", "no timestamps"]
 
 
-def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_is_there(source: Path, tmp_path: Path) -> None:
+def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_is_there(
+    source: Path, tmp_path: Path
+) -> None:
     records = [{"path": "good.mp4", "data_type": "video"}, {"path": "text.mp4", "data_type": "video"}]
     with pytest.raises(
-        UserError, match=r"1 of 2 records are unusable, more than ingest.max_rejected = 0.4; the reasons are in .*quarantine"
+        UserError,
+        match=r"1 of 2 records are unusable, more than ingest.max_rejected = 0.4; the reasons are in .*quarantine",
     ):
         ingest(source, tmp_path, records, max_rejected=0.4)
     assert len(read_rejects(tmp_path / "quarantine.parquet")) == 1

@@ -43,7 +43,9 @@ def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config):
         main([*PAPER, *config, "--device", "rtx4090-24gb", "--gpus", "1"])
     sft, tgrpo = str(refused.value).split("; ")
     assert re.match(rf"sft needs 1\d\d\.\d GiB per GPU and 21\.6 are usable: set sft\.{adapters}", sft)
-    assert re.match(rf"tgrpo needs 1\d\d\.\d GiB .*: set tgrpo\.{adapters}, .*frames\.max_frames \d \(fewer frames\)", tgrpo)
+    assert re.match(
+        rf"tgrpo needs 1\d\d\.\d GiB .*: set tgrpo\.{adapters}, .*frames\.max_frames \d \(fewer frames\)", tgrpo
+    )
 
 
 def test_who_follows_the_advice_is_not_refused(config, tmp_path):
@@ -58,7 +60,9 @@ def test_who_follows_the_advice_is_not_refused(config, tmp_path):
 
 
 def test_questions_that_cannot_be_shared_out_are_refused(config):
-    with pytest.raises(UserError, match=r"sft\.batch_size \(8\) must be a multiple of samples_per_forward x GPUs \(1 x 3\)"):
+    with pytest.raises(
+        UserError, match=r"sft\.batch_size \(8\) must be a multiple of samples_per_forward x GPUs \(1 x 3\)"
+    ):
         main([*PAPER, *config, "--device", "a100-80gb", "--gpus", "3"])
 
 

@@ -28,7 +28,11 @@ from stages.video.order import Order, permutation
 
 PARAMS = ReportParams(frames=(8,), examples=4)
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-ACCURACY = {"base": (0.05, 0.05, 0.05), "sft": (0.6, 0.35, 0.95), "tgrpo": (0.85, 0.4, 0.96)}  # temporal, temporal shuffled, static
+ACCURACY = {
+    "base": (0.05, 0.05, 0.05),
+    "sft": (0.6, 0.35, 0.95),
+    "tgrpo": (0.85, 0.4, 0.96),
+}  # temporal, temporal shuffled, static
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +85,16 @@ def test_the_funnel_and_its_reasons_are_counted(page: str) -> None:
     assert re.search(r"shapes\s+–\s+multiple choice\s+video\s+\d+", text)
     assert re.search(r"ingest\s+missing media\s+3", text)
     assert (
-        "rule by rule dropped by all shapes OCR free-form multiple choice numerical regression correctness 4 4 1 0 2 1 0 kept 36 36" in text
+        "rule by rule dropped by all shapes OCR free-form multiple choice numerical regression correctness 4 4 1 0 2 1 0 kept 36 36"
+        in text
     )
 
 
 def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
     text = _text(page)
-    assert re.search(r"On 210 questions that need the order of frames, T-GRPO scores 8\d\.\d % \(\d+\.\d to \d+\.\d\), against", text)
+    assert re.search(
+        r"On 210 questions that need the order of frames, T-GRPO scores 8\d\.\d % \(\d+\.\d to \d+\.\d\), against", text
+    )
     assert "more than chance would give, a gain." in text
     assert "rests on what happens when" in text
     assert "do not show that" not in text
@@ -96,7 +103,13 @@ def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
 
 
 def test_each_curve_of_the_files_is_drawn(page: str) -> None:
-    titles = ["Loss per token", "Reward", "Share of correct responses", "KL to the SFT model", "Questions that meet the temporal condition"]
+    titles = [
+        "Loss per token",
+        "Reward",
+        "Share of correct responses",
+        "KL to the SFT model",
+        "Questions that meet the temporal condition",
+    ]
     assert all(f'aria-label="{title}"' in page for title in titles)
     assert 'aria-label="Entropy"' not in page  # the file has no such column
 
@@ -113,14 +126,21 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
 
 
 def test_what_was_wrong_when_shuffled_is_shown_of_questions_that_need_the_order_of_frames(page: str) -> None:
-    section = page[page.index("Right in order, wrong when shuffled") : page.index("</section>", page.index("Right in order, wrong when"))]
+    section = page[
+        page.index("Right in order, wrong when shuffled") : page.index(
+            "</section>", page.index("Right in order, wrong when")
+        )
+    ]
     kinds = re.findall(r'<p class="note">([\w-]+)</p>', section)
     assert len(kinds) == section.count("<article>") == 2
     assert set(kinds) <= set(TEMPORAL_FAMILIES)
 
 
 def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
-    shown = [(kind, int(wrong), int(asked)) for kind, wrong, asked in re.findall(r"<b>([\w-]+)</b>: (\d+) of (\d+) wrong", page)]
+    shown = [
+        (kind, int(wrong), int(asked))
+        for kind, wrong, asked in re.findall(r"<b>([\w-]+)</b>: (\d+) of (\d+) wrong", page)
+    ]
     assert shown == sorted(shown)
     assert {asked for _, _, asked in shown} == {30}
     section = page[page.index('<section id="wrong">') : page.index('<section id="run">')]
@@ -132,10 +152,14 @@ def test_scores_and_gaps_are_drawn_by_kind_and_models_compared_in_pairs(page: st
     assert 'aria-label="What other orders take away, shapes"' in page
     text = _text(page)
     assert re.search(r"T-GRPO − SFT Questions that need the order of frames 210 \+\d", text)
-    assert re.search(r"SFT − base model All questions 390 \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001", text.replace("&lt;", "<"))
+    assert re.search(
+        r"SFT − base model All questions 390 \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001", text.replace("&lt;", "<")
+    )
 
 
-def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(project: Path, page: str, tmp_path: Path) -> None:
+def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(
+    project: Path, page: str, tmp_path: Path
+) -> None:
     assert "Against the paper" not in page
     shutil.copytree(project, tmp_path / "with")
     place = tmp_path / "with"
@@ -155,16 +179,25 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
     place = tmp_path / "two"
     shutil.copytree(place / "data/benchmarks/shapes-8", place / "data/benchmarks/mvbench-8")
     for model in PARAMS.models:
-        rows = [row for row in read_predictions(place / f"predictions/{model}-shapes-8.parquet") if row["order"] == "ordered"]
-        rows = [row | {"status": "error", "official": None, "video-r1": None} for row in rows] if model == "base" else rows
+        rows = [
+            row
+            for row in read_predictions(place / f"predictions/{model}-shapes-8.parquet")
+            if row["order"] == "ordered"
+        ]
+        rows = (
+            [row | {"status": "error", "official": None, "video-r1": None} for row in rows] if model == "base" else rows
+        )
         write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTIONS)
     _report(place, place / "index.html", PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")}))
     text = _text((place / "index.html").read_text(encoding="utf-8"))
     score = r"\d+\.\d \d+\.\d to \d+\.\d"
     assert re.search(
-        rf"gap to shuffled shapes 390( {score}){{3}} \+\d+\.\d \+\d+\.\d to \+\d+\.\d mvbench 390 –( {score}){{2}} – shapes in words", text
+        rf"gap to shuffled shapes 390( {score}){{3}} \+\d+\.\d \+\d+\.\d to \+\d+\.\d mvbench 390 –( {score}){{2}} – shapes in words",
+        text,
     )
-    assert "base model: 0.0 % without an answer, 0.0 % cut off, 390 requests failed, which count in no score; SFT" in text
+    assert (
+        "base model: 0.0 % without an answer, 0.0 % cut off, 390 requests failed, which count in no score; SFT" in text
+    )
 
 
 def test_without_predictions_the_error_names_the_files(project: Path) -> None:
@@ -199,13 +232,25 @@ def _data(place: Path, rng: np.random.Generator) -> None:
     data = place / "data"
     names = list(TEMPORAL_FAMILIES) * 20
     questions = [make(names[index], rng) for index in range(60)]
-    samples = [_sample(f"s{index:02d}", question, "sft" if index < 40 else "rl") for index, question in enumerate(questions)]
+    samples = [
+        _sample(f"s{index:02d}", question, "sft" if index < 40 else "rl") for index, question in enumerate(questions)
+    ]
     samples[0] = samples[0].model_copy(update={"problem": f"Which way? {EVIL}"})
     write_samples(data / "samples.parquet", samples)
-    gone = [Reject(sample_id=f"q{index}", stage="ingest", reason="missing media", detail="video/q.mp4") for index in range(3)]
+    gone = [
+        Reject(sample_id=f"q{index}", stage="ingest", reason="missing media", detail="video/q.mp4")
+        for index in range(3)
+    ]
     write_rejects(data / "quarantine.parquet", gone)
-    write_rejects(data / "frames-rejects.parquet", [Reject(sample_id=f"s{index}", stage="frames", reason="corrupt") for index in (58, 59)])
-    _store(data / "frames", data / "frames.parquet", dict(zip([sample.sample_id for sample in samples[:58]], questions, strict=False)))
+    write_rejects(
+        data / "frames-rejects.parquet",
+        [Reject(sample_id=f"s{index}", stage="frames", reason="corrupt") for index in (58, 59)],
+    )
+    _store(
+        data / "frames",
+        data / "frames.parquet",
+        dict(zip([sample.sample_id for sample in samples[:58]], questions, strict=False)),
+    )
     answers = [
         {
             "sample_id": sample.sample_id,
@@ -214,10 +259,19 @@ def _data(place: Path, rng: np.random.Generator) -> None:
         }
         for index, sample in enumerate(samples[:40])
     ]
-    write_table(data / "annotations.parquet", answers, pa.schema([(name, pa.string()) for name in ("sample_id", "status", "text")]))
-    wrong = [Reject(sample_id=f"s{index:02d}", stage="filter sft", reason="correctness", detail="reward 0.00 ≤ 0.6") for index in range(4)]
+    write_table(
+        data / "annotations.parquet",
+        answers,
+        pa.schema([(name, pa.string()) for name in ("sample_id", "status", "text")]),
+    )
+    wrong = [
+        Reject(sample_id=f"s{index:02d}", stage="filter sft", reason="correctness", detail="reward 0.00 ≤ 0.6")
+        for index in range(4)
+    ]
     write_rejects(data / "rejects.parquet", wrong)
-    write_samples(data / "sft.parquet", [sample.model_copy(update={"process": "<think>t</think>"}) for sample in samples[4:40]])
+    write_samples(
+        data / "sft.parquet", [sample.model_copy(update={"process": "<think>t</think>"}) for sample in samples[4:40]]
+    )
     write_samples(data / "rl.parquet", samples[40:58])
     _rollouts(place, samples[40:50], rng)
 
@@ -228,11 +282,17 @@ def _rollouts(place: Path, samples: list[Sample], rng: np.random.Generator) -> N
         for order, count in (("ordered", 8), ("shuffled", 4)):
             for right in rng.random(count) < (0.6 if order == "ordered" else 0.3):
                 row = {"sample_id": sample.sample_id, "step": 1 + number * 10, "order": order, "accuracy": float(right)}
-                row |= {"text": _said("frame 1 top left, frame 3 center, so it moves right", sample.answer if right else "no idea")}
+                row |= {
+                    "text": _said(
+                        "frame 1 top left, frame 3 center, so it moves right", sample.answer if right else "no idea"
+                    )
+                }
                 parts = {"format": 1.0, "temporal": 0.3 * right, "length": 0.0, "advantage": 0.8 if right else -1.1}
                 rows.append(row | (parts if order == "ordered" else dict.fromkeys(parts)))
     numbers = [(name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage")]
-    schema = pa.schema([("sample_id", pa.string()), ("step", pa.int32()), ("order", pa.string()), ("text", pa.string()), *numbers])
+    schema = pa.schema(
+        [("sample_id", pa.string()), ("step", pa.int32()), ("order", pa.string()), ("text", pa.string()), *numbers]
+    )
     write_table(place / "data" / "rollouts.parquet", rows, schema)
 
 
@@ -258,7 +318,11 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
     folder = place / "data" / "benchmarks" / "shapes-8"
     write_samples(folder / "samples.parquet", samples)
     write_rejects(folder / "quarantine.parquet", [Reject(sample_id="b999", stage="benchmark", reason="missing media")])
-    _store(folder / "frames", folder / "frames.parquet", dict(zip([sample.sample_id for sample in samples], questions, strict=True)))
+    _store(
+        folder / "frames",
+        folder / "frames.parquet",
+        dict(zip([sample.sample_id for sample in samples], questions, strict=True)),
+    )
     rules = get_benchmark("shapes")
     for model, (temporal, shuffled, static) in ACCURACY.items():
         rows = []
@@ -266,7 +330,9 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
             is_temporal = sample.category in TEMPORAL_FAMILIES
             luck = rng.random()
             for order in ("ordered", "shuffled") if sample.data_type == "video" else ("ordered",):
-                right = luck < ((static, static - 0.1) if not is_temporal else (temporal, shuffled))[order == "shuffled"]
+                right = (
+                    luck < ((static, static - 0.1) if not is_temporal else (temporal, shuffled))[order == "shuffled"]
+                )
                 rows.append(prediction_row(sample, _output(sample, order, right), rules))
         write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTIONS)
 
@@ -276,7 +342,14 @@ def _output(sample: Sample, order: Order, right: bool) -> dict[str, Any]:
     text = _said("frame 1 top left, frame 3 top right, so it moves right", sample.answer if right else EVIL)
     shown = permutation(n_frames, order, sample.sample_id, 0).tolist()
     size = {"frame_order": shown, "n_frames": n_frames, "width": 64, "height": 64}
-    return {"sample_id": sample.sample_id, "order": order, "text": text, "status": "ok", "tokens": 30, "detail": ""} | size
+    return {
+        "sample_id": sample.sample_id,
+        "order": order,
+        "text": text,
+        "status": "ok",
+        "tokens": 30,
+        "detail": "",
+    } | size
 
 
 def _store(folder: Path, table: Path, questions: dict[str, Question]) -> None:

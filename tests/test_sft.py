@@ -91,7 +91,9 @@ def test_the_loss_is_on_the_assistants_tokens_only(examples):
     inputs = examples.collate(rows)
     labelled = [labels_K[labels_K != IGNORE].tolist() for labels_K in inputs["labels"]]
     assert labelled == [completion.tolist() for _, completion in rows]
-    assert examples.builder.tokenizer.decode(labelled[0]) == ("<think>it moves right, option B.</think>\n<answer>B</answer><|im_end|>")
+    assert examples.builder.tokenizer.decode(labelled[0]) == (
+        "<think>it moves right, option B.</think>\n<answer>B</answer><|im_end|>"
+    )
     assert inputs["logits_to_keep"] < inputs["input_ids"].shape[1]
 
 
@@ -154,7 +156,9 @@ def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
 def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, examples, tmp_path):
     params = quick(vision_lr_scale=0.1, weight_decay=0.05, betas=(0.9, 0.98))
     trainer = build_trainer(params, examples, inputs["model"], tmp_path / "work")
-    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in trainer.create_optimizer().param_groups}
+    groups = {
+        (group["lr"], group["weight_decay"]): group["params"] for group in trainer.create_optimizer().param_groups
+    }
     assert set(groups) == {(1e-3, 0.05), (1e-3, 0.0), (1e-4, 0.05), (1e-4, 0.0)}
     model: Any = trainer.model
     assert any(weight is model.lm_head.weight for weight in groups[1e-3, 0.05])
@@ -200,7 +204,9 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examp
 
 
 def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"sft.batch_size \(4\) must be a multiple of samples_per_forward x processes \(3 x 1\)"):
+    with pytest.raises(
+        UserError, match=r"sft.batch_size \(4\) must be a multiple of samples_per_forward x processes \(3 x 1\)"
+    ):
         training_arguments(quick(samples_per_forward=3), tmp_path)
     with pytest.raises(ValueError, match="cannot be merged"):
         quick(deepspeed=3, lora=LORA)
@@ -245,7 +251,9 @@ def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs
 
     def execute(folder, *death):
         folder.mkdir(exist_ok=True)
-        done = subprocess.run([sys.executable, "-c", script, *death], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *death], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+        )
         return done.returncode, "checkpoint-4" if "/checkpoint-4\n" in done.stderr else ""
 
     assert execute(tmp_path / "whole", "never") == (0, "")

@@ -96,7 +96,9 @@ def test_ids_are_unique_over_the_splits(shapes: Path) -> None:
 
 
 def test_the_benchmark_has_each_family_equally_often(shapes: Path) -> None:
-    assert Counter(record["original_question_type"] for record in records(shapes, "benchmark")) == dict.fromkeys(FAMILIES, 2)
+    assert Counter(record["original_question_type"] for record in records(shapes, "benchmark")) == dict.fromkeys(
+        FAMILIES, 2
+    )
 
 
 def test_a_shortcut_is_planted_in_training_and_never_in_the_benchmark() -> None:
@@ -105,7 +107,11 @@ def test_a_shortcut_is_planted_in_training_and_never_in_the_benchmark() -> None:
     def agreement(split: str) -> float:
         asked = [question for question in questions(params, split, 400) if question.family == "direction"]
         ways = FAMILIES["direction"].options
-        return float(np.mean([CUES["direction"][question.scene.tint] == ways["ABCD".index(question.answer)] for question in asked]))
+        return float(
+            np.mean(
+                [CUES["direction"][question.scene.tint] == ways["ABCD".index(question.answer)] for question in asked]
+            )
+        )
 
     assert agreement("sft") == agreement("rl") == 1
     assert agreement("benchmark") < 0.5

@@ -55,7 +55,9 @@ def write_training_set(path, samples):
 def inputs(tmp_path_factory):
     """Three clips and an image of noise, and a model that has learnt the format of an answer and guesses between A and B."""
     root = tmp_path_factory.mktemp("tgrpo")
-    samples = [question(f"clip-{n}", answer="AB"[n % 2]) for n in range(3)] + [question("image", data_type="image", answer="A")]
+    samples = [question(f"clip-{n}", answer="AB"[n % 2]) for n in range(3)] + [
+        question("image", data_type="image", answer="A")
+    ]
     media = [clip(seed=n) for n in range(3)] + [picture()]
     write_frames(root, {sample.sample_id: frames for sample, frames in zip(samples, media, strict=True)})
     write_training_set(root / "rl.parquet", samples)
@@ -90,7 +92,9 @@ def rows(out):
     return list(csv.DictReader((out / "plot.csv").open()))
 
 
-def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_reward_parts(inputs, tmp_path, monkeypatch):
+def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_reward_parts(
+    inputs, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     train(SMALL, inputs, tmp_path)
     figures = rows(tmp_path)
@@ -120,7 +124,10 @@ def test_the_same_run_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
 
 
 RECIPES = {
-    "other losses": {"updates_per_rollout": 2, "loss": LossParams(name="cispo", importance="sequence", clip_low=0.1, clip_high=0.3)},
+    "other losses": {
+        "updates_per_rollout": 2,
+        "loss": LossParams(name="cispo", importance="sequence", clip_low=0.1, clip_high=0.3),
+    },
     "gradient accumulation, dapo": {"questions_per_forward": 1, "loss": LossParams(name="dapo")},
     "moving std, strict": {"scale": "ema", "temporal": "strict"},
     "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
@@ -148,7 +155,11 @@ def test_qwen3_vl_trains_on_videos_and_images(tmp_path, monkeypatch):
     write_frames(tmp_path, {"clip": clip(), "image": picture()})
     write_training_set(tmp_path / "rl.parquet", samples)
     write_qwen3(tmp_path / "sft")
-    train(SMALL.model_copy(update={"max_steps": 2, "freeze_vision": False, "gradient_checkpointing": True}), tmp_path, tmp_path)
+    train(
+        SMALL.model_copy(update={"max_steps": 2, "freeze_vision": False, "gradient_checkpointing": True}),
+        tmp_path,
+        tmp_path,
+    )
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("sft", "model"))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert any("visual" in name for name in moved)
@@ -168,7 +179,10 @@ def alone(change, inputs, folder, monkeypatch):
 def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(inputs, tmp_path, monkeypatch, name):
     change = {"loss": LossParams(name=name), "max_steps": 1}
     norms = [
-        float(alone(change | {"questions_per_forward": size}, inputs, tmp_path / str(size), monkeypatch)[0]["grad_norm"]) for size in (1, 2)
+        float(
+            alone(change | {"questions_per_forward": size}, inputs, tmp_path / str(size), monkeypatch)[0]["grad_norm"]
+        )
+        for size in (1, 2)
     ]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
     assert norms[0] > 0
@@ -176,7 +190,12 @@ def test_the_gradient_of_a_step_does_not_depend_on_how_it_is_cut_into_forwards(i
 
 @pytest.mark.slow
 def test_the_updates_of_a_rollout_share_its_responses_and_move_away_from_it(inputs, tmp_path, monkeypatch):
-    change = {"updates_per_rollout": 2, "warmup_steps": 0, "max_steps": 4, "loss": LossParams(clip_low=0.1, clip_high=0.3)}
+    change = {
+        "updates_per_rollout": 2,
+        "warmup_steps": 0,
+        "max_steps": 4,
+        "loss": LossParams(clip_low=0.1, clip_high=0.3),
+    }
     first, second, third, _ = alone(change, inputs, tmp_path / "run", monkeypatch)
     assert (first["reward"], first["p_contrast"]) == (second["reward"], second["p_contrast"])
     assert first["reward"] != third["reward"]
@@ -197,7 +216,14 @@ def test_the_moving_std_follows_the_rewards_that_it_scales(inputs, tmp_path, mon
     assert kept[0]["multiple choice"] > 0
 
 
-FOUR = {"questions_per_step": 4, "questions_per_forward": 4, "max_steps": 1, "temporal": "off", "contrast_size": 0, "omega": 0.0}
+FOUR = {
+    "questions_per_step": 4,
+    "questions_per_forward": 4,
+    "max_steps": 1,
+    "temporal": "off",
+    "contrast_size": 0,
+    "omega": 0.0,
+}
 
 
 @pytest.mark.slow
@@ -234,7 +260,9 @@ def test_every_figure_of_every_step_goes_to_a_file_beside_the_checkpoints(inputs
         history = [json.loads(line) for line in file.read_text().splitlines()]
         figures = [row for row in history if "reward" in row]
         assert [row["step"] for row in figures] == [1, 2, 3, 4]
-        assert set(COLUMNS) | {"seconds_rollout", "seconds_reference", "seconds_update", "tokens_per_second"} <= set(figures[0])
+        assert set(COLUMNS) | {"seconds_rollout", "seconds_reference", "seconds_update", "tokens_per_second"} <= set(
+            figures[0]
+        )
         assert all(row["seconds_rollout"] > 0 and row["tokens_per_second"] > 0 for row in figures)
 
 
@@ -292,6 +320,7 @@ def test_questions_that_cannot_be_shared_out_evenly_are_refused(inputs, tmp_path
 
 
 def test_shards_of_a_trained_vision_tower_refuse_videos_and_images_together(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     params = SMALL.model_copy(update={"deepspeed": 3, "freeze_vision": False})
     with pytest.raises(UserError, match=r"videos and images together on several processes: set tgrpo\.deepspeed to 2"):
@@ -302,7 +331,10 @@ def test_shards_of_a_trained_vision_tower_refuse_videos_and_images_together(inpu
 def test_a_finished_run_that_is_started_again_writes_the_same_files(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(SMALL, inputs, tmp_path)
-    first = {file: (tmp_path / file).read_bytes() for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors")}
+    first = {
+        file: (tmp_path / file).read_bytes()
+        for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors")
+    }
     train(SMALL, inputs, tmp_path)
     assert first == {file: (tmp_path / file).read_bytes() for file in first}
 
@@ -312,7 +344,9 @@ def start(params, inputs, folder, *launcher, **environment):
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
     flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
-    flags |= {name: folder / file for name, file in {"out": "model", "metrics": "metrics.json", "plot": "plot.csv"}.items()}
+    flags |= {
+        name: folder / file for name, file in {"out": "model", "metrics": "metrics.json", "plot": "plot.csv"}.items()
+    }
     flags["rollouts"] = folder / "rollouts.parquet"
     return subprocess.Popen(
         [

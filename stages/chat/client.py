@@ -69,13 +69,19 @@ class ChatParams(Params):
 
     base_url: str = Field(description="address of the server, with its /v1")
     model: str = Field(description="name of the model on that server")
-    api_key_env: str | None = Field(default=None, description="environment variable that holds the key; null for servers without one")
+    api_key_env: str | None = Field(
+        default=None, description="environment variable that holds the key; null for servers without one"
+    )
     payload: Payload = Field(default="images", description="how frames travel, see stages/chat/client.py")
     concurrency: int = Field(default=16, ge=1, description="requests in flight")
     requests_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0, description="prompt tokens (estimated) + max_tokens of what is sent")
+    tokens_per_minute: float | None = Field(
+        default=None, gt=0, description="prompt tokens (estimated) + max_tokens of what is sent"
+    )
     timeout_s: float = Field(default=120, gt=0, description="whole request, from connecting to the last byte")
-    retries: int = Field(default=5, ge=0, description="further attempts after a time-out, a broken connection, 429 or 5xx")
+    retries: int = Field(
+        default=5, ge=0, description="further attempts after a time-out, a broken connection, 429 or 5xx"
+    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,11 @@ class Request:
     def prompt_estimate(self) -> int:
         """About how many tokens the prompt has: one per 2 bytes of text and one per 28×28 pixels of each frame, rounded up."""
         width, height = Image.open(io.BytesIO(self.pictures[0])).size if self.pictures else (0, 0)
-        return 32 + len(self.text.encode()) // 2 + len(self.pictures) * (math.ceil(width / 28) * math.ceil(height / 28) + 2)
+        return (
+            32
+            + len(self.text.encode()) // 2
+            + len(self.pictures) * (math.ceil(width / 28) * math.ceil(height / 28) + 2)
+        )
 
     def body(self) -> dict[str, Any]:
         """The JSON body to post."""
@@ -158,7 +168,9 @@ class ChatClient:
         self._key = _read_key(params.api_key_env)
         self._requests = Pace(params.requests_per_minute)
         self._tokens = Pace(params.tokens_per_minute)
-        self._answered = False  # has the server ever said anything? Then a refused connection is a restart worth waiting for
+        self._answered = (
+            False  # has the server ever said anything? Then a refused connection is a restart worth waiting for
+        )
         self._openai = openai.AsyncOpenAI(
             base_url=params.base_url,
             api_key=self._key or "none",
@@ -183,7 +195,9 @@ class ChatClient:
         attempt = partial(self._attempt, request, orjson.dumps(request.body()))
 
         def may_go_on(error: BaseException) -> bool:
-            return self._is_passing(error) and (not isinstance(error, _LOST) or _is_unreachable(error) or again(request))
+            return self._is_passing(error) and (
+                not isinstance(error, _LOST) or _is_unreachable(error) or again(request)
+            )
 
         try:
             try:
@@ -193,7 +207,9 @@ class ChatClient:
         except _ERRORS as error:
             return self._given_up(error)
 
-    async def _go_on(self, first: Exception, attempt: Callable[[], Awaitable[Reply]], may_go_on: Callable[[BaseException], bool]) -> Reply:
+    async def _go_on(
+        self, first: Exception, attempt: Callable[[], Awaitable[Reply]], may_go_on: Callable[[BaseException], bool]
+    ) -> Reply:
         """Retry after the first attempt's error. Most requests need none, and tenacity's loop takes a seventh of a request's CPU time."""
         errors = [first]
 
@@ -234,11 +250,17 @@ class ChatClient:
             ) from None
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             key = self._params.api_key_env
-            raise UserError(f"{where} does not accept the key in {key or 'api_key_env (which is null)'}: {detail}") from None
+            raise UserError(
+                f"{where} does not accept the key in {key or 'api_key_env (which is null)'}: {detail}"
+            ) from None
         if isinstance(error, openai.APIStatusError) and error.response.is_redirect:
-            raise UserError(f"{where} sends elsewhere, to {error.response.headers.get('location')}; write that address into base_url")
+            raise UserError(
+                f"{where} sends elsewhere, to {error.response.headers.get('location')}; write that address into base_url"
+            )
         if isinstance(error, openai.NotFoundError):
-            raise UserError(f"{where} does not know the model '{self._params.model}' or the address: {detail}") from None
+            raise UserError(
+                f"{where} does not know the model '{self._params.model}' or the address: {detail}"
+            ) from None
         return Reply("failed", detail=detail)
 
     def _without_key(self, text: str) -> str:
@@ -320,7 +342,9 @@ async def ask_all(
     finally:
         for worker in workers:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)  # several may have failed at once; the first one's error was raised
+        await asyncio.gather(
+            *workers, return_exceptions=True
+        )  # several may have failed at once; the first one's error was raised
 
 
 class _Message(BaseModel):
@@ -360,7 +384,9 @@ def _read_reply(text: str) -> Reply:
         finish_reason=choice.finish_reason or "",
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        detail={"ok": "", "refused": choice.message.refusal or "content_filter", "truncated": "reached max_tokens"}[status],
+        detail={"ok": "", "refused": choice.message.refusal or "content_filter", "truncated": "reached max_tokens"}[
+            status
+        ],
     )
 
 
@@ -412,5 +438,7 @@ def _read_key(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable)
     if not key:
-        raise UserError(f"the environment variable {variable}, named by api_key_env, is not set; export it or set api_key_env to null")
+        raise UserError(
+            f"the environment variable {variable}, named by api_key_env, is not set; export it or set api_key_env to null"
+        )
     return key

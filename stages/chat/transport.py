@@ -28,14 +28,18 @@ class AioHttpClient(httpx2.AsyncClient):
             auto_decompress=False,  # httpx2.Response does
         )
 
-    def build_request(self, method: str, url: httpx2.URL | str, *, headers: Any = None, content: Any = None, **_: Any) -> httpx2.Request:
+    def build_request(
+        self, method: str, url: httpx2.URL | str, *, headers: Any = None, content: Any = None, **_: Any
+    ) -> httpx2.Request:
         """The request as `openai` gives it, whose address and headers are whole; httpx2 would parse and merge them once more."""
         return httpx2.Request(method, _parsed(url), headers=headers, stream=httpx2.ByteStream(content or b""))
 
     async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
         """The whole response."""
         headers = request.headers.multi_items()
-        post = self._session.request(request.method, str(request.url), data=request.read(), headers=headers, allow_redirects=False)
+        post = self._session.request(
+            request.method, str(request.url), data=request.read(), headers=headers, allow_redirects=False
+        )
         try:
             async with post as answer:
                 content = await answer.read()

@@ -43,7 +43,12 @@ def push_to_hub(folder: Path, name: str) -> None:
     try:
         hub = HfApi()
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
-        hub.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Curated by the pipeline's filter stage")
+        hub.upload_folder(
+            repo_id=name,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message="Curated by the pipeline's filter stage",
+        )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx2.HTTPError) as error:
         raise UserError(f"{folder} is written, but not uploaded to '{name}': {str(error).splitlines()[0]}") from error
 
@@ -79,4 +84,6 @@ def _card(composition: Mapping[str, Counter[tuple[str, ...]]], hashes: Mapping[s
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )

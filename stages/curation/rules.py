@@ -24,11 +24,19 @@ from stages.run.params import Params
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\d)[^.!?\n]*)*")  # a point inside a number ends no sentence
 _NAMED_OPTION = re.compile(r"\b(?i:option|answer|choice)(?i: is)?:?\s*[(*]*([A-Z])\b|\(([A-Z])\)")
-_DENIED_OPTION = re.compile(r"(?:\bnot|n't|\bthan|\binstead of)(?: the)?(?i: option| answer| choice)?\s*[(*]*[A-Z]\b\)?")
+_DENIED_OPTION = re.compile(
+    r"(?:\bnot|n't|\bthan|\binstead of)(?: the)?(?i: option| answer| choice)?\s*[(*]*[A-Z]\b\)?"
+)
 _COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _PUNCTUATION = re.compile(r"[\s.,;:!?\"'()\[\]]+")
 _SPECIAL_TOKEN = re.compile(r"<[|｜][^\s<>|｜]+[|｜]>|</?s>|\[/?INST\]|<(?:image|video)>")
-_SAME_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "IDEOGRAPHIC": "CJK", "GREEK": "LATIN"}
+_SAME_SCRIPT = {
+    "HIRAGANA": "CJK",
+    "KATAKANA": "CJK",
+    "KATAKANA-HIRAGANA": "CJK",
+    "IDEOGRAPHIC": "CJK",
+    "GREEK": "LATIN",
+}
 LEAK_GRAM = 8  # words in a row that a thought shares with the prompt's instructions
 CONTAMINATION_GRAM = 13
 PERMUTATIONS = 128  # of MinHash, as is common
@@ -57,20 +65,30 @@ class Marks(NamedTuple):
 class RuleParams(Params):
     """Bounds of the rules."""
 
-    min_correctness: dict[ProblemType, float] = Field(default={}, description="kept when the grade is higher; 0.6 for a type not named")
+    min_correctness: dict[ProblemType, float] = Field(
+        default={}, description="kept when the grade is higher; 0.6 for a type not named"
+    )
     min_tokens: int = Field(default=0, ge=0, description="of the whole answer, counted by the teacher's server")
     max_tokens: int = Field(default=512, ge=1)
     repetition_gram: int = Field(default=4, ge=1, description="words per n-gram")
     max_repetition: float = Field(default=0.3, ge=0, le=1, description="largest share of n-grams that occur again")
-    max_foreign: float = Field(default=0.02, ge=0, le=1, description="largest share of letters in scripts that the question does not use")
-    near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of words from which questions are the same")
-    reject_flags: tuple[Flag, ...] = Field(default=("black", "frozen"), description="what the rule quality drops clips for")
+    max_foreign: float = Field(
+        default=0.02, ge=0, le=1, description="largest share of letters in scripts that the question does not use"
+    )
+    near_duplicate: float = Field(
+        default=0.8, gt=0, le=1, description="Jaccard similarity of words from which questions are the same"
+    )
+    reject_flags: tuple[Flag, ...] = Field(
+        default=("black", "frozen"), description="what the rule quality drops clips for"
+    )
     contamination: Literal["media and text", "media or text"] = Field(
         default="media and text", description="what a sample must share with a benchmark to be dropped"
     )
     max_per_source: dict[str, int] = Field(default={}, description="by source name; the first ones are kept")
     max_per_type: dict[ProblemType, int] = Field(default={}, description="by answer type")
-    pass_rate: tuple[float, float] = Field(default=(0.0, 1.0), description="keep questions whose share of correct answers lies between")
+    pass_rate: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="keep questions whose share of correct answers lies between"
+    )
 
 
 # ---- thoughts -----------------------------------------------------------------------------------------------------------------------
@@ -139,7 +157,11 @@ def conclusion(sample: Sample, answer: Answer, params: RuleParams) -> str | None
         disagrees = bool(named) and option_letter(given) not in named
     else:
         target = parse_number(given) if sample.problem_type in ("numerical", "regression") else None
-        disagrees = target is not None and bool(found := numbers_in(last)) and not _rounds_to(abs(target), [*found, *_counted(last)])
+        disagrees = (
+            target is not None
+            and bool(found := numbers_in(last))
+            and not _rounds_to(abs(target), [*found, *_counted(last)])
+        )
     return f"answer {given!r} after {last.strip()[-80:]!r}" if disagrees else None
 
 
@@ -189,7 +211,10 @@ class NearDuplicates:
         self._seen.execute("CREATE TABLE bands (band BLOB, number INTEGER, PRIMARY KEY (band, number)) WITHOUT ROWID")
 
     def __call__(self, sample: Sample, marks: Marks | None = None) -> str | None:
-        about, asked = marks.near_clip if marks else repr(media(sample)), set(plain(f"{sample.problem} {' '.join(sample.options)}").split())
+        about, asked = (
+            marks.near_clip if marks else repr(media(sample)),
+            set(plain(f"{sample.problem} {' '.join(sample.options)}").split()),
+        )
         bands = self._bands(about, asked)
         alike = f"SELECT DISTINCT number FROM bands WHERE band IN ({', '.join('?' * len(bands))})"
         for sample_id, text in self._seen.execute(
@@ -211,7 +236,9 @@ class NearDuplicates:
         clip, values = hashlib.blake2b(about.encode(), digest_size=8).digest(), sketch.hashvalues
         starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
         parts = [values[start : start + self._rows].tobytes() for start in starts]
-        return [clip + hashlib.blake2b(part, digest_size=8, salt=bytes([band])).digest() for band, part in enumerate(parts)]
+        return [
+            clip + hashlib.blake2b(part, digest_size=8, salt=bytes([band])).digest() for band, part in enumerate(parts)
+        ]
 
 
 def rows_per_band(threshold: float) -> int:
@@ -232,7 +259,9 @@ def quality(marks: Marks | None, params: RuleParams) -> str | None:
 class Contamination:
     """Shared with a benchmark: the same media (its file or its frames), and (or: or) 13 words of question and options in a row."""
 
-    def __init__(self, benchmarks: Mapping[str, Iterable[Sample]], mode: Literal["media and text", "media or text"]) -> None:
+    def __init__(
+        self, benchmarks: Mapping[str, Iterable[Sample]], mode: Literal["media and text", "media or text"]
+    ) -> None:
         self._both = mode == "media and text"
         self._media: dict[str, str] = {}
         self._grams: dict[tuple[str, ...], str] = {}
@@ -287,7 +316,9 @@ def difficulty(sample: Sample, answers: Sequence[Answer], params: RuleParams) ->
         return None
     rate = sum(correctness(sample, answer, params) is None for answer in given) / len(given)
     low, high = params.pass_rate
-    return None if low < rate < high else f"{rate:.2f} of {len(given)} answers are right, not between {low:g} and {high:g}"
+    return (
+        None if low < rate < high else f"{rate:.2f} of {len(given)} answers are right, not between {low:g} and {high:g}"
+    )
 
 
 # ---- text ---------------------------------------------------------------------------------------------------------------------------
@@ -360,6 +391,13 @@ def script(letter: str) -> str:
 def instructions(problem_type: ProblemType) -> frozenset[tuple[str, ...]]:
     """8-grams of the paper's prompt without its question."""
     blank = Sample(
-        sample_id="", source="", data_type="video", problem_type=problem_type, problem="", answer="", media_path="", media_sha256=""
+        sample_id="",
+        source="",
+        data_type="video",
+        problem_type=problem_type,
+        problem="",
+        answer="",
+        media_path="",
+        media_sha256="",
     )
     return frozenset(ngrams(words(question_text(blank, "video-r1")), LEAK_GRAM))

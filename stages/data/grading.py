@@ -17,11 +17,15 @@ Strictness = Literal["default", "reference-code"]
 
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _FIRST_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_WELL_FORMED = re.compile(r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?think>|</?answer>).)*</answer>\s*", re.DOTALL)
+_WELL_FORMED = re.compile(
+    r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?think>|</?answer>).)*</answer>\s*", re.DOTALL
+)
 _REFERENCE_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
 # An option letter alone or set off by punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lone lower-case
 # letter counts only as the whole answer, so the article in "a red ball" is not option A.
-_LETTER = re.compile(r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL)
+_LETTER = re.compile(
+    r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL
+)
 # A comma separates groups of digits, the last of three: "1,000", "12,34,567", but not "1,5". Typeset minus signs count.
 _NUMBER = re.compile(r"[-+−–]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[^\W_])+")
@@ -138,7 +142,9 @@ def _same_number(prediction: str, answer: str, rules: Strictness) -> bool:
 
 @lru_cache(maxsize=2)
 def _rouge_scorer(rules: Strictness) -> "RougeScorer":
-    from rouge_score.rouge_scorer import RougeScorer  # here, because it takes seconds to import and most callers grade no free text
+    from rouge_score.rouge_scorer import (
+        RougeScorer,  # here, because it takes seconds to import and most callers grade no free text
+    )
     from rouge_score.tokenizers import DefaultTokenizer
 
     latin = DefaultTokenizer(use_stemmer=True)

@@ -13,7 +13,11 @@ def read_hub(name: str, folder: Path, config: str | None, split: str, revision: 
     `folder`, where it exists, holds the dataset (Parquet, Arrow, JSON or CSV files, an imagefolder or videofolder, or what
     `save_to_disk` wrote); otherwise `name` is asked for on the hub. Nothing of a dataset is run. UserError when it cannot be read.
     """
-    from datasets import IterableDataset, load_dataset, load_from_disk  # here, because it takes a second and few sources need it
+    from datasets import (  # here, because it takes a second and few sources need it
+        IterableDataset,
+        load_dataset,
+        load_from_disk,
+    )
     from datasets.exceptions import DatasetsError
 
     try:
@@ -22,10 +26,16 @@ def read_hub(name: str, folder: Path, config: str | None, split: str, revision: 
             dataset = (saved[split] if isinstance(saved, dict) else saved).to_iterable_dataset()
         else:
             dataset = load_dataset(
-                str(folder.absolute()) if folder.is_dir() else name, config, split=split, revision=revision, streaming=True
+                str(folder.absolute()) if folder.is_dir() else name,
+                config,
+                split=split,
+                revision=revision,
+                streaming=True,
             )
         assert isinstance(dataset, IterableDataset)
         yield from dataset.decode(False)
     except (DatasetsError, OSError, ValueError, KeyError) as error:  # also midway, from a damaged file
         message = " ".join(str(error).split())
-        raise UserError(f"source {name}: {message}; mend its files, or its `hub`, `config` or `hub_split` in params.yaml") from None
+        raise UserError(
+            f"source {name}: {message}; mend its files, or its `hub`, `config` or `hub_split` in params.yaml"
+        ) from None

@@ -63,11 +63,15 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
             with open(path, encoding="utf-8-sig") as file:
                 yield from ((f"line {number}", _line(line)) for number, line in enumerate(file, 1) if line.strip())
     except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; mend it, `ingest.root` or the source in params.yaml") from None
+        raise UserError(
+            f"{path}: {(error.strerror or str(error)).lower()}; mend it, `ingest.root` or the source in params.yaml"
+        ) from None
     except (ValueError, ijson.JSONError, csv.Error) as error:
         kind = "CSV" if path.suffix.lower() == ".csv" else "JSON"
         message = " ".join(str(error).split())
-        raise UserError(f"{path}: not readable as {kind} ({message}); mend the file or write one JSON object per line") from None
+        raise UserError(
+            f"{path}: not readable as {kind} ({message}); mend the file or write one JSON object per line"
+        ) from None
 
 
 def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, licence: str = "") -> Sample | Reject:
@@ -166,7 +170,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
             for number, row in enumerate(reader, 1):
                 surplus = row.pop(None, [])
                 cells = {name: cell for name, cell in row.items() if name and cell}
-                yield f"row {number}", f"{len(surplus)} cells too many; put quotes around one that has a comma in it" if surplus else cells
+                yield (
+                    f"row {number}",
+                    f"{len(surplus)} cells too many; put quotes around one that has a comma in it"
+                    if surplus
+                    else cells,
+                )
         except csv.Error as error:
             raise csv.Error(f"after line {reader.line_num}: {error}") from None
 

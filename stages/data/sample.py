@@ -75,8 +75,12 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), nullable=False),
     ]
 )
-TRAINING_SCHEMA = SAMPLE_SCHEMA.append(pa.field("frame_key", pa.string()))  # of the training sets: which row of the frame store is shown
-REJECT_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")])
+TRAINING_SCHEMA = SAMPLE_SCHEMA.append(
+    pa.field("frame_key", pa.string())
+)  # of the training sets: which row of the frame store is shown
+REJECT_SCHEMA = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")]
+)
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

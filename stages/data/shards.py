@@ -20,7 +20,9 @@ class ShardStore:
     loader worker would wait for in vain. One writer at a time.
     """
 
-    def __init__(self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256, shard_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256, shard_bytes: int = 256 << 20
+    ) -> None:
         """A shard is full with so many rows, or with the row that brings it to so many bytes."""
         if schema.names[0] != "key":
             raise ValueError(f"the first column of a store is 'key', not '{schema.names[0]}'")

@@ -41,26 +41,44 @@ class Source(Params):
     name: str = Field(pattern=r"^[\w.-]+$", description="prefix of its sample ids")
     records: str | None = Field(default=None, description="file of Video-R1 records: a JSON array, JSON Lines or CSV")
     media: str = Field(default=".", description="with records or hub: the folder that their media paths start from")
-    hub: str | None = Field(default=None, description="a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset")
+    hub: str | None = Field(
+        default=None, description="a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset"
+    )
     config: str | None = Field(default=None, description="with hub: its configuration")
     hub_split: str = Field(default="train", description="with hub: its split")
     revision: str | None = Field(default=None, description="with hub: commit or tag, so that a run can be repeated")
     folder: str | None = Field(default=None, description="a folder of media")
-    questions: str = Field(default="questions.csv", description="with folder: the CSV, JSON Lines or JSON file of questions inside it")
-    columns: dict[RecordField, str] = Field(default={}, description="record field: the source's column, where they are not named alike")
+    questions: str = Field(
+        default="questions.csv", description="with folder: the CSV, JSON Lines or JSON file of questions inside it"
+    )
+    columns: dict[RecordField, str] = Field(
+        default={}, description="record field: the source's column, where they are not named alike"
+    )
     defaults: dict[RecordField, str] = Field(default={}, description="record field: its value where a row has none")
     split: Split = Field(default="train", description="what may use it: sft, rl, both (train)")
-    weight: float = Field(default=1.0, gt=0, le=1, description="share of its records to take, chosen by a hash of their ids")
+    weight: float = Field(
+        default=1.0, gt=0, le=1, description="share of its records to take, chosen by a hash of their ids"
+    )
     limit: int | None = Field(default=None, ge=1, description="take only the first so many records of those")
-    licence: str = Field(default="", max_length=200, description="of its media and questions; goes along with every sample")
+    licence: str = Field(
+        default="", max_length=200, description="of its media and questions; goes along with every sample"
+    )
     enabled: bool = True
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
         kinds = [kind for kind in ("records", "hub", "folder") if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"a source names one of records, hub and folder; this one names {' and '.join(kinds) or 'none'}")
-        only = {"media": ("records", "hub"), "config": ("hub",), "hub_split": ("hub",), "revision": ("hub",), "questions": ("folder",)}
+            raise ValueError(
+                f"a source names one of records, hub and folder; this one names {' and '.join(kinds) or 'none'}"
+            )
+        only = {
+            "media": ("records", "hub"),
+            "config": ("hub",),
+            "hub_split": ("hub",),
+            "revision": ("hub",),
+            "questions": ("folder",),
+        }
         if stray := [name for name, users in only.items() if name in self.model_fields_set and kinds[0] not in users]:
             raise ValueError(f"a source of {kinds[0]} has no {' and no '.join(stray)}")
         return self
@@ -71,7 +89,9 @@ class Source(Params):
         return number < self.weight * 2**64
 
 
-def read_source(source: Source, root: Path, embedded: Path | None = None, seen: set[str] | None = None) -> Iterator[Sample | Reject]:
+def read_source(
+    source: Source, root: Path, embedded: Path | None = None, seen: set[str] | None = None
+) -> Iterator[Sample | Reject]:
     """The source's records as samples whose `media_sha256` is still empty, or as rejects, in the source's order.
 
     Media that a dataset holds as bytes is written to the folder `embedded`. `seen` holds the ids of earlier sources.
@@ -84,7 +104,12 @@ def read_source(source: Source, root: Path, embedded: Path | None = None, seen: 
         if not source.takes(draft.sample_id):
             continue
         if isinstance(draft, Sample) and draft.sample_id in seen:
-            draft = Reject(sample_id=draft.sample_id, stage="ingest", reason="duplicate id", detail=f"{place} of source {source.name}")
+            draft = Reject(
+                sample_id=draft.sample_id,
+                stage="ingest",
+                reason="duplicate id",
+                detail=f"{place} of source {source.name}",
+            )
         seen.add(draft.sample_id)
         yield draft
         taken += 1
@@ -121,14 +146,20 @@ def _media_column(row: Mapping[str, Any]) -> str:
 
 def _is_media(cell: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether it is a media cell as `datasets` has it."""
-    return isinstance(cell, Mapping) and isinstance(cell.get("path"), str | None) and isinstance(cell.get("bytes"), bytes | None)
+    return (
+        isinstance(cell, Mapping)
+        and isinstance(cell.get("path"), str | None)
+        and isinstance(cell.get("bytes"), bytes | None)
+    )
 
 
 def _undecoded(media: Mapping[str, Any], folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
     """Folder and path of an undecoded media cell: of the file it names, or of the one its bytes are written to, named by their hash."""
     if media.get("bytes") and embedded is not None:
         suffix = Path(media.get("path") or "").suffix.lower()
-        name = hashlib.sha256(media["bytes"]).hexdigest() + (suffix if suffix[1:].isalnum() and len(suffix) < 10 else "")
+        name = hashlib.sha256(media["bytes"]).hexdigest() + (
+            suffix if suffix[1:].isalnum() and len(suffix) < 10 else ""
+        )
         if not (embedded / name).exists():
             write_atomic(embedded / name, media["bytes"])
         return embedded, name
@@ -147,7 +178,9 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     if isinstance(options, list) and options and all(isinstance(option, str) for option in options):
         fields.setdefault("problem_type", "multiple choice")
         if len(options) <= MAX_OPTIONS and not any(map(option_letter, options)):
-            fields["solution"] = letter_of(extract_answer(solution) or solution, options) if isinstance(solution, str) else solution
+            fields["solution"] = (
+                letter_of(extract_answer(solution) or solution, options) if isinstance(solution, str) else solution
+            )
             options = lettered(options)
         fields["options"] = options
     if fields.get("data_type") == "frame" and isinstance(fields.get("path"), str):

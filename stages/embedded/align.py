@@ -34,7 +34,9 @@ class Clips:
     names_MS: Tensor
 
 
-def align(model: PreTrainedModel, builder: PromptBuilder, steps: int, clips: int, learning_rate: float, seed: int) -> dict[str, float]:
+def align(
+    model: PreTrainedModel, builder: PromptBuilder, steps: int, clips: int, learning_rate: float, seed: int
+) -> dict[str, float]:
     """Train the vision tower and the tied head in place on `steps` batches of `clips` random scenes; returns `hits` on a fresh batch."""
     batches = random_clips(builder, clips, np.random.default_rng(seed))
     vision: torch.nn.Module = model.model.visual
@@ -65,7 +67,10 @@ def hits(logits_MV: Tensor, names_MS: Tensor) -> dict[str, float]:
     """Share of things whose name is among the four likeliest tokens, per slot; empty cells do not count."""
     things_M = names_MS[:, SLOTS.index("shape")] != _NONE
     top_M4 = logits_MV[things_M].topk(len(SLOTS), dim=1).indices
-    return {slot: float((top_M4 == names_MS[things_M, index, None]).any(dim=1).float().mean()) for index, slot in enumerate(SLOTS)}
+    return {
+        slot: float((top_M4 == names_MS[things_M, index, None]).any(dim=1).float().mean())
+        for index, slot in enumerate(SLOTS)
+    }
 
 
 def random_clips(builder: PromptBuilder, clips: int, rng: np.random.Generator) -> Iterator[Clips]:
@@ -90,7 +95,11 @@ def _names(scene: Scene, ids: dict[str, int]) -> Iterator[list[int]]:
         things = {(spot.row, spot.col): spot for spot in spots}
         for row, col in product(range(GRID), range(GRID)):
             spot = things.get((row, col))
-            yield [ids[spot.colour], ids[spot.kind], ids[ROWS[row]], ids[COLUMNS[col]]] if spot else [ids[scene.tint], *[_NONE] * 3]
+            yield (
+                [ids[spot.colour], ids[spot.kind], ids[ROWS[row]], ids[COLUMNS[col]]]
+                if spot
+                else [ids[scene.tint], *[_NONE] * 3]
+            )
 
 
 def _word_id(word: str, builder: PromptBuilder) -> int:

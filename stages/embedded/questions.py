@@ -19,7 +19,12 @@ Moments = tuple[tuple[Spot, ...], ...]
 
 WAYS: Final = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 """Step per direction, in rows and columns."""
-DESCRIPTIONS: Final = {"left": "slides over left", "right": "runs across right", "up": "rises up high", "down": "sinks down low"}
+DESCRIPTIONS: Final = {
+    "left": "slides over left",
+    "right": "runs across right",
+    "up": "rises up high",
+    "down": "sinks down low",
+}
 """The move in words; no two share a word, or ROUGE would reward the opposite direction."""
 PERCENTS: Final = ("15", "50", "85")
 """How far right a column's centre is, in percent rounded to 5. Taking one for another scores less than the filter's 0.6."""

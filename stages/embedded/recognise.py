@@ -60,7 +60,9 @@ def _kind(mask_HW: NDArray[np.bool_]) -> str:
 def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask cropped to what it holds and stretched to a square."""
     rows, cols = (np.flatnonzero(mask_HW.any(axis=axis)) for axis in (1, 0))
-    y, x = (kept[0] + (np.arange(OUTLINE) * (kept[-1] - kept[0]) + OUTLINE // 2) // (OUTLINE - 1) for kept in (rows, cols))
+    y, x = (
+        kept[0] + (np.arange(OUTLINE) * (kept[-1] - kept[0]) + OUTLINE // 2) // (OUTLINE - 1) for kept in (rows, cols)
+    )
     return mask_HW[y[:, None], x]
 
 

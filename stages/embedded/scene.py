@@ -92,7 +92,8 @@ def random_offset(rng: np.random.Generator) -> tuple[int, int]:
 def _random_spots(rng: np.random.Generator) -> tuple[Spot, ...]:
     places = rng.permutation(GRID * GRID)[: rng.integers(1, 5)]
     return tuple(
-        Spot(int(place) // GRID, int(place) % GRID, str(rng.choice(list(COLOURS))), str(rng.choice(KINDS + LETTERS))) for place in places
+        Spot(int(place) // GRID, int(place) % GRID, str(rng.choice(list(COLOURS))), str(rng.choice(KINDS + LETTERS)))
+        for place in places
     )
 
 

@@ -125,7 +125,9 @@ class Teacher:
             },
         }
 
-    def _choice(self, request: ChatRequest, question: str, pictures: list[NDArray[np.uint8]], content: str, index: int) -> dict[str, Any]:
+    def _choice(
+        self, request: ChatRequest, question: str, pictures: list[NDArray[np.uint8]], content: str, index: int
+    ) -> dict[str, Any]:
         """One completion; at temperature 0 the request's seed and the index make no difference."""
         draw = (request.seed, index) if request.temperature > 0 else None
         digest = hashlib.sha256(f"{self.seed}/{content}/{draw}".encode()).digest()
@@ -193,7 +195,9 @@ def _picture(url: str) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise RequestError(400, f"picture of {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
+                raise RequestError(
+                    400, f"picture of {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read"
+                )
             return np.asarray(image.convert("RGB"))
     except (binascii.Error, Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError) as error:
         raise RequestError(400, f"picture cannot be read: {error}") from None
@@ -313,7 +317,9 @@ def main() -> None:
     """Serve on loopback, say the base_url on stdout, and stop when stdin closes."""
     parser = argparse.ArgumentParser(prog="python -m stages.embedded.teacher", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--careless", type=float, default=0.83, help="share of glances where a backdrop could suggest the answer")
+    parser.add_argument(
+        "--careless", type=float, default=0.83, help="share of glances where a backdrop could suggest the answer"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     server = serve(Teacher(arguments.careless, arguments.seed), arguments.port)

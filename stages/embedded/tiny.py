@@ -33,7 +33,9 @@ _SPECIAL = (
 )
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 # Qwen's way of cutting text into words; every digit is a word of its own.
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # Qwen2.5-VL's template without its system prompt.
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -140,5 +142,7 @@ def write_tiny(out: Path, lines: Sequence[str], seed: int, prompt: PromptStyle) 
     tokenizer.save_pretrained(out)
     processor = build_image_processor()
     processor.save_pretrained(out)
-    write_json(out / "video_preprocessor_config.json", processor.to_dict() | {"video_processor_type": "Qwen2VLVideoProcessor"})
+    write_json(
+        out / "video_preprocessor_config.json", processor.to_dict() | {"video_processor_type": "Qwen2VLVideoProcessor"}
+    )
     write_json(out / PIPELINE_FILE, {"prompt": prompt})

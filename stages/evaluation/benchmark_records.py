@@ -38,7 +38,9 @@ def read_benchmark(
         files = next((files for files in found if files), [])
         if not files:
             wanted = " nor ".join([video_r1_file.name, *official_files])
-            raise UserError(f"{root}: neither {wanted} is there; docs/evaluation.md says where each benchmark's files belong")
+            raise UserError(
+                f"{root}: neither {wanted} is there; docs/evaluation.md says where each benchmark's files belong"
+            )
         records = (
             (f"{_place(file, root)}-{place}", raw, lambda fields, file=file: official(fields, file))
             for file in files
@@ -74,11 +76,19 @@ class MediaFolder:
         parts = Path(path).parts
         inner = parts[2:] if parts[:1] == ("Evaluation",) else parts
         for candidate in (self.root.joinpath(*parts), self.root.joinpath(*inner)):
-            for media in (candidate, *(candidate.with_suffix(suffix) for suffix in VIDEO_SUFFIXES), candidate.with_suffix("")):
-                if os.path.exists(media) and media != self.root:  # unlike Path.exists, False for a name that is too long
+            for media in (
+                candidate,
+                *(candidate.with_suffix(suffix) for suffix in VIDEO_SUFFIXES),
+                candidate.with_suffix(""),
+            ):
+                if (
+                    os.path.exists(media) and media != self.root
+                ):  # unlike Path.exists, False for a name that is too long
                     return media
         tail = Path(*inner).with_suffix("").parts
-        deeper = [media for media in self._by_stem.get(tail[-1], []) if media.with_suffix("").parts[-len(tail) :] == tail]
+        deeper = [
+            media for media in self._by_stem.get(tail[-1], []) if media.with_suffix("").parts[-len(tail) :] == tail
+        ]
         return deeper[0] if len({os.path.realpath(media) for media in deeper}) == 1 else None
 
     @cached_property
@@ -96,7 +106,12 @@ def _draft(raw: Any, convert: Callable[[Fields], Fields], name: str, media: Medi
         fields = convert(dict(raw))
         found = media.find(fields["path"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason="invalid record", detail=f"{type(error).__name__}: {error}")
+        return Reject(
+            sample_id=f"{name}-{place}",
+            stage="benchmark",
+            reason="invalid record",
+            detail=f"{type(error).__name__}: {error}",
+        )
     fields = {"problem_id": place} | fields | {"path": os.path.relpath(found, media.root) if found else fields["path"]}
     draft = read_sample(fields, name, media.root, "test", place)
     return draft.model_copy(update={"stage": "benchmark"}) if isinstance(draft, Reject) else draft

@@ -18,7 +18,21 @@ from stages.run.work import WORK
 log = logging.getLogger(__name__)
 
 # Records, media and their archives; no code, no pickles.
-_FILES = ["*.json", "*.jsonl", "*.parquet", "*.srt", "*.mp4", "*.MP4", "*.webm", "*.avi", "*.mkv", "*.zip", "*.tar", "*.tar.gz", "*.tgz"]
+_FILES = [
+    "*.json",
+    "*.jsonl",
+    "*.parquet",
+    "*.srt",
+    "*.mp4",
+    "*.MP4",
+    "*.webm",
+    "*.avi",
+    "*.mkv",
+    "*.zip",
+    "*.tar",
+    "*.tar.gz",
+    "*.tgz",
+]
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -60,9 +74,13 @@ def _folder_name(name: str) -> str:
 def _download(name: str, folder: Path) -> None:
     dataset, _, revision = name.partition("@")
     try:
-        snapshot_download(dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES)
+        snapshot_download(
+            dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=_FILES
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def unpack(archive: Path) -> None:
@@ -78,7 +96,9 @@ def unpack(archive: Path) -> None:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as members:
                 _check_room(archive, sum(member.file_size for member in members.infolist()))
-                members.extractall(archive.parent)  # zipfile takes ".." and leading slashes out of names, and makes no links
+                members.extractall(
+                    archive.parent
+                )  # zipfile takes ".." and leading slashes out of names, and makes no links
         else:
             with tarfile.open(archive) as members:
                 _check_room(archive, sum(member.size for member in members))

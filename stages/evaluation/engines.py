@@ -95,7 +95,9 @@ class TransformersEngine:
                             seeds = [_seed(self.seed, each.question.key) for each in batch]
                             prompts = [each.prompt for each in batch]
                             answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
-                            keep([_from_completion(each, answer[0]) for each, answer in zip(batch, answers, strict=True)])
+                            keep(
+                                [_from_completion(each, answer[0]) for each, answer in zip(batch, answers, strict=True)]
+                            )
                 bar.update(len(window))
 
     def _show(self, question: Showing, builder: PromptBuilder) -> "Shown":
@@ -174,7 +176,9 @@ class ServerEngine:
             pictures=tuple(pictures[index] for index in self._order(question, len(pictures))),
             data_type=sample.data_type,
             payload=self.server.payload,
-            sampling=ChatSampling(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed),
+            sampling=ChatSampling(
+                self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed
+            ),
             identity=question.key,
         )
 

@@ -63,7 +63,9 @@ def prediction_row(sample: Sample, output: Row, benchmark: Benchmark) -> dict[st
     text = output["text"]
     failed = output["status"] == "error"
     predictions = {profile: extract(text, profile) for profile in PROFILES}
-    scores = {profile: None if failed else benchmark.score(predictions[profile], sample, profile) for profile in PROFILES}
+    scores = {
+        profile: None if failed else benchmark.score(predictions[profile], sample, profile) for profile in PROFILES
+    }
     unanswered = output["status"] == "ok" and not predictions["official"]
     return {
         **{name: value for name, value in output.items() if name != "key"},
@@ -94,7 +96,9 @@ def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profi
     if not ordered:
         return metrics
     for name, keep in slices(benchmark).items():
-        metrics |= _headline("accuracy" if name == "all" else name, [row for row in rows if keep(row)], benchmark, profile)
+        metrics |= _headline(
+            "accuracy" if name == "all" else name, [row for row in rows if keep(row)], benchmark, profile
+        )
     metrics["well_formed"] = sum(row["well_formed"] for row in ordered) / len(ordered)
     statuses = Counter(row["status"] for row in ordered)
     metrics |= {status: statuses[status] / len(ordered) for status in ("no_answer", "truncated")}
@@ -102,7 +106,9 @@ def summarise(rows: Sequence[Row], n_questions: int, benchmark: Benchmark, profi
     others = other_orders(rows)
     metrics["shown"] = shown(ordered)
     metrics["figures"] = {name: asdict(figure) for name, figure in benchmark.figures(rows, profile).items()}
-    metrics["scores"] = [row for each in PROFILES for row in _entries(rows, ["ordered", *others], benchmark, each, estimate)]
+    metrics["scores"] = [
+        row for each in PROFILES for row in _entries(rows, ["ordered", *others], benchmark, each, estimate)
+    ]
     metrics["gaps"] = [row for each in PROFILES for row in _entries(rows, others, benchmark, each, gap)]
     return metrics
 
@@ -148,10 +154,17 @@ def slices(benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
 def categories(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Callable[[Row], bool]]:
     """Subsets by what a question is about: its category, each part of one that has parts ("yes_no/order"), and its official groups."""
     names = {
-        row["category"]: {row["category"], *row["category"].split("/"), *benchmark.group(row["category"], row["problem_type"], "official")}
+        row["category"]: {
+            row["category"],
+            *row["category"].split("/"),
+            *benchmark.group(row["category"], row["problem_type"], "official"),
+        }
         for row in rows
     }
-    return {name: lambda row, name=name: name in names[row["category"]] for name in sorted(set().union(*names.values()) - {""})}
+    return {
+        name: lambda row, name=name: name in names[row["category"]]
+        for name in sorted(set().union(*names.values()) - {""})
+    }
 
 
 def kinds(rows: Sequence[Row], benchmark: Benchmark) -> dict[tuple[str, str], Callable[[Row], bool]]:
@@ -164,12 +177,18 @@ def kinds(rows: Sequence[Row], benchmark: Benchmark) -> dict[tuple[str, str], Ca
     }
 
 
-def compare(first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
+def compare(
+    first: Sequence[Row], second: Sequence[Row], benchmark: Benchmark, profile: Profile
+) -> tuple[Estimate, float] | None:
     """Two models on the same questions in order: first − second with its interval, and McNemar's p; None without common questions."""
-    return _paired(_by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile)
+    return _paired(
+        _by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile
+    )
 
 
-def _paired(first: Mapping[str, Row], second: Mapping[str, Row], benchmark: Benchmark, profile: Profile) -> tuple[Estimate, float] | None:
+def _paired(
+    first: Mapping[str, Row], second: Mapping[str, Row], benchmark: Benchmark, profile: Profile
+) -> tuple[Estimate, float] | None:
     """First − second on the questions that both hold, and McNemar's p; None without any."""
     both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
     if not both:
@@ -188,11 +207,18 @@ def _headline(name: str, rows: Sequence[Row], benchmark: Benchmark, profile: Pro
         score, loss = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
         if score and loss:
             prefix = f"{name}_{order}"
-            metrics |= {prefix: score.value, f"{prefix}_gap": loss.value, f"{prefix}_gap_low": loss.low, f"{prefix}_gap_high": loss.high}
+            metrics |= {
+                prefix: score.value,
+                f"{prefix}_gap": loss.value,
+                f"{prefix}_gap_low": loss.low,
+                f"{prefix}_gap_high": loss.high,
+            }
     return metrics
 
 
-def _entries(rows: Sequence[Row], orders: Sequence[str], benchmark: Benchmark, profile: Profile, figure: Figure) -> list[dict[str, Any]]:
+def _entries(
+    rows: Sequence[Row], orders: Sequence[str], benchmark: Benchmark, profile: Profile, figure: Figure
+) -> list[dict[str, Any]]:
     """One entry of `figure` per order and subset."""
     return [
         {"profile": profile, "order": order, "by": by, "slice": value, **asdict(found)}

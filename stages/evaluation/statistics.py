@@ -51,7 +51,11 @@ def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.n
     all came out alike, do not pass for certainty. Uneven weights count as 1 / Σ w² questions (Kish).
     """
     differences_N = first_N - second_N
-    mean, square, n = float(weights_N @ differences_N), float(weights_N @ differences_N**2), 1 / float(weights_N @ weights_N)
+    mean, square, n = (
+        float(weights_N @ differences_N),
+        float(weights_N @ differences_N**2),
+        1 / float(weights_N @ weights_N),
+    )
     centre = n * mean / (n + 2)
     half = Z95 * math.sqrt(((n * square + 2) / (n + 2) - centre**2) / (n + 2))
     return Estimate(mean, max(-1.0, centre - half), min(1.0, centre + half), len(differences_N))

@@ -28,7 +28,9 @@ class OwnLayer(CacheLayerMixin):
         assert self.keys is not None
         assert self.values is not None
         if self.length == self.keys.shape[2]:
-            self.keys, self.values = (torch.cat([states, _room(states, self.length)], dim=2) for states in (self.keys, self.values))
+            self.keys, self.values = (
+                torch.cat([states, _room(states, self.length)], dim=2) for states in (self.keys, self.values)
+            )
         self.keys[:, :, self.length], self.values[:, :, self.length] = key_states[:, :, 0], value_states[:, :, 0]
         self.length += 1
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
@@ -91,7 +93,9 @@ def _table(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
     rank_A = (is_own_BA.cumsum(dim=1) - 1).gather(0, prompt_A[None])[0]
     width = int(rank_A.max()) + 1
     place_A = prompt_A * width + rank_A
-    table_BN = place_A.new_zeros(prompts * width).scatter(0, place_A, torch.arange(len(prompt_A), device=prompt_A.device))
+    table_BN = place_A.new_zeros(prompts * width).scatter(
+        0, place_A, torch.arange(len(prompt_A), device=prompt_A.device)
+    )
     return table_BN.view(prompts, width), place_A
 
 

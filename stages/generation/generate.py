@@ -55,7 +55,8 @@ def generate(
     finally:
         model.train(was_training)
     completions = iter(
-        _completion(ids_C, logps_C, builder, _end_ids(model, builder)) for ids_C, logps_C in zip(ids_RC, logps_RC, strict=True)
+        _completion(ids_C, logps_C, builder, _end_ids(model, builder))
+        for ids_C, logps_C in zip(ids_RC, logps_RC, strict=True)
     )
     return [[next(completions) for _ in range(count)] for count in counts]
 
@@ -70,9 +71,14 @@ def _decode(
     media: Mapping[str, Any] | None,
 ) -> tuple[Tensor, Tensor]:
     """Token ids and log-probabilities [R, C] on the CPU; what follows a row's end token is padding."""
-    inputs = {name: value.to(model.device) for name, value in builder.batch(prompts, padding="left", pixels=media is None).items()}
+    inputs = {
+        name: value.to(model.device)
+        for name, value in builder.batch(prompts, padding="left", pixels=media is None).items()
+    }
     cache = DynamicCache(config=model.config)
-    prefill = model(**builder.normalised(inputs), **(media or {}), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    prefill = model(
+        **builder.normalised(inputs), **(media or {}), past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
     prompt_R = torch.arange(len(prompts)).repeat_interleave(torch.tensor(counts)).to(model.device)
     logits_RV = prefill.logits[prompt_R, -1]
     prefix, own = Prefix.of(cache, inputs["attention_mask"], prompt_R), OwnCache(len(cache.layers))
@@ -118,8 +124,12 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
     probs_RV = (logits_RV / sampling.temperature).softmax(dim=1)
     cumulated_RV = (nucleus(probs_RV, sampling.top_p) if sampling.top_p < 1 else probs_RV).cumsum(dim=1)
     total_R1 = cumulated_RV[:, -1:]
-    below_total_R1 = torch.nextafter(total_R1, torch.zeros_like(total_R1))  # rounding must not lead past the last kept token
-    place_R1 = torch.searchsorted(cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True)
+    below_total_R1 = torch.nextafter(
+        total_R1, torch.zeros_like(total_R1)
+    )  # rounding must not lead past the last kept token
+    place_R1 = torch.searchsorted(
+        cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True
+    )
     return place_R1[:, 0].clamp(max=logits_RV.shape[1] - 1)  # beyond only for NaN, which training reports by its loss
 
 
@@ -135,7 +145,9 @@ def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
     for shift in (20, 10, 0):
         place_RV = first_R1 + (bits_RV >> shift & 1023)
         inside_RV = probs_RV * (bits_RV >> shift + 10 == least_R1)
-        masses_RK = probs_RV.new_zeros(rows * 1024).scatter_add_(0, place_RV.flatten(), inside_RV.flatten()).view(rows, 1024)
+        masses_RK = (
+            probs_RV.new_zeros(rows * 1024).scatter_add_(0, place_RV.flatten(), inside_RV.flatten()).view(rows, 1024)
+        )
         reached_RK = above_R1 + masses_RK.flip(1).cumsum(dim=1).flip(1)  # by this bucket and all higher ones
         bucket_R1 = (reached_RK >= top_p).sum(dim=1, keepdim=True).clamp(min=1) - 1
         above_R1 = reached_RK.gather(1, bucket_R1) - masses_RK.gather(1, bucket_R1)
@@ -145,7 +157,10 @@ def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
 
 def _uniforms(counts: Sequence[int], seeds: Sequence[int], length: int) -> Tensor:
     return torch.cat(
-        [torch.rand(count, length, generator=torch.Generator().manual_seed(seed)) for count, seed in zip(counts, seeds, strict=True)]
+        [
+            torch.rand(count, length, generator=torch.Generator().manual_seed(seed))
+            for count, seed in zip(counts, seeds, strict=True)
+        ]
     )
 
 

@@ -54,7 +54,11 @@ class PromptBuilder:
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = source.prompt
         vision = self.config.vision_config
-        self._patch, self._merge, self._temporal = vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
+        self._patch, self._merge, self._temporal = (
+            vision.patch_size,
+            vision.spatial_merge_size,
+            vision.temporal_patch_size,
+        )
         # Qwen2.5-VL spaces the positions of frame pairs by time; Qwen3-VL writes the time before each pair instead.
         self._tokens_per_second: int | None = getattr(vision, "tokens_per_second", None)
         mean, std = (torch.tensor(values) * 255 for values in load_image_statistics(source.folder))
@@ -99,7 +103,9 @@ class PromptBuilder:
         ids_P = self._token_ids(sample, merged, frames.pts_T)
         is_vision_P = ids_P == self.tokenizer.convert_tokens_to_ids(_PAD[sample.data_type])
         if int(is_vision_P.sum()) != merged[0] * merged[1] * merged[2]:
-            raise UserError(f"{sample.sample_id}: the question holds a media placeholder token; remove it from the record")
+            raise UserError(
+                f"{sample.sample_id}: the question holds a media placeholder token; remove it from the record"
+            )
         position_ids_3P = mrope_positions(is_vision_P, *self._runs(sample.data_type, merged, frames.pts_T))
         return Prompt(
             sample_id=sample.sample_id,
@@ -125,16 +131,22 @@ class PromptBuilder:
         without `pixels`). Pass them through `normalised` on the model's device.
         """
         rows = [
-            _row(prompt) if completions is None else _row_with_completion(prompt, completions[row]) for row, prompt in enumerate(prompts)
+            _row(prompt) if completions is None else _row_with_completion(prompt, completions[row])
+            for row, prompt in enumerate(prompts)
         ]
         length = max(len(row["input_ids"]) for row in rows)
         fill = {"input_ids": self.pad_id, "attention_mask": 0, "position_ids": 0, "labels": IGNORE}
-        inputs = {name: torch.stack([_pad(row[name], length, fill[name], padding) for row in rows], dim=-2) for name in rows[0]}
+        inputs = {
+            name: torch.stack([_pad(row[name], length, fill[name], padding) for row in rows], dim=-2)
+            for name in rows[0]
+        }
         return inputs | (media_inputs(prompts) if pixels else {})
 
     def normalised(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The inputs with their pixels as float32: (byte / 255 - mean) / std, computed where the bytes are."""
-        return {name: self._pixels(value) if name.startswith("pixel_values") else value for name, value in inputs.items()}
+        return {
+            name: self._pixels(value) if name.startswith("pixel_values") else value for name, value in inputs.items()
+        }
 
     def completion_ids(self, text: str) -> Tensor:
         """ids_C of what SFT teaches: the tokens of `text` and the end of the turn."""

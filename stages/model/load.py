@@ -33,7 +33,9 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 if not sys.stderr.isatty():
     disable_progress_bar()  # bars over a model's files, which nobody watches in a log
-logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())  # it says so unasked
+logging.getLogger("DeepSpeed").addFilter(
+    lambda record: "Setting accelerator to CPU" not in record.getMessage()
+)  # it says so unasked
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
@@ -63,7 +65,9 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model '{name}' is neither a folder nor found on the hub: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"model '{name}' is neither a folder nor found on the hub: {str(error).splitlines()[0]}"
+        ) from error
 
 
 @contextmanager
@@ -90,7 +94,11 @@ def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa
     load_config(folder)
     with _reading(folder, "weights"):
         return AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=DTYPES[precision], attn_implementation=attention, use_safetensors=True, trust_remote_code=False
+            folder,
+            dtype=DTYPES[precision],
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
         ).eval()
 
 
@@ -110,7 +118,9 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     return settings["image_mean"], settings["image_std"]
 
 
-def save_model(model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+def save_model(
+    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
+) -> None:
     """Write a model folder that also loads elsewhere by plain `from_pretrained`; tokenizer and processor come from `source`.
 
     `state_dict` replaces the model's own weights where those are spread over processes (ZeRO-3). The folder appears whole.

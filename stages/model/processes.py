@@ -43,7 +43,9 @@ def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str])
     Each media type is a pass of the vision tower, and processes that make different passes wait for each other's weights for ever.
     """
     if zero == 3 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and len(data_types) > 1:
-        raise UserError(f"ZeRO-3 cannot train on videos and images together on several processes: set {stage}.deepspeed to 2")
+        raise UserError(
+            f"ZeRO-3 cannot train on videos and images together on several processes: set {stage}.deepspeed to 2"
+        )
 
 
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class Optimisation(Params):
     deepspeed: ZeroStage | None = None
     seed: int = Field(default=42, ge=0)
     save_steps: int = Field(default=100, ge=1)
-    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(default="none", description="besides steps.jsonl")
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
+        default="none", description="besides steps.jsonl"
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads of each process")
 
     def arguments(
@@ -82,7 +84,9 @@ class Optimisation(Params):
             **joined,
             **more,
         )
-        arguments._n_gpu = min(arguments.n_gpu, 1)  # a process has one GPU: DataParallel over all it sees would cut packed rows apart
+        arguments._n_gpu = min(
+            arguments.n_gpu, 1
+        )  # a process has one GPU: DataParallel over all it sees would cut packed rows apart
         return arguments
 
 
@@ -139,7 +143,9 @@ class ResumableTrainer(Trainer):
         if not isinstance(self.model, PreTrainedModel):
             super()._save(output_dir, state_dict)
         elif self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir or "", state_dict=state_dict, save_original_format=False)
+            self.model.save_pretrained(
+                output_dir or self.args.output_dir or "", state_dict=state_dict, save_original_format=False
+            )
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         model: Any = self.model
@@ -170,7 +176,9 @@ def save_trained(trainer: ResumableTrainer, source: Path, out: Path) -> None:
         if hasattr(model, "merge_and_unload"):
             model, state = model.merge_and_unload(), None
         if state is not None:
-            model._weight_conversions = None  # loading under ZeRO-3 also notes renamings it did not use; None means the family's own names
+            model._weight_conversions = (
+                None  # loading under ZeRO-3 also notes renamings it did not use; None means the family's own names
+            )
             state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
         save_model(model, resolve(source), out, state)
     trainer.accelerator.wait_for_everyone()

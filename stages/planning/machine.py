@@ -56,7 +56,9 @@ def machine(device: str | None, gpus: int | None, threads: int) -> Machine:
     if device is None:
         device = local_device()
     if device == "cpu":
-        return Machine("cpu", 1, psutil.virtual_memory().total, CPU_CORE_FLOPS * min(threads, os.cpu_count() or 1), CPU_BANDWIDTH)
+        return Machine(
+            "cpu", 1, psutil.virtual_memory().total, CPU_CORE_FLOPS * min(threads, os.cpu_count() or 1), CPU_BANDWIDTH
+        )
     if device not in DEVICES:
         raise UserError(f"no device '{device}'; known: cpu, {', '.join(DEVICES)}")
     return Machine(device, gpus or max(1, torch.cuda.device_count()), *DEVICES[device])
@@ -69,5 +71,7 @@ def local_device() -> str:
     found = torch.cuda.get_device_properties(0)
     chips = [name for name in DEVICES if name.partition("-")[0] in found.name.lower().replace(" ", "")]
     if not chips:
-        raise UserError(f"the speed of '{found.name}' is not known; pass --device with the nearest of {', '.join(DEVICES)}")
+        raise UserError(
+            f"the speed of '{found.name}' is not known; pass --device with the nearest of {', '.join(DEVICES)}"
+        )
     return min(chips, key=lambda name: abs(DEVICES[name][0] - found.total_memory))

@@ -36,7 +36,9 @@ class Media:
 
     def of_frames(self, share: float) -> "Media":
         """With that share of the frames."""
-        return Media(self.visual * share, self.grids * share, self.most_visual * share, self.most_grids * share, self.videos)
+        return Media(
+            self.visual * share, self.grids * share, self.most_visual * share, self.most_grids * share, self.videos
+        )
 
 
 def largest_media(spec: FrameSpec, size: ModelSize) -> Media:

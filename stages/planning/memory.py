@@ -9,9 +9,15 @@ from stages.planning.work import Shape
 
 ADAM = 8  # bytes per trained parameter: two fp32 moments
 BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
-SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = 7, 3, 4  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
+SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = (
+    7,
+    3,
+    4,
+)  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
 SAVED_OUTSIDE = 3  # hidden ones outside the layers: the last norm and the states that predict completions
-CHUNK_BYTES = 256 * 4 * 3  # per word of the vocabulary: the chunk of fp32 distributions that scoring holds (stages/rl/scoring.py)
+CHUNK_BYTES = (
+    256 * 4 * 3
+)  # per word of the vocabulary: the chunk of fp32 distributions that scoring holds (stages/rl/scoring.py)
 DRAW_BYTES = 24  # per row and word: logits, distribution and their cumulated sum while a token is drawn
 
 
@@ -70,7 +76,9 @@ def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, ro
     Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and the rows' masks.
     """
     norms = SAVED_HIDDEN_FP32 * (4 - how.element)
-    wide = tokens * (size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element)
+    wide = tokens * (
+        size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element
+    )
     attended = 4 * prompt + 2 * rows * completion + 2 * rows * (prompt + completion)
     masks = rows * completion * (prompt + completion)
     return wide + (attended * size.heads * size.head_dim + masks) * how.element

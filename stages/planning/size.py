@@ -52,7 +52,11 @@ def model_size(config: Any) -> ModelSize:
     text, vision = config.text_config, config.vision_config
     language = model.model.language_model
     embedding, head = language.embed_tokens.weight, model.lm_head.weight
-    linear = [module for name, module in model.named_modules() if re.fullmatch(LINEAR_LAYERS, name) and isinstance(module, nn.Linear)]
+    linear = [
+        module
+        for name, module in model.named_modules()
+        if re.fullmatch(LINEAR_LAYERS, name) and isinstance(module, nn.Linear)
+    ]
     full_layers = len(vision.fullatt_block_indexes) if hasattr(vision, "fullatt_block_indexes") else vision.depth
     return ModelSize(
         blocks=_count(language) - embedding.numel(),

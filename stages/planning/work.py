@@ -32,7 +32,9 @@ class Work:
             + 4 * size.layers * size.heads * size.head_dim * self.pairs
             + 2 * size.hidden * size.vocabulary * self.logits
             + 2 * (vision_blocks + size.merger / size.merge**2) * self.patches
-            + 4 * size.vision_hidden * (size.vision_full_layers * self.frame_pairs + windowed * size.window * self.patches)
+            + 4
+            * size.vision_hidden
+            * (size.vision_full_layers * self.frame_pairs + windowed * size.window * self.patches)
         )
 
 

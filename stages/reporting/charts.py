@@ -46,7 +46,9 @@ def line_chart(title: str, series: Sequence[Series]) -> Markup:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.6g}</text>')
     for x, anchor in ((x_low, "start"), (x_high, "end")):
-        parts.append(f'<text class="tick" x="{place(x, ticks[0])[0]:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{x:.6g}</text>')
+        parts.append(
+            f'<text class="tick" x="{place(x, ticks[0])[0]:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{x:.6g}</text>'
+        )
     for line in series:
         for width, drawn in (("raw", line.points), ("mean", running_mean(line.points))):
             path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in drawn)
@@ -72,11 +74,15 @@ def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], st
     parts = [f'<svg viewBox="0 0 {WIDE} {bottom + BOTTOM}" role="img" aria-label="{escape(title)}">']
     for tick in ticks:
         x = across(tick)
-        parts.append(f'<line class="{"zero" if tick == 0 else "grid"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}"/>')
+        parts.append(
+            f'<line class="{"zero" if tick == 0 else "grid"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}"/>'
+        )
         parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:.6g}</text>')
     for number, (name, row) in enumerate(rows.items()):
         top = TOP + number * pitch
-        parts.append(f'<text class="tick" x="{NAMES - 12}" y="{top + pitch / 2:.1f}" text-anchor="end">{escape(name)}</text>')
+        parts.append(
+            f'<text class="tick" x="{NAMES - 12}" y="{top + pitch / 2:.1f}" text-anchor="end">{escape(name)}</text>'
+        )
         for index, (style, estimate) in enumerate(zip(styles, row, strict=True)):
             if estimate:
                 y, low, high = top + SERIES * (index + 0.5), across(100 * estimate.low), across(100 * estimate.high)

@@ -11,7 +11,11 @@ from stages.evaluation.predictions import Row, categories, compare, estimate, ga
 from stages.evaluation.statistics import Estimate
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
-SLICES = {"all": "All questions", "temporal": "Questions that need the order of frames", "static": "Questions that do not"}
+SLICES = {
+    "all": "All questions",
+    "temporal": "Questions that need the order of frames",
+    "static": "Questions that do not",
+}
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,21 @@ class Comparison:
 
 
 def compare_models(
-    name: str, predictions: Mapping[str, Sequence[Row]], n_questions: int, n_missing: int, benchmark: Benchmark, profile: Profile
+    name: str,
+    predictions: Mapping[str, Sequence[Row]],
+    n_questions: int,
+    n_missing: int,
+    benchmark: Benchmark,
+    profile: Profile,
 ) -> Comparison:
     """Everything the report says about the models of one benchmark, by model name in the order of training.
 
     `n_missing` questions could not be asked; they are told beside the `n_questions` that could.
     """
     named = {
-        SLICES[key]: [bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))]
+        SLICES[key]: [
+            bar for model, rows in predictions.items() if (bar := _bar(model, _kept(rows, keep), benchmark, profile))
+        ]
         for key, keep in slices(benchmark).items()
     }
     found = categories([row for rows in predictions.values() for row in rows], benchmark)
@@ -120,7 +131,9 @@ def sentences(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, pr
     if reached is None:
         return [f"{label(last)} has no scored answer on these questions, so nothing can be said about it."]
     which = "questions that need the order of frames" if benchmark.temporal else "questions"
-    told = [f"On {reached.n} {which}, {label(last)} scores {percent(reached)}{_earlier(kept, last, benchmark, profile)}."]
+    told = [
+        f"On {reached.n} {which}, {label(last)} scores {percent(reached)}{_earlier(kept, last, benchmark, profile)}."
+    ]
     told += [_change(kept, last, benchmark, profile)] if len(kept) > 1 else []
     told.append(_reliance(kept[last], which, label(last), benchmark, profile))
     if benchmark.temporal:
@@ -161,7 +174,9 @@ def _change(kept: Mapping[str, Sequence[Row]], last: str, benchmark: Benchmark, 
     if found is None:
         return ""
     difference, p = found
-    verdict = f"{label(last)} against {label(before)}, question by question: {points(difference)}, {_p_value(p)} (McNemar)"
+    verdict = (
+        f"{label(last)} against {label(before)}, question by question: {points(difference)}, {_p_value(p)} (McNemar)"
+    )
     if difference.low <= 0 <= difference.high or p > 0.05:
         return f"{verdict}; chance alone could explain a difference of this size."
     return f"{verdict}; more than chance would give, {'a gain' if difference.value > 0 else 'a loss'}."
@@ -176,7 +191,9 @@ def _reliance(rows: Sequence[Row], which: str, name: str, benchmark: Benchmark, 
     if found is None or shuffled is None:
         return ""
     lost, p = found
-    told = f"With the same frames shuffled it scores {percent(shuffled)}, a gap of {points(lost)}, {_p_value(p)} (McNemar)"
+    told = (
+        f"With the same frames shuffled it scores {percent(shuffled)}, a gap of {points(lost)}, {_p_value(p)} (McNemar)"
+    )
     if lost.low > 0 and p <= 0.05:
         return f"{told}: that part of its score rests on what happens when, not on what single frames show."
     return f"{told}: these figures do not show that {name} uses the order of frames."

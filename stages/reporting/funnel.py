@@ -18,7 +18,12 @@ class Step:
 
 
 def funnel(
-    samples: Sequence[Sample], quarantine: Sequence[Reject], with_frames: int, annotations: Sequence[Mapping[str, Any]], sft: int, rl: int
+    samples: Sequence[Sample],
+    quarantine: Sequence[Reject],
+    with_frames: int,
+    annotations: Sequence[Mapping[str, Any]],
+    sft: int,
+    rl: int,
 ) -> dict[str, list[Step]]:
     """The common way of all records, then the two sets' own."""
     read = len(samples) + len(quarantine)
@@ -43,7 +48,10 @@ def funnel(
 def reasons(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
     """(stage, reason, count), the most frequent first."""
     counts = Counter((reject.stage, reject.reason) for reject in rejects)
-    return [(stage, reason, count) for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return [
+        (stage, reason, count)
+        for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,12 @@ class RuleTable:
 
 def by_rule(name: str, kept: Sequence[Sample], rejects: Sequence[Reject], samples: Mapping[str, Sample]) -> RuleTable:
     """Counts of one set ("SFT" or "RL") by rule, in all, for each source and for each answer type. Rules stand in the order of counts."""
-    outcomes = [(reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"]
-    counts: dict[str, Counter[str]] = {rule: Counter() for rule, _ in Counter(rule for rule, _ in outcomes).most_common()}
+    outcomes = [
+        (reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"
+    ]
+    counts: dict[str, Counter[str]] = {
+        rule: Counter() for rule, _ in Counter(rule for rule, _ in outcomes).most_common()
+    }
     counts["kept"] = Counter()
     for rule, sample in [*outcomes, *(("kept", sample) for sample in kept)]:
         counts[rule].update(["all", sample.source, sample.problem_type])
@@ -76,4 +88,7 @@ def sources(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:
     """(problem type, data type, count) of a set, the most frequent first."""
     counts = Counter((sample.problem_type, sample.data_type) for sample in samples)
-    return [(problem, data, count) for (problem, data), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return [
+        (problem, data, count)
+        for (problem, data), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]

@@ -47,7 +47,9 @@ class Card:
     more: list[Response] = field(default_factory=list)
 
 
-def rollout_cards(rollouts: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int) -> list[Card]:
+def rollout_cards(
+    rollouts: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
+) -> list[Card]:
     """Questions of T-GRPO with their groups: the best and the worst response in order and one with other frames, the rest folded away."""
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rollouts:
@@ -63,12 +65,24 @@ def rollout_cards(rollouts: Sequence[Row], samples: Mapping[str, Sample], reader
         if contrast:
             note += f" {contrast[0]['order'].capitalize()}: {_share(contrast)} right."
         strip = Strip("", frame_strip(reader, sample_id))
-        cards.append(Card(samples[sample_id], [strip], note, [_from_rollout(row) for row in shown], [_from_rollout(row) for row in rest]))
+        cards.append(
+            Card(
+                samples[sample_id],
+                [strip],
+                note,
+                [_from_rollout(row) for row in shown],
+                [_from_rollout(row) for row in rest],
+            )
+        )
     return cards
 
 
 def dropped_cards(
-    rejects: Sequence[Reject], annotations: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
+    rejects: Sequence[Reject],
+    annotations: Sequence[Row],
+    samples: Mapping[str, Sample],
+    reader: FrameReader,
+    count: int,
 ) -> dict[str, list[Card]]:
     """For each reason of the filter and how often it had it, samples that it dropped, evenly spread, with all that the teacher said."""
     texts: dict[str, list[str]] = defaultdict(list)
@@ -116,7 +130,9 @@ class Mistakes:
     cards: list[Card]
 
 
-def mistakes(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Mistakes]:
+def mistakes(
+    rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int
+) -> list[Mistakes]:
     """Answers of one model that scored less than half with frames in order, `count` of each kind of question at most."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
@@ -138,15 +154,24 @@ def mistakes(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameRe
     return found
 
 
-def reliance_cards(rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int) -> list[Card]:
+def reliance_cards(
+    rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int
+) -> list[Card]:
     """Questions that a model got right with frames in order and wrong with the same frames shuffled, both strips as it saw them."""
-    shuffled = {row["sample_id"]: row for row in rows if row["order"] == "shuffled" and row[score] is not None and row[score] < 0.5}
+    shuffled = {
+        row["sample_id"]: row
+        for row in rows
+        if row["order"] == "shuffled" and row[score] is not None and row[score] < 0.5
+    }
     right = [row for row in rows if row["order"] == "ordered" and row[score] == 1 and row["sample_id"] in shuffled]
     cards = []
     for row in in_turn(right, [row["category"] for row in right], count):
         both = [row, shuffled[row["sample_id"]]]
         labels = ["in order", "shuffled"]
-        strips = [Strip(text, frame_strip(reader, each["sample_id"], each["frame_order"])) for text, each in zip(labels, both, strict=True)]
+        strips = [
+            Strip(text, frame_strip(reader, each["sample_id"], each["frame_order"]))
+            for text, each in zip(labels, both, strict=True)
+        ]
         responses = [response_from(each["text"], text, each[score]) for text, each in zip(labels, both, strict=True)]
         cards.append(Card(samples[row["sample_id"]], strips, row["category"], responses))
     return cards

@@ -44,7 +44,11 @@ def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[Row], int]]
     published = [Line(row.model, row.frames, [row.score(name) for name in columns]) for row in ROWS]
     budgets = dict.fromkeys((model, frames) for model, benchmark, frames in runs if benchmark in columns)
     measured = [
-        Line(model, frames, [_measured(name, *found) if (found := runs.get((model, name, frames))) else None for name in columns])
+        Line(
+            model,
+            frames,
+            [_measured(name, *found) if (found := runs.get((model, name, frames))) else None for name in columns],
+        )
         for model, frames in budgets
     ]
     return Against(columns, published, measured)

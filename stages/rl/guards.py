@@ -25,7 +25,8 @@ def trip(history: Sequence[Mapping[str, float]], guards: Guards) -> str | None:
     if len(history) < guards.window:
         return None
     mean = {
-        name: sum(row[name] for row in history[-guards.window :]) / guards.window for name in ("truncated", "zero_variance", "format", "kl")
+        name: sum(row[name] for row in history[-guards.window :]) / guards.window
+        for name in ("truncated", "zero_variance", "format", "kl")
     }
     span = f"over the last {guards.window} steps"
     if mean["truncated"] > guards.max_truncated:
@@ -35,5 +36,7 @@ def trip(history: Sequence[Mapping[str, float]], guards: Guards) -> str | None:
     if mean["format"] < guards.min_format:
         return f"only {mean['format']:.0%} of the responses were well formed {span}: lower tgrpo.learning_rate or train SFT longer"
     if mean["kl"] > guards.max_kl:
-        return f"the KL to the reference was {mean['kl']:.3g} {span}: lower tgrpo.learning_rate or raise tgrpo.loss.beta"
+        return (
+            f"the KL to the reference was {mean['kl']:.3g} {span}: lower tgrpo.learning_rate or raise tgrpo.loss.beta"
+        )
     return None

@@ -1,11 +1,11 @@
 """What a run shows: one row of figures per step, and whole rollouts for the report."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
 from stages.data.grading import Strictness, extract_answer
+from stages.data.rollouts import RolloutRow
 from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_variance
 from stages.rl.rollout import Contrast, Grades, Group, accuracy
 
@@ -36,16 +36,37 @@ def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardParams) -> di
 
 def rollout_rows(
     step: int, group: Group, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast, rules: Strictness
-) -> list[dict[str, Any]]:
+) -> list[RolloutRow]:
     """One group as rows for the report, ordered responses first; contrast responses have no reward but their accuracy."""
-    shared = {"sample_id": group.question.sample.sample_id, "step": step}
-    rows = []
+    rows: list[RolloutRow] = []
     for g, response in enumerate(group.ordered):
-        parts = {name: float(getattr(rewards, f"{name}_BG")[0, g]) for name in ("accuracy", "format", "temporal", "length")}
-        answer = {"text": response.text, "answer": extract_answer(response.text, rules)}
-        rows.append(shared | {"order": "ordered"} | answer | parts | {"advantage": float(advantages_BG[0, g])})
+        rows.append(
+            {
+                "sample_id": group.question.sample.sample_id,
+                "step": step,
+                "order": "ordered",
+                "text": response.text,
+                "answer": extract_answer(response.text, rules),
+                "accuracy": float(rewards.accuracy_BG[0, g]),
+                "format": float(rewards.format_BG[0, g]),
+                "temporal": float(rewards.temporal_BG[0, g]),
+                "length": float(rewards.length_BG[0, g]),
+                "advantage": float(advantages_BG[0, g]),
+            }
+        )
     for response in group.contrast:
-        answer = {"text": response.text, "answer": extract_answer(response.text, rules)}
-        parts = {"accuracy": accuracy(group, response, rules), "format": None, "temporal": None, "length": None}
-        rows.append(shared | {"order": contrast} | answer | parts | {"advantage": None})
+        rows.append(
+            {
+                "sample_id": group.question.sample.sample_id,
+                "step": step,
+                "order": contrast,
+                "text": response.text,
+                "answer": extract_answer(response.text, rules),
+                "accuracy": accuracy(group, response, rules),
+                "format": None,
+                "temporal": None,
+                "length": None,
+                "advantage": None,
+            }
+        )
     return rows

@@ -76,7 +76,12 @@ class Rewards:
 
 
 def group_rewards(
-    accuracy_BG: Tensor, format_BG: Tensor, lengths_BG: Tensor, contrast_BK: Tensor, has_contrast_B: Tensor, rules: RewardParams
+    accuracy_BG: Tensor,
+    format_BG: Tensor,
+    lengths_BG: Tensor,
+    contrast_BK: Tensor,
+    has_contrast_B: Tensor,
+    rules: RewardParams,
 ) -> Rewards:
     """All reward parts of a batch of groups. Values of `contrast_BK` where `has_contrast_B` is false are ignored."""
     condition_B = temporal_condition(accuracy_BG, contrast_BK, has_contrast_B, rules)

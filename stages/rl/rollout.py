@@ -42,7 +42,9 @@ class Group:
     features: Features | None
 
 
-def ask(sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int) -> RolloutQuestion:
+def ask(
+    sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int
+) -> RolloutQuestion:
     """The question as the policy meets it at one step; the contrast order is drawn anew from the sample, the seed and the step.
 
     An image has no contrast group, nor has a video that the order does not change, like one of a single frame or of equal frames: its
@@ -130,7 +132,10 @@ def grade_groups(groups: Sequence[Group], contrast_size: int, rules: Strictness)
         lengths_BG=torch.tensor([[len(response.ids_C) for response in row] for row in ordered]),
         truncated_BG=torch.tensor([[response.truncated for response in row] for row in ordered]),
         contrast_BK=_float64(
-            [[accuracy(group, response, rules) for response in group.contrast] or [0.0] * contrast_size for group in groups]
+            [
+                [accuracy(group, response, rules) for response in group.contrast] or [0.0] * contrast_size
+                for group in groups
+            ]
         ),
         has_contrast_B=torch.tensor([bool(group.contrast) for group in groups]),
     )

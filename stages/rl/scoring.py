@@ -51,7 +51,9 @@ class Groups:
     restore_L: Tensor
 
     def to(self, device: torch.device) -> "Groups":
-        return Groups(self.prompt_BP.to(device), tuple(table.to(device) for table in self.tables), self.restore_L.to(device))
+        return Groups(
+            self.prompt_BP.to(device), tuple(table.to(device) for table in self.tables), self.restore_L.to(device)
+        )
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,9 @@ def group_prefix_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     query_LHD, key_LHD, value_LHD = (states[0].transpose(0, 1) for states in (query, key, value))
     prompts = [_rows(states, groups.prompt_BP) for states in (query_LHD, key_LHD, value_LHD)]
-    attended = [_attend(*prompts, scaling=scaling, is_causal=True)]  # padding follows a prompt: none of its tokens looks there
+    attended = [
+        _attend(*prompts, scaling=scaling, is_causal=True)
+    ]  # padding follows a prompt: none of its tokens looks there
     for table in groups.tables:
         context = [
             torch.cat([prompt.index_select(0, table.prompt_R), _rows(states, table.index_RC)], dim=2)
@@ -196,7 +200,9 @@ class Scores:
     entropy: Tensor
 
 
-def score(model: nn.Module, packed: Packed, media: Mapping[str, Any], temperature: float, dense: bool = False) -> Scores:
+def score(
+    model: nn.Module, packed: Packed, media: Mapping[str, Any], temperature: float, dense: bool = False
+) -> Scores:
     """Score every completion in one forward of `model`; logits are made at completion tokens only.
 
     `media` goes to the model as it is: pixels and grids, or already encoded `mm_encoder_outputs`. `temperature` is the one that
@@ -239,7 +245,9 @@ class TokenLogps(torch.autograd.Function):
     def backward(ctx: Any, gradient_N: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         logits_NV, targets_N = ctx.saved_tensors
         slopes_N1 = gradient_N[:, None] / ctx.temperature
-        for logits, targets, slopes in zip(logits_NV.split(CHUNK), targets_N.split(CHUNK), slopes_N1.split(CHUNK), strict=True):
+        for logits, targets, slopes in zip(
+            logits_NV.split(CHUNK), targets_N.split(CHUNK), slopes_N1.split(CHUNK), strict=True
+        ):
             shares = (logits.float() / ctx.temperature).softmax(dim=1).mul_(-slopes)
             logits.copy_(shares.scatter_add_(1, targets[:, None], slopes))
         return logits_NV, None, None

@@ -49,8 +49,12 @@ class Recipe(RewardParams):
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     loss: LossParams = LossParams()
     updates_per_rollout: int = Field(default=1, ge=1)
-    dynamic_sampling: Literal["off", "skip", "resample"] = "off"  # groups without variance: kept, left out, or first asked anew (DAPO)
-    resample_rounds: int = Field(default=3, ge=1)  # other questions asked in place of one; what then has no variance is left out
+    dynamic_sampling: Literal["off", "skip", "resample"] = (
+        "off"  # groups without variance: kept, left out, or first asked anew (DAPO)
+    )
+    resample_rounds: int = Field(
+        default=3, ge=1
+    )  # other questions asked in place of one; what then has no variance is left out
     max_new_tokens: int = Field(default=768, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -113,10 +117,14 @@ class TgrpoTrainer(ResumableTrainer):
             rewards, advantages_BG = self._assess(groups)
             chosen = self._choose(rewards, [len(batch) for batch in rows])
             with self._timed("reference"):
-                self._micro_batches = [self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in chosen]
+                self._micro_batches = [
+                    self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in chosen
+                ]
             self._size = self._step_size()
             counts = torch.tensor([[resampled, len(groups) - sum(map(len, chosen))]], device=self.args.device)
-            self._rollout_metrics |= dict(zip(("resampled", "skipped"), self._everywhere(counts).sum(dim=0).tolist(), strict=True))
+            self._rollout_metrics |= dict(
+                zip(("resampled", "skipped"), self._everywhere(counts).sum(dim=0).tolist(), strict=True)
+            )
             self._keep(groups, rewards, advantages_BG)
         return [{"micro_batch": batch, "input_ids": batch.packed.input_ids_1L} for batch in self._micro_batches], None
 
@@ -165,7 +173,9 @@ class TgrpoTrainer(ResumableTrainer):
 
     def _roll_out(self, model: PreTrainedModel, rows: Sequence[int]) -> list[Group]:
         recipe, step = self.recipe, self.state.global_step
-        questions = [ask(self.samples[row], self.reader, self.builder, recipe.contrast, recipe.seed, step) for row in rows]
+        questions = [
+            ask(self.samples[row], self.reader, self.builder, recipe.contrast, recipe.seed, step) for row in rows
+        ]
         with self.compute_loss_context_manager():
             return roll_out(
                 model,
@@ -196,7 +206,12 @@ class TgrpoTrainer(ResumableTrainer):
 
     def _rewards(self, grades: Grades) -> Rewards:
         return group_rewards(
-            grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, self.recipe
+            grades.accuracy_BG,
+            grades.format_BG,
+            grades.lengths_BG,
+            grades.contrast_BK,
+            grades.has_contrast_B,
+            self.recipe,
         )
 
     def _choose(self, rewards: Rewards, sizes: Sequence[int]) -> list[list[int]]:
@@ -265,7 +280,11 @@ class TgrpoTrainer(ResumableTrainer):
             return super().log(logs, start_time)
         kl, entropy = self._everywhere(torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
         self._update_metrics.clear()
-        logs |= self._rollout_metrics | {"kl": kl if self.recipe.loss.beta else math.nan, "entropy": entropy} | self._speed()
+        logs |= (
+            self._rollout_metrics
+            | {"kl": kl if self.recipe.loss.beta else math.nan, "entropy": entropy}
+            | self._speed()
+        )
         super().log(logs, start_time)
         self._log_speed()
         if message := trip(steps(self.state.log_history), self.recipe.guards):

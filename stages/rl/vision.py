@@ -53,5 +53,7 @@ def encoded_media(features: Sequence[Features]) -> dict[str, Any]:
         chosen = [feature for feature in features if feature.data_type == data_type]
         if chosen:
             deepstack = list(zip(*(feature.deepstack for feature in chosen), strict=True))
-            encoded[data_type] = SimpleNamespace(pooler_output=tuple(feature.merged_NH for feature in chosen), deepstack_features=deepstack)
+            encoded[data_type] = SimpleNamespace(
+                pooler_output=tuple(feature.merged_NH for feature in chosen), deepstack_features=deepstack
+            )
     return {"mm_encoder_outputs": encoded}

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.run.files import sha256_file, whole_file
@@ -27,7 +27,15 @@ def hash_files(files: Iterable[Path]) -> dict[str, str]:
 
 def changed_files(before: Mapping[str, str]) -> list[str]:
     """The names whose file is gone or differs from what `hash_files` saw."""
-    return sorted(name for name, digest in before.items() if not (ROOT / name).exists() or sha256_file(ROOT / name) != digest)
+    return sorted(
+        name for name, digest in before.items() if not (ROOT / name).exists() or sha256_file(ROOT / name) != digest
+    )
+
+
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """The names in one line: the first ones, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def store_copy(folder: Path) -> None:

@@ -33,14 +33,22 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)
-    logging.basicConfig(format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
+    logging.basicConfig(
+        format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING
+    )
     for ours in ("stages", "__main__"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    lock = re.sub(r"[^\w.-]", "_", "-".join([stage, *(str(value) for value in arguments.values() if isinstance(value, str | int))]))
+    lock = re.sub(
+        r"[^\w.-]",
+        "_",
+        "-".join([stage, *(str(value) for value in arguments.values() if isinstance(value, str | int))]),
+    )
     try:
         with stage_lock(lock) if IS_FIRST_PROCESS else nullcontext():
             model, file = get_type_hints(run)[params], arguments.pop("params_file")
-            with _unchanged(run, lambda: load_params(model, stage, file, arguments[item] if item else None), file) as read:
+            with _unchanged(
+                run, lambda: load_params(model, stage, file, arguments[item] if item else None), file
+            ) as read:
                 run(read, **arguments)
     except UserError as error:
         sys.stderr.write(f"{stage}: {error}\n")
@@ -61,7 +69,11 @@ def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | No
         return f"no space left on the disk ({file}); free some and run the same command again"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{file}: {os.strerror(code).lower()}; make it writable and run the same command again"
-    absent = [str(path) for path in arguments.values() if isinstance(path, Path) and not path.exists() and str(path) in str(error)]
+    absent = [
+        str(path)
+        for path in arguments.values()
+        if isinstance(path, Path) and not path.exists() and str(path) in str(error)
+    ]
     if isinstance(error, FileNotFoundError) and absent:
         return f"{max(absent, key=len)}: not there; `dvc repro {stage}` runs the stages that write what this one reads"
     return None
@@ -70,7 +82,11 @@ def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | No
 def _says_full(error: Exception) -> bool:
     """Whether a library means a full disk: ffmpeg and safetensors say so, SQLite in other words, and torch only that writing failed."""
     text = str(error)
-    return "No space left" in text or "disk is full" in text or ("inline_container" in text and shutil.disk_usage(".").free < 2**20)
+    return (
+        "No space left" in text
+        or "disk is full" in text
+        or ("inline_container" in text and shutil.disk_usage(".").free < 2**20)
+    )
 
 
 @contextmanager

@@ -53,8 +53,12 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), 
 def _explain(path: Path, section: str, model: type[BaseModel], item: Any) -> str:
     place = ".".join([section, *(str(part) for part in item["loc"])])
     if item["type"] == "extra_forbidden":
-        return f"{path}: unknown parameter '{place}'{_nearest(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
-    if item["type"] == "value_error":  # of a model's own rule, which says what is wrong; the input may be a whole section
+        return (
+            f"{path}: unknown parameter '{place}'{_nearest(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
+        )
+    if (
+        item["type"] == "value_error"
+    ):  # of a model's own rule, which says what is wrong; the input may be a whole section
         return f"{path}: '{place}': {item['ctx']['error']}"
     return f"{path}: '{place}' is {json.dumps(item['input'], default=str)}: {item['msg']}"
 
@@ -62,7 +66,12 @@ def _explain(path: Path, section: str, model: type[BaseModel], item: Any) -> str
 def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the model that sits at `location` below `model` (annotations are followed, list indices skipped)."""
     for part in location:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+        if (
+            isinstance(part, str)
+            and isinstance(model, type)
+            and issubclass(model, BaseModel)
+            and part in model.model_fields
+        ):
             model = _model_inside(model.model_fields[part].annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 

@@ -23,7 +23,9 @@ def progress_bar(
     `progress: 405/900 step, 00:37 left, 00:30 elapsed, loss=0.31`.
     """
     if os.environ.get(VARIABLE) == "lines":
-        return LineBar(items, unit=unit, total=total, initial=initial, disable=hidden, mininterval=SECONDS, bar_format=LINE)
+        return LineBar(
+            items, unit=unit, total=total, initial=initial, disable=hidden, mininterval=SECONDS, bar_format=LINE
+        )
     return tqdm(items, unit=unit, total=total, initial=initial, disable=hidden or None)
 
 

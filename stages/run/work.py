@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.run.code import changed_files, hash_files, loaded_files
+from stages.run.code import changed_files, hash_files, loaded_files, shortened
 from stages.run.errors import UserError
 from stages.run.files import read_json, sha256_file, write_json
 from stages.run.params import Params
@@ -75,7 +75,9 @@ def stage_lock(stage: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "?"
-            raise UserError(f"stage {stage} is already running here (process {holder}); wait for it or stop it") from None
+            raise UserError(
+                f"stage {stage} is already running here (process {holder}); wait for it or stop it"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -95,13 +97,17 @@ def _goes_on(last: Path) -> bool:
     """Whether a run goes on in a folder that other code wrote; UserError when the person has to decide."""
     if os.environ.get("RESUME") == "1":
         return True
-    if os.environ.get("FRESH") == "1" or (last / FINISHED).exists():
+    if os.environ.get("FRESH") == "1" or (last / FINISHED).exists() or not _has_state(last):
         return False
     changed = changed_files(read_json(last / CODE)["files"])
     raise UserError(
-        f"{last} holds an unfinished run, and its code has changed since: {', '.join(changed)}. "
+        f"{last} holds an unfinished run, and its code has changed since: {shortened(changed)}. "
         "Run again with RESUME=1 to go on from its last checkpoint, or with FRESH=1 to start over"
     )
+
+
+def _has_state(folder: Path) -> bool:
+    return any(file.is_file() and file.name != CODE for file in folder.rglob("*"))
 
 
 def _record_code(folder: Path) -> None:
@@ -109,7 +115,7 @@ def _record_code(folder: Path) -> None:
     record = read_json(folder / CODE) if (folder / CODE).exists() else {"files": {}, "resumed_with_changed": []}
     changed = changed_files(record["files"])
     if changed:
-        log.warning("RESUME=1: the run in %s goes on although these files changed: %s", folder, ", ".join(changed))
+        log.warning("RESUME=1: the run in %s goes on although code changed: %s", folder, shortened(changed))
     (folder / FINISHED).unlink(missing_ok=True)
     resumed_with_changed = sorted({*record["resumed_with_changed"], *changed})
     write_json(folder / CODE, {"files": hash_files(loaded_files()), "resumed_with_changed": resumed_with_changed})

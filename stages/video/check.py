@@ -75,7 +75,11 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
         if isinstance(info, MediaError):
             return self._reject(draft, info.reason, f"{draft.media_path}: {info.detail}")
         if info.data_type != draft.data_type:
-            return self._reject(draft, "wrong media type", f"{draft.media_path} is a {info.data_type}, the record says {draft.data_type}")
+            return self._reject(
+                draft,
+                "wrong media type",
+                f"{draft.media_path} is a {info.data_type}, the record says {draft.data_type}",
+            )
         if draft.clip_start and draft.clip_start >= info.duration:
             detail = f"{draft.media_path} ends at {info.duration:.3f} s, the clip starts at {draft.clip_start} s"
             return self._reject(draft, "empty clip", detail)

@@ -35,8 +35,12 @@ def clip_rows(samples: Sequence[Sample], store: Path, frame_keys: Path) -> list[
     `same_media` is the id of the first sample with the same file, byte for byte; `near_clip` that of the first one whose clip
     (with its bounds) looks the same, and its own where none does or where it is black.
     """
-    keys: dict[str, str] = dict(zip(*pq.read_table(frame_keys, columns=["sample_id", "frame_key"]).to_pydict().values(), strict=True))
-    described = ShardStore(store, SCHEMA).columns(set(keys.values()), ["phash", "pts", "brightness", "motion", "keyframes"])
+    keys: dict[str, str] = dict(
+        zip(*pq.read_table(frame_keys, columns=["sample_id", "frame_key"]).to_pydict().values(), strict=True)
+    )
+    described = ShardStore(store, SCHEMA).columns(
+        set(keys.values()), ["phash", "pts", "brightness", "motion", "keyframes"]
+    )
     visible = [key for key in dict.fromkeys(keys.values()) if described[key]["brightness"] >= BLACK_BELOW]
     near = near_groups({key: np.array(described[key]["phash"], dtype=np.uint64) for key in visible})
     first_of_key: dict[str, str] = {}

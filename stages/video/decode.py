@@ -14,7 +14,9 @@ from stages.video.media import MediaError
 from stages.video.table import Decoder, Video, open_video, packets
 
 Convert = Callable[[np.ndarray], np.ndarray]
-Wanted = Callable[[Iterable[Packet], Decoder], Iterator[tuple[int, VideoFrame]]]  # the wanted frames, each with its index
+Wanted = Callable[
+    [Iterable[Packet], Decoder], Iterator[tuple[int, VideoFrame]]
+]  # the wanted frames, each with its index
 
 HELD_PIXELS = 1 << 22  # of frames that are converted together, which for small frames is half of the work of one by one
 
@@ -42,13 +44,17 @@ def _pictures(video: Video, wanted: Wanted, convert: Convert) -> tuple[dict[int,
 
     The file is read through and not sought in: reading is a hundredth of decoding, and positions in it are exact in every format.
     """
-    rgb = VideoReformatter()  # one for all frames, in one thread: a new one per frame costs more than a small frame's decoding
+    rgb = (
+        VideoReformatter()
+    )  # one for all frames, in one thread: a new one per frame costs more than a small frame's decoding
     pictures: dict[int, np.ndarray] = {}
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
         frames = wanted(packets(container, stream), decoder)
         while held := list(islice(frames, max(1, HELD_PIXELS // (video.geometry.height * video.geometry.width)))):
-            for _, alike in groupby(held, key=lambda frame: (frame[1].height, frame[1].width)):  # a stream may change its size
+            for _, alike in groupby(
+                held, key=lambda frame: (frame[1].height, frame[1].width)
+            ):  # a stream may change its size
                 indices, same = zip(*alike, strict=True)
                 upright = [video.geometry.upright(_rgb(frame, rgb)) for frame in same]
                 pictures |= zip(indices, convert(np.stack(upright)), strict=True)
@@ -61,7 +67,9 @@ def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     except MemoryError:
         raise
     except FFmpegError:  # YCgCo, ICtCp and the like
-        raise MediaError("unreadable", f"its {frame.format.name} in colour space {int(frame.colorspace)} has no way to RGB") from None
+        raise MediaError(
+            "unreadable", f"its {frame.format.name} in colour space {int(frame.colorspace)} has no way to RGB"
+        ) from None
 
 
 def _by_time_stamp(
@@ -70,7 +78,9 @@ def _by_time_stamp(
     """The frames with the wanted time stamps, decoding the needed packets; `wanted` gives the index of each."""
 
     def decoded() -> Iterator[list[VideoFrame]]:
-        first_pts: int | None = None  # of the keyframe this stretch began with; what is shown before it needs the stretch before
+        first_pts: int | None = (
+            None  # of the keyframe this stretch began with; what is shown before it needs the stretch before
+        )
         for packet, needed in zip(packets, needed_P, strict=False):
             if not needed and first_pts is not None:
                 yield decoder(None)
@@ -80,7 +90,11 @@ def _by_time_stamp(
                 yield decoder(packet, skippable=packet.pts not in wanted)
         yield decoder(None)
 
-    return ((wanted[frame.pts], frame) for frame in _ascending(chain.from_iterable(decoded()), decoder) if frame.pts in wanted)
+    return (
+        (wanted[frame.pts], frame)
+        for frame in _ascending(chain.from_iterable(decoded()), decoder)
+        if frame.pts in wanted
+    )
 
 
 def _ascending(frames: Iterable[VideoFrame], decoder: Decoder) -> Iterator[VideoFrame]:
@@ -105,5 +119,7 @@ def _finish(pictures: dict[int, np.ndarray], damaged: int, indices_T: np.ndarray
         raise MediaError("corrupt", f"{damaged} damaged packets or frames")
     missing = [int(index) for index in indices_T if int(index) not in pictures]
     if missing:
-        raise MediaError("missing frame", f"{len(missing)} of {len(indices_T)} frames do not decode, the first is frame {missing[0]}")
+        raise MediaError(
+            "missing frame", f"{len(missing)} of {len(indices_T)} frames do not decode, the first is frame {missing[0]}"
+        )
     return [pictures[int(index)] for index in indices_T]

@@ -60,7 +60,9 @@ class Clip:
     end: float | None
 
 
-def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str) -> list[Reject]:
+def extract(
+    samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
+) -> list[Reject]:
     """Bring the frames of all samples into the store and write the table of frame keys, which says which row is whose.
 
     Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
@@ -75,10 +77,17 @@ def extract(samples: Sequence[Sample], params: ExtractParams, store: Path, frame
     frames.append(_rows(new, params, lost))
     refused = lost | _refusals(frames, {clip.key for clip in clips.values()} - lost.keys())
 
-    kept = [{"sample_id": sample_id, "frame_key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused]
+    kept = [
+        {"sample_id": sample_id, "frame_key": clip.key} for sample_id, clip in clips.items() if clip.key not in refused
+    ]
     write_table(frame_keys, kept, FRAME_KEYS_SCHEMA)
     return [
-        Reject(sample_id=sample_id, stage=stage, reason=refused[clip.key].reason, detail=f"{clip.path}: {refused[clip.key].detail}")
+        Reject(
+            sample_id=sample_id,
+            stage=stage,
+            reason=refused[clip.key].reason,
+            detail=f"{clip.path}: {refused[clip.key].detail}",
+        )
         for sample_id, clip in clips.items()
         if clip.key in refused
     ]
@@ -133,7 +142,9 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
     video = read_video(clip.path)
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
-    pictures = decode(video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt)
+    pictures = decode(
+        video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt
+    )
     return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 

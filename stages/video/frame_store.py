@@ -68,7 +68,9 @@ class FrameReader:
         columns = pq.read_table(table, columns=FRAME_KEYS_SCHEMA.names).to_pydict()
         self._keys: dict[str, str] = {name: key for name, key in zip(*columns.values(), strict=True) if key}
         if self._keys and not store.is_dir():
-            raise UserError(f"{store}: the frames are not there; `dvc pull {store}` fetches them, `dvc repro frames` makes them")
+            raise UserError(
+                f"{store}: the frames are not there; `dvc pull {store}` fetches them, `dvc repro frames` makes them"
+            )
 
     @property
     def sample_ids(self) -> list[str]:
@@ -106,7 +108,9 @@ class FrameReader:
 def with_frames(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
     """The samples to train on: those that have frames. UserError when there is none."""
     if not samples:
-        raise UserError("no samples are left to train on: metrics/filter.json says which rule dropped how many, data/rejects.parquet why")
+        raise UserError(
+            "no samples are left to train on: metrics/filter.json says which rule dropped how many, data/rejects.parquet why"
+        )
     known = set(reader.sample_ids)
     chosen = [sample for sample in samples if sample.sample_id in known]
     if not chosen:

@@ -7,7 +7,9 @@ from PIL import Image
 
 NEAR = 4  # bits of 64, in the mean over the frames: a re-encoded clip differs by 1.5, a cropped one by 12, another one by 32
 INDEXED_AT_ONCE = 4096  # clips; as many are compared one by one in less time than their index takes
-COSINES = np.cos(np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1))  # the eight lowest waves of a DCT-II over 32 pixels
+COSINES = np.cos(
+    np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1)
+)  # the eight lowest waves of a DCT-II over 32 pixels
 
 
 def phash(luma_THW: np.ndarray) -> np.ndarray:
@@ -15,7 +17,10 @@ def phash(luma_THW: np.ndarray) -> np.ndarray:
 
     The frame is brought to 32 x 32 first, as in the imagehash library and its sources.
     """
-    small_T = [np.asarray(Image.fromarray(luma_HW).resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2)) for luma_HW in luma_THW]
+    small_T = [
+        np.asarray(Image.fromarray(luma_HW).resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2))
+        for luma_HW in luma_THW
+    ]
     low_TK = (COSINES @ np.stack(small_T).astype(np.float64) @ COSINES.T).reshape(len(luma_THW), 64)
     bits_TK = low_TK > np.median(low_TK, axis=1, keepdims=True)
     return np.packbits(bits_TK, axis=1).view(">u8")[:, 0].astype(np.uint64)
@@ -83,7 +88,9 @@ class _Index:
         words_WN = np.ascontiguousarray(hashes_TN.T).view(np.uint16).T
         self.size = hashes_TN.shape[1]
         self._order_WN = np.array([np.argsort(words_N, kind="stable") for words_N in words_WN], dtype=np.int32)
-        self._starts = np.array([np.bincount(words_N.astype(np.int64) + 1, minlength=2**16 + 1).cumsum() for words_N in words_WN], np.int32)
+        self._starts = np.array(
+            [np.bincount(words_N.astype(np.int64) + 1, minlength=2**16 + 1).cumsum() for words_N in words_WN], np.int32
+        )
 
     def candidates(self, hash_T: np.ndarray) -> np.ndarray:
         """Places of all clips that may be alike, some more than once; all places where that is fewer."""
@@ -93,4 +100,6 @@ class _Index:
         starts, ends = self._starts[words, values], self._starts[words, values + 1]
         if (ends - starts).sum() >= self.size:
             return np.arange(self.size)
-        return np.concatenate([self._order_WN[word, start:end] for word, start, end in zip(words, starts, ends, strict=True)])
+        return np.concatenate(
+            [self._order_WN[word, start:end] for word, start, end in zip(words, starts, ends, strict=True)]
+        )

@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def patchify(frames_THWC: np.ndarray, patch: int, merge: int, temporal_patch: int) -> tuple[np.ndarray, tuple[int, int, int]]:
+def patchify(
+    frames_THWC: np.ndarray, patch: int, merge: int, temporal_patch: int
+) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Cut uint8 frames [T, H, W, C] into patches_NK and return them with grid_thw, counted in patches.
 
     H and W are multiples of patch * merge. The last frame is repeated until T is a multiple of temporal_patch, so an image
@@ -17,7 +19,9 @@ def patchify(frames_THWC: np.ndarray, patch: int, merge: int, temporal_patch: in
         frames_THWC = np.concatenate([frames_THWC, np.repeat(frames_THWC[-1:], padding, axis=0)])
     frames, height, width, channels = frames_THWC.shape
     grid_t, grid_h, grid_w = frames // temporal_patch, height // patch, width // patch
-    blocks = frames_THWC.reshape(grid_t, temporal_patch, grid_h // merge, merge, patch, grid_w // merge, merge, patch, channels)
+    blocks = frames_THWC.reshape(
+        grid_t, temporal_patch, grid_h // merge, merge, patch, grid_w // merge, merge, patch, channels
+    )
     patches = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
     return patches.reshape(grid_t * grid_h * grid_w, channels * temporal_patch * patch * patch), (
         grid_t,

@@ -16,17 +16,23 @@ FORMAT = 4  # of a stored row; a change of what a spec means counts it up, so th
 class FrameSpec(Params):
     """Sampling, size and encoding of frames. `key` is the content address of the frames it gives for one clip."""
 
-    policy: Literal["uniform", "fps"] = Field(description="uniform: max_frames over the clip; fps: as the reference, by duration")
+    policy: Literal["uniform", "fps"] = Field(
+        description="uniform: max_frames over the clip; fps: as the reference, by duration"
+    )
     max_frames: int = Field(ge=1, le=1024, description="frames per clip, fewer if the clip has fewer")
     min_frames: int = Field(default=4, ge=1, description="policy fps: lower limit")
     fps: float = Field(default=2.0, gt=0, description="policy fps: frames per second, before the limits")
     min_pixels: int = Field(ge=1, description="smaller frames are scaled up")
     max_pixels: int = Field(ge=1, description="larger frames are scaled down")
     factor: int = Field(ge=1, description="height and width are multiples of it: patch size x merge size")
-    kernel: Kernel = Field(description="resize of video frames; images always use pillow's, as transformers and qwen-vl-utils do")
+    kernel: Kernel = Field(
+        description="resize of video frames; images always use pillow's, as transformers and qwen-vl-utils do"
+    )
     jpeg_quality: int | None = Field(default=95, ge=1, le=100, description="4:4:4 JPEG; null stores lossless WebP")
     max_corrupt: int = Field(default=0, ge=0, description="damaged frames that a clip may have")
-    decoder: Literal["pyav", "decord"] = Field(default="pyav", description="decord: as the reference, wrong frames included")
+    decoder: Literal["pyav", "decord"] = Field(
+        default="pyav", description="decord: as the reference, wrong frames included"
+    )
 
     def key(self, media_sha256: str, clip_start: float | None, clip_end: float | None) -> str:
         """Key of the frames of one clip in the store: a hash over spec, media bytes and clip bounds."""

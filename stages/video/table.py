@@ -130,7 +130,9 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise MediaError("unreadable", error.strerror or "not a media file") from None
     with container:
         if (brand := container.metadata.get("major_brand")) in HEIF:
-            raise MediaError("unreadable", f"a HEIF picture ({brand}), of which a stream may be one tile; save it as JPEG or PNG")
+            raise MediaError(
+                "unreadable", f"a HEIF picture ({brand}), of which a stream may be one tile; save it as JPEG or PNG"
+            )
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise MediaError("no video stream", f"{len(container.streams)} streams in {container.format.name}")
@@ -184,7 +186,9 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         raise
     except FFmpegError as error:
         log.debug("%s: stopped reading: %s", container.name, error)
-    except IndexError:  # PyAV's, at the end of a recording in which a stream was added on the way; all packets have been read
+    except (
+        IndexError
+    ):  # PyAV's, at the end of a recording in which a stream was added on the way; all packets have been read
         log.debug("%s: has streams that it does not begin with", container.name)
 
 

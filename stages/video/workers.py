@@ -74,14 +74,22 @@ class LocalCrew:
         self.size = limits.workers or os.cpu_count() or 1
         context = get_context("spawn")
         with _without_ctrl_c():
-            self._pool = ProcessPool(self.size, context=context, initializer=_prepare_process, initargs=(limits.memory_mb, folder))
+            self._pool = ProcessPool(
+                self.size, context=context, initializer=_prepare_process, initargs=(limits.memory_mb, folder)
+            )
             assert self._pool.active  # asking starts it
 
-    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Future[Any]:
+    def submit(
+        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+    ) -> Future[Any]:
         return self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
 
     def collect(
-        self, function: Callable[[Task], Result], path: Callable[[Task], Path], chunk: Sequence[Task], future: Future[Any]
+        self,
+        function: Callable[[Task], Result],
+        path: Callable[[Task], Path],
+        chunk: Sequence[Task],
+        future: Future[Any],
     ) -> list[Result | MediaError]:
         """The chunk's results; where its process was lost, those of each task in a process that no other task can take down."""
         try:
@@ -89,7 +97,11 @@ class LocalCrew:
         except (TimeoutError, ProcessExpired, MemoryError) as error:
             if len(chunk) == 1:
                 return [_loss(error, self._limits)]
-        return [result for task in chunk for result in self.collect(function, path, [task], self.submit(function, [task], path))]
+        return [
+            result
+            for task in chunk
+            for result in self.collect(function, path, [task], self.submit(function, [task], path))
+        ]
 
     def stop(self) -> None:
         self._pool.stop()
@@ -103,13 +115,17 @@ class DaskCrew:
         try:
             from distributed import Client
         except ModuleNotFoundError:
-            raise UserError("DASK_SCHEDULER_ADDRESS is set, but Dask is not installed: pip install '.[dask]', or unset it") from None
+            raise UserError(
+                "DASK_SCHEDULER_ADDRESS is set, but Dask is not installed: pip install '.[dask]', or unset it"
+            ) from None
         try:
             self._client = Client(address, timeout=30)
         except OSError as error:
             raise UserError(f"no Dask scheduler at {address} ({error}); mend or unset DASK_SCHEDULER_ADDRESS") from None
         self._there = (limits, os.getcwd())
-        self.size = max(1, sum(worker["nthreads"] for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()))
+        self.size = max(
+            1, sum(worker["nthreads"] for worker in self._client.scheduler_info(n_workers=-1)["workers"].values())
+        )
 
     def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Any:
         return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False)
@@ -143,7 +159,9 @@ def _crew_of_worker(limits: Limits, folder: str) -> LocalCrew:
     return LocalCrew(limits, folder)
 
 
-def _run(function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> list[Result | MediaError]:
+def _run(
+    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+) -> list[Result | MediaError]:
     return [_run_one(function, task, path) for task in chunk]
 
 
@@ -153,7 +171,9 @@ def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Tas
     except MediaError as error:
         return error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:  # said by the system about the file, not by a library about its content
+        if (
+            isinstance(error, OSError) and error.errno
+        ):  # said by the system about the file, not by a library about its content
             return MediaError("inaccessible", os.strerror(error.errno))
         error.add_note(f"while working on {path(task)}")
         raise

@@ -42,7 +42,10 @@ def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" if module(f"{node.module}.{alias.name}") else node.module for alias in node.names}
+            names |= {
+                f"{node.module}.{alias.name}" if module(f"{node.module}.{alias.name}") else node.module
+                for alias in node.names
+            }
     return frozenset(names)
 
 
@@ -78,7 +81,11 @@ def room_files() -> list[Path]:
 
 def test_names_of_transformers_come_from_the_modules_that_define_them() -> None:
     """Its top level knows every model: to find a name there, pyright reads 2,600 files more."""
-    code = [path for folder in ("stages", "flows", "tests", "speed", "experiments") for path in (ROOT / folder).glob("**/*.py")]
+    code = [
+        path
+        for folder in ("stages", "flows", "tests", "speed", "experiments")
+        for path in (ROOT / folder).glob("**/*.py")
+    ]
     assert [path for path in code if "transformers" in imports(path)] == []
 
 
@@ -119,7 +126,9 @@ def test_flows_import_no_stage() -> None:
     assert not [path.name for path in files for name in imports(path) if name.startswith("stages")]
 
 
-@pytest.mark.parametrize("path", [path for path in room_files() if room_of(path) in WITHOUT_TORCH], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in room_files() if room_of(path) in WITHOUT_TORCH], ids=lambda path: path.name
+)
 def test_rooms_before_the_models_import_without_torch(path: Path) -> None:
     _, outside = closure(path, top_level_only=True)
     assert not outside & {"torch", "transformers"}
@@ -141,13 +150,17 @@ def test_dvc_deps_name_the_code_a_stage_runs(stage: str) -> None:
     runs = re.findall(r"stages\.(\w+)", PIPELINE[stage]["cmd"])
     files = set().union(*(closure(ROOT / "stages" / f"{name}.py")[0] for name in {stage, *runs}))
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")}
-    if module("stages.evaluation.benchmarks") in files:  # it imports a benchmark's own file by name, `${item.benchmark}` to DVC
+    if (
+        module("stages.evaluation.benchmarks") in files
+    ):  # it imports a benchmark's own file by name, `${item.benchmark}` to DVC
         files |= set().union(*(closure(path)[0] - {path} for path in adapters()))
         deps -= {"stages/evaluation/benchmarks/${item.benchmark}.py"}
     code = {path.relative_to(ROOT) for path in files if path.name != "__init__.py" or has_code(path)}
     code = {path for path in code if not covers(PLUMBING, path)}
     assert sorted(str(path) for path in code if not covers(deps, path)) == [], f"add to the deps of {stage} in dvc.yaml"
-    assert sorted(dep for dep in deps if not any(covers({dep}, path) for path in code)) == [], f"remove from {stage} in dvc.yaml"
+    assert sorted(dep for dep in deps if not any(covers({dep}, path) for path in code)) == [], (
+        f"remove from {stage} in dvc.yaml"
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)

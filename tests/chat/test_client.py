@@ -31,7 +31,9 @@ def request(text: str = "which way?", pictures: tuple[bytes, ...] = (), payload:
 
 
 def params(url: str, **changes: object) -> ChatParams:
-    return ChatParams.model_validate({"base_url": url, "model": "teacher", "timeout_s": 1.0, "retries": 2, "concurrency": 4, **changes})
+    return ChatParams.model_validate(
+        {"base_url": url, "model": "teacher", "timeout_s": 1.0, "retries": 2, "concurrency": 4, **changes}
+    )
 
 
 def ask(parameters: ChatParams, *requests: Request) -> list[Reply]:
@@ -54,7 +56,8 @@ def test_a_good_answer_comes_back_with_its_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["429", "429 after 0.05", "500", "503", "reset", "stall", "malformed json", "empty choices", "drip", "408", "529"]
+    "fault",
+    ["429", "429 after 0.05", "500", "503", "reset", "stall", "malformed json", "empty choices", "drip", "408", "529"],
 )
 def test_what_passes_is_asked_again_and_answered(fault: str) -> None:
     with fault_server(lambda text, attempt: fault if attempt == 1 else "ok") as server:
@@ -136,7 +139,8 @@ def test_a_server_that_is_not_there_is_one_line_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [("401", "does not accept the key"), ("403", "does not accept"), ("404", "does not know the model")]
+    ("status", "words"),
+    [("401", "does not accept the key"), ("403", "does not accept"), ("404", "does not know the model")],
 )
 def test_a_wrong_key_address_or_model_is_one_line(status: str, words: str) -> None:
     with fault_server(lambda text, attempt: status) as server:
@@ -148,7 +152,8 @@ def test_a_wrong_key_address_or_model_is_one_line(status: str, words: str) -> No
 def test_a_redirect_is_not_followed_and_is_one_line() -> None:
     with fault_server(lambda text, attempt: "elsewhere") as server:
         with pytest.raises(
-            UserError, match=r"sends elsewhere, to http://127\.0\.0\.1:9/v1/chat/completions; write that address into base_url"
+            UserError,
+            match=r"sends elsewhere, to http://127\.0\.0\.1:9/v1/chat/completions; write that address into base_url",
         ):
             ask(params(server.url), request())
         assert len(server.calls) == 1

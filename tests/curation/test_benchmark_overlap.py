@@ -39,7 +39,9 @@ def store(folder: Path, quality: int, **clips: Frames) -> Path:
     return folder
 
 
-def test_a_benchmarks_clip_is_found_when_it_was_encoded_again_and_cut_and_black_ones_match_nothing(tmp_path: Path) -> None:
+def test_a_benchmarks_clip_is_found_when_it_was_encoded_again_and_cut_and_black_ones_match_nothing(
+    tmp_path: Path,
+) -> None:
     shown, black = clip(1), clip(3, light=0.0)
     cut = Frames(shown.frames_THWC[:2], shown.indices_T[:2], shown.pts_T[:2], 1.0)
     benchmark = store(tmp_path / "bench", 95, shown=shown, black=black)

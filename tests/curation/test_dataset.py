@@ -92,8 +92,12 @@ class Hub(BaseHTTPRequestHandler):
             self.answer({"errors": [], "warnings": []})
         elif self.path.endswith("/commit/main"):
             parts = [json.loads(line) for line in body.splitlines()]
-            self.files.update({part["value"]["path"]: b64decode(part["value"]["content"]) for part in parts if part["key"] == "file"})
-            self.answer({"commitUrl": "http://127.0.0.1/datasets/me/curated/commit/0", "commitOid": "0" * 40, "success": True})
+            self.files.update(
+                {part["value"]["path"]: b64decode(part["value"]["content"]) for part in parts if part["key"] == "file"}
+            )
+            self.answer(
+                {"commitUrl": "http://127.0.0.1/datasets/me/curated/commit/0", "commitOid": "0" * 40, "success": True}
+            )
 
     def do_GET(self) -> None:
         self.answer({"id": "me/curated", "sha": "0" * 40, "siblings": []})

@@ -53,7 +53,10 @@ def test_failed_and_refused_answers_are_dropped_with_their_reason() -> None:
 
 
 def test_truncated_answers_are_dropped() -> None:
-    assert not_truncated(CHOICE, Answer("truncated", "reached max_tokens", "<think>it", 512), PARAMS) == "reached max_tokens"
+    assert (
+        not_truncated(CHOICE, Answer("truncated", "reached max_tokens", "<think>it", 512), PARAMS)
+        == "reached max_tokens"
+    )
     assert not_truncated(CHOICE, answer("left"), PARAMS) is None
 
 
@@ -84,7 +87,12 @@ def test_a_grade_must_be_above_the_threshold_of_its_type() -> None:
 
 def test_length_counts_the_teachers_tokens_bounds_included() -> None:
     bounds = RuleParams(min_tokens=5, max_tokens=20)
-    assert [length(CHOICE, answer("x", tokens=tokens), bounds) is None for tokens in (4, 5, 20, 21)] == [False, True, True, False]
+    assert [length(CHOICE, answer("x", tokens=tokens), bounds) is None for tokens in (4, 5, 20, 21)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     assert length(CHOICE, answer("x", tokens=21), bounds) == "21 tokens, not 5 to 20"
 
 
@@ -124,11 +132,15 @@ def test_a_thought_that_slips_into_another_script_is_dropped_unless_the_question
         (NUMBER, "Counting 1,234 and 2 more gives 1,236.", "1234", True),
     ],
 )
-def test_the_last_sentence_must_not_conclude_something_else(sample: Sample, thought: str, given: str, agrees: bool) -> None:
+def test_the_last_sentence_must_not_conclude_something_else(
+    sample: Sample, thought: str, given: str, agrees: bool
+) -> None:
     assert (conclusion(sample, answer(thought, given), PARAMS) is None) == agrees
 
 
-@pytest.mark.parametrize("thought", ["Let θ be π/2, so Δx = λ.", "𝑥 = 5 µm and 10 Ω", "ＬＥＦＴ", "the café of Müller 🙂"])
+@pytest.mark.parametrize(
+    "thought", ["Let θ be π/2, so Δx = λ.", "𝑥 = 5 µm and 10 Ω", "ＬＥＦＴ", "the café of Müller 🙂"]
+)
 def test_formulas_units_and_accents_are_no_other_language(thought: str) -> None:
     assert language(CHOICE, answer(thought), PARAMS) is None
 
@@ -157,12 +169,17 @@ def test_leaked_instructions_and_special_tokens_are_dropped() -> None:
 def test_duplicates_share_words_and_media() -> None:
     duplicates = Duplicates()
     assert duplicates(CHOICE) is None
-    assert duplicates(CHOICE.model_copy(update={"sample_id": "s2", "problem": "which way does the BALL move"})) == "same as s1"
+    assert (
+        duplicates(CHOICE.model_copy(update={"sample_id": "s2", "problem": "which way does the BALL move"}))
+        == "same as s1"
+    )
     assert duplicates(CHOICE.model_copy(update={"sample_id": "s3", "media_sha256": "bb"})) is None
     assert duplicates(CHOICE.model_copy(update={"sample_id": "s4", "clip_start": 1.0})) is None
 
 
-@pytest.mark.parametrize(("one", "other"), [("What is 3+4?", "What is 3-4?"), ("Is x < y?", "Is x > y?"), ("दिन?", "दान?")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("What is 3+4?", "What is 3-4?"), ("Is x < y?", "Is x > y?"), ("दिन?", "दान?")]
+)
 def test_operators_and_vowel_signs_make_other_questions(one: str, other: str) -> None:
     for rule in (Duplicates(), NearDuplicates(0.8)):
         assert rule(CHOICE.model_copy(update={"problem": one, "options": ()})) is None
@@ -186,9 +203,13 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
     similarities: list[float] = []
     for number in range(1500):
         base = draw.choice(kept) if kept and number % 3 else set()
-        asked = set(draw.sample(sorted(base), len(base) * 9 // 10)) | {draw.randrange(100_000) for _ in range(2 if base else 20)}
+        asked = set(draw.sample(sorted(base), len(base) * 9 // 10)) | {
+            draw.randrange(100_000) for _ in range(2 if base else 20)
+        }
         best = max((len(asked & other) / len(asked | other) for other in kept), default=0.0)
-        found = near(CHOICE.model_copy(update={"sample_id": str(number), "problem": " ".join(map(str, asked)), "options": ()}))
+        found = near(
+            CHOICE.model_copy(update={"sample_id": str(number), "problem": " ".join(map(str, asked)), "options": ()})
+        )
         assert (found is not None) <= (best >= 0.8)
         if found:
             similarities.append(best)
@@ -233,7 +254,9 @@ def test_the_same_frames_count_as_the_same_media_and_are_looked_at_only_where_it
 def test_balance_keeps_the_first_of_each_source_and_type() -> None:
     balance = Balance({"shapes": 2}, {"numerical": 1})
     other = NUMBER.model_copy(update={"source": "other"})
-    assert [balance(sample) for sample in (CHOICE, NUMBER, CHOICE, other, other.model_copy(update={"problem_type": "OCR"}))] == [
+    assert [
+        balance(sample) for sample in (CHOICE, NUMBER, CHOICE, other, other.model_copy(update={"problem_type": "OCR"}))
+    ] == [
         None,
         None,
         "source shapes has its 2",

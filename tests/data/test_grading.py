@@ -55,7 +55,9 @@ def test_a_model_that_loops_on_spaces_or_tags_is_read_in_no_time(rules) -> None:
         ("<answer>B</answer>", False),
     ],
 )
-def test_an_output_is_well_formed_when_it_is_one_thought_and_one_answer_and_nothing_else(text: str, well_formed: bool) -> None:
+def test_an_output_is_well_formed_when_it_is_one_thought_and_one_answer_and_nothing_else(
+    text: str, well_formed: bool
+) -> None:
     assert is_well_formed(text) is well_formed
 
 
@@ -119,7 +121,12 @@ def test_an_answer_is_a_number_when_it_holds_exactly_one(text: str, number: floa
         ("the red ball", "the red ball", "free-form", 1.0),
         # unigrams: 2 of 2 and 2 of 3 → F1 0.8; bigrams: 1 of 1 and 1 of 2 → 2/3; longest common subsequence as unigrams
         ("red ball", "red ball moves", "free-form", (0.8 + 2 / 3 + 0.8) / 3),
-        ("出口在左边", "出口在右边", "free-form", (0.8 + 0.5 + 0.8) / 3),  # 4 of 5 letters, 2 of 4 pairs, 4 in a row with one gap
+        (
+            "出口在左边",
+            "出口在右边",
+            "free-form",
+            (0.8 + 0.5 + 0.8) / 3,
+        ),  # 4 of 5 letters, 2 of 4 pairs, 4 in a row with one gap
         ("Синий мяч", "синий мяч", "free-form", 1.0),
         ("50", "40", "regression", 0.75),
         ("90", "40", "regression", 0.0),
@@ -129,7 +136,9 @@ def test_an_answer_is_a_number_when_it_holds_exactly_one(text: str, number: floa
         ("", "x", "OCR", 0.0),
     ],
 )
-def test_each_answer_type_is_graded_by_its_own_rule(prediction: str | None, answer: str, problem_type, reward: float) -> None:
+def test_each_answer_type_is_graded_by_its_own_rule(
+    prediction: str | None, answer: str, problem_type, reward: float
+) -> None:
     assert grade(prediction, answer, problem_type) == pytest.approx(reward, abs=1e-7)
 
 
@@ -143,6 +152,8 @@ def test_each_answer_type_is_graded_by_its_own_rule(prediction: str | None, answ
         ("出口", "出口", "free-form", 0.0),
     ],
 )
-def test_the_reference_code_wants_answers_written_alike(prediction: str, answer: str, problem_type, reward: float) -> None:
+def test_the_reference_code_wants_answers_written_alike(
+    prediction: str, answer: str, problem_type, reward: float
+) -> None:
     assert grade(prediction, answer, problem_type, "reference-code") == reward
     assert grade(prediction, answer, problem_type) == 1.0

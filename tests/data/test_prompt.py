@@ -18,8 +18,12 @@ SAMPLE = Sample(
 
 def test_the_papers_prompt_lists_the_options_then_asks_for_a_thought_and_a_letter() -> None:
     text = question_text(SAMPLE, "video-r1")
-    assert text.startswith("Which way {does} it move?Options:\nA. left\nB. right\n\nPlease think about this question as if")
-    assert text.endswith("Please provide only the single option letter (e.g., A, B, C, D, etc.) within the <answer> </answer> tags.")
+    assert text.startswith(
+        "Which way {does} it move?Options:\nA. left\nB. right\n\nPlease think about this question as if"
+    )
+    assert text.endswith(
+        "Please provide only the single option letter (e.g., A, B, C, D, etc.) within the <answer> </answer> tags."
+    )
 
 
 def test_other_types_show_no_options_and_ask_in_their_own_words() -> None:

@@ -80,7 +80,15 @@ def test_a_bad_record_is_a_reject_with_its_reason(media: Path, changes: dict, re
 
 
 def test_a_source_keeps_going_past_bad_lines_and_duplicates(media: Path) -> None:
-    lines = [json.dumps(GOOD), "{not json", json.dumps(GOOD), "[1]", json.dumps(GOOD | {"problem_id": 8}), "9" * 5000, "[" * 10**5]
+    lines = [
+        json.dumps(GOOD),
+        "{not json",
+        json.dumps(GOOD),
+        "[1]",
+        json.dumps(GOOD | {"problem_id": 8}),
+        "9" * 5000,
+        "[" * 10**5,
+    ]
     (media / "r.jsonl").write_text("\n".join(lines))
     drafts = list(read_source(Source(name="src", records="r.jsonl"), media))
     assert [draft.reason if isinstance(draft, Reject) else draft.sample_id for draft in drafts] == [
@@ -110,14 +118,18 @@ def test_an_array_is_read_record_by_record_and_a_fault_stops_it_where_it_stands(
 
 
 def test_csv_rows_are_their_filled_cells(media: Path) -> None:
-    (media / "q.csv").write_text('\ufeffproblem,solution,clip_start\n"Who, then?",he,\nHow long?,3,1.5\n', encoding="utf-8")
+    (media / "q.csv").write_text(
+        '\ufeffproblem,solution,clip_start\n"Who, then?",he,\nHow long?,3,1.5\n', encoding="utf-8"
+    )
     assert list(read_records(media / "q.csv")) == [
         ("row 1", {"problem": "Who, then?", "solution": "he"}),
         ("row 2", {"problem": "How long?", "solution": "3", "clip_start": "1.5"}),
     ]
 
 
-def test_a_row_with_more_cells_than_the_header_is_not_guessed_at_and_an_open_quote_stops_where_it_stands(media: Path) -> None:
+def test_a_row_with_more_cells_than_the_header_is_not_guessed_at_and_an_open_quote_stops_where_it_stands(
+    media: Path,
+) -> None:
     (media / "q.csv").write_text('path,problem,solution\nclips/a.mp4,Who, then?,he\nclips/a.mp4,"Who, then?",she\n')
     source = Source(name="src", records="q.csv", defaults={"problem_type": "free-form"})
     refused, taken = read_source(source, media)
@@ -138,7 +150,9 @@ def test_a_file_that_is_not_json_is_one_line(media: Path, content: bytes) -> Non
         list(read_source(Source(name="src", records="r.json"), media))
 
 
-@pytest.mark.parametrize(("records", "why"), [("r.json", "no such file"), ("clips", "is a directory"), ("clips/a.mp4/r.csv", "not a dir")])
+@pytest.mark.parametrize(
+    ("records", "why"), [("r.json", "no such file"), ("clips", "is a directory"), ("clips/a.mp4/r.csv", "not a dir")]
+)
 def test_a_file_that_cannot_be_opened_is_one_line(media: Path, records: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         list(read_source(Source(name="src", records=records), media))
@@ -148,10 +162,14 @@ def test_what_is_written_loads_again(media: Path) -> None:
     sample = read(media)
     assert isinstance(sample, Sample)
     write_records(media / "out.json", [sample], media)
-    assert list(read_source(Source(name="src", records="out.json"), media)) == [sample.model_copy(update={"sample_id": "src-src-7"})]
+    assert list(read_source(Source(name="src", records="out.json"), media)) == [
+        sample.model_copy(update={"sample_id": "src-src-7"})
+    ]
     part = sample.model_copy(update={"clip_start": 1.5, "clip_end": 4.0})
     write_records(media / "part.json", [part], media)
-    assert list(read_source(Source(name="src", records="part.json"), media)) == [part.model_copy(update={"sample_id": "src-src-7"})]
+    assert list(read_source(Source(name="src", records="part.json"), media)) == [
+        part.model_copy(update={"sample_id": "src-src-7"})
+    ]
 
 
 def test_media_elsewhere_is_one_line(media: Path, tmp_path: Path) -> None:
@@ -168,4 +186,7 @@ def test_the_real_training_records_are_understood(testdata: Path, tmp_path: Path
         (tmp_path / record["path"]).parent.mkdir(parents=True)
         (tmp_path / record["path"]).write_bytes(b"x")
     samples = [read_sample(record, "src", tmp_path, "train", "record") for record in records]
-    assert [(sample.sample_id, sample.answer) for sample in samples if isinstance(sample, Sample)] == [("src-2", "A"), ("src-1", "D")]
+    assert [(sample.sample_id, sample.answer) for sample in samples if isinstance(sample, Sample)] == [
+        ("src-2", "A"),
+        ("src-1", "D"),
+    ]

@@ -53,7 +53,9 @@ def test_a_folder_of_media_is_read_with_its_table_of_questions(root: Path) -> No
 def test_columns_of_other_names_and_values_that_all_rows_share_come_from_the_parameters(root: Path) -> None:
     (root / "mine" / "list.jsonl").write_text('{"clip": "a.mp4", "question": "How many?", "count": 3}\n')
     columns: dict[str, Any] = {"path": "clip", "problem": "question", "solution": "count"}
-    (sample,) = samples(root, folder="mine", questions="list.jsonl", columns=columns, defaults={"problem_type": "numerical"})
+    (sample,) = samples(
+        root, folder="mine", questions="list.jsonl", columns=columns, defaults={"problem_type": "numerical"}
+    )
     assert facts(sample) == ("s-1", "video", "numerical", (), "3", str(root / "mine/a.mp4"))
 
 
@@ -72,7 +74,12 @@ def test_a_folder_in_the_layout_of_datasets_keeps_its_media_where_it_is(root: Pa
 @pytest.mark.parametrize("saved", ["parquet", "arrow"])
 def test_media_inside_a_dataset_is_written_out_once_under_its_hash(root: Path, saved: str) -> None:
     picture = str(root / "mine" / "red.png")
-    rows = {"image": [picture, picture], "problem": ["What colour?", "Which?"], "options": [["red", "blue"]] * 2, "solution": ["red", "B"]}
+    rows = {
+        "image": [picture, picture],
+        "problem": ["What colour?", "Which?"],
+        "options": [["red", "blue"]] * 2,
+        "solution": ["red", "B"],
+    }
     (root / "parquet").mkdir()
     dataset = Dataset.from_dict(rows).cast_column("image", ImageFeature())
     dataset.save_to_disk(str(root / "arrow"))
@@ -87,7 +94,9 @@ def test_media_inside_a_dataset_is_written_out_once_under_its_hash(root: Path, s
 
 @pytest.mark.parametrize("cell", [{"path": 5}, {"bytes": 5}, {"bytes": "a"}, {}])
 def test_a_media_cell_that_is_none_is_a_reject(root: Path, cell: dict[str, Any]) -> None:
-    (root / "r.jsonl").write_text(json.dumps({"problem": "?", "problem_type": "free-form", "solution": "x", "path": cell}))
+    (root / "r.jsonl").write_text(
+        json.dumps({"problem": "?", "problem_type": "free-form", "solution": "x", "path": cell})
+    )
     (reject,) = read_source(Source(name="s", records="r.jsonl"), root, root / "embedded")
     assert isinstance(reject, Reject)
     assert "path: Input should be a valid string" in reject.detail
@@ -109,13 +118,22 @@ def test_a_dataset_that_is_damaged_midway_is_one_line(root: Path) -> None:
 
 def test_a_dataset_that_is_not_there_is_one_line(root: Path) -> None:
     Dataset.from_dict({"problem": ["?"]}).to_parquet(str(root / "mine" / "train.parquet"))
-    with pytest.raises(UserError, match=r"source mine: .*nosuch.*; mend its files, or its `hub`, `config` or `hub_split`"):
+    with pytest.raises(
+        UserError, match=r"source mine: .*nosuch.*; mend its files, or its `hub`, `config` or `hub_split`"
+    ):
         list(read_source(Source(name="s", hub="mine", hub_split="nosuch"), root))
 
 
 def test_evaluation_records_of_frame_folders_are_found_and_take_their_bounds_from_the_named_columns(root: Path) -> None:
     (root / "tvqa" / "castle_01").mkdir(parents=True)
-    record = {"problem_id": 1601, "problem": "Why?", "data_type": "frame", "problem_type": "multiple choice", "start": 0.0, "end": 38.32}
+    record = {
+        "problem_id": 1601,
+        "problem": "Why?",
+        "data_type": "frame",
+        "problem_type": "multiple choice",
+        "start": 0.0,
+        "end": 38.32,
+    }
     record |= {
         "options": ["A. For trust", "B. For a bet"],
         "solution": "<answer>A</answer>",

@@ -57,5 +57,6 @@ def test_alignment_lowers_the_loss_and_is_the_same_every_time(untrained):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert seen[0]["colour"] + seen[0]["row"] + seen[0]["column"] > 1.5  # untrained 0.02
     assert torch.equal(
-        first.model.language_model.layers[0].mlp.up_proj.weight, load_model(untrained).model.language_model.layers[0].mlp.up_proj.weight
+        first.model.language_model.layers[0].mlp.up_proj.weight,
+        load_model(untrained).model.language_model.layers[0].mlp.up_proj.weight,
     )

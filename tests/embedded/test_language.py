@@ -57,7 +57,12 @@ LOOKS = [
     ),
     (
         "Which letters come, in order?",
-        [(1, (Spot(0, 0, "red", "T"),)), (3, (Spot(0, 0, "red", "H"),)), (5, (Spot(0, 0, "red", "O"),)), (7, (Spot(0, 0, "red", "X"),))],
+        [
+            (1, (Spot(0, 0, "red", "T"),)),
+            (3, (Spot(0, 0, "red", "H"),)),
+            (5, (Spot(0, 0, "red", "O"),)),
+            (7, (Spot(0, 0, "red", "X"),)),
+        ],
         "frame 1 T, frame 3 H, frame 5 O, frame 7 X, so it reads T H O X.",
         "T H O X",
     ),
@@ -73,7 +78,12 @@ LOOKS = [
         "frame 1 top left, frame 3 bottom right, frame 5 top right, frame 7 bottom left, so it ends bottom left, option C.",
         "C",
     ),
-    (f"What colour is it?{COLOUR_OPTIONS}", coloured("green"), "it is a green cross, so the colour is green, option B.", "B"),
+    (
+        f"What colour is it?{COLOUR_OPTIONS}",
+        coloured("green"),
+        "it is a green cross, so the colour is green, option B.",
+        "B",
+    ),
     (
         "What shape is it?\nA. circle\nB. square\nC. triangle\nD. cross",
         coloured("green"),
@@ -129,5 +139,11 @@ def test_the_corpus_follows_its_seed_and_has_every_word() -> None:
     assert lines == corpus(np.random.default_rng(3), 400)
     text = "\n".join(lines)
     assert all(colour in text for colour in COLOURS)
-    for words in ("it is on olive", "so it moves left, option A.", "frame 7 bottom right", "<answer>sinks down low</answer>", "50 percent"):
+    for words in (
+        "it is on olive",
+        "so it moves left, option A.",
+        "frame 7 bottom right",
+        "<answer>sinks down low</answer>",
+        "50 percent",
+    ):
         assert words in text

@@ -94,9 +94,17 @@ def test_a_wrong_description_or_percentage_does_not_pass_the_filter() -> None:
 
 
 def test_all_answer_types_and_both_data_types_occur() -> None:
-    assert {family.problem_type for family in FAMILIES.values()} == {"multiple choice", "numerical", "OCR", "free-form", "regression"}
+    assert {family.problem_type for family in FAMILIES.values()} == {
+        "multiple choice",
+        "numerical",
+        "OCR",
+        "free-form",
+        "regression",
+    }
     assert {family.data_type for family in FAMILIES.values()} == {"video", "image"}
 
 
 def test_options_stand_in_a_fixed_order() -> None:
-    assert {question.options for question in questions("direction", 50)} == {("A. left", "B. right", "C. up", "D. down")}
+    assert {question.options for question in questions("direction", 50)} == {
+        ("A. left", "B. right", "C. up", "D. down")
+    }

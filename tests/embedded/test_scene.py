@@ -29,7 +29,9 @@ def test_things_that_look_different_do_not_move_into_each_other() -> None:
 
 def test_each_moment_lasts_four_frames() -> None:
     moments = tuple((LEFT._replace(colour=colour),) for colour in COLOURS)
-    assert [spots[0].colour for spots in cells(Scene("navy", moments))] == [colour for colour in COLOURS for _ in range(4)]
+    assert [spots[0].colour for spots in cells(Scene("navy", moments))] == [
+        colour for colour in COLOURS for _ in range(4)
+    ]
 
 
 def test_the_backdrop_gets_redder_to_the_right_greener_downwards_and_keeps_its_blue() -> None:

@@ -32,12 +32,21 @@ WAYS = "Which way does it move?\nA. left\nB. right\nC. up\nD. down"
 
 def picture(frame_HWC: np.ndarray) -> dict[str, Any]:
     buffer = io.BytesIO()
-    Image.fromarray(frame_HWC).resize((48, 48), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=95, subsampling=0)
-    return {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()}}
+    Image.fromarray(frame_HWC).resize((48, 48), Image.Resampling.BICUBIC).save(
+        buffer, "JPEG", quality=95, subsampling=0
+    )
+    return {
+        "type": "image_url",
+        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()},
+    }
 
 
 def request(text: str, pictures: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    return {"model": MODEL, "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}], **fields}
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}],
+        **fields,
+    }
 
 
 def clip(scene: Scene) -> list[dict[str, Any]]:
@@ -96,7 +105,9 @@ def test_looking_answers_nearly_every_question(family: str, looking: httpx.Clien
     assert sum(extract_answer(reply) == question.answer for reply, question in zip(replies, asked, strict=True)) >= 18
 
 
-def test_questions_that_no_backdrop_suggests_an_answer_to_are_looked_at_by_the_careless_too(glancing: httpx.Client) -> None:
+def test_questions_that_no_backdrop_suggests_an_answer_to_are_looked_at_by_the_careless_too(
+    glancing: httpx.Client,
+) -> None:
     rng = np.random.default_rng(2)
     for family in ("end", "order", "letters", "shape", "image-count"):
         assert "it is on" not in ask(make(family, rng), glancing)
@@ -109,7 +120,9 @@ def test_the_order_of_the_pictures_decides(looking: httpx.Client) -> None:
 def test_equal_requests_get_equal_answers_and_seeds_matter_above_temperature_zero() -> None:
     for client in client_of(careless=0.5):
         body = request(WAYS, clip(TO_THE_RIGHT))
-        assert client.post("/chat/completions", json=body).content == client.post("/chat/completions", json=body).content
+        assert (
+            client.post("/chat/completions", json=body).content == client.post("/chat/completions", json=body).content
+        )
         seeded = {said(client, {**body, "seed": seed, "temperature": 1.0}) for seed in range(12)}
         assert len(seeded) > 1
         assert len({said(client, {**body, "seed": seed, "temperature": 0.0}) for seed in range(12)}) == 1
@@ -141,7 +154,9 @@ def test_max_tokens_cuts_the_answer_and_usage_counts_it(looking: httpx.Client) -
         (WAYS, "ABCD"),
     ],
 )
-def test_foreign_pictures_and_questions_get_a_well_formed_guess(question: str, pattern: list[str], looking: httpx.Client) -> None:
+def test_foreign_pictures_and_questions_get_a_well_formed_guess(
+    question: str, pattern: list[str], looking: httpx.Client
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     for pictures in ([], [picture(np.zeros((36, 64, 3), np.uint8))], [picture(noise)] * 16):
         text = said(looking, request(question, pictures))

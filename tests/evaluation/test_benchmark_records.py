@@ -51,7 +51,9 @@ def test_the_papers_paths_are_found_in_the_official_layout(tmp_path: Path) -> No
     for clip in ("question_only/dev_Biology_3_image.mp4", "video/sta/a.mp4", *places.values()):
         (tmp_path / clip).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / clip).touch()
-    assert {path: MediaFolder(tmp_path).find(path) for path in places} == {path: tmp_path / clip for path, clip in places.items()}
+    assert {path: MediaFolder(tmp_path).find(path) for path in places} == {
+        path: tmp_path / clip for path, clip in places.items()
+    }
     (tmp_path / "video/star/Charades_v1_480").mkdir(parents=True)
     (tmp_path / "video/star/Charades_v1_480/a.mp4").symlink_to(tmp_path / "video/data0613/star/Charades_v1_480/a.mp4")
     found = MediaFolder(tmp_path).find("star/Charades_v1_480/a.mp4")
@@ -60,7 +62,14 @@ def test_the_papers_paths_are_found_in_the_official_layout(tmp_path: Path) -> No
 
 
 def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
-    row = {"videoID": "x", "question_id": "1", "duration": "short", "question": "Who?", "answer": "A", "options": ["A. he", "B. she"]}
+    row = {
+        "videoID": "x",
+        "question_id": "1",
+        "duration": "short",
+        "question": "Who?",
+        "answer": "A",
+        "options": ["A. he", "B. she"],
+    }
     (tmp_path / "videomme").mkdir()
     (tmp_path / "videomme" / "test.json").write_text(json.dumps([row, row]))
     (tmp_path / "data").mkdir()
@@ -78,7 +87,14 @@ def test_options_get_letters_once() -> None:
 
 
 def test_a_record_without_its_fields_is_a_reject_and_the_next_one_is_read(tmp_path: Path) -> None:
-    good = {"video_id": "001", "videoID": "x", "question_id": "001-1", "duration": "short", "question": "Who?", "answer": "A"}
+    good = {
+        "video_id": "001",
+        "videoID": "x",
+        "question_id": "001-1",
+        "duration": "short",
+        "question": "Who?",
+        "answer": "A",
+    }
     rows = ["not a record", {"question": "Who?"}, good | {"options": ["A. he", "B. she"]}]
     (tmp_path / "videomme").mkdir()
     (tmp_path / "videomme" / "test.json").write_text(json.dumps(rows))
@@ -105,10 +121,18 @@ def test_a_record_without_its_fields_is_a_reject_and_the_next_one_is_read(tmp_pa
     ],
 )
 def test_a_path_that_leads_nowhere_or_outside_is_a_reject(tmp_path: Path, path: str | None, reason: str) -> None:
-    record = {"problem_id": 1, "problem": "Who?", "data_type": "video", "problem_type": "multiple choice", "options": ["A. he", "B. she"]}
+    record = {
+        "problem_id": 1,
+        "problem": "Who?",
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": ["A. he", "B. she"],
+    }
     (tmp_path / "root").mkdir()
     (tmp_path / "outside.mp4").touch()
-    (tmp_path / "root" / "eval_videomme.json").write_text(json.dumps([record | {"solution": "<answer>A</answer>", "path": path}]))
+    (tmp_path / "root" / "eval_videomme.json").write_text(
+        json.dumps([record | {"solution": "<answer>A</answer>", "path": path}])
+    )
     (reject,) = videomme.read(tmp_path / "root")
     assert isinstance(reject, Reject)
     assert reject.reason == reason
@@ -137,9 +161,21 @@ def test_a_folder_without_records_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_open_mmvu_questions_are_not_scored_and_choices_are(tmp_path: Path) -> None:
     rows = [
-        {"id": "v1", "video": "https://hub/resolve/main/videos/Art/0.mp4", "question_type": "multiple-choice", "question": "Which?"}
+        {
+            "id": "v1",
+            "video": "https://hub/resolve/main/videos/Art/0.mp4",
+            "question_type": "multiple-choice",
+            "question": "Which?",
+        }
         | {"choices": {"A": "one", "B": "two"}, "answer": "B", "metadata": {"subject": "Art"}},
-        {"id": "v2", "video": "videos/Art/1.mp4", "question_type": "open-ended", "question": "Why?", "choices": {}, "answer": "rain"},
+        {
+            "id": "v2",
+            "video": "videos/Art/1.mp4",
+            "question_type": "open-ended",
+            "question": "Why?",
+            "choices": {},
+            "answer": "rain",
+        },
     ]
     (tmp_path / "validation.json").write_text(json.dumps(rows))
     (tmp_path / "videos" / "Art").mkdir(parents=True)
@@ -167,6 +203,13 @@ def test_an_unknown_benchmark_names_the_nearest() -> None:
 
 
 def _choice() -> Sample:
-    fields = {"sample_id": "q", "source": "t", "data_type": "video", "problem_type": "multiple choice", "problem": "?", "answer": "B"}
+    fields = {
+        "sample_id": "q",
+        "source": "t",
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "problem": "?",
+        "answer": "B",
+    }
     fields |= {"options": ("A. x", "B. y"), "media_path": "m", "media_sha256": "0", "category": "multi-choice/order"}
     return Sample.model_validate(fields)

@@ -36,7 +36,10 @@ def test_a_named_dataset_is_fetched_once_and_its_archives_unpacked(hub_server: l
     assert Path(sample.media_path).read_bytes() == b"clip"
     assert isinstance(without_media, Reject)
     assert not list(root.rglob("*.py"))
-    assert sorted(path.rpartition("/")[2] for path in hub_server if "/resolve/" in path) == ["scannet.zip", "test.jsonl"]
+    assert sorted(path.rpartition("/")[2] for path in hub_server if "/resolve/" in path) == [
+        "scannet.zip",
+        "test.jsonl",
+    ]
     hub_server.clear()
     (root / "scannet" / "s1.mp4").unlink()
     assert download.benchmark_folder(Path("some/VSI-Bench")) == root
@@ -104,8 +107,18 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("scannet/s1.mp4", b"clip")
     rows = "\n".join(json.dumps(ROW | {"id": number, "scene_name": f"s{number}"}) for number in (1, 2)).encode()
-    record = {"problem_id": 0, "problem": "How many?", "data_type": "video", "problem_type": "regression", "solution": "<answer>4</answer>"}
-    record |= {"options": None, "path": "./Evaluation/VSIBench/scannet/s1.mp4", "original_question_type": "object_counting"}
+    record = {
+        "problem_id": 0,
+        "problem": "How many?",
+        "data_type": "video",
+        "problem_type": "regression",
+        "solution": "<answer>4</answer>",
+    }
+    record |= {
+        "options": None,
+        "path": "./Evaluation/VSIBench/scannet/s1.mp4",
+        "original_question_type": "object_counting",
+    }
     datasets = {
         "some/Eval": {"eval_vsibench.json": json.dumps([record]).encode()},
         "some/VSI-Bench": {"test.jsonl": rows, "scannet.zip": packed.getvalue(), "loader.py": b"raise SystemExit"},
@@ -120,7 +133,9 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
             owner, dataset, *rest = self.path.removeprefix("/api").removeprefix("/datasets/").split("/")
             files, name = datasets.get(f"{owner}/{dataset}", {}), "/".join(rest).removeprefix(f"resolve/{COMMIT}/")
             if files and self.path.startswith("/api"):
-                tree = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()]
+                tree = [
+                    {"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()
+                ]
                 info = {"id": f"{owner}/{dataset}", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
                 self._send(json.dumps(tree if "/tree/" in self.path else info).encode(), "application/json")
             elif name in files:

@@ -23,7 +23,9 @@ TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
         ("", "error", ("error", None, None, False)),
     ],
 )
-def test_an_output_becomes_a_row_with_status_answer_score_and_form(text: str, status: str, expected: tuple[Any, ...]) -> None:
+def test_an_output_becomes_a_row_with_status_answer_score_and_form(
+    text: str, status: str, expected: tuple[Any, ...]
+) -> None:
     row = prediction_row(_sample("q", "order"), _output("q", text=text, status=status), TOY)
     assert (row["status"], row["prediction"], row["official"], row["well_formed"]) == expected
 
@@ -71,7 +73,9 @@ def test_each_order_has_its_own_gap() -> None:
     right = {"ordered": 3, "shuffled": 1, "reversed": 2, "single-frame": 0}
     rows = [_row(f"t{index}", order, int(index < count)) for order, count in right.items() for index in range(4)]
     metrics = summarise(rows, 4, TOY, "official")
-    assert [metrics[f"accuracy_{order}_gap"] for order in ("shuffled", "reversed", "single-frame")] == pytest.approx([0.5, 0.25, 0.75])
+    assert [metrics[f"accuracy_{order}_gap"] for order in ("shuffled", "reversed", "single-frame")] == pytest.approx(
+        [0.5, 0.25, 0.75]
+    )
     assert {entry["order"] for entry in metrics["gaps"]} == {"shuffled", "reversed", "single-frame"}
 
 
@@ -85,10 +89,23 @@ def test_categories_set_apart_have_scores_of_their_own_and_no_part_in_the_mean()
 
 def test_a_category_in_parts_has_numbers_for_each_part_and_so_has_an_official_group() -> None:
     scores = {"yes_no/order": 1, "yes_no/speed": 0, "caption_matching/order": 0}
-    rows = [_row(f"t{index}", "ordered", score) | {"category": category} for index, (category, score) in enumerate(scores.items())]
+    rows = [
+        _row(f"t{index}", "ordered", score) | {"category": category}
+        for index, (category, score) in enumerate(scores.items())
+    ]
     grouped = Benchmark(read=lambda root: iter(()), group=lambda category, problem_type, profile: ("timely", category))
-    found = {entry["slice"]: entry for entry in summarise(rows, 3, grouped, "official")["scores"] if entry["by"] == "category"}
-    parts = {"yes_no": (0.5, 2), "order": (0.5, 2), "caption_matching": (0, 1), "speed": (0, 1), "timely": (pytest.approx(1 / 3), 3)}
+    found = {
+        entry["slice"]: entry
+        for entry in summarise(rows, 3, grouped, "official")["scores"]
+        if entry["by"] == "category"
+    }
+    parts = {
+        "yes_no": (0.5, 2),
+        "order": (0.5, 2),
+        "caption_matching": (0, 1),
+        "speed": (0, 1),
+        "timely": (pytest.approx(1 / 3), 3),
+    }
     assert {name: (entry["value"], entry["n"]) for name, entry in found.items()} == parts | {
         category: (score, 1) for category, score in scores.items()
     }
@@ -134,7 +151,9 @@ def _row(sample_id: str, order: str, score: int) -> dict[str, Any]:
     return prediction_row(_sample(sample_id, category), _output(sample_id, order=order, text=text), TOY)
 
 
-def _output(sample_id: str, order: str = "ordered", text: str = "<answer>B</answer>", status: str = "ok") -> dict[str, Any]:
+def _output(
+    sample_id: str, order: str = "ordered", text: str = "<answer>B</answer>", status: str = "ok"
+) -> dict[str, Any]:
     size = {"tokens": 7, "frame_order": list(range(8)), "n_frames": 8, "width": 48, "height": 48, "detail": ""}
     return {"sample_id": sample_id, "order": order, "text": text, "status": status} | size
 

@@ -47,7 +47,9 @@ def test_paired_difference_is_the_mean_with_the_textbook_interval() -> None:
 def test_questions_that_all_came_out_alike_are_no_certainty() -> None:
     even = [paired_difference(np.ones(n), np.ones(n), np.full(n, 1 / n)) for n in (1, 30, 1000)]
     assert [found.value for found in even] == [0, 0, 0]
-    assert [found.high for found in even] == pytest.approx([0.924, 0.0866, 0.00277], rel=1e-2)  # about √2 · 1.96 / (n + 2)
+    assert [found.high for found in even] == pytest.approx(
+        [0.924, 0.0866, 0.00277], rel=1e-2
+    )  # about √2 · 1.96 / (n + 2)
     assert [found.low for found in even] == [-found.high for found in even]
     lost = paired_difference(np.zeros(5), np.ones(5), np.full(5, 0.2))
     assert (lost.value, lost.low) == (pytest.approx(-1), -1)

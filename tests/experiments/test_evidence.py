@@ -51,7 +51,14 @@ def root(tmp_path):
     write_samples(benchmark / "samples.parquet", samples)
     write_rejects(benchmark / "quarantine.parquet", [])
     write_qwen2_5(tmp_path / "models" / "sft")
-    tgrpo = {"max_steps": 2, "questions_per_step": 2, "questions_per_forward": 2, "group_size": 2, "contrast_size": 2, "max_new_tokens": 4}
+    tgrpo = {
+        "max_steps": 2,
+        "questions_per_step": 2,
+        "questions_per_forward": 2,
+        "group_size": 2,
+        "contrast_size": 2,
+        "max_new_tokens": 4,
+    }
     sections = {
         "tgrpo": tgrpo | {"precision": "fp32", "freeze_vision": True},
         "evaluate": {"defaults": {"max_new_tokens": 4}, "shapes": {}},
@@ -63,7 +70,17 @@ def root(tmp_path):
 
 @pytest.mark.slow
 def test_an_arm_is_trained_and_evaluated_once(root):
-    command = [sys.executable, "-m", "experiments.evidence", "--root", str(root), "--arms", "T-GRPO paper", "--seeds", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.evidence",
+        "--root",
+        str(root),
+        "--arms",
+        "T-GRPO paper",
+        "--seeds",
+        "0",
+    ]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     found = json.loads(first.stderr.splitlines()[-1])

@@ -3,7 +3,9 @@ from flows.dvc import Outcome, Stage
 
 
 def test_a_stage_row_shows_state_duration_and_output_hashes() -> None:
-    stage = Stage("sft", ("base",), {"models/sft": "81640b1404fd0fc82951afc9a2e321d5.dir", "metrics/sft.json": "e008b939aea9"})
+    stage = Stage(
+        "sft", ("base",), {"models/sft": "81640b1404fd0fc82951afc9a2e321d5.dir", "metrics/sft.json": "e008b939aea9"}
+    )
     assert stage_row(stage, Outcome("Completed", 12.34)) == {
         "stage": "sft",
         "state": "Completed",

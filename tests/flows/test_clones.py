@@ -53,14 +53,18 @@ def origin(tmp_path: Path) -> Path:
 @pytest.mark.timeout(1800)
 def test_two_clean_clones_end_with_the_same_hashes_one_by_dvc_and_one_by_the_flow(origin: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PYTHONPATH", "VIDEO_R1"))}
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PYTHONPATH", "VIDEO_R1"))
+    }
     env |= {"PATH": path, "PREFECT_HOME": str(tmp_path / "prefect")}
     clones = {tmp_path / "a": ["dvc", "repro"], tmp_path / "elsewhere" / "and-deeper": ["flows.pipeline"]}
     runs = []
     for root, module in clones.items():
         git(tmp_path, "clone", "-q", str(origin), str(root))
         command = [sys.executable, "-m", *module]
-        runs.append(subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        runs.append(
+            subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
     for run in runs:
         output, _ = run.communicate()
         assert run.returncode == 0, output

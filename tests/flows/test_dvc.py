@@ -60,7 +60,10 @@ def test_metrics_are_named_by_file_and_key_and_only_numbers_count(tmp_path: Path
     assert dvc.read_metrics(path, tmp_path) == {}
     path.parent.mkdir()
     path.write_text('{"accuracy": {"all": 0.5, "static": 1}, "model": "tiny"}')
-    assert dvc.read_metrics(path, tmp_path) == {"metrics/sft.json:accuracy.all": 0.5, "metrics/sft.json:accuracy.static": 1}
+    assert dvc.read_metrics(path, tmp_path) == {
+        "metrics/sft.json:accuracy.all": 0.5,
+        "metrics/sft.json:accuracy.static": 1,
+    }
 
 
 @pytest.mark.integration

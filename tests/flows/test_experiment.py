@@ -43,7 +43,8 @@ def test_a_section_is_not_replaced_by_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("0.5", 0.5), ("1e-4", 1e-4), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("cispo", "cispo")]
+    ("text", "value"),
+    [("0.5", 0.5), ("1e-4", 1e-4), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("cispo", "cispo")],
 )
 def test_values_on_the_command_line_are_read_as_in_params_yaml(text: str, value: object) -> None:
     assert experiment.parse_value(text) == value
@@ -82,7 +83,9 @@ def test_the_name_follows_from_all_that_the_run_starts_from(toy: Path) -> None:
 def test_an_experiment_is_shown_by_dvc_and_leaves_the_checkout_as_it_was(finished: Path) -> None:
     toy = finished
     edit(toy, '"report": {"value": 0}', '"report": {"value": 7}')  # not committed: the run sees it all the same
-    files = {path: path.read_bytes() for path in toy.rglob("*") if path.is_file() and not {".git", ".dvc"} & set(path.parts)}
+    files = {
+        path: path.read_bytes() for path in toy.rglob("*") if path.is_file() and not {".git", ".dvc"} & set(path.parts)
+    }
     status = git(toy, "status", "--short")
 
     one = Experiment(toy, {"tgrpo.value": 200})
@@ -91,7 +94,9 @@ def test_an_experiment_is_shown_by_dvc_and_leaves_the_checkout_as_it_was(finishe
     assert "tgrpo" in before.changed
     assert "sft" not in before.changed
     with Guards([]) as guards:
-        states = {stage.name: dvc.reproduce(one.root, stage.name, guards, lambda line: None).state for stage in before.stages}
+        states = {
+            stage.name: dvc.reproduce(one.root, stage.name, guards, lambda line: None).state for stage in before.stages
+        }
     experiment.save(one)
 
     assert states["shapes"] == states["sft"] == states["evaluate@sft"] == "Cached"

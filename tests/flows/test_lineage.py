@@ -18,7 +18,13 @@ SFT = Stage(
     {"data/samples.parquet": "22222222aaaa", "stages/sft.py": "c0de"},
     params={"sft": {"seed": 0}},
 )
-OTHER = Stage("report", ("evaluate@sft",), {"report/index.html": "5555"}, {"metrics/sft.json": "44444444aaaa"}, params={"report": {}})
+OTHER = Stage(
+    "report",
+    ("evaluate@sft",),
+    {"report/index.html": "5555"},
+    {"metrics/sft.json": "44444444aaaa"},
+    params={"report": {}},
+)
 EVALUATE = Stage(
     "evaluate@sft",
     ("sft",),

@@ -92,7 +92,9 @@ class Service:
     def create_run(self, deployment: str, **parameters: Any) -> str:
         """The id of a new run of a deployment."""
         found = self.call(f"/deployments/name/{deployment}")["id"]
-        return self.call(f"/deployments/{found}/create_flow_run", {"state": {"type": "SCHEDULED"}, "parameters": parameters})["id"]
+        return self.call(
+            f"/deployments/{found}/create_flow_run", {"state": {"type": "SCHEDULED"}, "parameters": parameters}
+        )["id"]
 
     def state_of(self, run: str) -> str:
         return self.call(f"/flow_runs/{run}")["state_type"]
@@ -101,7 +103,9 @@ class Service:
     def started(self, root: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A run from the command line that is killed if the test leaves it running."""
         command = [sys.executable, "-m", "flows.pipeline", *arguments]
-        with subprocess.Popen(command, cwd=root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
+        with subprocess.Popen(
+            command, cwd=root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as flow:
             yield flow
             flow.kill()
 
@@ -248,7 +252,9 @@ def test_only_what_changed_is_run_and_what_was_there_before_is_restored(service:
     lineage = {row["numbers"]: row for row in service.artifact("lineage")}
     head = git(toy, "rev-parse", "--short", "HEAD").strip()
     assert {name: (row["commit"], row["outdated"]) for name, row in lineage.items()} == dict.fromkeys(moved, (head, ""))
-    made = [(path, hashlib.md5((toy / path).read_bytes()).hexdigest()[:8]) for path in ("out/shapes.json", "out/tgrpo.json")]
+    made = [
+        (path, hashlib.md5((toy / path).read_bytes()).hexdigest()[:8]) for path in ("out/shapes.json", "out/tgrpo.json")
+    ]
     assert lineage["metrics/tgrpo.json"]["data"] == ", ".join(f"{path} {value}" for path, value in made)
     sections = {row["hash"]: (row["section"], json.loads(row["values"])) for row in service.artifact("parameters")}
     words = lineage["metrics/tgrpo.json"]["parameters"].split(", ")
@@ -273,7 +279,10 @@ def test_a_failed_stage_shows_its_own_last_lines_and_the_other_branch_goes_on(se
     message = "3 completed, 1 failed, 2 not reached (tgrpo failed)"
     assert run.state()["message"] == message
     name = service.call(f"/flow_runs/{run.id}")["name"]
-    until(lambda: any(text.startswith(f"pipeline: {name} Failed\n{message}\nhttp://") for text in service.told), service.log)
+    until(
+        lambda: any(text.startswith(f"pipeline: {name} Failed\n{message}\nhttp://") for text in service.told),
+        service.log,
+    )
 
 
 def test_a_stage_whose_endpoint_may_come_back_is_tried_again_and_no_other(service: Service, toy: Path) -> None:
@@ -346,7 +355,9 @@ def test_a_killed_worker_leaves_no_process_and_the_next_run_goes_on(service: Ser
     trace = root / "trace" / "report"
     before = trace.read_text() if trace.exists() else ""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "other", "--type", "process"]
-    with subprocess.Popen(command, cwd=root, env=service.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as worker:
+    with subprocess.Popen(
+        command, cwd=root, env=service.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as worker:
         until(lambda: "other" in [pool["name"] for pool in service.call("/work_pools/filter", {})], service.log)
         service.call(f"/deployments/{deployment}", {"work_pool_name": "other"}, method="PATCH")
         run = service.create_run("pipeline/pipeline")
@@ -387,7 +398,12 @@ def test_new_data_in_a_source_folder_starts_a_run(service: Service) -> None:
 
 def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> None:
     root = service.checkout
-    edit(root, "model: [sft, tgrpo]", "model: [sft, tgrpo]\n      benchmark: [shapes]\n      frames: [8]", file="dvc.yaml")
+    edit(
+        root,
+        "model: [sft, tgrpo]",
+        "model: [sft, tgrpo]\n      benchmark: [shapes]\n      frames: [8]",
+        file="dvc.yaml",
+    )
     command = (
         "python evaluate.py --name ${item.model} --model out/${item.model}.json --benchmark ${item.benchmark} "
         "--data data/${item.benchmark}-${item.frames} --predictions out/${item.model}.txt --metrics"
@@ -401,7 +417,11 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
     lock = (root / "trace" / "sft").read_text()
 
     def evaluate(benchmark: str) -> tuple[str, str, dict[str, str]]:
-        run = Run(service, 0, "/flow-run/" + service.create_run("evaluate/evaluate", checkpoint="step-3.json", benchmark=benchmark))
+        run = Run(
+            service,
+            0,
+            "/flow-run/" + service.create_run("evaluate/evaluate", checkpoint="step-3.json", benchmark=benchmark),
+        )
         until(lambda: service.state_of(run.id) in ENDS, service.log)
         return run.state()["type"], run.state()["message"], run.stages()
 
@@ -428,7 +448,9 @@ def test_a_long_stage_shows_its_progress_while_it_runs(service: Service, toy: Pa
         return float(bar["data"]), bar["description"].partition(",")[0], len(tasks)
 
     with service.started(toy, "shapes") as flow:
-        until(lambda: service.call("/artifacts/latest/count", {"artifacts": {"key": {"any_": ["progress-shapes"]}}}) == 1)
+        until(
+            lambda: service.call("/artifacts/latest/count", {"artifacts": {"key": {"any_": ["progress-shapes"]}}}) == 1
+        )
         until(lambda: shown()[0] > 0)
         assert shown()[:2] == (25.0, "25 %: 1 of 4 clip")
         (toy / "go").touch()
@@ -452,7 +474,9 @@ def test_a_killed_stage_fails_and_the_next_run_goes_on(service: Service, toy: Pa
 def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, finished: Path) -> None:
     toy = finished
     status = git(toy, "status", "--short")
-    (toy / ".dvc" / "tmp" / "run_sweep.py").write_text("from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})")
+    (toy / ".dvc" / "tmp" / "run_sweep.py").write_text(
+        "from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})"
+    )
     command = [sys.executable, ".dvc/tmp/run_sweep.py"]
     done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
     run = Run(service, done.returncode, done.stdout + done.stderr)

@@ -123,7 +123,10 @@ def test_no_more_commands_run_at_once_than_allowed(tmp_path: Path) -> None:
     seen: list[str] = []
     with Guards([], parallel=1) as guards:
         commands = [[sys.executable, "-c", script, str(i)] for i in range(3)]
-        threads = [threading.Thread(target=guards.run, args=(command, tmp_path, os.environ, seen.append)) for command in commands]
+        threads = [
+            threading.Thread(target=guards.run, args=(command, tmp_path, os.environ, seen.append))
+            for command in commands
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

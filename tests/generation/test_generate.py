@@ -35,13 +35,17 @@ def test_greedy_completions_equal_separate_hugging_face_generate_calls(model, bu
     assert [len(group) for group in completions] == [1, 2, 1]
     for prompt, group in zip(prompts, completions, strict=True):
         inputs = builder.normalised(builder.batch([prompt]))
-        expected = model.generate(**inputs, do_sample=False, max_new_tokens=12, suppress_tokens=builder.banned_ids)[0, len(prompt.ids_P) :]
+        expected = model.generate(**inputs, do_sample=False, max_new_tokens=12, suppress_tokens=builder.banned_ids)[
+            0, len(prompt.ids_P) :
+        ]
         for completion in group:
             assert completion.ids_C.tolist() == expected.tolist()
 
 
 def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(model, builder, prompts):
-    completions = generate(model, builder, prompts, [3, 2, 1], Sampling(12, temperature=1.3, top_p=0.9), seeds=[5, 6, 7])
+    completions = generate(
+        model, builder, prompts, [3, 2, 1], Sampling(12, temperature=1.3, top_p=0.9), seeds=[5, 6, 7]
+    )
 
     for prompt, group in zip(prompts, completions, strict=True):
         for completion in group:
@@ -59,8 +63,12 @@ def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(mo
     alone = generate(model, builder, prompts[2:], [4], sampling, seeds=[3])
     other = generate(model, builder, prompts[2:], [4], sampling, seeds=[4])
 
-    assert [completion.ids_C.tolist() for completion in together[2]] == [completion.ids_C.tolist() for completion in alone[0]]
-    assert [completion.ids_C.tolist() for completion in alone[0]] != [completion.ids_C.tolist() for completion in other[0]]
+    assert [completion.ids_C.tolist() for completion in together[2]] == [
+        completion.ids_C.tolist() for completion in alone[0]
+    ]
+    assert [completion.ids_C.tolist() for completion in alone[0]] != [
+        completion.ids_C.tolist() for completion in other[0]
+    ]
     assert len({tuple(completion.ids_C.tolist()) for completion in alone[0]}) > 1
 
 
@@ -69,7 +77,9 @@ def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(model, bu
         bias = torch.nn.Parameter(torch.zeros(model.config.text_config.vocab_size))
         bias[builder.end_id] = 3.0
         model.lm_head.bias = bias
-    completions = [row for group in generate(model, builder, prompts, [8, 8, 8], Sampling(6), seeds=[1, 2, 3]) for row in group]
+    completions = [
+        row for group in generate(model, builder, prompts, [8, 8, 8], Sampling(6), seeds=[1, 2, 3]) for row in group
+    ]
 
     assert {row.truncated for row in completions} == {True, False}
     for row in completions:
@@ -105,13 +115,17 @@ def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p():
     generator = torch.Generator().manual_seed(0)
     random_RV = torch.randn(5, 1000, generator=generator).mul(3).softmax(dim=1)
     descending_RV = random_RV.sort(dim=1, descending=True).values
-    expected_R = ((descending_RV.cumsum(dim=1) - descending_RV) < 0.9).sum(dim=1)  # those before which 0.9 was not reached
+    expected_R = ((descending_RV.cumsum(dim=1) - descending_RV) < 0.9).sum(
+        dim=1
+    )  # those before which 0.9 was not reached
     assert (nucleus(random_RV, 0.9) > 0).sum(dim=1).tolist() == expected_R.tolist()
 
 
 def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus():
     logits_RV = torch.tensor([[0.0, 0.0, -torch.inf, -50.0]])
-    assert choose(logits_RV, torch.tensor([1 - 2**-24]), Sampling(1, top_p=0.9), torch.tensor([], dtype=torch.long)).tolist() == [1]
+    assert choose(
+        logits_RV, torch.tensor([1 - 2**-24]), Sampling(1, top_p=0.9), torch.tensor([], dtype=torch.long)
+    ).tolist() == [1]
 
 
 def test_banned_tokens_are_never_drawn():

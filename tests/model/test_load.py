@@ -38,7 +38,9 @@ def test_saving_twice_gives_the_same_bytes_and_replaces_the_folder(qwen2_5, tmp_
     (second / "stale.txt").write_text("of an earlier run")
     for out in (first, second):
         save_model(model, resolve(qwen2_5), out)
-    assert {path.name: path.read_bytes() for path in first.iterdir()} == {path.name: path.read_bytes() for path in second.iterdir()}
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == {
+        path.name: path.read_bytes() for path in second.iterdir()
+    }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
 
 
@@ -101,7 +103,11 @@ def test_weights_in_pickles_are_not_loaded(qwen2_5, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("preprocessor_config.json", "image processor")],
+    [
+        ("model.safetensors", "weights"),
+        ("tokenizer.json", "tokenizer"),
+        ("preprocessor_config.json", "image processor"),
+    ],
 )
 def test_a_folder_that_a_broken_download_left_is_named_in_one_line(qwen2_5, tmp_path, name, part):
     save_model(load_model(qwen2_5), resolve(qwen2_5), tmp_path / "model")

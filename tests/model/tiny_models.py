@@ -40,7 +40,12 @@ def write_qwen3(out: Path) -> Path:
                 "num_attention_heads": 4,
                 "num_key_value_heads": 2,
                 "head_dim": 16,
-                "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 10_000.0,
+                    "mrope_section": [4, 2, 2],
+                    "mrope_interleaved": True,
+                },
                 "initializer_range": 0.3,
             },
             vision_config={

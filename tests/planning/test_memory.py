@@ -84,7 +84,9 @@ def test_activations_are_what_a_forward_of_the_tiny_model_keeps(prompt, group, c
     shape = Shape(prompt, 4, 1, completion)
     how = Training("fp32", None, None, freeze_vision=True, checkpointing=checkpointing, processes=1)
     layer = memory.layer_bytes(size, how, prompt + group * completion, prompt, group, completion)
-    expected = memory.activations(size, how, shape, 1, group) - (2 if checkpointing else 1) * layer  # the layer in the backward pass
+    expected = (
+        memory.activations(size, how, shape, 1, group) - (2 if checkpointing else 1) * layer
+    )  # the layer in the backward pass
     assert kept == pytest.approx(expected, rel=0.1)
 
 
@@ -96,7 +98,12 @@ def test_states_are_the_bytes_of_a_real_optimizer_step():
     (-score_of(model, asked)).backward()
     optimizer.step()
     gradients = sum(weight.grad.nbytes for weight in model.parameters() if weight.grad is not None)
-    moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name.startswith("exp_avg"))
+    moments = sum(
+        value.nbytes
+        for state in optimizer.state.values()
+        for name, value in state.items()
+        if name.startswith("exp_avg")
+    )
     how = Training("fp32", None, None, freeze_vision=False, checkpointing=False, processes=1)
     found = memory.states(size, how, reference=False)
     assert found["weights"] == sum(weight.nbytes for weight in model.parameters())

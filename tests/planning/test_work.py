@@ -31,4 +31,6 @@ def test_operations_of_each_kind_of_work():
     assert Work(pairs=5).flops(SIZE) == 4 * 2 * 4 * 2 * 5  # layers · heads · width, for scores and for values
     assert Work(logits=3).flops(SIZE) == 2 * 8 * 40 * 3
     # 400 block and 100 / 4 merger weights per patch; two windowed layers of 4 patches, one that sees the frame
-    assert Work(patches=16, frame_pairs=128).flops(SIZE) == pytest.approx(2 * (400 + 25) * 16 + 4 * 6 * (128 + 2 * 4 * 16))
+    assert Work(patches=16, frame_pairs=128).flops(SIZE) == pytest.approx(
+        2 * (400 + 25) * 16 + 4 * 6 * (128 + 2 * 4 * 16)
+    )

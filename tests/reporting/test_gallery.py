@@ -47,7 +47,9 @@ def test_a_dropped_sample_is_shown_with_its_reason_and_thought_also_without_fram
     )
     reject = Reject(sample_id="s1", stage="filter sft", reason="frames", detail="refused by the frames stage")
     answers = [{"sample_id": "s1", "text": "<think>I see two.</think><answer>2</answer>"}]
-    cards = dropped_cards([reject] * 3, answers, {"s1": sample}, FrameReader(tmp_path / "frames", tmp_path / "frames.parquet"), 1)
+    cards = dropped_cards(
+        [reject] * 3, answers, {"s1": sample}, FrameReader(tmp_path / "frames", tmp_path / "frames.parquet"), 1
+    )
     assert list(cards) == ["filter sft: frames, 3 dropped"]
     [card] = cards["filter sft: frames, 3 dropped"]
     assert (card.strips, card.note, card.responses[0].thought) == ([], "refused by the frames stage", "I see two.")

@@ -22,14 +22,22 @@ def test_only_benchmarks_of_the_paper_that_were_evaluated_are_columns() -> None:
 
 def test_a_cell_holds_the_papers_score_the_frames_decoded_and_what_is_missing() -> None:
     failed = _rows([0.0])[0] | {"sample_id": "failed", "status": "error", "video-r1": None}
-    runs = {("SFT", "mvbench", 16): ([*_rows([1.0, 0.0]), failed], 2), ("T-GRPO", "mvbench", 32): (_rows([1.0, 1.0]), 0)}
+    runs = {
+        ("SFT", "mvbench", 16): ([*_rows([1.0, 0.0]), failed], 2),
+        ("T-GRPO", "mvbench", 32): (_rows([1.0, 1.0]), 0),
+    }
     table = against_paper(runs | {("T-GRPO", "mmvu", 16): (_rows([0.0]), 0)})
     assert table is not None
     assert [(line.model, line.frames) for line in table.measured] == [("SFT", 16), ("T-GRPO", 32), ("T-GRPO", 16)]
     _, cell = table.measured[0].cells
     assert isinstance(cell, Measured)
     assert cell.score is not None
-    assert (cell.score.value, cell.score.n, cell.shown, cell.n_missing) == (pytest.approx(0.5), 2, "12–16 frames of 448×252", 3)
+    assert (cell.score.value, cell.score.n, cell.shown, cell.n_missing) == (
+        pytest.approx(0.5),
+        2,
+        "12–16 frames of 448×252",
+        3,
+    )
     assert table.measured[1].cells[0] is None  # MMVU was not asked with 32 frames
 
 
@@ -41,4 +49,7 @@ def test_each_published_row_has_a_cell_per_column_and_the_columns_are_benchmarks
 def _rows(scores: list[float]) -> list[dict[str, Any]]:
     fixed = {"order": "ordered", "status": "ok", "category": "Art", "problem_type": "multiple choice", "official": 0.0}
     size = {"width": 448, "height": 252}
-    return [fixed | size | {"sample_id": f"q{index}", "video-r1": score, "n_frames": 16 - 4 * index} for index, score in enumerate(scores)]
+    return [
+        fixed | size | {"sample_id": f"q{index}", "video-r1": score, "n_frames": 16 - 4 * index}
+        for index, score in enumerate(scores)
+    ]

@@ -37,7 +37,12 @@ VISION = {
     "out_hidden_size": 32,
     "initializer_range": 0.3,
 }
-IDS: dict[str, Any] = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 93, "vision_end_token_id": 94}
+IDS: dict[str, Any] = {
+    "image_token_id": IMAGE,
+    "video_token_id": VIDEO,
+    "vision_start_token_id": 93,
+    "vision_end_token_id": 94,
+}
 
 
 def tiny_model(family, seed=0) -> Any:
@@ -82,7 +87,10 @@ def tiny_prompt(data_type, before, after, seed):
 def tiny_media(prompts):
     """Pixels and grids of the prompts, as the model's forward takes them."""
     media = {}
-    for data_type, pixels, grid in (("video", "pixel_values_videos", "video_grid_thw"), ("image", "pixel_values", "image_grid_thw")):
+    for data_type, pixels, grid in (
+        ("video", "pixel_values_videos", "video_grid_thw"),
+        ("image", "pixel_values", "image_grid_thw"),
+    ):
         chosen = [prompt for prompt in prompts if prompt.data_type == data_type]
         if chosen:
             media[pixels] = torch.cat([prompt.patches_NK for prompt in chosen]).float() / 127.5 - 1
@@ -92,6 +100,12 @@ def tiny_media(prompts):
 
 def write_frames(root, media):
     """A frame store that holds `media` (frames by sample id), and its reader."""
-    ShardStore(root / "frames", SCHEMA).append([row_from_frames(sample_id, frames, 95) for sample_id, frames in media.items()])
-    write_table(root / "frames.parquet", [{"sample_id": sample_id, "frame_key": sample_id} for sample_id in media], FRAME_KEYS_SCHEMA)
+    ShardStore(root / "frames", SCHEMA).append(
+        [row_from_frames(sample_id, frames, 95) for sample_id, frames in media.items()]
+    )
+    write_table(
+        root / "frames.parquet",
+        [{"sample_id": sample_id, "frame_key": sample_id} for sample_id in media],
+        FRAME_KEYS_SCHEMA,
+    )
     return FrameReader(root / "frames", root / "frames.parquet")

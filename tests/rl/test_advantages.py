@@ -32,7 +32,10 @@ def test_the_other_scales_divide_by_the_batch_the_moving_average_or_nothing():
     # Batch mean 3, squared deviations 9 1 1 9, unbiased std √(20 / 3)
     assert float(reward_scale(rewards_BG, "batch", NO_EMA)) == pytest.approx((20 / 3) ** 0.5 + EPSILON)
     assert float(reward_scale(rewards_BG, "none", NO_EMA)) == 1.0
-    assert reward_scale(rewards_BG, "ema", torch.tensor([0.5, 0.25])).tolist() == [[pytest.approx(0.5001)], [pytest.approx(0.2501)]]
+    assert reward_scale(rewards_BG, "ema", torch.tensor([0.5, 0.25])).tolist() == [
+        [pytest.approx(0.5001)],
+        [pytest.approx(0.2501)],
+    ]
 
 
 def test_a_group_without_variance_gets_zero_not_nan():
@@ -52,7 +55,10 @@ def test_with_three_reward_levels_it_does_not_cancel():
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 0])
     advantages_BG = temporal_advantages(rewards, "paper", "group", NO_EMA)
     # Base mean 1.25, std √(2.75 / 3) = 0.957427; with r_t mean 1.4, std √(3.74 / 3) = 1.116542
-    differences = [0.9 / 1.116642 - 0.75 / 0.957527] * 2 + [-0.4 / 1.116642 + 0.25 / 0.957527, -1.4 / 1.116642 + 1.25 / 0.957527]
+    differences = [0.9 / 1.116642 - 0.75 / 0.957527] * 2 + [
+        -0.4 / 1.116642 + 0.25 / 0.957527,
+        -1.4 / 1.116642 + 1.25 / 0.957527,
+    ]
     effect = temporal_effect(advantages_BG, rewards, "group", NO_EMA)
     assert effect == pytest.approx(sum(map(abs, differences)) / 4, rel=1e-4)
     assert effect > 0.04
@@ -77,5 +83,7 @@ def test_mode_advantage_adds_alpha_to_the_scaled_advantage_of_correct_responses(
 def test_the_moving_std_starts_with_the_first_batch_and_is_kept_per_answer_type():
     # Unbiased variances of the groups: [0, 2] → 2, [0, 4] → 8, [1, 1] → 0
     rewards_BG = torch.tensor([[0.0, 2.0], [0.0, 4.0], [1.0, 1.0]], dtype=torch.float64)
-    ema = update_ema({"numerical": 1.0, "OCR": 7.0}, rewards_BG, ["numerical", "multiple choice", "multiple choice"], decay=0.75)
+    ema = update_ema(
+        {"numerical": 1.0, "OCR": 7.0}, rewards_BG, ["numerical", "multiple choice", "multiple choice"], decay=0.75
+    )
     assert ema == pytest.approx({"numerical": (0.75 * 1 + 0.25 * 2) ** 0.5, "multiple choice": 2.0, "OCR": 7.0})

@@ -39,7 +39,9 @@ def test_cispo_keeps_the_gradient_of_a_clipped_token():
     logps_RC = column(log(0.5)).requires_grad_()
     ratios_RC = importance_ratios(logps_RC, column(log(0.1)), torch.ones(1, 1), "token")  # 5, clipped to 1.2
     advantages_R = torch.tensor([2.0], dtype=torch.float64)
-    clipped = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossParams()).sum(), logps_RC, retain_graph=True)
+    clipped = torch.autograd.grad(
+        surrogate(logps_RC, ratios_RC, advantages_R, LossParams()).sum(), logps_RC, retain_graph=True
+    )
     cispo = torch.autograd.grad(surrogate(logps_RC, ratios_RC, advantages_R, LossParams(name="cispo")).sum(), logps_RC)
     assert clipped[0].item() == 0.0
     assert cispo[0].item() == pytest.approx(-1.2 * 2.0)
@@ -72,13 +74,17 @@ def test_the_kl_estimate_is_k3_with_a_clamped_log_ratio():
 )
 def test_each_loss_averages_tokens_its_own_way(name, expected):
     values_RC = torch.tensor([[1.0, 2.0], [5.0, 99.0]])
-    assert reduce_tokens(values_RC, MASK_RC, name, StepSize(rows=4, tokens=6), max_tokens=10).item() == pytest.approx(expected)
+    assert reduce_tokens(values_RC, MASK_RC, name, StepSize(rows=4, tokens=6), max_tokens=10).item() == pytest.approx(
+        expected
+    )
 
 
 def test_on_the_sampling_policy_the_loss_is_the_mean_advantage_and_its_gradient_pushes_each_token_by_it():
     logps_RC = torch.tensor([[-1.0, -2.0], [-3.0, 0.0]], requires_grad=True)
     advantages_R = torch.tensor([1.0, -0.5])
-    loss, kl = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossParams(), StepSize(2, 3), 2)
+    loss, kl = policy_loss(
+        logps_RC, logps_RC.detach(), logps_RC.detach(), advantages_R, MASK_RC, LossParams(), StepSize(2, 3), 2
+    )
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert loss.item() == pytest.approx(-(1.0 - 0.5) / 2)
     assert kl.item() == 0.0
@@ -96,6 +102,8 @@ def test_beta_weighs_the_distance_to_the_reference():
 def test_a_sequence_ratio_reaches_every_token_of_its_sequence():
     logps_RC = torch.zeros(2, 2, requires_grad=True)
     rules = LossParams(importance="sequence")
-    loss, _ = policy_loss(logps_RC, logps_RC.detach(), logps_RC.detach(), torch.tensor([1.0, 2.0]), MASK_RC, rules, StepSize(2, 3), 2)
+    loss, _ = policy_loss(
+        logps_RC, logps_RC.detach(), logps_RC.detach(), torch.tensor([1.0, 2.0]), MASK_RC, rules, StepSize(2, 3), 2
+    )
     (gradient_RC,) = torch.autograd.grad(loss, logps_RC)
     assert gradient_RC.flatten().tolist() == pytest.approx([-0.25, -0.25, -1.0, 0.0])

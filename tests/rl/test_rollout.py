@@ -16,7 +16,11 @@ from tests.model.tiny_models import clip, picture, question, write_qwen2_5, writ
 from tests.rl.conftest import write_frames
 
 MEDIA = {"clip-1": clip(seed=1), "clip-2": clip(frames=6, seed=2), "picture": picture()}
-SAMPLES = [question("clip-1"), question("picture", data_type="image"), question("clip-2", problem="Which way does it move, and why?")]
+SAMPLES = [
+    question("clip-1"),
+    question("picture", data_type="image"),
+    question("clip-2", problem="Which way does it move, and why?"),
+]
 SAMPLING = Sampling(max_new_tokens=9)
 
 
@@ -54,7 +58,9 @@ def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, reader, 
 def test_shared_features_change_no_response(model_dir, reader):
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     shared, own = rolled_out(model, builder, reader, True), rolled_out(model, builder, reader, False)
-    texts = [[[response.text for response in group.ordered + group.contrast] for group in groups] for groups in (shared, own)]
+    texts = [
+        [[response.text for response in group.ordered + group.contrast] for group in groups] for groups in (shared, own)
+    ]
     assert texts[0] == texts[1]
 
 
@@ -83,7 +89,10 @@ def test_a_video_that_the_order_does_not_change_has_no_contrast_group(model_dir,
     moving = clip(frames=2)
     still = replace(moving, frames_THWC=np.repeat(moving.frames_THWC[:1], 2, axis=0))
     reader = write_frames(tmp_path, {"moving": moving, "still": still, "one-frame": clip(frames=1)})
-    asked = [ask(question(name), reader, PromptBuilder(model_dir), contrast, 0, 0) for name in ("moving", "still", "one-frame")]
+    asked = [
+        ask(question(name), reader, PromptBuilder(model_dir), contrast, 0, 0)
+        for name in ("moving", "still", "one-frame")
+    ]
     assert [each.contrast is None for each in asked] == [False, True, True]
 
 
@@ -111,7 +120,9 @@ def test_grades_and_figures_of_known_responses(groups):
     assert grades.format_BG.tolist() == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     assert grades.contrast_BK.tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert grades.has_contrast_B.tolist() == [True, False]
-    rewards = group_rewards(grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES)
+    rewards = group_rewards(
+        grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES
+    )
     # Video: 2.5 2.5 1 0 with r_t and length bonus; image: 2.2 four times
     assert rollout_metrics(grades, rewards, RULES) == pytest.approx(
         {
@@ -132,7 +143,9 @@ def test_grades_and_figures_of_known_responses(groups):
 
 def test_kept_rows_hold_every_part_of_the_reward(groups):
     grades = grade_groups(groups[:1], 2, "default")
-    rewards = group_rewards(grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES)
+    rewards = group_rewards(
+        grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES
+    )
     rows = rollout_rows(7, groups[0], rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle", "default")
     assert [row["order"] for row in rows] == ["ordered"] * 4 + ["shuffle"] * 2
     assert rows[0] == {

@@ -81,7 +81,9 @@ def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(
     expected_N = one_at_a_time(model, PROMPTS, groups, temperature=0.5)
     use_group_prefix_attention(model)
     packed = pack(PROMPTS, groups)
-    assert torch.allclose(score(model, packed, tiny_media(PROMPTS), 0.5).logps_RC[packed.mask_RC], expected_N, atol=1e-4)
+    assert torch.allclose(
+        score(model, packed, tiny_media(PROMPTS), 0.5).logps_RC[packed.mask_RC], expected_N, atol=1e-4
+    )
 
 
 def test_padding_scores_zero_and_rows_keep_the_order_of_their_groups():
@@ -113,7 +115,10 @@ def test_log_probability_entropy_and_gradient_of_known_distributions():
 
 def test_log_probabilities_over_several_chunks_have_the_gradient_of_autograd():
     generator = torch.Generator().manual_seed(0)
-    logits_NV, targets_N = torch.randn(CHUNK + 3, 7, generator=generator), torch.randint(0, 7, (CHUNK + 3,), generator=generator)
+    logits_NV, targets_N = (
+        torch.randn(CHUNK + 3, 7, generator=generator),
+        torch.randint(0, 7, (CHUNK + 3,), generator=generator),
+    )
     weights_N = torch.randn(CHUNK + 3, generator=generator)
     leaf_NV = logits_NV.clone().requires_grad_()
     plain_N = (leaf_NV / 1.3).log_softmax(dim=1).gather(1, targets_N[:, None])[:, 0]

@@ -50,7 +50,9 @@ def start(stage: Path, mode: str) -> subprocess.Popen[str]:
     (stage / "params.yaml").write_text(f"toy: {{mode: {mode}}}")
     command = [sys.executable, "toy.py", "--table", "a/b.parquet", "--out", "out.txt", "--name", "me"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    return subprocess.Popen(command, cwd=stage, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=stage, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def test_a_stage_runs_with_its_params_and_flags(stage: Path) -> None:
@@ -79,7 +81,9 @@ def test_what_a_person_can_mend_is_one_line(stage: Path, mode: str, code: int, l
     assert len(errors.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("mode", "line"), [("fault", "ValueError: a fault"), ("other", "FileNotFoundError: [Errno 2] No such file")])
+@pytest.mark.parametrize(
+    ("mode", "line"), [("fault", "ValueError: a fault"), ("other", "FileNotFoundError: [Errno 2] No such file")]
+)
 def test_a_fault_of_the_program_keeps_its_traceback(stage: Path, mode: str, line: str) -> None:
     _, errors = start(stage, mode).communicate()
     assert "Traceback" in errors
@@ -108,14 +112,28 @@ def test_a_flag_may_be_a_number_and_may_name_the_item_whose_parameters_are_read(
     (stage / "params.yaml").write_text("toy: {defaults: {mode: common}, me: {mode: mine}}")
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     for name, expected in (("me", "me 3 mine"), ("you", "you 3 common")):
-        command = [sys.executable, "toy.py", "--table", "a/b.parquet", "--out", "out.txt", "--name", name, "--count", "3"]
+        command = [
+            sys.executable,
+            "toy.py",
+            "--table",
+            "a/b.parquet",
+            "--out",
+            "out.txt",
+            "--name",
+            name,
+            "--count",
+            "3",
+        ]
         subprocess.run(command, cwd=stage, env=environment, check=True)
         assert (stage / "out.txt").read_text() == expected
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
-    [("params.yaml", "edit", "other", "params.yaml (the section of this stage)"), ("toy.py", "errno, time", "errno", "toy.py")],
+    [
+        ("params.yaml", "edit", "other", "params.yaml (the section of this stage)"),
+        ("toy.py", "errno, time", "errno", "toy.py"),
+    ],
 )
 def test_what_is_edited_while_the_stage_runs_is_not_recorded_as_what_made_its_result(
     stage: Path, file: str, old: str, new: str, named: str

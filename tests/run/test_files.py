@@ -16,7 +16,9 @@ from stages.run.files import read_json, table_writer, write_atomic, write_json, 
 
 def test_json_is_rounded_and_never_holds_a_number_json_does_not_know(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "m.json", {"b": 0.1 + 0.2, "a": [1, math.nan], "c": {"d": math.inf}})
-    assert (tmp_path / "a" / "m.json").read_text() == '{\n  "b": 0.3,\n  "a": [\n    1,\n    null\n  ],\n  "c": {\n    "d": null\n  }\n}\n'
+    assert (
+        tmp_path / "a" / "m.json"
+    ).read_text() == '{\n  "b": 0.3,\n  "a": [\n    1,\n    null\n  ],\n  "c": {\n    "d": null\n  }\n}\n'
     assert read_json(tmp_path / "a" / "m.json") == {"b": 0.3, "a": [1, None], "c": {"d": None}}
 
 

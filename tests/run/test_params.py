@@ -43,8 +43,14 @@ def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: 
     ("text", "message"),
     [
         ("tgrpo: {learning_rat: 1.0}", "unknown parameter 'tgrpo.learning_rat'; did you mean 'learning_rate'?"),
-        ("tgrpo: {learning_rate: 1.0, inner: {alhpa: 1}}", "unknown parameter 'tgrpo.inner.alhpa'; did you mean 'alpha'?"),
-        ("tgrpo: {learning_rate: 1.0, many: [{alhpa: 1}]}", "unknown parameter 'tgrpo.many.0.alhpa'; did you mean 'alpha'?"),
+        (
+            "tgrpo: {learning_rate: 1.0, inner: {alhpa: 1}}",
+            "unknown parameter 'tgrpo.inner.alhpa'; did you mean 'alpha'?",
+        ),
+        (
+            "tgrpo: {learning_rate: 1.0, many: [{alhpa: 1}]}",
+            "unknown parameter 'tgrpo.many.0.alhpa'; did you mean 'alpha'?",
+        ),
         ("tgrpo: {learning_rate: 1.0, group_size: 8.5}", "'tgrpo.group_size' is 8.5"),
         ("tgrpo: {learning_rate: 1.0, group_size: '8'}", "'tgrpo.group_size' is \"8\""),
         ("tgrpo: {learning_rate: 0}", "'tgrpo.learning_rate' is 0"),

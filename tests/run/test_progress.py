@@ -5,7 +5,9 @@ import pytest
 from stages.run.progress import progress_bar
 
 
-def test_a_program_that_asks_for_lines_gets_whole_ones(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_asks_for_lines_gets_whole_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIDEO_R1_PROGRESS", "lines")
     bar = progress_bar(total=10, initial=4, unit="step")
     sys.stderr.write("the log goes on\n")
@@ -20,13 +22,17 @@ def test_a_program_that_asks_for_lines_gets_whole_ones(capsys: pytest.CaptureFix
     assert set(rest) == {""}
 
 
-def test_when_nobody_watches_nothing_is_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_nobody_watches_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VIDEO_R1_PROGRESS", raising=False)
     assert list(progress_bar("abc", unit="letter")) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
 
 
-def test_of_several_processes_one_shows_the_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_processes_one_shows_the_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIDEO_R1_PROGRESS", "lines")
     assert list(progress_bar("abc", unit="letter", hidden=True)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""

@@ -44,11 +44,18 @@ def test_the_same_run_finds_its_folder_and_one_with_other_parameters_or_inputs_d
 
 def test_an_unfinished_run_stops_after_a_change_of_code_and_names_the_file_and_two_ways_on(module: Path) -> None:
     first = start()
+    (first / "checkpoint").touch()
     module.write_text("x = 2")
     with pytest.raises(UserError, match=rf"{first} holds an unfinished run.*: {module}\. .*RESUME=1.*FRESH=1"):
         start()
     module.write_text("x = 1")
     assert start() == first
+
+
+def test_a_run_that_has_written_nothing_yet_stops_nobody(module: Path) -> None:
+    first = start()
+    module.write_text("x = 2")
+    assert start() != first
 
 
 def test_resume_goes_on_and_the_metrics_say_over_which_change(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +90,7 @@ def test_after_a_finished_run_a_change_of_code_starts_over_in_silence(module: Pa
     module.write_text("x = 2")
     second = start()
     assert second != first
+    (second / "checkpoint").touch()
     module.write_text("x = 3")
     with pytest.raises(UserError, match="holds an unfinished run"):
         start()
@@ -92,12 +100,15 @@ def test_a_finished_run_that_starts_again_is_unfinished(module: Path) -> None:
     first = start()
     mark_finished()
     assert start() == first
+    (first / "checkpoint").touch()
     module.write_text("x = 2")
     with pytest.raises(UserError, match="holds an unfinished run"):
         start()
 
 
-def test_another_process_of_the_run_takes_the_same_folder_and_writes_nothing(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_of_the_run_takes_the_same_folder_and_writes_nothing(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(work, "IS_FIRST_PROCESS", False)
     early = start()
     assert not early.exists()

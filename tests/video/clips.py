@@ -66,7 +66,13 @@ ENCODED: dict[str, dict[str, Any]] = {
     "hevc.mkv": X265,
     "vp8.webm": {"vcodec": "libvpx", "g": 20, "b:v": "300k"},
     "vp9.webm": {"vcodec": "libvpx-vp9", "g": 20, "cpu-used": 5, "b:v": "300k"},
-    "vp9-live.webm": {"vcodec": "libvpx-vp9", "g": 20, "cpu-used": 5, "b:v": "300k", "live": 1},  # no frame count, no length
+    "vp9-live.webm": {
+        "vcodec": "libvpx-vp9",
+        "g": 20,
+        "cpu-used": 5,
+        "b:v": "300k",
+        "live": 1,
+    },  # no frame count, no length
     "av1.mp4": {"vcodec": "libsvtav1", "g": 20, "preset": 8, "crf": 15, "svtav1-params": "lp=1"},
     "mpeg4-b-frames.avi": {"vcodec": "mpeg4", "bf": 2, "g": 12, "q:v": 2},
     "h264-b-frames.avi": H264,
@@ -83,7 +89,11 @@ ENCODED: dict[str, dict[str, Any]] = {
     "wide-pixels.mp4": {**H264, "vf": "setsar=2/1"},
     "one-frame.mp4": {**H264, "frames": 1},
     "three-frames.mp4": {**H264, "frames": 3},
-    "variable-rate.mp4": {**H264, "vf": "select='lt(n,20)+not(mod(n,4))'", "fps_mode": "vfr"},  # 0..19, then every fourth
+    "variable-rate.mp4": {
+        **H264,
+        "vf": "select='lt(n,20)+not(mod(n,4))'",
+        "fps_mode": "vfr",
+    },  # 0..19, then every fourth
 }
 
 

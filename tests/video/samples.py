@@ -25,7 +25,9 @@ def params(**changes: Any) -> ExtractParams:
     return ExtractParams(**{**PARAMS, **changes})
 
 
-def sample(sample_id: str, path: Path, data_type: DataType = "video", start: float | None = None, end: float | None = None) -> Sample:
+def sample(
+    sample_id: str, path: Path, data_type: DataType = "video", start: float | None = None, end: float | None = None
+) -> Sample:
     return Sample(
         sample_id=sample_id,
         source="test",

@@ -34,7 +34,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.integration
 @pytest.mark.timeout(180)
-def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert outcomes(["a", "crash", "b", "refuse"], Limits(0, 20, 400)) == ["a", "crashed", "b", "corrupt"]
 
     clip = encode(tmp_path / "clip.mp4", frames=30, **H264)
@@ -48,7 +50,9 @@ def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(cluster: Non
         flags = [text for name in names for text in (f"--{name.split('.')[0]}", f"{place}/{name}")]
         subprocess.run([sys.executable, "-m", "stages.frames", "--samples", "samples.parquet", *flags], check=True)
         monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
-    assert [(reject.sample_id, reject.reason) for reject in read_rejects(Path("there/rejects.parquet"))] == [("damaged", "corrupt")]
+    assert [(reject.sample_id, reject.reason) for reject in read_rejects(Path("there/rejects.parquet"))] == [
+        ("damaged", "corrupt")
+    ]
     for name in ("frames/00000.parquet", *names[1:]):
         assert Path("there", name).read_bytes() == Path("here", name).read_bytes()
 

@@ -23,7 +23,9 @@ UPRIGHT = [*ENCODED, "edit-start.mp4", "edit-start-open-gop.mp4", "edit-end.mp4"
 
 
 def numbers(path: Path, indices: list[int]) -> list[int]:
-    return [read_number(frame) for frame in decode(read_video(path), np.array(indices), lambda frames_THWC: frames_THWC)]
+    return [
+        read_number(frame) for frame in decode(read_video(path), np.array(indices), lambda frames_THWC: frames_THWC)
+    ]
 
 
 @pytest.mark.parametrize("name", UPRIGHT)
@@ -92,7 +94,9 @@ def test_a_stream_that_changes_its_size_keeps_every_frame(clips: Path, tmp_path:
 
 def test_time_stamps_that_a_muxer_made_up_do_not_order_the_frames(clips: Path, tmp_path: Path) -> None:
     bare = remux(tmp_path / "bare.h264", clips / "h264.mp4", f="h264")
-    copied = remux(tmp_path / "copied.mp4", bare, source={"r": 25, "fflags": "+genpts"})  # numbered in the order of the file
+    copied = remux(
+        tmp_path / "copied.mp4", bare, source={"r": 25, "fflags": "+genpts"}
+    )  # numbered in the order of the file
     shown = numbers(copied, list(range(len(read_video(copied).table.pts_N))))
     assert len(shown) == 58  # its edit list, made up as well, cuts two
     assert shown == sorted(shown)
@@ -117,13 +121,17 @@ def test_recordings_joined_byte_by_byte_show_one_after_the_other(tmp_path: Path,
 
 
 def test_time_stamps_in_the_order_of_the_file_are_kept_where_the_decoder_confirms_them(tmp_path: Path) -> None:
-    video = read_video(encode(tmp_path / "no-b-frames.ts", vcodec="mpeg2video", g=12))  # whose stream says that it may have some
+    video = read_video(
+        encode(tmp_path / "no-b-frames.ts", vcodec="mpeg2video", g=12)
+    )  # whose stream says that it may have some
     assert not video.table.counted
     assert len(video.table.keys_K) == 5
 
 
 def test_a_recording_in_which_a_stream_is_added_on_the_way_is_read_to_its_end(tmp_path: Path) -> None:
-    noise = ffmpeg.input("nullsrc=s=320x240:r=25:d=2", f="lavfi").filter("noise", alls=100, allf="t")  # more than is read to find streams
+    noise = ffmpeg.input("nullsrc=s=320x240:r=25:d=2", f="lavfi").filter(
+        "noise", alls=100, allf="t"
+    )  # more than is read to find streams
     parts = [[noise], [noise, ffmpeg.input("sine=d=2", f="lavfi")], [noise]]
     for number, streams in enumerate(parts):
         output = {"vcodec": "mpeg2video", "g": 1, "q:v": 1, "output_ts_offset": 10 * number, "tables_version": number}
@@ -146,7 +154,9 @@ def test_ten_bits_and_full_range_keep_their_levels(clips: Path) -> None:
     for name in ("h264.mp4", "10-bit.mp4", "full-range.mp4"):
         (frame_HWC,) = decode(read_video(clips / name), np.array([31]), lambda frames_THWC: frames_THWC)
         levels = [frame_HWC[8:40, 32 * column + 8 : 32 * column + 24].mean() for column in range(5)]
-        assert levels == pytest.approx([40] * 5, abs=8)  # the upper five bits of 31 are dark, limited range as full would be 30
+        assert levels == pytest.approx(
+            [40] * 5, abs=8
+        )  # the upper five bits of 31 are dark, limited range as full would be 30
 
 
 def test_a_damaged_video_is_refused_and_says_how_much_is_damaged(clips: Path, tmp_path: Path) -> None:
@@ -183,7 +193,9 @@ def test_damage_is_let_through_up_to_the_limit_as_long_as_every_wanted_frame_com
 )
 def test_frames_of_real_clips_are_those_that_ffmpeg_shows_at_their_places(testdata: Path, name: str) -> None:
     path = testdata / "video" / name
-    whole = ffmpeg.input(str(path)).output("pipe:", format="rawvideo", pix_fmt="gray", s="64x48", sws_flags="area", fps_mode="passthrough")
+    whole = ffmpeg.input(str(path)).output(
+        "pipe:", format="rawvideo", pix_fmt="gray", s="64x48", sws_flags="area", fps_mode="passthrough"
+    )
     raw, _ = whole.run(FFMPEG, quiet=True)
     shown_NHW = np.frombuffer(raw, np.uint8).reshape(-1, 48, 64).astype(float)
     video = read_video(path)
@@ -191,7 +203,9 @@ def test_frames_of_real_clips_are_those_that_ffmpeg_shows_at_their_places(testda
 
     indices_T = np.unique(np.linspace(0, len(shown_NHW) - 1, 9).round().astype(int))
     for index, frame_HWC in zip(indices_T, decode(video, indices_T, lambda frames_THWC: frames_THWC), strict=True):
-        small_HW = np.asarray(Image.fromarray(frame_HWC).convert("L").resize((64, 48), Image.Resampling.BOX), dtype=float)
+        small_HW = np.asarray(
+            Image.fromarray(frame_HWC).convert("L").resize((64, 48), Image.Resampling.BOX), dtype=float
+        )
         difference_N = np.abs(shown_NHW - small_HW).mean(axis=(1, 2))
         assert difference_N[index] <= difference_N.min() + 0.1  # frames that stand still are alike
         assert difference_N[index] < 5

@@ -13,7 +13,15 @@ TRUE = [0, 4, 8, 12, 16, 20, 24, 28, 31, 35, 39, 43, 47, 51, 55, 59]
 
 
 def test_decord_is_right_on_closed_groups_and_silently_wrong_or_unable_elsewhere(clips: Path, tmp_path: Path) -> None:
-    names = ["h264.mp4", "variable-rate.mp4", "h264-open-gop.mp4", "hevc.mp4", "h264.ts", "mpeg4-b-frames.avi", "av1.mp4"]
+    names = [
+        "h264.mp4",
+        "variable-rate.mp4",
+        "h264-open-gop.mp4",
+        "hevc.mp4",
+        "h264.ts",
+        "mpeg4-b-frames.avi",
+        "av1.mp4",
+    ]
     media = [sample(name, clips / name) for name in names]
     spec = params(decoder="decord", max_frames=16, memory_mb=2048)
 

@@ -56,7 +56,10 @@ def test_images_and_frame_folders_are_taken_too(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for number in range(1, 21):
         Image.fromarray(numbered_frame(number)).save(tmp_path / "folder" / f"{number:05d}.jpg", quality=95)
-    media = [sample("image", tmp_path / "picture.png", "image"), sample("folder", tmp_path / "folder", start=1.0, end=3.0)]
+    media = [
+        sample("image", tmp_path / "picture.png", "image"),
+        sample("folder", tmp_path / "folder", start=1.0, end=3.0),
+    ]
 
     assert take(tmp_path, media) == []
 
@@ -90,7 +93,10 @@ def test_what_no_run_can_use_is_decoded_once_and_refused_each_time(clips: Path, 
     before = shards(tmp_path)
     assert take(tmp_path, media) == first
     assert shards(tmp_path) == before
-    assert [reject.reason for reject in take(tmp_path, media, max_corrupt=100)] == ["missing", "missing"]  # another spec asks again
+    assert [reject.reason for reject in take(tmp_path, media, max_corrupt=100)] == [
+        "missing",
+        "missing",
+    ]  # another spec asks again
 
 
 @pytest.mark.slow
@@ -127,7 +133,9 @@ def test_any_number_of_workers_writes_the_same_bytes(clips: Path, tmp_path: Path
     assert (tmp_path / "few" / "frames.parquet").read_bytes() == (tmp_path / "many" / "frames.parquet").read_bytes()
 
 
-def test_media_that_changed_or_vanished_since_ingest_is_refused_and_the_others_go_on(clips: Path, tmp_path: Path) -> None:
+def test_media_that_changed_or_vanished_since_ingest_is_refused_and_the_others_go_on(
+    clips: Path, tmp_path: Path
+) -> None:
     for name in ("changed.mp4", "gone.mp4", "kept.mp4"):
         shutil.copy(clips / "h264.mp4", tmp_path / name)
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + name.encode())

@@ -30,7 +30,11 @@ def store(tmp_path: Path) -> Path:
     rows = [row_from_frames("key-a", gradient(16), 95), row_from_frames("key-b", gradient(1), None)]
     ShardStore(tmp_path / "frames", SCHEMA).append(rows)
     table = [("clip", "key-a"), ("image", "key-b"), ("same clip", "key-a")]
-    write_table(tmp_path / "frames.parquet", [dict(zip(FRAME_KEYS_SCHEMA.names, row, strict=True)) for row in table], FRAME_KEYS_SCHEMA)
+    write_table(
+        tmp_path / "frames.parquet",
+        [dict(zip(FRAME_KEYS_SCHEMA.names, row, strict=True)) for row in table],
+        FRAME_KEYS_SCHEMA,
+    )
     return tmp_path
 
 

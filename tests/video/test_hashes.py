@@ -71,7 +71,9 @@ def test_far_more_clips_than_are_compared_one_by_one_fall_into_the_same_groups(f
     words = 16 * np.arange(4 * frames)  # the hardest to find: one bit in each word of 16, so that no word is left
     planted = [flipped(others_NT[n], words + rng.integers(0, 16, 4 * frames)) for n in range(200)]
     planted += [flipped(others_NT[n], rng.permutation(64 * frames)[: 4 * frames + n % 3 - 1]) for n in range(200, 600)]
-    two_words_NT = rng.choice(np.array([0, 0xFFFF], dtype=np.uint16), (2000, 4 * frames)).view(np.uint64)  # half of them share each word
+    two_words_NT = rng.choice(np.array([0, 0xFFFF], dtype=np.uint16), (2000, 4 * frames)).view(
+        np.uint64
+    )  # half of them share each word
     hashes_NT = np.concatenate([others_NT, two_words_NT[:1500], planted, two_words_NT[1500:]])
     groups = near_groups({str(place): hash_T for place, hash_T in enumerate(hashes_NT)})
     expected = plainly(hashes_NT)

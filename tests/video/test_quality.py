@@ -24,5 +24,7 @@ def test_brightness_is_that_of_the_brightest_frame_and_motion_the_largest_step()
         (Quality(5.0, None, 0.0, None), "image", ["black"]),
     ],
 )
-def test_a_flag_stands_where_its_number_is_out_of_bounds(quality: Quality, data_type: DataType, expected: list[str]) -> None:
+def test_a_flag_stands_where_its_number_is_out_of_bounds(
+    quality: Quality, data_type: DataType, expected: list[str]
+) -> None:
     assert flags(quality, data_type) == expected

@@ -53,7 +53,9 @@ def test_the_transformers_kernel_is_the_byte_interpolation_of_its_video_processo
     np.testing.assert_array_equal(resized, expected.permute(0, 2, 3, 1).numpy())
 
 
-@pytest.mark.parametrize(("family", "patch", "pixels"), [("qwen2_vl", 14, (56 * 56, 12_544)), ("qwen3_vl", 16, (4_096, 16_384))])
+@pytest.mark.parametrize(
+    ("family", "patch", "pixels"), [("qwen2_vl", 14, (56 * 56, 12_544)), ("qwen3_vl", 16, (4_096, 16_384))]
+)
 def test_the_transformers_kernel_and_patches_equal_the_video_processor_itself_where_torchvision_works(
     family: str, patch: int, pixels: tuple[int, int]
 ) -> None:
@@ -61,14 +63,18 @@ def test_the_transformers_kernel_and_patches_equal_the_video_processor_itself_wh
         import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"transformers' video processors need torchvision, which cannot be imported here: {error}")
-    module = import_module(f"transformers.models.{family}.video_processing_{family}")  # qwen2_vl's is Qwen2.5-VL's as well
+    module = import_module(
+        f"transformers.models.{family}.video_processing_{family}"
+    )  # qwen2_vl's is Qwen2.5-VL's as well
     processors = {"qwen2_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}
     frames_THWC = RNG.integers(0, 256, (4, 120, 200, 3), dtype=np.uint8)
     lower, upper = pixels
     # Qwen3-VL's limits count the pixels of all frames together.
     scale = len(frames_THWC) if family == "qwen3_vl" else 1
     size = {"shortest_edge": lower * scale, "longest_edge": upper * scale}
-    processor = getattr(module, processors[family])(do_rescale=False, do_normalize=False, do_sample_frames=False, size=size)
+    processor = getattr(module, processors[family])(
+        do_rescale=False, do_normalize=False, do_sample_frames=False, size=size
+    )
 
     expected = processor(videos=[torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)], return_tensors="pt")
 

@@ -42,7 +42,8 @@ def work(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("reason", "lasts"), [("corrupt", True), ("crashed", False), ("out of memory", False), ("timeout", False), ("inaccessible", False)]
+    ("reason", "lasts"),
+    [("corrupt", True), ("crashed", False), ("out of memory", False), ("timeout", False), ("inaccessible", False)],
 )
 def test_only_what_the_bytes_are_to_blame_for_lasts(reason: Reason, lasts: bool) -> None:
     assert MediaError(reason, "").lasts == lasts
@@ -70,7 +71,9 @@ def test_a_fault_of_the_program_propagates_with_the_file_it_met() -> None:
     assert "while working on bug" in str(caught.value.__notes__)
 
 
-def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     (tmp_path / "circle").mkdir()
     (tmp_path / "circle" / "00001.jpg").symlink_to("00001.jpg")
@@ -84,7 +87,9 @@ def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "megabytes"), [("pillow", 128), ("qwen-vl-utils", 1200)])
-def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: Path, kernel: str, megabytes: int) -> None:
+def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(
+    tmp_path: Path, kernel: str, megabytes: int
+) -> None:
     picture = ffmpeg.input("color=red:s=8192x8192:r=1:d=1", f="lavfi")
     encode(picture.output(str(tmp_path / "large.mp4"), vcodec="libx264", preset="ultrafast", pix_fmt="yuv420p"))
     (reject,) = extract(
@@ -94,7 +99,10 @@ def test_too_little_memory_for_a_frame_is_called_that_and_not_damage(tmp_path: P
         tmp_path / "frames.parquet",
         stage="frames",
     )
-    assert (reject.reason, reject.detail.split(": ")[1]) == ("out of memory", f"needs more than memory_mb = {megabytes}")
+    assert (reject.reason, reject.detail.split(": ")[1]) == (
+        "out of memory",
+        f"needs more than memory_mb = {megabytes}",
+    )
 
 
 @pytest.mark.slow

@@ -19,5 +19,7 @@ def get_benchmark(name: str) -> Benchmark:
     """The benchmark called `name`; UserError that lists the known ones."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
-        raise UserError(f"unknown benchmark '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names())}"))
+        raise UserError(
+            f"unknown benchmark '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names())}")
+        )
     return importlib.import_module(f"stages.evaluation.benchmarks.{name}").BENCHMARK

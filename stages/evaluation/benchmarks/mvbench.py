@@ -50,7 +50,9 @@ def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[s
 def _video_r1(fields: Fields) -> Fields:
     """The file names no task, but holds 200 questions of each, in alphabetical order and numbered from 1; the folder must agree."""
     clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
-    task = next((task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])), clip.split("/")[0])
+    task = next(
+        (task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])), clip.split("/")[0]
+    )
     return {**fields, "data_type": "video", "original_question_type": task}
 
 

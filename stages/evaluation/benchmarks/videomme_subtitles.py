@@ -17,7 +17,9 @@ _TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
 def read(root: Path) -> Iterator[Sample | Reject]:
     """As `videomme`. UserError without `subtitle/*.srt`, where every video would be said to have none."""
     if not any((root / "subtitle").glob("*.srt")):
-        raise UserError(f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, or ask videomme")
+        raise UserError(
+            f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, or ask videomme"
+        )
     yield from videomme.read(root)
 
 

@@ -32,7 +32,9 @@ def delta_knowledge(rows: Sequence[Mapping[str, Any]], profile: Profile) -> dict
 
     (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in order.
     """
-    ordered = [row for row in rows if row["order"] == "ordered" and row["status"] != "error" and row[profile] is not None]
+    ordered = [
+        row for row in rows if row["order"] == "ordered" and row["status"] != "error" and row[profile] is not None
+    ]
     after = {_question(row): row[profile] for row in ordered if row["category"] == "Adaptation"}
     before = {_question(row): row[profile] for row in ordered if row["category"] == QUESTION_ONLY}
     both = sorted(after.keys() & before.keys())

@@ -27,13 +27,29 @@ def test_the_official_layout_is_read_and_options_leave_the_question(tmp_path: Pa
     sample, reject = longvideo_reason.read(tmp_path)
     assert isinstance(sample, Sample)
     assert (sample.sample_id, sample.category, sample.answer) == ("longvideo_reason-7", "temporal", "B")
-    assert (sample.problem, len(sample.options), sample.options[1]) == ("What happens\nafter the break?", 4, "B. They win.")
+    assert (sample.problem, len(sample.options), sample.options[1]) == (
+        "What happens\nafter the break?",
+        4,
+        "B. They win.",
+    )
     assert sample.media_path.endswith("longvideo_eval_subset7/c.webm")
     assert isinstance(reject, Reject)
     assert reject.reason == "answer not among the options"
 
 
 def test_officially_the_text_in_the_tags_must_be_the_letter() -> None:
-    fields = {"sample_id": "q", "source": "l", "data_type": "video", "problem_type": "multiple choice", "problem": "?", "answer": "B"}
+    fields = {
+        "sample_id": "q",
+        "source": "l",
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "problem": "?",
+        "answer": "B",
+    }
     sample = Sample.model_validate(fields | {"options": ("A. x", "B. y"), "media_path": "m", "media_sha256": "0"})
-    assert [longvideo_reason.BENCHMARK.score(text, sample, "official") for text in ("B", "B.", "C", None)] == [1, 0, 0, 0]
+    assert [longvideo_reason.BENCHMARK.score(text, sample, "official") for text in ("B", "B.", "C", None)] == [
+        1,
+        0,
+        0,
+        0,
+    ]

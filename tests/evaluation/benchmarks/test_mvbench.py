@@ -10,7 +10,9 @@ from stages.evaluation.statistics import nested_weights
 from stages.run.files import read_json
 
 
-def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_media_really_are(testdata: Path, tmp_path: Path) -> None:
+def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_media_really_are(
+    testdata: Path, tmp_path: Path
+) -> None:
     records = read_json(testdata / "records" / "eval_mvbench.sample.json")
     (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
     real = {"ssv2_video": ".webm", "nturgbd": ".avi"}
@@ -31,9 +33,17 @@ def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_me
 
 
 def test_a_record_of_the_papers_file_that_is_not_where_it_was_has_its_folder_for_a_category(tmp_path: Path) -> None:
-    record = {"problem_id": 1, "problem": "What?", "problem_type": "multiple choice", "options": ["A. x"], "solution": "A"}
+    record = {
+        "problem_id": 1,
+        "problem": "What?",
+        "problem_type": "multiple choice",
+        "options": ["A. x"],
+        "solution": "A",
+    }
     clips = {1: "ssv2_video/1.mp4", 2: "clevrer/video_validation/2.mp4", 4001: "clevrer/video_validation/2.mp4"}
-    records = [record | {"problem_id": number, "path": f"./Evaluation/MVBench/{clip}"} for number, clip in clips.items()]
+    records = [
+        record | {"problem_id": number, "path": f"./Evaluation/MVBench/{clip}"} for number, clip in clips.items()
+    ]
     (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
     for clip in clips.values():
         (tmp_path / "video" / clip).parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +53,14 @@ def test_a_record_of_the_papers_file_that_is_not_where_it_was_has_its_folder_for
 
 
 def test_the_official_layout_takes_bounds_and_the_tasks_own_folder(tmp_path: Path) -> None:
-    row = {"video": "AB.mp4", "question": "What next?", "candidates": ["Sit.", "Run."], "answer": "Run.", "start": 1.5, "end": 4.0}
+    row = {
+        "video": "AB.mp4",
+        "question": "What next?",
+        "candidates": ["Sit.", "Run."],
+        "answer": "Run.",
+        "start": 1.5,
+        "end": 4.0,
+    }
     for task in ("action_sequence", "object_existence"):
         (tmp_path / "json").mkdir(exist_ok=True)
         (tmp_path / "json" / f"{task}.json").write_text(json.dumps([row]))
@@ -59,5 +76,8 @@ def test_the_official_layout_takes_bounds_and_the_tasks_own_folder(tmp_path: Pat
 
 
 def test_official_mean_is_over_tasks() -> None:
-    paths = [mvbench.group(category, "multiple choice", "official") for category in ("state_change", "moving_count", "moving_count")]
+    paths = [
+        mvbench.group(category, "multiple choice", "official")
+        for category in ("state_change", "moving_count", "moving_count")
+    ]
     assert nested_weights(paths).tolist() == [1 / 2, 1 / 4, 1 / 4]

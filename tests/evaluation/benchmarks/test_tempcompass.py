@@ -27,7 +27,12 @@ def test_a_caption_that_only_a_judge_could_match_counts_zero() -> None:
     question = "Which fits?\nOption 1: A dog runs.\nOption 2: A dog sleeps."
     sample = _sample("caption_matching", "action", question, "Option 1: A dog runs.")
     assert BENCHMARK.score("Option 2: A dog runs.", sample, "official") == 0
-    assert [BENCHMARK.score(text, sample, "official") for text in ("Option 1", "1", "1.", "A dog runs.")] == [1, 1, 1, 1]
+    assert [BENCHMARK.score(text, sample, "official") for text in ("Option 1", "1", "1.", "A dog runs.")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_line_of_the_question_that_is_no_option_matches_nothing() -> None:
@@ -37,18 +42,34 @@ def test_a_line_of_the_question_that_is_no_option_matches_nothing() -> None:
 
 
 def test_the_papers_profile_wants_the_answer_itself_whatever_the_task() -> None:
-    sample = _sample("caption_matching", "action", "Which fits?\nOption 1: A dog runs.\nOption 2: A dog sleeps.", "Option 1: A dog runs.")
-    assert [BENCHMARK.score(text, sample, "video-r1") for text in ("Option 1: A dog runs.", "Option 1: A dog", None)] == [1, 0, 0]
+    sample = _sample(
+        "caption_matching",
+        "action",
+        "Which fits?\nOption 1: A dog runs.\nOption 2: A dog sleeps.",
+        "Option 1: A dog runs.",
+    )
+    assert [
+        BENCHMARK.score(text, sample, "video-r1") for text in ("Option 1: A dog runs.", "Option 1: A dog", None)
+    ] == [1, 0, 0]
 
 
 def test_the_papers_file_names_no_task_but_its_questions_show_it(tmp_path: Path) -> None:
-    choice = {"problem_type": "multiple choice", "problem": "What happens?", "options": ["A. it grows", "B. it shrinks"], "solution": "B"}
+    choice = {
+        "problem_type": "multiple choice",
+        "problem": "What happens?",
+        "options": ["A. it grows", "B. it shrinks"],
+        "solution": "B",
+    }
     questions = {
         "multi-choice/order": choice,
         "yes_no/order": {"problem_type": "free-form", "problem": "Does it grow?", "solution": "<answer>no</answer>"},
         "caption_matching/order": {"problem_type": "free-form", "problem": "Which?\nCaption A: Up.\nCaption B: Down."}
         | {"solution": "<answer>Caption B: Down.</answer>"},
-        "captioning/order": {"problem_type": "free-form", "problem": "Describe it.", "solution": "<answer>Down.</answer>"},
+        "captioning/order": {
+            "problem_type": "free-form",
+            "problem": "Describe it.",
+            "solution": "<answer>Down.</answer>",
+        },
     }
     common = {"data_type": "video", "path": "./Evaluation/TempCompass/videos/v1.mp4", "dim": "order"}
     rows = [common | question | {"problem_id": number} for number, question in enumerate(questions.values())]

@@ -10,7 +10,10 @@ from stages.evaluation.benchmarks import video_holmes
 def test_the_official_layout_is_read_with_its_options_and_question_types(tmp_path: Path) -> None:
     row = {"video ID": "0at001QMutY", "Question ID": 1, "Question Type": "SR", "Question": "Who is she?", "Answer": "C"}
     options = {"A": "his wife", "B": "his sister", "C": "a ghost", "D": "", "E": "nobody", "F": "his boss"}
-    rows = [row | {"Options": options}, row | {"Options": options, "Question ID": 2, "Question Type": "TCI", "Answer": "F"}]
+    rows = [
+        row | {"Options": options},
+        row | {"Options": options, "Question ID": 2, "Question Type": "TCI", "Answer": "F"},
+    ]
     rows.append(row | {"Options": options, "video ID": "gone"})
     (tmp_path / "test_Video-Holmes.json").write_text(json.dumps(rows))
     (tmp_path / "videos_cropped").mkdir()

@@ -36,7 +36,10 @@ def test_the_official_layout_is_read_by_track_and_discipline(tmp_path: Path) -> 
         (tmp_path / "Science" / f"{row['id']}.mp4").touch()
     choice, number = [sample for sample in videommmu.read(tmp_path) if isinstance(sample, Sample)]
     assert (choice.sample_id, choice.category) == ("videommmu-Perception-dev_Biology_3", "Perception")
-    assert (choice.options, choice.media_path) == (("A. aldose", "B. ketose"), str(tmp_path / "Science" / "dev_Biology_3.mp4"))
+    assert (choice.options, choice.media_path) == (
+        ("A. aldose", "B. ketose"),
+        str(tmp_path / "Science" / "dev_Biology_3.mp4"),
+    )
     assert number.problem_type == "numerical"
 
 
@@ -48,7 +51,10 @@ def test_the_questions_of_adaptation_are_asked_without_the_lecture_where_their_c
     (tmp_path / "Science" / "dev_Math_1.mp4").touch()
     (tmp_path / "question_only" / "dev_Math_1_image.mp4").touch()
     after, before = [sample for sample in videommmu.read(tmp_path) if isinstance(sample, Sample)]
-    assert (after.sample_id, before.sample_id) == ("videommmu-Adaptation-dev_Math_1", "videommmu-QuestionOnly-dev_Math_1")
+    assert (after.sample_id, before.sample_id) == (
+        "videommmu-Adaptation-dev_Math_1",
+        "videommmu-QuestionOnly-dev_Math_1",
+    )
     assert (after.category, before.category) == ("Adaptation", "Question-only")
     assert before.media_path == str(tmp_path / "question_only" / "dev_Math_1_image.mp4")
     assert (before.problem, before.options, before.answer) == (after.problem, after.options, "B")
@@ -68,11 +74,24 @@ def test_delta_knowledge_is_what_the_lecture_adds_to_the_same_questions() -> Non
 
 
 def _row(track: str, category: str, question: str, score: int) -> dict[str, Any]:
-    fixed = {"order": "ordered", "status": "ok", "problem_type": "multiple choice", "well_formed": True, "tokens": 9, "video-r1": 0.0}
+    fixed = {
+        "order": "ordered",
+        "status": "ok",
+        "problem_type": "multiple choice",
+        "well_formed": True,
+        "tokens": 9,
+        "video-r1": 0.0,
+    }
     size = {"n_frames": 16, "width": 28, "height": 28}
     return fixed | size | {"sample_id": f"videommmu-{track}-{question}", "category": category, "official": float(score)}
 
 
 def _sample(problem_type: str, answer: str, options: list[str] | None) -> Sample:
-    fields = {"problem_type": problem_type, "answer": answer, "options": options or (), "data_type": "video", "problem": "?"}
+    fields = {
+        "problem_type": problem_type,
+        "answer": answer,
+        "options": options or (),
+        "data_type": "video",
+        "problem": "?",
+    }
     return Sample.model_validate(fields | {"sample_id": "q", "source": "test", "media_path": "m", "media_sha256": "0"})

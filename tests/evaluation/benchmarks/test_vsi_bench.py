@@ -18,7 +18,9 @@ def test_relative_accuracy_equals_both_scorers_on_all_golden_pairs(testdata: Pat
     for pair in table:
         prediction, answer = repr(pair["pred"]), repr(pair["target"])
         assert relative_accuracy_official(prediction, answer) == pytest.approx(pair["official_mra"], abs=1e-9), pair
-        assert relative_accuracy_video_r1(prediction, answer) == pytest.approx(pair["videor1_mra_f32_emulated"], abs=1e-9), pair
+        assert relative_accuracy_video_r1(prediction, answer) == pytest.approx(
+            pair["videor1_mra_f32_emulated"], abs=1e-9
+        ), pair
 
 
 def test_answers_are_cut_as_the_official_scorer_cuts_them(testdata: Path) -> None:
@@ -50,7 +52,12 @@ def test_only_the_papers_code_reads_thousands_separators() -> None:
 
 
 def test_official_mean_averages_the_three_direction_levels_first() -> None:
-    categories = ["object_rel_direction_easy", "object_rel_direction_hard", "object_rel_direction_hard", "route_planning"]
+    categories = [
+        "object_rel_direction_easy",
+        "object_rel_direction_hard",
+        "object_rel_direction_hard",
+        "route_planning",
+    ]
     weights = nested_weights([vsi_bench.group(category, "multiple choice", "official") for category in categories])
     # two task types; in the first, easy and hard weigh the same, and hard has two questions
     assert weights.tolist() == [1 / 4, 1 / 8, 1 / 8, 1 / 2]

@@ -3,8 +3,9 @@
     python -m speed.filtering [ROWS …]
     python -m speed.filtering --one-clip [QUESTIONS …]
 
-Every rule is on; one row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
-With --one-clip only near_duplicates, on different questions about a single clip, against comparing each with all kept before it.
+Every rule is on; one row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last
+line is JSON. With --one-clip only near_duplicates, on different questions about a single clip, against comparing each
+with all kept before it.
 """
 
 import json
@@ -18,10 +19,12 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from stages.curation.rules import NearDuplicates, words
-from stages.data.annotations import ANNOTATION_SCHEMA
+from stages.curation.duplicates import NearDuplicates
+from stages.curation.params import SampleRule, ThoughtRule
+from stages.curation.text import words
+from stages.data.annotations import ANNOTATION_SCHEMA, AnnotationRow
 from stages.data.sample import Sample, write_samples
-from stages.filter import FilterParams, SampleRule, ThoughtRule, run
+from stages.filter import FilterParams, run
 from stages.run.files import read_json, table_writer, write_table
 from stages.video.clips import CLIPS_SCHEMA
 from stages.video.frame_store import FRAME_KEYS_SCHEMA

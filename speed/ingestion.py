@@ -2,9 +2,9 @@
 
     python -m speed.ingestion [RECORDS...]
 
-The records ask about one tiny image, so that the records are measured and not the probing of media; every hundredth is unusable.
-Each size runs in a process of its own. The last line is JSON; `linear` is the time per record at the largest size over that at the one
-before, `peer_mb` what `json.load` and a list of the plain records take.
+The records ask about one tiny image, so that the records are measured and not the probing of media; every hundredth is
+unusable. Each size runs in a process of its own. The last line is JSON; `linear` is the time per record at the largest
+size over that at the one before, `peer_mb` what `json.load` and a list of the plain records take.
 """
 
 import json

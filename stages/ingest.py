@@ -43,8 +43,8 @@ class IngestParams(Params):
 def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metrics: Path) -> None:
     """Write the usable samples, the quarantine, and the counts.
 
-    The folder `media` gets facts.parquet, which tells what every usable file is, and the media that a source holds as bytes, named by
-    its hash; other media stays where it is.
+    The folder `media` gets facts.parquet, which tells what every usable file is, and the media that a source holds as
+    bytes, named by its hash; other media stays where it is.
     """
     counts = Counts()
     with unchanged(Path(params.root)), table_writer(samples, SAMPLE_SCHEMA) as keep:

@@ -10,8 +10,9 @@ from stages.run.errors import UserError
 def read_hub(name: str, folder: Path, config: str | None, split: str, revision: str | None) -> Iterator[dict[str, Any]]:
     """The rows of one split, one at a time, with media undecoded: `{"path": …, "bytes": …}`.
 
-    `folder`, where it exists, holds the dataset (Parquet, Arrow, JSON or CSV files, an imagefolder or videofolder, or what
-    `save_to_disk` wrote); otherwise `name` is asked for on the hub. Nothing of a dataset is run. UserError when it cannot be read.
+    `folder`, where it exists, holds the dataset (Parquet, Arrow, JSON or CSV files, an imagefolder or videofolder, or
+    what `save_to_disk` wrote); otherwise `name` is asked for on the hub. Nothing of a dataset is run. UserError when
+    it cannot be read.
     """
     from datasets import (  # here, because it takes a second and few sources need it
         IterableDataset,

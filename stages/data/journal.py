@@ -14,9 +14,10 @@ from stages.data.shards import ShardStore
 class JournaledStore:
     """A `ShardStore` whose new rows first go, in the order they arrive, to a JSON Lines journal.
 
-    A row counts once `add` has returned: it is on disk. After a kill at any moment the journal is read back, without its last line
-    when that was cut short. `merge` moves the journal into shards in an order the caller gives, so a run that was killed and run
-    again leaves the same bytes as one that was not. Rows are small (answers); only their places are held in memory. One writer at a time.
+    A row counts once `add` has returned: it is on disk. After a kill at any moment the journal is read back, without
+    its last line when that was cut short. `merge` moves the journal into shards in an order the caller gives, so a run
+    that was killed and run again leaves the same bytes as one that was not. Rows are small (answers); only their
+    places are held in memory. One writer at a time.
     """
 
     def __init__(self, directory: Path, journal: Path, schema: pa.Schema, rows_per_shard: int = 1024) -> None:

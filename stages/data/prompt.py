@@ -28,8 +28,8 @@ _VIDEO_R1_ANSWER: dict[ProblemType, str] = {
 def question_text(sample: Sample, style: PromptStyle) -> str:
     """The user turn's text, which follows the frames: "video-r1" is the paper's template, "plain" only the question and its options.
 
-    As in the released code, the options of a multiple-choice question are listed after it, without a line break before "Options:";
-    other types show none.
+    As in the released code, the options of a multiple-choice question are listed after it, without a line break before
+    "Options:"; other types show none.
     """
     options = sample.options if sample.problem_type == "multiple choice" else ()
     if style == "plain":

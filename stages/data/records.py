@@ -48,9 +48,8 @@ class Record(BaseModel):
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
     """Each record of a JSON array, JSON Lines or CSV (`.csv`) file with where it stands ("record 3", "line 3", "row 3").
 
-    One record is held at a time.
-    A line that is not JSON comes as a string; of a CSV row, the cells that are not empty, or a string that says why they are not known.
-    UserError, also midway, when the file cannot be read.
+    One record is held at a time. A line that is not JSON comes as a string; of a CSV row, the cells that are not
+    empty, or a string that says why they are not known. UserError, also midway, when the file cannot be read.
     """
     try:
         if path.suffix.lower() == ".csv":

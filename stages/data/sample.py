@@ -21,9 +21,10 @@ PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 class Sample(BaseModel):
     """One question about one clip or image.
 
-    `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None before annotation.
-    `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the sample: SFT, RL, both ("train") or
-    evaluation only ("test"). `category` is the source's own question type, `licence` what its entry in params.yaml says ("" for none).
+    `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None
+    before annotation. `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the
+    sample: SFT, RL, both ("train") or evaluation only ("test"). `category` is the source's own question type,
+    `licence` what its entry in params.yaml says ("" for none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

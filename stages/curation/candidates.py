@@ -51,7 +51,7 @@ def read_candidates(
 
 
 class Follower(Generic[Row]):
-    """Reads a table, in the order of the samples, in step with them."""
+    """Reads a table in step with the samples, whose order it has."""
 
     def __init__(self, path: Path | None, row_type: type[Row]) -> None:
         """`row_type`: a TypedDict of the columns to read.

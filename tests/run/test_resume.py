@@ -45,7 +45,7 @@ def run(project: Path, **environment: str) -> tuple[int, str]:
     return process.returncode, errors
 
 
-def during(project: Path, act: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+def during(project: Path, act: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str]:
     """Run the stage, and act once its first checkpoint is there."""
     process = start(project)
     while process.poll() is None and not list(project.glob(".work/sft/*/*/checkpoint-2/complete.json")):
@@ -112,7 +112,7 @@ def test_what_is_edited_while_it_trains_fails_the_run_at_its_end_and_loses_nothi
 def test_a_parameter_edited_while_it_trains_is_put_back_and_nothing_is_lost(project: Path) -> None:
     file = project / "params.yaml"
     text = file.read_text()
-    status, errors = during(project, lambda process: file.write_text(text.replace("0.001", "0.002")) and None)
+    status, errors = during(project, lambda process: file.write_text(text.replace("0.001", "0.002")))
     assert status == 1
     assert "params.yaml (the section of this stage) changed while the stage ran" in errors
     file.write_text(text)

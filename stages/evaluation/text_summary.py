@@ -58,9 +58,8 @@ def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary) -
 def _rows_of_cells(profile: Profile, summary: Summary) -> list[list[str]]:
     scores = _by_place(summary.scores, profile)
     gaps = _by_place(summary.gaps, profile)
-    others: list[Order] = [
-        order for order in dict.fromkeys(entry["order"] for entry in summary.scores) if order != "ordered"
-    ]
+    orders: dict[Order, None] = {entry["order"]: None for entry in summary.scores}
+    others = [order for order in orders if order != "ordered"]
     rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
     for (by, place, order), entry in scores.items():
         if order == "ordered":

@@ -9,7 +9,6 @@ from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import ROWS
 from stages.evaluation.statistics import Estimate
-from stages.video.order import Order
 
 
 def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
@@ -58,8 +57,7 @@ def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary) -
 def _rows_of_cells(profile: Profile, summary: Summary) -> list[list[str]]:
     scores = _by_place(summary.scores, profile)
     gaps = _by_place(summary.gaps, profile)
-    orders: dict[Order, None] = {entry["order"]: None for entry in summary.scores}
-    others = [order for order in orders if order != "ordered"]
+    others = [order for order in dict.fromkeys(order for _, _, order in scores) if order != "ordered"]
     rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
     for (by, place, order), entry in scores.items():
         if order == "ordered":
@@ -70,7 +68,7 @@ def _rows_of_cells(profile: Profile, summary: Summary) -> list[list[str]]:
     return rows + [_figure_row(name, figure) for name, figure in summary.figures.items()]
 
 
-def _by_place(entries: Sequence[Entry], profile: Profile) -> dict[tuple[str, str, Order], Entry]:
+def _by_place(entries: Sequence[Entry], profile: Profile) -> dict[tuple[str, str, str], Entry]:
     return {(entry["by"], entry["slice"], entry["order"]): entry for entry in entries if entry["profile"] == profile}
 
 

@@ -11,9 +11,10 @@ MAX_RECORD = 1 << 22  # characters of one record; the longest of the released 26
 MAX_DEPTH = 64  # brackets inside one another
 CHUNK = 1 << 16  # characters
 
+_DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
 _STRUCTURE = re.compile(r'["\[\]{}]')
-_IN_STRING = re.compile(r'["\\]')
+_IN_STRING = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _SCALAR_END = re.compile(r"[,\]\s]")
 _TOO_LONG = f"the record has more than {MAX_RECORD:,} characters"
 _TOO_DEEP = f"the record is nested more than {MAX_DEPTH} levels deep"
@@ -63,7 +64,7 @@ def _parsed(line: str) -> object:
         return Unusable("invalid record", _TOO_DEEP)
     except ValueError as error:  # a number with too many digits
         return Unusable("invalid record", str(error))
-    return Unusable("invalid record", _TOO_DEEP) if _is_deep(value) else value
+    return _within_bounds(value, len(line))
 
 
 class _Window:
@@ -106,7 +107,7 @@ class _Window:
 def _item(window: _Window, number: int) -> object:
     while True:
         try:
-            value, end = json.JSONDecoder().raw_decode(window.text, window.at)
+            value, end = _DECODER.raw_decode(window.text, window.at)
         except json.JSONDecodeError as error:
             if window.length > MAX_RECORD:
                 return _skipped(window, number, _TOO_LONG)
@@ -119,8 +120,8 @@ def _item(window: _Window, number: int) -> object:
         else:
             if end == len(window.text) and window.extend():  # a number may go on
                 continue
-            window.at = end
-            return Unusable("invalid record", _TOO_DEEP) if _is_deep(value) else value
+            length, window.at = end - window.at, end
+            return _within_bounds(value, length)
 
 
 def _skipped(window: _Window, number: int, detail: str) -> Unusable:
@@ -129,19 +130,27 @@ def _skipped(window: _Window, number: int, detail: str) -> Unusable:
         _find(window, _SCALAR_END, number)
         window.at -= 1
         return Unusable("invalid record", detail)
-    depth, in_string = 0, False
+    depth = 0
     while True:
-        character = _find(window, _IN_STRING if in_string else _STRUCTURE, number)
-        if character == "\\":
-            if not window.length:
-                window.extend()
-            window.at += 1
-        elif character == '"':
-            in_string = not in_string
+        mark = _find(window, _STRUCTURE, number)
+        if mark == '"':
+            _finish_string(window, number)
         else:
-            depth += 1 if character in "[{" else -1
-        if depth == 0 and not in_string:
+            depth += 1 if mark in "[{" else -1
+        if depth == 0:
             return Unusable("invalid record", detail)
+
+
+def _finish_string(window: _Window, number: int) -> None:
+    """Go past the rest of a string and its closing quote."""
+    while True:
+        if found := _IN_STRING.match(window.text, window.at):
+            window.at = found.end()
+        if window.text.startswith('"', window.at):
+            window.at += 1
+            return
+        if not window.extend():  # the window ends, perhaps between a backslash and its character
+            raise ValueError(f"the array ends inside record {number}")
 
 
 def _find(window: _Window, pattern: re.Pattern[str], number: int) -> str:
@@ -152,6 +161,12 @@ def _find(window: _Window, pattern: re.Pattern[str], number: int) -> str:
             raise ValueError(f"the array ends inside record {number}")
     window.at = found.end()
     return found.group()
+
+
+def _within_bounds(value: object, length: int) -> object:
+    if length > MAX_RECORD:
+        return Unusable("invalid record", _TOO_LONG)
+    return Unusable("invalid record", _TOO_DEEP) if _is_deep(value) else value
 
 
 def _is_deep(value: object) -> bool:

@@ -135,8 +135,11 @@ def _letter_by_label(labelled: _Labelled, answer: str) -> str:
     label = _label(answer)
     if label is None or (letter := _letter(label.symbol, alphabet)) not in letters:
         raise _not_among(answer, options)
-    if (named := _matches(label.text, texts)) and letters.index(letter) not in named:
+    named = _matches(label.text, texts)
+    if named and letters.index(letter) not in named:
         raise _two_readings(answer, options)
+    if not named and (label.set_off_by != "mark" or _bare_symbol(label.text)):  # "A, B" names two options
+        raise _not_among(answer, options)
     return letter
 
 

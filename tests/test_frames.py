@@ -56,7 +56,10 @@ def test_the_stage_keeps_what_it_can_read_and_counts_the_rest(folder: Path) -> N
 
 
 def make(path: Path, picture: str = "testsrc2=s=160x96:r=25:d=2", **output: Any) -> None:
-    """A clip of one of ffmpeg's own test pictures; numbered frames, being blocks, have too little in them for a perceptual hash."""
+    """A clip of one of ffmpeg's own test pictures.
+
+    Numbered frames show too little for a perceptual hash.
+    """
     encode_with_ffmpeg(
         ffmpeg.input(picture, f="lavfi").output(str(path), **{**H264, "pix_fmt": "yuv420p", "threads": 1, **output})
     )

@@ -50,6 +50,13 @@ class RefusedRow(TypedDict):
     detail: str
 
 
+class FrameKeyRow(TypedDict):
+    """Which row of the store holds the frames of a sample."""
+
+    sample_id: str
+    frame_key: str
+
+
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -65,6 +72,7 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
 FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.string())])
 
 

@@ -1,4 +1,4 @@
-"""Samples that ask about given media, and the parameters the tests take their frames with."""
+"""Samples that ask about given media, and parameters for their frames."""
 
 from pathlib import Path
 from typing import Any

@@ -20,7 +20,10 @@ from tests.video.test_workers import outcomes, work
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two worker processes, known by the address in the environment. Daemons may not have sandboxes, so they are none."""
+    """Two worker processes, with the scheduler's address in the environment.
+
+    A daemon may not start sandboxes, so the workers are no daemons.
+    """
     from dask import config
     from distributed import LocalCluster
 

@@ -4,12 +4,14 @@ Two rows of five grey blocks are the bits of the number.
 """
 
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+from ffmpeg.nodes import Stream
 
-Option = str | int | float | None  # of ffmpeg; None for a flag
+Option = Any  # of ffmpeg: text, a number, or None for a flag
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 HEIGHT, WIDTH, FPS = 96, 160, 25
@@ -17,9 +19,9 @@ DARK, BRIGHT = 40, 215
 
 
 def numbered_frame(number: int) -> np.ndarray:
-    """Frame [96, 160, 3] uint8 that shows ten bits of `number`, highest first.
+    """Frame [96, 160, 3] uint8 that shows the bits of `number`.
 
-    A faint moving ramp gives codecs work.
+    There are ten bits, the highest first. A faint moving ramp gives codecs work.
     """
     bits = np.array([number >> bit & 1 for bit in range(9, -1, -1)]).reshape(2, 5)
     blocks = np.where(bits, BRIGHT, DARK).repeat(48, axis=0).repeat(32, axis=1)
@@ -133,7 +135,7 @@ def end_edit_after(seconds: float, mp4: bytes) -> bytes:
 
 
 def damage(data: bytes, flips: int) -> bytes:
-    """The bytes with some bits flipped in the middle half, always the same."""
+    """The bytes with some bits of the middle half flipped."""
     damaged = bytearray(data)
     for place in np.random.default_rng(3).integers(len(data) // 4, len(data) * 3 // 4, flips):
         damaged[place] ^= 1 << int(place) % 8

@@ -1,13 +1,12 @@
 """Samples that ask about given media, and parameters for their frames."""
 
 from pathlib import Path
-from typing import Any
 
 from stages.data.sample import DataType, Sample
 from stages.video.extract import ExtractParams
 from stages.video.probe import media_sha256
 
-PARAMS: dict[str, Any] = {
+PARAMS: dict[str, object] = {
     "policy": "uniform",
     "max_frames": 8,
     "min_pixels": 1,
@@ -21,8 +20,8 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def params(**changes: Any) -> ExtractParams:
-    return ExtractParams(**{**PARAMS, **changes})
+def params(**changes: object) -> ExtractParams:
+    return ExtractParams.model_validate({**PARAMS, **changes})
 
 
 def sample(

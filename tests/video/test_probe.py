@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from stages.video.picture import read_image
 from stages.video.probe import probe
 from stages.video.video_file import read_video
 from stages.video.workers import Limits, Sandbox
-from tests.video.clips import damage, encode, numbered_frame
+from tests.video.clips import Option, damage, encode, numbered_frame
 
 
 def reason(path: Path) -> str:
@@ -51,7 +50,7 @@ def test_what_is_no_video_says_why(clips: Path, tmp_path: Path) -> None:
 
 
 def test_a_picture_in_a_videos_container_is_no_video(tmp_path: Path) -> None:
-    still: dict[str, Any] = {"vcodec": "libaom-av1", "still-picture": 1, "cpu-used": 8}
+    still: dict[str, Option] = {"vcodec": "libaom-av1", "still-picture": 1, "cpu-used": 8}
     encode(tmp_path / "picture.avif", frames=1, **still)
     with pytest.raises(MediaError, match=r"unreadable.*a HEIF picture \(avif\).*save it as JPEG or PNG"):
         probe(tmp_path / "picture.avif")

@@ -111,7 +111,7 @@ def measure_reading(folder: Path, count: int) -> dict[str, float]:
 
 
 def measure_adding(folder: Path, count: int) -> dict[str, float]:
-    """The size of the store, and what 1 % more samples add and rewrite."""
+    """Size of the store, and shards that 1 % more samples change."""
     before = {path.name: sha256_file(path) for path in (folder / "frames").iterdir()}
     size = sum(path.stat().st_size for path in (folder / "frames").iterdir())
     ShardStore(folder / "frames", SCHEMA).append(rows(range(count, count + count // 100)))

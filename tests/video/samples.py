@@ -1,12 +1,13 @@
 """Samples that ask about given media, and parameters for their frames."""
 
 from pathlib import Path
+from typing import Any
 
 from stages.data.sample import DataType, Sample
 from stages.video.extract import ExtractParams
 from stages.video.probe import media_sha256
 
-PARAMS: dict[str, object] = {
+PARAMS: dict[str, Any] = {
     "policy": "uniform",
     "max_frames": 8,
     "min_pixels": 1,

@@ -13,7 +13,8 @@ from pydantic import Field
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
-from stages.evaluation.predictions import read_predictions, slices
+from stages.evaluation.metrics import slices
+from stages.evaluation.predictions import read_predictions
 from stages.reporting.charts import Series, interval_chart, line_chart
 from stages.reporting.findings import Comparison, compare_models, label, signed
 from stages.reporting.funnel import by_rule, composition, funnel, reasons, sources

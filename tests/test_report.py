@@ -17,8 +17,7 @@ from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.embedded.questions import FAMILIES, Question, make
 from stages.embedded.scene import draw
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import SCHEMA as PREDICTIONS
-from stages.evaluation.predictions import prediction_row, read_predictions
+from stages.evaluation.predictions import PREDICTION_SCHEMA, Output, prediction_row, read_predictions
 from stages.report import ReportParams, run
 from stages.run.errors import UserError
 from stages.run.files import write_atomic, write_table
@@ -187,7 +186,7 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
         rows = (
             [row | {"status": "error", "official": None, "video-r1": None} for row in rows] if model == "base" else rows
         )
-        write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTIONS)
+        write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTION_SCHEMA)
     _report(place, place / "index.html", PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")}))
     text = _text((place / "index.html").read_text(encoding="utf-8"))
     score = r"\d+\.\d \d+\.\d to \d+\.\d"
@@ -334,22 +333,24 @@ def _benchmark(place: Path, rng: np.random.Generator) -> None:
                     luck < ((static, static - 0.1) if not is_temporal else (temporal, shuffled))[order == "shuffled"]
                 )
                 rows.append(prediction_row(sample, _output(sample, order, right), rules))
-        write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTIONS)
+        write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTION_SCHEMA)
 
 
-def _output(sample: Sample, order: Order, right: bool) -> dict[str, Any]:
+def _output(sample: Sample, order: Order, right: bool) -> Output:
     n_frames = 1 if sample.data_type == "image" else 8
-    text = _said("frame 1 top left, frame 3 top right, so it moves right", sample.answer if right else EVIL)
-    shown = permutation(n_frames, order, sample.sample_id, 0).tolist()
-    size = {"frame_order": shown, "n_frames": n_frames, "width": 64, "height": 64}
     return {
+        "key": f"{order}/{sample.sample_id}",
         "sample_id": sample.sample_id,
         "order": order,
-        "text": text,
+        "text": _said("frame 1 top left, frame 3 top right, so it moves right", sample.answer if right else EVIL),
         "status": "ok",
         "tokens": 30,
+        "frame_order": permutation(n_frames, order, sample.sample_id, 0).tolist(),
+        "n_frames": n_frames,
+        "width": 64,
+        "height": 64,
         "detail": "",
-    } | size
+    }
 
 
 def _store(folder: Path, table: Path, questions: dict[str, Question]) -> None:

@@ -7,8 +7,10 @@ from itertools import combinations
 from typing import Any
 
 from stages.evaluation.definition import Benchmark, Profile
-from stages.evaluation.predictions import Row, categories, compare, estimate, gap, gap_test, other_orders, shown, slices
+from stages.evaluation.metrics import categories, compare, estimate, gap, gap_test, other_orders, shown, slices
+from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate
+from stages.video.order import Order
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
 SLICES = {
@@ -70,7 +72,7 @@ class Comparison:
     frames: str
     outcomes: list[Outcome]
     models: list[str]
-    orders: list[str]
+    orders: list[Order]
     slices: dict[str, list[Bar]]
     categories: dict[str, list[Bar | None]]
     pairs: list[Pair]
@@ -80,7 +82,7 @@ class Comparison:
 
 def compare_models(
     name: str,
-    predictions: Mapping[str, Sequence[Row]],
+    predictions: Mapping[str, Sequence[PredictionRow]],
     n_questions: int,
     n_missing: int,
     benchmark: Benchmark,
@@ -121,7 +123,7 @@ def compare_models(
     )
 
 
-def sentences(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, profile: Profile) -> list[str]:
+def sentences(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile) -> list[str]:
     """What was learned, from the last model's point of view; each sentence depends on whether an interval excludes zero."""
     key = "temporal" if benchmark.temporal else "all"
     keep = slices(benchmark)[key]
@@ -162,13 +164,13 @@ def signed(share: float, places: int = 1) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def _earlier(kept: Mapping[str, Sequence[Row]], last: str, benchmark: Benchmark, profile: Profile) -> str:
+def _earlier(kept: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile) -> str:
     found = {model: estimate(rows, "ordered", benchmark, profile) for model, rows in kept.items() if model != last}
     scores = [f"{100 * score.value:.1f} % for {label(model)}" for model, score in found.items() if score]
     return f", against {' and '.join(scores)}" if scores else ""
 
 
-def _change(kept: Mapping[str, Sequence[Row]], last: str, benchmark: Benchmark, profile: Profile) -> str:
+def _change(kept: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile) -> str:
     before = list(kept)[-2]
     found = compare(kept[last], kept[before], benchmark, profile)
     if found is None:
@@ -186,7 +188,7 @@ def _p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _reliance(rows: Sequence[Row], which: str, name: str, benchmark: Benchmark, profile: Profile) -> str:
+def _reliance(rows: Sequence[PredictionRow], which: str, name: str, benchmark: Benchmark, profile: Profile) -> str:
     found, shuffled = gap_test(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
     if found is None or shuffled is None:
         return ""
@@ -205,13 +207,13 @@ def _control(static: Estimate) -> str:
     return f"Questions that need no order change by {points(static)} when shuffled, so a part of the gap is not about time."
 
 
-def _outcome(name: str, rows: Sequence[Row]) -> Outcome:
+def _outcome(name: str, rows: Sequence[PredictionRow]) -> Outcome:
     counts = Counter(row["status"] for row in rows if row["order"] == "ordered")
     answered = max(1, counts.total() - counts["error"])
     return Outcome(name, counts["error"], counts["no_answer"] / answered, counts["truncated"] / answered)
 
 
-def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile) -> Bar | None:
+def _bar(model: str, rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile) -> Bar | None:
     ordered = estimate(rows, "ordered", benchmark, profile)
     if ordered is None:
         return None
@@ -223,7 +225,7 @@ def _bar(model: str, rows: Sequence[Row], benchmark: Benchmark, profile: Profile
     return Bar(label(model), ordered, others)
 
 
-def _pairs(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, profile: Profile) -> list[Pair]:
+def _pairs(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile) -> list[Pair]:
     """Every later model against every earlier one, on each slice."""
     pairs = []
     for key, keep in slices(benchmark).items():
@@ -233,5 +235,5 @@ def _pairs(predictions: Mapping[str, Sequence[Row]], benchmark: Benchmark, profi
     return pairs
 
 
-def _kept(rows: Sequence[Row], keep: Any) -> list[Row]:
+def _kept(rows: Sequence[PredictionRow], keep: Any) -> list[PredictionRow]:
     return [row for row in rows if keep(row)]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import Row, estimate, shown, slices
+from stages.evaluation.metrics import estimate, shown, slices
+from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import COLUMNS, ROWS
 from stages.evaluation.statistics import Estimate
 
@@ -36,7 +37,7 @@ class Against:
     measured: list[Line]
 
 
-def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[Row], int]]) -> Against | None:
+def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[PredictionRow], int]]) -> Against | None:
     """The table of (prediction rows, missing questions) by (model, benchmark, frames); None when no benchmark of the paper is there."""
     columns = [name for name in COLUMNS if any(name == benchmark for _, benchmark, _ in runs)]
     if not columns:
@@ -54,7 +55,7 @@ def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[Row], int]]
     return Against(columns, published, measured)
 
 
-def _measured(name: str, rows: Sequence[Row], n_missing: int) -> Measured:
+def _measured(name: str, rows: Sequence[PredictionRow], n_missing: int) -> Measured:
     benchmark = get_benchmark(name)
     kept = [row for row in rows if slices(benchmark)["all"](row)]
     failed = sum(row["order"] == "ordered" and row["status"] == "error" for row in rows)

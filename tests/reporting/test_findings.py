@@ -1,12 +1,13 @@
 """The report's sentences say no more than the intervals allow."""
 
-from typing import Any
-
 import pytest
 
 from stages.evaluation.definition import Benchmark
+from stages.evaluation.predictions import PredictionRow, Status
 from stages.evaluation.statistics import Estimate
 from stages.reporting.findings import Outcome, compare_models, points, sentences, signed
+from stages.video.order import Order
+from tests.evaluation.toy import scored_row
 
 TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
 
@@ -50,9 +51,11 @@ def test_a_model_without_answers_is_said_to_have_none() -> None:
 
 
 def test_failed_requests_are_counted_apart_from_questions_without_an_answer() -> None:
-    rows = [row | {"n_frames": 8, "width": 28, "height": 28} for row in _rows(2, 1)]
-    statuses = ["error"] * 4 + ["no_answer"] * 12 + ["truncated"] * 24
-    rows = [row | {"status": status} for row, status in zip(rows, statuses, strict=False)] + rows[len(statuses) :]
+    counts: dict[Status, int] = {"error": 4, "no_answer": 12, "truncated": 24}
+    statuses: list[Status] = [status for status, count in counts.items() for _ in range(count)]
+    rows = _rows(2, 1)
+    for row, status in zip(rows, statuses, strict=False):
+        row["status"] = status
     found = compare_models("toy", {"sft": rows}, 100, 0, TOY, "official")
     assert found.outcomes == [Outcome("SFT", 4, 12 / 96, 24 / 96)]
 
@@ -66,12 +69,11 @@ def test_points_show_value_and_interval() -> None:
     assert points(Estimate(0.1, -0.02, 0.22, 50)) == "+10.0 points (−2.0 to +22.0)"
 
 
-def _rows(right: int, right_shuffled: int) -> list[dict[str, Any]]:
+def _rows(right: int, right_shuffled: int) -> list[PredictionRow]:
     """100 temporal questions: the first so many are right."""
-    counts = {"ordered": right, "shuffled": right_shuffled}
-    fixed = {"category": "order", "problem_type": "numerical", "status": "ok"}
+    counts: dict[Order, int] = {"ordered": right, "shuffled": right_shuffled}
     return [
-        fixed | {"sample_id": f"q{index:03d}", "order": order, "official": float(index < count), "video-r1": 0.0}
+        scored_row(f"q{index:03d}", order, float(index < count))
         for order, count in counts.items()
         for index in range(100)
     ]

@@ -98,6 +98,19 @@ def to_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
     )
 
 
+def changed_items(root: Path, stage: str) -> dict[str, str]:
+    """What differs from dvc.lock for one stage: path or section → the recorded hash.
+
+    Outputs are among them. UsageError when the stage was never recorded.
+    """
+    with readable_errors(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        found = next(node for node in repo.index.stages if isinstance(node, PipelineStage) and node.name == stage)
+        items = [*found.outs, *found.deps]
+        if not all(item.hash_info for item in items):
+            raise UsageError(f"{stage} has no recorded outputs; run `dvc repro {stage}`")
+        return {str(item): str(recorded_value(item)) for item in items if item.status()}
+
+
 def recorded_value(item: Output) -> object:
     """What dvc.lock holds of an item: a hash, parameters, or None."""
     return item.hash_info.value if item.hash_info else None

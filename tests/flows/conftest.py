@@ -144,9 +144,9 @@ def webhook() -> Iterator[tuple[str, list[str]]]:
         yield address, messages
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
-    """`make ui` in a toy checkout, shared by all tests."""
+    """`make ui` in a toy checkout, shared by the tests of a file."""
     folder = tmp_path_factory.mktemp("service")
     checkout = build_toy(folder / "toy")
     shutil.copy(ROOT / "prefect.yaml", checkout)

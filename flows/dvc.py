@@ -141,6 +141,19 @@ def recorded(item: Output) -> Any:
     return item.hash_info.value if item.hash_info else None
 
 
+def changed_items(root: Path, stage: str) -> dict[str, str]:
+    """What differs from dvc.lock for one stage, path or section → the recorded hash; outputs are among them.
+
+    UsageError when the stage was never recorded.
+    """
+    with told(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        found = next(node for node in repo.index.stages if isinstance(node, PipelineStage) and node.name == stage)
+        items = [*found.outs, *found.deps]
+        if not all(item.hash_info for item in items):
+            raise UsageError(f"{stage} has no recorded outputs; run `dvc repro {stage}`")
+        return {str(item): str(recorded(item)) for item in items if item.status()}
+
+
 def source_folders(root: Path) -> list[Path]:
     """The folders that stages read, no stage writes to and Git does not hold, also those that are not there yet.
 

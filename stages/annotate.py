@@ -5,7 +5,6 @@ question (`n`) are possible, and an answer is kept with its status instead of be
 """
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,10 +22,10 @@ from stages.data.grading import is_well_formed
 from stages.data.journal import JournaledStore
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
-from stages.embedded.teacher import embedded_teacher
+from stages.embedded.teacher import embedded_teacher, identity
 from stages.run.command import command
 from stages.run.errors import EndpointError, UserError
-from stages.run.files import iterate_rows, sha256_file, write_json, write_table
+from stages.run.files import iterate_rows, write_json, write_table
 from stages.run.params import Params
 from stages.run.progress import progress_bar
 from stages.run.work import WORK
@@ -217,7 +216,7 @@ class Annotation:
         self._params = params
         self._store = store
         self._samples = samples
-        self._identity = _embedded_identity(params) if params.embedded else ""
+        self._identity = identity(params.careless, params.seed) if params.embedded else ""
         self._failures: dict[str, str] = {}  # request key → why
         self._ledger = Ledger(params)
         for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
@@ -369,13 +368,6 @@ def summary(
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:
     """The server's address; the embedded teacher runs as long as the context."""
     return embedded_teacher(params.careless, params.seed) if params.embedded else nullcontext(params.base_url)
-
-
-def _embedded_identity(params: AnnotateParams) -> str:
-    """What decides the embedded teacher's answers besides the request: its settings and its code."""
-    stages = Path(__file__).parent
-    code = [sha256_file(path) for path in sorted([*stages.glob("world/*.py"), stages / "model" / "teacher.py"])]
-    return f"careless {params.careless} seed {params.seed} code {hashlib.sha256(''.join(code).encode()).hexdigest()}"
 
 
 if __name__ == "__main__":

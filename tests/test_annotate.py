@@ -376,9 +376,9 @@ COMMAND = [
     "stages.annotate",
     "--samples",
     "samples.parquet",
-    "--frames",
+    "--frame-store",
     "frames",
-    "--table",
+    "--frame-keys",
     "frames.parquet",
 ]
 COMMAND += ["--responses", "responses", "--annotations", "annotations.parquet", "--metrics", "annotate.json"]

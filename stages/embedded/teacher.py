@@ -32,6 +32,7 @@ from pydantic import BaseModel, Field, ValidationError
 from stages.embedded.language import Thought, glance, look, options_of
 from stages.embedded.recognise import things, tint
 from stages.embedded.scene import MOMENTS
+from stages.run.files import sha256_file
 
 log = logging.getLogger(__name__)
 
@@ -311,6 +312,12 @@ def embedded_teacher(careless: float, seed: int) -> Iterator[str]:
             yield url
         finally:
             process.communicate()
+
+
+def identity(careless: float, seed: int) -> str:
+    """What decides the answers besides the request: the teacher's settings and the code of this room."""
+    code = [sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return f"careless {careless} seed {seed} code {hashlib.sha256(''.join(code).encode()).hexdigest()}"
 
 
 def main() -> None:

@@ -3,17 +3,31 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.sample import Sample
+from stages.data.sample import Flag, Sample
 from stages.data.shards import ShardStore
 from stages.video.frame_store import SCHEMA
 from stages.video.hashes import near_groups
 from stages.video.quality import BLACK_BELOW, Quality, flags
+
+
+class ClipRow(TypedDict):
+    """What is known of one sample's clip. `flags` and the numbers after it are those of `Quality`."""
+
+    sample_id: str
+    same_media: str
+    near_clip: str
+    flags: list[Flag]
+    brightness: float
+    motion: float | None
+    seconds: float
+    keyframes: int | None
+
 
 CLIPS_SCHEMA = pa.schema(
     [

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,15 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
+
+class FrameKeyRow(TypedDict):
+    """Which row of the frame store holds the frames of a sample."""
+
+    sample_id: str
+    frame_key: str
+
+
 FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.string())])
 
 

@@ -1,4 +1,4 @@
-"""Everything before it → one self-contained HTML page: results, examples, data and training curves."""
+"""Everything before it → one HTML page that needs no other file."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
-from stages.reporting.benchmark_results import benchmark_result
+from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result
 from stages.reporting.comparison import label
 from stages.reporting.curves import SFT_CURVES, TGRPO_CURVES, curve_charts
 from stages.reporting.funnel import composition, funnel, reject_counts, rule_counts, source_counts
@@ -27,13 +27,15 @@ log = logging.getLogger(__name__)
 
 
 class ReportParams(Params):
+    """What the page compares, and how many examples it shows."""
+
     models: tuple[str, ...] = Field(
         default=("base", "sft", "tgrpo"), min_length=1, description="models to compare, in the order of training"
     )
     benchmarks: tuple[str, ...] = Field(
         default=("shapes",),
         min_length=1,
-        description="benchmarks to evaluate on; dvc.yaml evaluates each model on each benchmark with each number of frames",
+        description="benchmarks; dvc.yaml evaluates each model on each of them with each number of frames",
     )
     frames: tuple[int, ...] = Field(default=(16,), min_length=1, description="largest numbers of frames per clip")
     profile: Profile = Field(default="official", description="whose scoring the page shows")
@@ -66,7 +68,7 @@ def run(
 ) -> None:
     """Write the page.
 
-    `settings` is params.yaml. `benchmarks` and `predictions` are the folders that the stages benchmark and evaluate write to.
+    `settings` is params.yaml. `benchmarks` and `predictions` are the folders of the stages benchmark and evaluate.
     """
     read, refused = read_samples(samples), read_rejects(quarantine)
     by_id = {sample.sample_id: sample for sample in read}
@@ -74,20 +76,7 @@ def run(
     dropped, kept_sft, kept_rl = read_rejects(rejects), read_samples(sft), read_samples(rl)
     reader = FrameReader(frame_store, frame_keys)
     kept_rollouts = cast(list[RolloutRow], pq.read_table(rollouts).to_pylist())
-    results = [
-        benchmark_result(
-            name,
-            budget,
-            name if len(params.frames) == 1 else f"{name}, {budget} frames",
-            params.models,
-            benchmarks,
-            predictions,
-            params.profile,
-            params.mistakes,
-        )
-        for name in params.benchmarks
-        for budget in params.frames
-    ]
+    results = _results(params, benchmarks, predictions)
     files = [samples, quarantine, frames_rejects, annotations, sft, rl, rejects, rollouts]
     files += [path for result in results for path in result.files]
     page = Page(
@@ -112,6 +101,24 @@ def run(
     for result in results:
         log.info("%s: %s", result.comparison.name, " ".join(result.sentences))
     log.info("report of %d KB → %s", len(text) // 1024, out)
+
+
+def _results(params: ReportParams, benchmarks: Path, predictions: Path) -> list[BenchmarkResult]:
+    """One result for each benchmark and number of frames."""
+    return [
+        benchmark_result(
+            name,
+            frames,
+            name if len(params.frames) == 1 else f"{name}, {frames} frames",
+            params.models,
+            benchmarks,
+            predictions,
+            params.profile,
+            params.mistakes,
+        )
+        for name in params.benchmarks
+        for frames in params.frames
+    ]
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The report: figures and sentences from the tables, charts, pictures, and the page."""
+"""The report: figures, sentences, charts, examples, and the page."""

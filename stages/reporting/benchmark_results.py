@@ -1,4 +1,4 @@
-"""What the report shows of one benchmark: figures, sentences and examples of all models."""
+"""One benchmark in the report: figures, sentences and examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ ORDER_EXAMPLES = 2  # questions per benchmark that the last model got right in o
 
 @dataclass(frozen=True)
 class KindCharts:
-    """Two charts by kind of question: the scores of all models, and the last model's gap to each other order."""
+    """Two charts by kind of question.
+
+    `scores` shows all models, and `gaps` the last model's gap to each other order.
+    """
 
     scores: Markup
     gaps: Markup
@@ -32,7 +35,10 @@ class KindCharts:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """One benchmark with one number of frames; `files` are the tables behind it."""
+    """One benchmark with one number of frames.
+
+    `files` are the tables behind it.
+    """
 
     comparison: Comparison
     sentences: list[str]
@@ -53,9 +59,10 @@ def benchmark_result(
     profile: Profile,
     n_wrong: int,
 ) -> BenchmarkResult:
-    """The result of `models` on one benchmark; UserError when predictions of one of them are not there.
+    """The result of `models` on one benchmark.
 
-    `n_wrong` is the largest number of wrong answers shown for each kind of question.
+    UserError when the predictions of a model are not there. `n_wrong` is the largest number of wrong answers shown for
+    each kind of question.
     """
     files = prediction_files(name, frames, models, predictions)
     rows = {model: read_predictions(path) for model, path in files.items()}
@@ -80,12 +87,12 @@ def benchmark_result(
 
 
 def prediction_files(name: str, frames: int, models: Sequence[str], predictions: Path) -> Mapping[str, Path]:
-    """Each model's predictions of one benchmark; UserError when a file is not there."""
+    """Each model's predictions of one benchmark; UserError without a file."""
     files = {model: predictions / f"{model}-{name}-{frames}.parquet" for model in models}
     if missing := [str(path) for path in files.values() if not path.exists()]:
         raise UserError(
-            f"no predictions at {', '.join(missing)}; run `dvc repro evaluate`, or change report.models, report.benchmarks "
-            "or report.frames in params.yaml"
+            f"no predictions at {', '.join(missing)}; run `dvc repro evaluate`, or change report.models, "
+            "report.benchmarks or report.frames in params.yaml"
         )
     return files
 

@@ -1,4 +1,4 @@
-"""The parts of an example on the page, and the choice of examples."""
+"""The parts of an example, and the choice of examples."""
 
 import re
 from collections.abc import Sequence
@@ -22,9 +22,10 @@ ORDER_LABELS = {  # T-GRPO names its contrast by the action, evaluation names th
 
 @dataclass(frozen=True)
 class Response:
-    """One output: its thought, and its answer as it was stored (None without one).
+    """One output, as its thought and its answer.
 
-    `score` is None where nobody graded the output. `parts` are the parts of its reward.
+    `answer` is the stored answer, None without one. `score` is None where nobody graded the output. `parts` are the
+    parts of its reward.
     """
 
     label: str
@@ -36,7 +37,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Strip:
-    """Frames in a row: the number of each in the clip, and its picture."""
+    """Frames in a row, each with its number in the clip."""
 
     label: str
     frames: list[tuple[int, str]]
@@ -44,7 +45,10 @@ class Strip:
 
 @dataclass(frozen=True)
 class Card:
-    """One question with its frames and responses; `note` is a line about it, `more` are responses that the page folds away."""
+    """One question with its frames and responses.
+
+    `note` is a line about it. `more` holds responses that the page folds away.
+    """
 
     sample: Sample
     strips: list[Strip]
@@ -54,7 +58,10 @@ class Card:
 
 
 def split_thought(text: str) -> tuple[str, str]:
-    """An output as its thought and the text after it; without tags all of it is the thought."""
+    """An output as its thought and the text after it.
+
+    Without tags, the whole output is the thought.
+    """
     found = _THOUGHT.search(text)
     if found is None:
         return text.strip(), ""

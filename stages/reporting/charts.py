@@ -15,7 +15,10 @@ WIDE, NAMES, SERIES = 560, 190, 9  # an interval chart: its width, the width of 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: values over steps; a value that is not finite is left out. `style` is its CSS class, "main" or "other"."""
+    """One curve: values over steps.
+
+    A value that is not finite is left out. `style` is its CSS class, "main" or "other".
+    """
 
     name: str
     steps: Sequence[float]
@@ -29,7 +32,10 @@ class Series:
 
 
 def line_chart(title: str, series: Sequence[Series]) -> Markup:
-    """Each series as a thin line, and its running mean as a bold line; empty without a finite value."""
+    """Each series as a thin line, and its running mean in bold.
+
+    The chart is empty without a finite value.
+    """
     points = [point for line in series for point in line.points]
     if not points:
         return Markup("")
@@ -58,10 +64,10 @@ def line_chart(title: str, series: Sequence[Series]) -> Markup:
 
 
 def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], styles: Sequence[str]) -> Markup:
-    """One dot with its interval for each estimate, in percent; empty without an estimate.
+    """One dot with its interval for each estimate, in percent.
 
-    Each row holds one estimate per series, and `styles` are the CSS classes of the series. The axis ends at round numbers, and a line
-    marks zero.
+    The chart is empty without an estimate. Each row holds one estimate per series, and `styles` are the CSS classes of
+    the series. The axis ends at round numbers, and a line marks zero.
     """
     estimates = [estimate for row in rows.values() for estimate in row if estimate]
     if not estimates:
@@ -94,9 +100,9 @@ def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], st
 
 
 def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean around each point, over a window of a tenth of the points.
+    """The mean around each point.
 
-    The window shrinks towards both ends.
+    The window is a tenth of the points. The window shrinks towards both ends.
     """
     half = len(points) // 20
     means = []

@@ -1,4 +1,4 @@
-"""The figures of one benchmark: every model on every subset of the questions, and the models in pairs."""
+"""The figures of one benchmark: models on subsets, and models in pairs."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,10 @@ SLICES = {
 
 @dataclass(frozen=True)
 class OrderScore:
-    """A score with the frames in another order, and the gap: the score in order minus this score."""
+    """A score with the frames in another order, and its gap.
+
+    The gap is the score in order minus this score.
+    """
 
     score: Estimate
     gap: Estimate
@@ -29,7 +32,7 @@ class OrderScore:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model on one subset: its score with frames in order, and its scores in the other orders."""
+    """One model on one subset: its scores in every order."""
 
     label: str
     ordered: Estimate
@@ -38,7 +41,10 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """Two models on the same questions of one slice, frames in order: first − second, and McNemar's p."""
+    """Two models on the same questions, frames in order.
+
+    `difference` is first − second, and `p` is McNemar's.
+    """
 
     first: str
     second: str
@@ -51,7 +57,8 @@ class ModelDifference:
 class AnswerCounts:
     """How one model's answers with frames in order ended.
 
-    `failed` counts the requests that failed; they count in no score. `no_answer` and `truncated` are shares of the other requests.
+    `failed` counts the requests that failed; they count in no score. `no_answer` and `truncated` are shares of the
+    other requests.
     """
 
     model: str
@@ -64,8 +71,8 @@ class AnswerCounts:
 class Comparison:
     """All models on one benchmark.
 
-    `slices` and `categories` hold one entry for each model with scored answers; `categories` has None for a model without.
-    `figures` are the benchmark's own further numbers: (model, name, value).
+    `slices` leaves out a model without scored answers, and `categories` holds None for it. `figures` are the
+    benchmark's own further numbers: (model, name, value).
     """
 
     name: str
@@ -89,9 +96,10 @@ def compare_models(
     benchmark: Benchmark,
     profile: Profile,
 ) -> Comparison:
-    """The figures of one benchmark; `predictions` holds each model's rows, in the order of training.
+    """The figures of one benchmark.
 
-    `n_questions` could be asked; `n_missing` more could not, because they have no usable media.
+    `predictions` holds each model's rows, in the order of training. `n_questions` could be asked; `n_missing` more
+    could not, because they have no usable media.
     """
     every_row = [row for rows in predictions.values() for row in rows]
     return Comparison(
@@ -136,7 +144,7 @@ def _slice_scores(
 def _category_scores(
     predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile
 ) -> dict[str, list[ModelScores | None]]:
-    """The scores by category; categories that need the order of frames come first."""
+    """The scores by category; temporal categories come first."""
     found = categories([row for rows in predictions.values() for row in rows], benchmark)
     return {
         name: [_model_scores(model, kept(rows, found[name]), benchmark, profile) for model, rows in predictions.items()]

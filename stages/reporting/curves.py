@@ -1,4 +1,4 @@
-"""The charts of the training curves, from the plots of SFT and T-GRPO."""
+"""The charts of the training curves."""
 
 import csv
 import math
@@ -26,7 +26,10 @@ TGRPO_CURVES = {
 
 @dataclass(frozen=True)
 class CurveChart:
-    """A drawn chart; `legend` holds (name, CSS class) of its series, and is empty for one series."""
+    """A drawn chart.
+
+    `legend` holds (name, CSS class) of its series. It is empty for one series.
+    """
 
     title: str
     svg: Markup

@@ -1,4 +1,4 @@
-"""What the predictions show, in sentences; each sentence claims no more than its interval allows."""
+"""What the predictions show, in sentences that their intervals allow."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""From source records to training sets: how many samples each step left, and why the others were dropped."""
+"""From source records to training sets: counts of each step and reason."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ class FunnelStep:
 class RuleCounts:
     """What became of the samples of one set.
 
-    `rows` holds (rule, counts) for each rule that dropped samples, and one row for the kept samples. There is one count for each of
-    `groups`.
+    `rows` holds (rule, counts) for each rule that dropped samples, and one row for the kept samples. There is one count
+    for each of `groups`.
     """
 
     groups: list[str]
@@ -66,9 +66,10 @@ def reject_counts(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
 def rule_counts(
     name: str, kept: Sequence[Sample], rejects: Sequence[Reject], samples: Mapping[str, Sample]
 ) -> RuleCounts:
-    """Counts of one set ("SFT" or "RL") by rule: in all, for each source, and for each answer type.
+    """Counts of one set ("SFT" or "RL") by rule.
 
-    The rule that dropped the most samples comes first.
+    There are counts in all, for each source and for each answer type. The rule that dropped the most samples comes
+    first.
     """
     dropped = [
         (reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"
@@ -85,7 +86,7 @@ def rule_counts(
 
 
 def source_counts(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
-    """(source, licence, answer type, media type, count), by source, the most frequent first."""
+    """(source, licence, answer type, media type, count), sorted by source and count."""
     counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
     ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
     return [(*key, count) for key, count in ordered]

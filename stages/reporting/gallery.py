@@ -16,7 +16,7 @@ from stages.video.frame_store import FrameReader
 
 @dataclass(frozen=True)
 class WrongAnswers:
-    """One model's answers to one kind of question that did not get the full score.
+    """One model's answers of one kind below the full score.
 
     `wrong` counts scores of 0 and `partly` those between 0 and 1, of `asked` questions. `cards` show the lowest scores.
     """
@@ -31,7 +31,10 @@ class WrongAnswers:
 def rollout_cards(
     rollouts: Sequence[RolloutRow], samples: Mapping[str, Sample], reader: FrameReader, count: int
 ) -> list[Card]:
-    """Groups of T-GRPO: the best and the worst response in order, and one with other frames."""
+    """Groups of T-GRPO, evenly spread over the training.
+
+    Each card shows the best and the worst response in order, and one with contrast frames.
+    """
     groups: dict[tuple[int, str], list[RolloutRow]] = {}
     for row in rollouts:
         groups.setdefault((row["step"], row["sample_id"]), []).append(row)
@@ -48,9 +51,10 @@ def dropped_cards(
     reader: FrameReader,
     count: int,
 ) -> dict[str, list[Card]]:
-    """Dropped samples by the filter's reason, the most frequent reason first, with the teacher's answers.
+    """Dropped samples with the teacher's answers, by the filter's reason.
 
-    A title names the reason and how many samples it dropped; the samples shown are evenly spread.
+    The most frequent reason comes first. A title names the reason and how many samples it dropped; the samples shown
+    are evenly spread.
     """
     answers: dict[str, list[AnnotationRow]] = defaultdict(list)
     for row in annotations:
@@ -74,7 +78,7 @@ def dropped_cards(
 
 
 def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[Card]:
-    """Samples of the SFT set with their chains of thought, from each kind of question in turn."""
+    """Samples of the SFT set, from each kind of question in turn."""
     cards = []
     for sample in in_turn(kept, [kind_of(sample) for sample in kept], count):
         thought, _ = split_thought(sample.process or "")
@@ -86,7 +90,10 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
 def wrong_answers(
     rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
 ) -> list[WrongAnswers]:
-    """One model's wrong answers with frames in order, up to `count` cards for each kind of question."""
+    """One model's wrong answers with frames in order.
+
+    There are up to `count` cards for each kind of question.
+    """
     kinds: dict[str, list[PredictionRow]] = defaultdict(list)
     for row in rows:
         if row["order"] == "ordered" and row[profile] is not None:
@@ -104,7 +111,7 @@ def wrong_answers(
 def order_cards(
     rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
 ) -> list[Card]:
-    """Questions that a model got right in order (score 1) and wrong shuffled (score 0), with both strips."""
+    """Questions with score 1 in order and score 0 shuffled."""
     shuffled = {row["sample_id"]: row for row in rows if row["order"] == "shuffled" and row[profile] == 0}
     right = [row for row in rows if row["order"] == "ordered" and row[profile] == 1 and row["sample_id"] in shuffled]
     cards = []
@@ -117,7 +124,7 @@ def order_cards(
 
 
 def kind_of(sample: Sample) -> str:
-    """What a question is about, where its source says so; else its answer type."""
+    """What a question is about; its answer type without a category."""
     return sample.category or sample.problem_type
 
 
@@ -144,7 +151,10 @@ def _from_rollout(row: RolloutRow) -> Response:
 
 
 def _from_annotation(row: AnnotationRow) -> Response:
-    """A teacher's answer; the table holds no extracted answer, so the text after the thought stands as it is."""
+    """A teacher's answer.
+
+    The table holds no extracted answer, so the text after the thought stands as it is.
+    """
     thought, rest = split_thought(row["text"])
     return Response("teacher", thought, rest or None, None)
 

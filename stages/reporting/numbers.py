@@ -14,12 +14,12 @@ def points(estimate: Estimate) -> str:
 
 
 def signed(share: float, places: int = 1) -> str:
-    """A difference of scores in percentage points with its sign; zero has no sign."""
+    """A difference of scores in percentage points, with its sign."""
     return with_sign(100 * share, places)
 
 
 def with_sign(value: float, places: int) -> str:
-    """A number with its sign; a number that rounds to zero has none."""
+    """A number with its sign; what rounds to zero has none."""
     text = f"{value:+.{places}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 

@@ -1,4 +1,4 @@
-"""The page: everything that it shows, and the template that lays it out."""
+"""The content of the page, and its template."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ from stages.reporting.paper_table import PaperTable
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on the page. `hashes` are (file, SHA-256) of the files behind it, `settings` the text of params.yaml."""
+    """Everything on the page.
+
+    `hashes` are (file, SHA-256) of the files behind it. `settings` is the text of params.yaml.
+    """
 
     last_model: str
     profile: Profile
@@ -36,7 +39,10 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; every text is escaped, because questions and answers are untrusted."""
+    """The page as HTML.
+
+    Every text is escaped, because questions and answers are untrusted.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

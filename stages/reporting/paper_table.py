@@ -1,4 +1,4 @@
-"""The paper's scores and the measured scores in one table, by the paper's scoring."""
+"""The paper's scores beside the measured scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured score, what was decoded for it, and how many questions were not asked or failed."""
+    """A measured score.
+
+    `shown` says which frames were decoded. `n_missing` counts the questions that were not asked or failed.
+    """
 
     score: Estimate | None
     shown: str
@@ -35,7 +38,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One model with one number of frames: for each benchmark a published percentage, a measured score, or None."""
+    """One model with one number of frames.
+
+    For each benchmark there is a published percentage, a measured score, or None.
+    """
 
     model: str
     frames: int | None
@@ -52,7 +58,7 @@ class PaperTable:
 
 
 def paper_table(runs: Sequence[Run]) -> PaperTable | None:
-    """The table of the benchmarks that the paper has and `runs` hold; None without one."""
+    """The table of the paper's benchmarks that `runs` hold; None without one."""
     asked = {run.benchmark for run in runs}
     columns = [name for name in COLUMNS if name in asked]
     if not columns:

@@ -13,9 +13,10 @@ LARGEST = 112  # pixels; a larger frame is scaled down, a smaller frame is shown
 
 
 def frame_strip(reader: FrameReader, sample_id: str, order: Sequence[int] | None = None) -> list[tuple[int, str]]:
-    """Up to 8 frames of a sample, evenly spread over `order` (default: as stored).
+    """Up to 8 frames of a sample, evenly spread over `order`.
 
-    Each frame is its number, counted from 1, and a `data:` address.
+    Without `order`, the frames come as they are stored. Each frame is its number, counted from 1, and a `data:`
+    address.
     """
     pictures = reader.pictures(sample_id)
     shown = list(order) if order is not None else list(range(len(pictures)))
@@ -25,7 +26,10 @@ def frame_strip(reader: FrameReader, sample_id: str, order: Sequence[int] | None
 
 
 def data_address(picture: bytes) -> str:
-    """An encoded picture as a `data:` address; a small picture keeps its stored bytes."""
+    """An encoded picture as a `data:` address.
+
+    A small picture keeps its stored bytes.
+    """
     image = Image.open(io.BytesIO(picture))
     kind = "jpeg" if image.format == "JPEG" else "webp"
     if max(image.size) > LARGEST:

@@ -1,4 +1,4 @@
-"""A folder with every input of the report: shapes drawn for real, answers and curves made up."""
+"""A made-up project: shapes drawn for real, answers and curves made up."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def write_report(place: Path, out: Path, params: ReportParams = PARAMS) -> str:
 
 
 def _write_data(place: Path, rng: np.random.Generator) -> None:
-    """60 samples for SFT and RL: two have no frames, and the filter dropped four thoughts."""
+    """60 samples; two have no frames, and the filter dropped four thoughts."""
     data = place / "data"
     names = list(TEMPORAL_FAMILIES) * 20
     questions = [make(names[index], rng) for index in range(60)]
@@ -105,7 +105,7 @@ def _annotation(sample: Sample, answer: str) -> AnnotationRow:
 
 
 def _write_rollouts(path: Path, samples: list[Sample], rng: np.random.Generator) -> None:
-    """Groups of 8 responses in order and 4 shuffled, of which about 60 and 30 % are right."""
+    """Groups of 8 responses in order and 4 shuffled."""
     rows = []
     for number, sample in enumerate(samples):
         for order, count in (("ordered", 8), ("shuffle", 4)):

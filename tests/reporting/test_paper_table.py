@@ -1,4 +1,4 @@
-"""The paper's scores beside the measured scores: columns, scoring, and what was decoded."""
+"""The paper's scores beside the measured scores."""
 
 from typing import Any
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.embedded.families import TEMPORAL_FAMILIES
-from stages.evaluation.predictions import SCHEMA as PREDICTION_SCHEMA
-from stages.evaluation.predictions import read_predictions
+from stages.evaluation.predictions import PREDICTION_SCHEMA, read_predictions
 from stages.report import ReportParams
 from stages.run.errors import UserError
 from stages.run.files import write_table
@@ -156,9 +155,9 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
             for row in read_predictions(place / f"predictions/{model}-shapes-8.parquet")
             if row["order"] == "ordered"
         ]
-        rows = (
-            [row | {"status": "error", "official": None, "video-r1": None} for row in rows] if model == "base" else rows
-        )
+        if model == "base":
+            for row in rows:
+                row["status"], row["official"], row["video-r1"] = "error", None, None
         write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTION_SCHEMA)
     params = PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")})
     text = _text(write_report(place, place / "index.html", params))

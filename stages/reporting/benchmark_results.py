@@ -9,7 +9,8 @@ from markupsafe import Markup
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
-from stages.evaluation.predictions import read_predictions, slices
+from stages.evaluation.metrics import slices
+from stages.evaluation.predictions import read_predictions
 from stages.reporting.cards import Card
 from stages.reporting.charts import interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label

@@ -1,15 +1,16 @@
 """The figures of one benchmark: models on subsets, and models in pairs."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from stages.evaluation.definition import Benchmark, Profile
-from stages.evaluation.predictions import Row as PredictionRow
-from stages.evaluation.predictions import categories, compare, estimate, gap, other_orders, shown, slices
+from stages.evaluation.metrics import Keep, categories, compare, estimate, gap, other_orders, shown, slices
+from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate
 from stages.reporting.numbers import p_value
+from stages.video.order import Order
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
 SLICES = {
@@ -36,7 +37,7 @@ class ModelScores:
 
     label: str
     ordered: Estimate
-    others: dict[str, OrderScore]
+    others: dict[Order, OrderScore]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Comparison:
     frames: str
     answer_counts: list[AnswerCounts]
     models: list[str]
-    orders: list[str]
+    orders: list[Order]
     slices: dict[str, list[ModelScores]]
     categories: dict[str, list[ModelScores | None]]
     differences: list[ModelDifference]
@@ -126,7 +127,7 @@ def label(model: str) -> str:
     return LABELS.get(model, model)
 
 
-def kept(rows: Sequence[PredictionRow], keep: Callable[[PredictionRow], bool]) -> list[PredictionRow]:
+def kept(rows: Sequence[PredictionRow], keep: Keep) -> list[PredictionRow]:
     """The rows of one subset."""
     return [row for row in rows if keep(row)]
 
@@ -158,7 +159,7 @@ def _model_scores(
     ordered = estimate(rows, "ordered", benchmark, profile)
     if ordered is None:
         return None
-    others = {}
+    others: dict[Order, OrderScore] = {}
     for order in other_orders(rows):
         score, lost = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
         if score and lost:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stages.evaluation.definition import Benchmark, Profile
-from stages.evaluation.predictions import Row as PredictionRow
-from stages.evaluation.predictions import compare, estimate, gap, gap_test, slices
+from stages.evaluation.metrics import compare, estimate, gap, gap_test, slices
+from stages.evaluation.predictions import PredictionRow
 from stages.reporting.comparison import kept, label
 from stages.reporting.numbers import p_value, percent, points
 

@@ -8,7 +8,7 @@ from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.definition import Profile, extract
-from stages.evaluation.predictions import Row as PredictionRow
+from stages.evaluation.predictions import PredictionRow
 from stages.reporting.cards import ORDER_LABELS, Card, Response, Strip, in_turn, split_thought, spread
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader
@@ -94,15 +94,16 @@ def wrong_answers(
 
     There are up to `count` cards for each kind of question.
     """
-    kinds: dict[str, list[PredictionRow]] = defaultdict(list)
+    kinds: dict[str, list[tuple[float, PredictionRow]]] = defaultdict(list)
     for row in rows:
-        if row["order"] == "ordered" and row[profile] is not None:
-            kinds[row["category"] or row["problem_type"]].append(row)
+        score = row[profile]
+        if row["order"] == "ordered" and score is not None:
+            kinds[row["category"] or row["problem_type"]].append((score, row))
     found = []
     for kind, asked in sorted(kinds.items()):
-        below = sorted((row for row in asked if row[profile] < 1), key=lambda row: row[profile])
-        wrong = sum(row[profile] == 0 for row in below)
-        cards = [_wrong_card(row, samples[row["sample_id"]], reader, profile) for row in below[:count]]
+        below = sorted(((score, row) for score, row in asked if score < 1), key=lambda scored: scored[0])
+        wrong = sum(score == 0 for score, _ in below)
+        cards = [_wrong_card(row, samples[row["sample_id"]], reader, profile) for _, row in below[:count]]
         if below:
             found.append(WrongAnswers(kind, wrong, len(below) - wrong, len(asked), cards))
     return found

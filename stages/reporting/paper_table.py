@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import Row as PredictionRow
-from stages.evaluation.predictions import estimate, shown, slices
+from stages.evaluation.metrics import estimate, shown, slices
+from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import COLUMNS, ROWS
 from stages.evaluation.statistics import Estimate
 

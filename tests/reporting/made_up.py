@@ -12,8 +12,7 @@ from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.embedded.questions import FAMILIES, Question, make
 from stages.embedded.scene import draw
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import SCHEMA as PREDICTION_SCHEMA
-from stages.evaluation.predictions import prediction_row
+from stages.evaluation.predictions import PREDICTION_SCHEMA, Output, prediction_row
 from stages.report import ReportParams, run
 from stages.run.files import write_atomic, write_table
 from stages.video.frame_rows import row_from_frames
@@ -172,9 +171,10 @@ def _write_benchmark(place: Path, rng: np.random.Generator) -> None:
         write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTION_SCHEMA)
 
 
-def _output(sample: Sample, order: Order, right: bool) -> dict[str, object]:
+def _output(sample: Sample, order: Order, right: bool) -> Output:
     n_frames = 1 if sample.data_type == "image" else 8
     return {
+        "key": f"{order}/{sample.sample_id}",
         "sample_id": sample.sample_id,
         "order": order,
         "text": said("frame 1 top left, frame 3 top right, so it moves right", sample.answer if right else EVIL),

@@ -1,11 +1,9 @@
 """The report's sentences say no more than the intervals allow."""
 
-from typing import Any
-
-from stages.evaluation.definition import Benchmark
+from stages.evaluation.predictions import PredictionRow
 from stages.reporting.findings import sentences
-
-TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
+from stages.video.order import Order
+from tests.evaluation.toy import TOY, scored_row
 
 
 def test_a_real_gain_and_gap_are_called_so() -> None:
@@ -49,12 +47,11 @@ def test_a_model_without_answers_is_said_to_have_none() -> None:
     assert "can say nothing" in told
 
 
-def toy_rows(right: int, right_shuffled: int) -> list[dict[str, Any]]:
+def toy_rows(right: int, right_shuffled: int) -> list[PredictionRow]:
     """100 temporal questions: the first so many are right."""
-    counts = {"ordered": right, "shuffled": right_shuffled}
-    fixed = {"category": "order", "problem_type": "numerical", "status": "ok"}
+    counts: dict[Order, int] = {"ordered": right, "shuffled": right_shuffled}
     return [
-        fixed | {"sample_id": f"q{index:03d}", "order": order, "official": float(index < count), "video-r1": 0.0}
+        scored_row(f"q{index:03d}", order, float(index < count))
         for order, count in counts.items()
         for index in range(100)
     ]

@@ -7,11 +7,11 @@ import pytest
 from stages.data.annotations import AnnotationRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import Row as PredictionRow
-from stages.evaluation.predictions import prediction_row
+from stages.evaluation.predictions import PredictionRow, prediction_row
 from stages.reporting.gallery import dropped_cards, from_prediction, rollout_cards, wrong_answers
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
+from tests.evaluation.toy import scored_row, toy_output
 from tests.reporting.made_up import rollout
 
 QUESTION = Sample(
@@ -81,9 +81,7 @@ def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_wi
 
 def test_the_lowest_scores_are_shown_and_counted_apart_from_partly_right_ones(reader: FrameReader) -> None:
     scores = {"s1": 0.7, "s2": 0.0, "s3": 1.0, "s4": 0.2}
-    rows = [
-        {**_prediction("<answer>A</answer>"), "sample_id": name, "official": score} for name, score in scores.items()
-    ]
+    rows = [scored_row(name, official=score) for name, score in scores.items()]
     samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
     [found] = wrong_answers(rows, samples, reader, "official", 2)
     assert (found.wrong, found.partly, found.asked) == (1, 2, 4)
@@ -91,6 +89,4 @@ def test_the_lowest_scores_are_shown_and_counted_apart_from_partly_right_ones(re
 
 
 def _prediction(text: str) -> PredictionRow:
-    size = {"frame_order": [0, 1], "n_frames": 2, "width": 28, "height": 28}
-    output = {"sample_id": "s1", "order": "ordered", "text": text, "status": "ok", "tokens": 5, "detail": ""}
-    return prediction_row(QUESTION, output | size, get_benchmark("mvbench"))
+    return prediction_row(QUESTION, toy_output("s1", text=text), get_benchmark("mvbench"))

@@ -15,15 +15,15 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from stages.data.sample import Reject, Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, plan, run
-from stages.evaluation import engines, predictions
+from stages.evaluation import engines
 from stages.evaluation.engines import ServerParams, Showing
+from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, read_predictions
 from stages.model.inputs import Prompt
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
@@ -208,14 +208,14 @@ def test_batches_hold_like_lengths_within_the_budget(model: Path, place: Path) -
         engines.Shown(Showing(_sample(name, "", "?"), "ordered"), _prompt(length), [0], 1, 8, 8)
         for name, length in sizes.items()
     ]
-    formed = [[each.question.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
+    formed = [[each.showing.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
     assert formed == [["a", "d"], ["c", "b"]]
     assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
 
 
 def test_an_image_has_one_order() -> None:
     samples = [_sample("v", "", "?"), _sample("i", "", "?", "image"), _sample("gone", "", "?")]
-    assert [question.key for question in plan(samples, ["v", "i"], ("ordered", "reversed"))] == [
+    assert [showing.key for showing in plan(samples, ["v", "i"], ("ordered", "reversed"))] == [
         "ordered/v",
         "reversed/v",
         "ordered/i",
@@ -255,7 +255,7 @@ def test_another_models_predictions_are_compared_question_by_question(
     right = [
         row | {"official": 1.0} for row in first if row["sample_id"] != "v0"
     ]  # another model, right wherever it was asked
-    write_table(place / "right.parquet", right, predictions.SCHEMA)
+    write_table(place / "right.parquet", right, PREDICTION_SCHEMA)
     with caplog.at_level(logging.INFO):
         run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
     assert (
@@ -361,10 +361,10 @@ class _Server:
         self._http.server_close()
 
 
-def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[dict[str, Any]]:
+def _evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[PredictionRow]:
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
     run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
-    return pq.read_table(predictions).to_pylist()
+    return read_predictions(predictions)
 
 
 def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:

@@ -1,8 +1,9 @@
-"""Ingestion on real media: the usable go on, each other is named with its reason."""
+"""Ingestion on real media: usable files go on, others have a reason."""
 
 import itertools
 import json
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,10 +43,12 @@ def run_in(out: Path, params: IngestParams) -> None:
     run(params, *(out / name for name in ("samples.parquet", "quarantine.parquet", "media", "metrics.json")))
 
 
-def ingest(source: Path, out: Path, records: list[dict], max_rejected: float = 1.0) -> tuple[dict[str, str], list[str]]:
-    """Ids of the kept samples with their media hash, and reasons of the others."""
+def ingest(
+    source: Path, out: Path, records: Sequence[Mapping[str, object]], max_rejected: float = 1.0
+) -> tuple[dict[str, str], list[str]]:
+    """Ids and media hashes of the samples; reasons of the others."""
     (source / "records.json").write_text(
-        json.dumps([QUESTION | {"problem_id": n} | record for n, record in enumerate(records)])
+        json.dumps([{**QUESTION, "problem_id": n, **record} for n, record in enumerate(records)])
     )
     params = IngestParams(
         root=str(source), sources=(Source(name="s", records="records.json"),), max_rejected=max_rejected, workers=1

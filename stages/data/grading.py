@@ -32,42 +32,42 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9
 _MINUS = str.maketrans("−–", "--", ",")
 
 
-def extract_answer(text: str, rules: Strictness = "default") -> str | None:
+def extract_answer(text: str, strictness: Strictness = "default") -> str | None:
     """The text inside the last closed `<answer>` tag, stripped; None without one. The reference code takes the first, and "" for none."""
-    if rules == "reference-code":
+    if strictness == "reference-code":
         match = _FIRST_ANSWER.search(text)
         return match.group(1).strip() if match else ""
     answers = _ANSWER.findall(text)
     return answers[-1].strip() if answers else None
 
 
-def is_well_formed(text: str, rules: Strictness = "default") -> bool:
+def is_well_formed(text: str, strictness: Strictness = "default") -> bool:
     """Whether the whole output is `<think>…</think><answer>…</answer>`, each tag once (paper.md §2).
 
     The reference code also accepts tags inside the thought or the answer.
     """
-    pattern = _REFERENCE_FORMAT if rules == "reference-code" else _WELL_FORMED
+    pattern = _REFERENCE_FORMAT if strictness == "reference-code" else _WELL_FORMED
     return pattern.fullmatch(text) is not None
 
 
-def grade(prediction: str | None, answer: str, problem_type: ProblemType, rules: Strictness = "default") -> float:
+def grade(prediction: str | None, answer: str, problem_type: ProblemType, strictness: Strictness = "default") -> float:
     """The accuracy reward in [0, 1] of an extracted answer, by answer type (paper.md §3); no answer is 0.
 
-    `rules="reference-code"` keeps the released code's strictness: letters and numbers must be written alike.
+    `strictness="reference-code"` keeps the released code's strictness: letters and numbers must be written alike.
     """
     if prediction is None or not prediction.strip():
         return 0.0
     match problem_type:
         case "multiple choice":
-            return float(_same_letter(prediction, answer, rules))
+            return float(_same_letter(prediction, answer, strictness))
         case "numerical":
-            return float(_same_number(prediction, answer, rules))
+            return float(_same_number(prediction, answer, strictness))
         case "OCR":
             return 1.0 - word_error_rate(prediction, answer)
         case "free-form":
-            return rouge(prediction, answer, rules)
+            return rouge(prediction, answer, strictness)
         case "regression":
-            return relative_accuracy(prediction, answer, rules)
+            return relative_accuracy(prediction, answer, strictness)
 
 
 def option_letter(text: str) -> str | None:
@@ -89,9 +89,9 @@ def letter_of(answer: str, options: Sequence[str]) -> str:
     return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
 
 
-def parse_number(text: str, rules: Strictness = "default") -> float | None:
+def parse_number(text: str, strictness: Strictness = "default") -> float | None:
     """The one number in an answer, thousands separators, unit and percent sign ignored; the reference code wants it bare."""
-    if rules == "reference-code":
+    if strictness == "reference-code":
         try:
             return float(text.replace(",", "").strip())
         except ValueError:
@@ -112,36 +112,36 @@ def word_error_rate(prediction: str, answer: str) -> float:
     return min(1.0, float(jiwer.wer(answer, prediction)))
 
 
-def rouge(prediction: str, answer: str, rules: Strictness = "default") -> float:
+def rouge(prediction: str, answer: str, strictness: Strictness = "default") -> float:
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed. The reference code sees only a-z and 0-9, so in other scripts all is wrong."""
-    scores = _rouge_scorer(rules).score(answer, prediction)
+    scores = _rouge_scorer(strictness).score(answer, prediction)
     return sum(score.fmeasure for score in scores.values()) / len(scores)
 
 
-def relative_accuracy(prediction: str, answer: str, rules: Strictness = "default") -> float:
+def relative_accuracy(prediction: str, answer: str, strictness: Strictness = "default") -> float:
     """1 − min(1, (|prediction − answer| + 1e-9) / (|answer| + 1e-9)); 0 when either is not a number."""
-    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    predicted, target = parse_number(prediction, strictness), parse_number(answer, strictness)
     if predicted is None or target is None:
         return 0.0
     return 1.0 - min(1.0, (abs(predicted - target) + 1e-9) / (abs(target) + 1e-9))
 
 
-def _same_letter(prediction: str, answer: str, rules: Strictness) -> bool:
-    if rules == "reference-code":
+def _same_letter(prediction: str, answer: str, strictness: Strictness) -> bool:
+    if strictness == "reference-code":
         return prediction.strip() == answer.strip()
     letter = option_letter(prediction)
     return letter is not None and letter == option_letter(answer)
 
 
-def _same_number(prediction: str, answer: str, rules: Strictness) -> bool:
-    if rules == "reference-code" and ("." in prediction or "," in prediction) != ("." in answer or "," in answer):
+def _same_number(prediction: str, answer: str, strictness: Strictness) -> bool:
+    if strictness == "reference-code" and ("." in prediction or "," in prediction) != ("." in answer or "," in answer):
         return False
-    predicted, target = parse_number(prediction, rules), parse_number(answer, rules)
+    predicted, target = parse_number(prediction, strictness), parse_number(answer, strictness)
     return predicted is not None and target is not None and round(predicted, 2) == round(target, 2)
 
 
 @lru_cache(maxsize=2)
-def _rouge_scorer(rules: Strictness) -> "RougeScorer":
+def _rouge_scorer(strictness: Strictness) -> "RougeScorer":
     from rouge_score.rouge_scorer import (
         RougeScorer,  # here, because it takes seconds to import and most callers grade no free text
     )
@@ -156,4 +156,6 @@ def _rouge_scorer(rules: Strictness) -> "RougeScorer":
             parts = _WORD.findall(text.lower())
             return [word for part in parts for word in (latin.tokenize(part) if part.isascii() else [part])]
 
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=latin if rules == "reference-code" else EveryScript())
+    return RougeScorer(
+        ["rouge1", "rouge2", "rougeL"], tokenizer=latin if strictness == "reference-code" else EveryScript()
+    )

@@ -1,16 +1,15 @@
 """VideoMMMU: college-level questions in three tracks, answered from a lecture video, and what watching the lecture added."""
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stages.data.grading import lettered, parse_number
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark, video_r1_records
-from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.definition import Benchmark, Profile, ScoredRow
 from stages.evaluation.statistics import Estimate, normalised_gain
 
 QUESTION_ONLY = "Question-only"  # the questions of Adaptation without the lecture
@@ -27,14 +26,12 @@ def read(root: Path) -> Iterator[Sample | Reject]:
         yield from read_benchmark(root, "videommmu", lambda fields: fields, _question_only, "Adaptation/test*")
 
 
-def delta_knowledge(rows: Sequence[Mapping[str, Any]], profile: Profile) -> dict[str, Estimate]:
+def delta_knowledge(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
     """Δknowledge: how much of what the model got wrong from the question alone it gets right after the lecture.
 
     (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in order.
     """
-    ordered = [
-        row for row in rows if row["order"] == "ordered" and row["status"] != "error" and row[profile] is not None
-    ]
+    ordered = [row for row in rows if row["order"] == "ordered" and row[profile] is not None]
     after = {_question(row): row[profile] for row in ordered if row["category"] == "Adaptation"}
     before = {_question(row): row[profile] for row in ordered if row["category"] == QUESTION_ONLY}
     both = sorted(after.keys() & before.keys())
@@ -43,7 +40,7 @@ def delta_knowledge(rows: Sequence[Mapping[str, Any]], profile: Profile) -> dict
     return {"delta_knowledge": found} if found else {}
 
 
-def _question(row: Mapping[str, Any]) -> str:
+def _question(row: ScoredRow) -> str:
     return row["sample_id"].removeprefix("videommmu-").partition("-")[2]
 
 

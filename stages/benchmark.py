@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
-from stages.data.sources import unchanged
+from stages.data.source_folder import unchanged
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.download import benchmark_folder
 from stages.run.command import command

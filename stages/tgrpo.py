@@ -2,16 +2,14 @@
 
 import csv
 import io
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from transformers.modeling_utils import PreTrainedModel
-from transformers.trainer_callback import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
@@ -21,17 +19,14 @@ from stages.model.adapters import add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Optimisation, save_trained
+from stages.model.training import Batch, Optimisation, Progress, save_trained
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
-from stages.run.progress import progress_bar
 from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader, with_frames
-
-log = logging.getLogger(__name__)
 
 # plots/tgrpo.csv, one row per step. Seconds are not in it: equal runs give equal files.
 COLUMNS = (
@@ -51,6 +46,13 @@ class TgrpoParams(Recipe, Optimisation):
     schedule: Literal["constant", "cosine"] = "cosine"
     max_grad_norm: float = Field(default=5.0, gt=0)
     save_steps: int = Field(default=50, ge=1)
+
+    @property
+    def batch(self) -> Batch:
+        """Questions per step and per forward."""
+        return Batch(
+            "tgrpo.questions_per_step", self.questions_per_step, "questions_per_forward", self.questions_per_forward
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
@@ -93,8 +95,7 @@ def run(
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
     """
-    torch.set_num_threads(params.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    params.configure_torch()
     reader = FrameReader(frame_store, samples)
     questions = with_frames(read_samples(samples), reader)
     work = work_dir("tgrpo", params, [samples, model])
@@ -139,14 +140,13 @@ def build_trainer(
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Bar())
+    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL"}))
     return trainer
 
 
 def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
-    """A model that can score packed rows. Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast."""
-    full = params.lora is None and params.deepspeed is None
-    model = load_model(path, "fp32" if full else params.precision)
+    """A model that can score packed rows."""
+    model = load_model(path, params.weight_precision)
     use_group_prefix_attention(model)
     return model
 
@@ -164,31 +164,9 @@ def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) 
     return params.arguments(
         work,
         joined,
-        ("tgrpo.questions_per_step", params.questions_per_step),
-        ("questions_per_forward", params.questions_per_forward),
         max_steps=params.max_steps,
         lr_scheduler_type="cosine" if params.schedule == "cosine" else "constant_with_warmup",
     )
-
-
-class Bar(TrainerCallback):
-    """A progress bar with what matters, silent when nobody watches."""
-
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = progress_bar(
-            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
-        )
-
-    def on_log(
-        self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
-    ) -> None:
-        if logs and "reward" in logs:
-            shown = {"reward": logs["reward"], "p": logs["p"], "p̃": logs["p_contrast"], "KL": logs["kl"]}
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-            self._bar.update(state.global_step - self._bar.n)
-
-    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.close()
 
 
 def table_csv(history: Sequence[dict[str, float]]) -> str:

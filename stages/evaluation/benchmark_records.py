@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from stages.data.records import read_records, read_sample
+from stages.data.record_files import read_records
+from stages.data.records import read_sample
 from stages.data.sample import Reject, Sample
 from stages.run.errors import UserError
 

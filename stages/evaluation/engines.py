@@ -13,7 +13,11 @@ import torch
 from PIL import Image
 from pydantic import Field
 
-from stages.chat.client import ChatClient, ChatParams, ChatSampling, Reply, Request, ask_all
+from stages.chat.ask_all import ask_all
+from stages.chat.client import ChatClient
+from stages.chat.parameters import ChatParams
+from stages.chat.reply import Reply
+from stages.chat.request import ChatSampling, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus

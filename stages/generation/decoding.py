@@ -126,7 +126,7 @@ def shared_prefix_attention(
     scaling: float,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention of one new token per row to its prompt and its own.
+    """Attention of one new token per row to [prompt, own tokens].
 
     One softmax is over both. query is [A, heads, 1, D]. Rows of the same prompt, and query heads that share a key head,
     are columns of one product, so that keys and values are never repeated.

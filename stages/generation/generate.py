@@ -126,7 +126,7 @@ def _decode(
 
 
 def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids: Tensor) -> Tensor:
-    """The next token of each row, by a uniform number in [0, 1).
+    """The next token of each row, drawn by a number in [0, 1).
 
     It is the token whose share of the cumulated distribution holds that number. Tokens cumulate in the order of their
     ids, so that nothing is sorted.

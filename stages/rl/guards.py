@@ -38,7 +38,10 @@ def trip(history: Sequence[StepRow], guards: Guards) -> str | None:
     if (truncated := _mean("truncated")) > guards.max_truncated:
         return f"{truncated:.0%} of the responses were cut off {span}: raise tgrpo.max_new_tokens"
     if (equal := _mean("zero_variance")) > guards.max_zero_variance:
-        return f"all rewards were equal in {equal:.0%} of the groups {span}: choose other questions or raise tgrpo.group_size"
+        return (
+            f"all rewards were equal in {equal:.0%} of the groups {span}: "
+            "choose other questions or raise tgrpo.group_size"
+        )
     if (well_formed := _mean("format")) < guards.min_format:
         return (
             f"only {well_formed:.0%} of the responses had the right format {span}: "

@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED := 1
 # Without its byte code torch takes 20 s to import, in every stage.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check types fast format plan ui clean install
+.PHONY: demo test check types fast format docs plan keep ui clean install
 
 demo: install  ## the whole pipeline, from rendered clips to report/index.html
 	$(BIN)/dvc repro
@@ -34,8 +34,14 @@ format: install  ## let ruff lay the code out
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: install  ## docs/parameters.md, from the parameter models
+	$(BIN)/python docs/parameters.py
+
 plan: install  ## what SFT and T-GRPO would need: make plan DEVICE=a100-80gb GPUS=8 PARAMS=profiles/paper.yaml
 	@$(BIN)/python -m stages.plan $(if $(PARAMS),--params $(PARAMS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(GPUS),--gpus $(GPUS)) $(PLAN)
+
+keep: install  ## after an edit that changes no result: make keep STAGE=sft records its outputs as they are
+	@$(BIN)/python -m flows.keep $(STAGE)
 
 ui: install  ## Prefect server, worker and deployments on loopback
 	$(BIN)/python -m flows.serve

@@ -1,9 +1,11 @@
-"""Start a training stage on whatever this machine has, with one command for all machines:
+"""Start a training stage on one machine or several.
+
 
     python -m stages.launch sft|tgrpo <the stage's flags>
 
-Plain Python for one process, torchrun for several local GPUs, DeepSpeed's multi-node launcher when a hostfile is given
-(`--hostfile` before the stage's name, or HOSTFILE in the environment; lines like `worker-1 slots=8`).
+One process is plain Python, several local GPUs are torchrun. With a hostfile DeepSpeed's launcher starts the
+processes on several machines (`--hostfile` before the stage's name, or HOSTFILE in the environment; lines like
+`worker-1 slots=8`).
 """
 
 import argparse
@@ -11,41 +13,42 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 STAGES = ("sft", "tgrpo")
 
 
-def launch_command(stage: str, flags: Sequence[str], processes: int, hostfile: Path | None) -> list[str]:
-    """The command that runs `python -m stages.<stage>` in every process; with a hostfile, its slots say how many run on each node."""
-    module = [f"stages.{stage}", *flags]
-    if hostfile is not None:
-        return [
-            sys.executable,
-            "-m",
-            "deepspeed.launcher.runner",
-            "--hostfile",
-            str(hostfile),
-            "--no_local_rank",
-            "--module",
-            *module,
-        ]
-    if processes > 1:
-        return [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={processes}",
-            "-m",
-            *module,
-        ]
+class Launch(NamedTuple):
+    """A stage, its flags, local processes, and DeepSpeed's hostfile if given."""
+
+    stage: str
+    flags: list[str]
+    processes: int
+    hostfile: Path | None
+
+
+def launch_command(launch: Launch) -> list[str]:
+    """The command that runs `python -m stages.<stage>` in every process.
+
+    With a hostfile, its slots say how many processes run on each machine.
+    """
+    module = [f"stages.{launch.stage}", *launch.flags]
+    if launch.hostfile is not None:
+        runner = ["deepspeed.launcher.runner", "--hostfile", str(launch.hostfile), "--no_local_rank", "--module"]
+        return [sys.executable, "-m", *runner, *module]
+    if launch.processes > 1:
+        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}", "-m"]
+        return [sys.executable, "-m", *torchrun, *module]
     return [sys.executable, "-m", *module]
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, list[str], int, Path | None]:
-    """Stage, its flags, processes (default: PROCESSES, or one per local GPU) and hostfile of a command line."""
+def parse(arguments: Sequence[str]) -> Launch:
+    """A command line as a `Launch`.
+
+    The number of processes is by default PROCESSES, or one per local GPU.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m stages.launch", description="Start a training stage on one, several or many devices."
     )
@@ -64,9 +67,9 @@ def parse(arguments: Sequence[str]) -> tuple[str, list[str], int, Path | None]:
     if chosen.hostfile is not None and not chosen.hostfile.is_file():
         parser.error(f"no hostfile at {chosen.hostfile}; unset HOSTFILE to train on this machine alone")
     processes = chosen.processes if chosen.processes is not None else max(1, torch.cuda.device_count())
-    return chosen.stage, chosen.flags, processes, chosen.hostfile
+    return Launch(chosen.stage, chosen.flags, processes, chosen.hostfile)
 
 
 if __name__ == "__main__":
     # The launcher becomes the stage: signals, exit code and output are the stage's own.
-    os.execv(sys.executable, launch_command(*parse(sys.argv[1:])))
+    os.execv(sys.executable, launch_command(parse(sys.argv[1:])))

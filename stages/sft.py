@@ -1,21 +1,20 @@
 """Cold start: supervised fine-tuning on the curated chains of thought (paper.md §4).
 
-It departs from the released code in one thing that matters: the loss is on the assistant's tokens only, not on prompt and frames.
+One difference from the released code matters: the loss is on the assistant's tokens only, not on prompt and frames.
 """
 
 import csv
 import io
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers.loss.loss_utils import ForCausalLMLoss
-from transformers.trainer_callback import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
@@ -25,31 +24,42 @@ from stages.model.adapters import add_lora
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Optimisation, ResumableTrainer, save_trained
+from stages.model.training import Batch, Optimisation, Progress, ResumableTrainer, save_trained
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_atomic, write_json
-from stages.run.progress import progress_bar
 from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader, with_frames
 
-log = logging.getLogger(__name__)
-
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
-SUMMARY_STEPS = 20  # the metrics hold the mean loss of the last so many steps
+SUMMARY_STEPS = 20  # last steps whose mean loss the metrics hold
+
+
+class Summary(TypedDict):
+    """The content of metrics/sft.json."""
+
+    samples: int
+    steps: int
+    tokens: float
+    loss: float
 
 
 class SftParams(Optimisation):
-    """The defaults are the paper's (paper.md §4)."""
+    """Parameters of SFT; the defaults are the paper's (paper.md §4)."""
 
-    epochs: float = Field(default=1.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1, description="train so many steps instead of `epochs`")
+    epochs: float = Field(default=1.0, gt=0, description="passes over the training set")
+    max_steps: int | None = Field(default=None, ge=1, description="number of steps, in place of `epochs`")
     batch_size: int = Field(default=8, ge=1, description="samples per step, over all processes")
-    samples_per_forward: int = Field(default=1, ge=1, description="fewer need less memory")
+    samples_per_forward: int = Field(default=1, ge=1, description="samples computed at once; fewer need less memory")
     vision_lr_scale: float = Field(
-        default=1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it"
+        default=1.0, ge=0, description="learning rate of the vision tower / learning_rate; 0 freezes the tower"
     )
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="of AdamW")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's decay of its two moments")
+
+    @property
+    def batch(self) -> Batch:
+        """Samples per step and per forward."""
+        return Batch("sft.batch_size", self.batch_size, "samples_per_forward", self.samples_per_forward)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
@@ -70,8 +80,7 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         metrics: Samples, steps, tokens and final loss, as JSON.
         plot: One row per step, as CSV.
     """
-    torch.set_num_threads(params.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    params.configure_torch()
     examples = Examples(read_samples(samples), FrameReader(frame_store, samples), PromptBuilder(model))
     work = work_dir("sft", params, [samples, model])
     trainer = build_trainer(params, examples, model, work)
@@ -80,11 +89,14 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))
-        write_json(metrics, summary(history, len(examples)) | resume_note(work))
+        write_json(metrics, {**summary(history, len(examples)), **resume_note(work)})
 
 
 class Examples(Dataset):
-    """Samples as (prompt, completion ids_C); samples without frames are left out, UserError when none is left."""
+    """Samples as (prompt, completion ids_C).
+
+    Samples without frames are left out; UserError when none is left.
+    """
 
     def __init__(self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder) -> None:
         self.samples = with_frames(samples, reader)
@@ -101,7 +113,10 @@ class Examples(Dataset):
         return prompt, self.builder.completion_ids(target_text(sample.process, sample.answer))
 
     def collate(self, rows: Sequence[tuple[Prompt, Tensor]]) -> dict[str, Any]:
-        """Model inputs whose labels, and the logits the model makes, start at the last token before the first completion."""
+        """Model inputs for rows of prompts and completions.
+
+        Labels, and the logits that the model makes, start at the last token before the first completion.
+        """
         prompts, completions = zip(*rows, strict=True)
         inputs = self.builder.batch(prompts, completions)
         start = int((inputs["labels"] != IGNORE).any(dim=0).nonzero()[0]) - 1
@@ -110,9 +125,9 @@ class Examples(Dataset):
 
 
 class SftTrainer(ResumableTrainer):
-    """Trainer with pixels normalised on the device and a learning rate of its own for the vision tower."""
+    """Trainer for SFT, with a learning rate for the vision tower."""
 
-    def __init__(self, model: Any, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
+    def __init__(self, model: nn.Module, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
         super().__init__(
             model=model,
             args=args,
@@ -125,15 +140,16 @@ class SftTrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return self.builder.normalised(super()._prepare_inputs(inputs))
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW over language and vision weights, each with and without decay; the logged learning rate is the language's."""
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW over language and vision weights, each with and without decay.
+
+        The learning rate in the log is that of the language weights.
+        """
         groups: dict[tuple[bool, bool], list[Tensor]] = {}
-        trained: Any = model or self.model
-        for name, weight in trained.named_parameters():
+        for name, weight in (model or self.model).named_parameters():
             if weight.requires_grad:
-                is_matrix = (
-                    len(getattr(weight, "ds_shape", weight.shape)) > 1
-                )  # ds_shape: the whole weight's under ZeRO-3
+                shape = getattr(weight, "ds_shape", weight.shape)  # ds_shape: that of the whole weight under ZeRO-3
+                is_matrix = len(shape) > 1
                 groups.setdefault((".visual." in name, is_matrix), []).append(weight)
         if self.optimizer is None:
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
@@ -151,34 +167,36 @@ class SftTrainer(ResumableTrainer):
 
 
 def completion_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
-    """Mean cross entropy over the completion tokens of the whole step, all its micro-batches and processes."""
+    """Mean cross entropy over all completion tokens of the step.
+
+    The step's tokens are those of all its micro-batches and processes: `num_items_in_batch`.
+    """
     return ForCausalLMLoss(outputs.logits, labels, outputs.logits.shape[-1], num_items_in_batch)
 
 
 def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path) -> SftTrainer:
-    """The model and its trainer. Under ZeRO-3 the arguments must exist before the model is loaded."""
+    """The model and its trainer.
+
+    Under ZeRO-3 the training arguments must exist before the model is loaded.
+    """
     set_seed(params.seed)
     check_media("sft", params.deepspeed, {sample.data_type for sample in examples.samples})
     args = training_arguments(params, work)
-    # Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast.
-    full = params.lora is None and params.deepspeed is None
-    policy: Any = load_model(model, "fp32" if full else params.precision)
+    policy: Any = load_model(model, params.weight_precision)
     if params.vision_lr_scale == 0:
         policy.model.visual.requires_grad_(False)
     policy = policy if params.lora is None else add_lora(policy, params.lora)
     trainer = SftTrainer(policy, args, examples, params.vision_lr_scale)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress())
+    trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer
 
 
 def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
-    """Trainer's arguments; UserError when the samples of a step cannot be shared out evenly."""
+    """Trainer's arguments; UserError when a step's samples cannot be shared out."""
     return params.arguments(
         work,
         join_processes(params.deepspeed),
-        ("sft.batch_size", params.batch_size),
-        ("samples_per_forward", params.samples_per_forward),
         num_train_epochs=params.epochs,
         max_steps=params.max_steps or -1,
         lr_scheduler_type="cosine",
@@ -188,32 +206,11 @@ def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
     )
 
 
-class Progress(TrainerCallback):
-    """A progress bar that is silent when nobody watches, and some lines in the log."""
-
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = progress_bar(
-            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
-        )
-
-    def on_log(
-        self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
-    ) -> None:
-        if not logs or "loss" not in logs:
-            return
-        self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-        self._bar.update(state.global_step - self._bar.n)
-        if state.is_world_process_zero and (
-            state.global_step == 1 or state.global_step % max(1, state.max_steps // 12) == 0
-        ):
-            log.info("step %d/%d: loss %.3f", state.global_step, state.max_steps, logs["loss"])
-
-    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.close()
-
-
 def table_csv(history: Sequence[dict[str, float]]) -> str:
-    """plots/sft.csv: loss, learning rate, gradient norm before clipping and tokens seen so far (prompts included), per step."""
+    """The text of plots/sft.csv, one row per step.
+
+    Columns: loss, learning rate, gradient norm before clipping, and the tokens seen so far, prompts included.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -222,8 +219,8 @@ def table_csv(history: Sequence[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def summary(history: Sequence[dict[str, float]], samples: int) -> dict[str, Any]:
-    """What metrics/sft.json holds; nothing in it depends on the speed of the machine."""
+def summary(history: Sequence[dict[str, float]], samples: int) -> Summary:
+    """The content of metrics/sft.json, which no machine's speed changes."""
     last = [row["loss"] for row in history[-SUMMARY_STEPS:]]
     return {
         "samples": samples,

@@ -5,17 +5,15 @@ See paper.md §2.
 
 import csv
 import io
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-import torch
 from pydantic import Field, model_validator
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
-from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
@@ -25,7 +23,7 @@ from stages.model.adapters import add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Optimisation, save_trained
+from stages.model.training import Batch, Optimisation, Progress, save_trained
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
@@ -34,11 +32,8 @@ from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
-from stages.run.progress import progress_bar
 from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader, with_frames
-
-log = logging.getLogger(__name__)
 
 # plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
 COLUMNS: tuple[Figure, ...] = get_args(Figure)
@@ -59,6 +54,13 @@ class TgrpoParams(StepParams, Optimisation):
     )
     max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
     save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
+
+    @property
+    def batch(self) -> Batch:
+        """Questions per step and per forward."""
+        return Batch(
+            "tgrpo.questions_per_step", self.questions_per_step, "questions_per_forward", self.questions_per_forward
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
@@ -101,8 +103,7 @@ def run(
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
     """
-    torch.set_num_threads(params.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    params.configure_torch()
     reader = FrameReader(frame_store, samples)
     questions = with_frames(read_samples(samples), reader)
     work = work_dir("tgrpo", params, [samples, model])
@@ -148,17 +149,13 @@ def build_trainer(
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(StepProgress())
+    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL"}))
     return trainer
 
 
 def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
-    """A model that can score packed rows.
-
-    Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast.
-    """
-    full = params.lora is None and params.deepspeed is None
-    model = load_model(path, "fp32" if full else params.precision)
+    """A model that can score packed rows."""
+    model = load_model(path, params.weight_precision)
     use_group_prefix_attention(model)
     return model
 
@@ -179,43 +176,9 @@ def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) 
     return params.arguments(
         work,
         joined,
-        ("tgrpo.questions_per_step", params.questions_per_step),
-        ("questions_per_forward", params.questions_per_forward),
         max_steps=params.max_steps,
         lr_scheduler_type="cosine" if params.schedule == "cosine" else "constant_with_warmup",
     )
-
-
-class StepProgress(TrainerCallback):
-    """A progress bar with reward, p, p̃ and KL."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Open the bar at the present step."""
-        self._bar = progress_bar(
-            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
-        )
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Show the figures of a step."""
-        if logs and "reward" in logs:
-            shown = {"reward": logs["reward"], "p": logs["p"], "p̃": logs["p_contrast"], "KL": logs["kl"]}
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-            self._bar.update(state.global_step - self._bar.n)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Close the bar."""
-        self._bar.close()
 
 
 def steps_csv(history: Sequence[StepRow]) -> str:

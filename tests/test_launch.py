@@ -1,24 +1,27 @@
+"""The command that starts a training stage."""
+
 import sys
+from pathlib import Path
 
 import pytest
 
-from stages.launch import launch_command, parse
+from stages.launch import Launch, launch_command, parse
 
 FLAGS = ["--model", "models/sft", "--out", "models/tgrpo"]
 
 
-def test_one_process_is_plain_python():
-    assert launch_command("tgrpo", FLAGS, 1, None) == [sys.executable, "-m", "stages.tgrpo", *FLAGS]
+def test_one_process_is_plain_python() -> None:
+    assert launch_command(Launch("tgrpo", FLAGS, 1, None)) == [sys.executable, "-m", "stages.tgrpo", *FLAGS]
 
 
-def test_several_processes_go_through_torchrun():
-    command = launch_command("sft", FLAGS, 4, None)
+def test_several_processes_go_through_torchrun() -> None:
+    command = launch_command(Launch("sft", FLAGS, 4, None))
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", "-m"]
     assert command[6:] == ["stages.sft", *FLAGS]
 
 
-def test_a_hostfile_goes_to_deepspeeds_launcher(tmp_path):
-    command = launch_command("tgrpo", FLAGS, 8, tmp_path / "hosts")
+def test_a_hostfile_goes_to_deepspeeds_launcher(tmp_path: Path) -> None:
+    command = launch_command(Launch("tgrpo", FLAGS, 8, tmp_path / "hosts"))
     assert command[1:] == [
         "-m",
         "deepspeed.launcher.runner",
@@ -31,19 +34,21 @@ def test_a_hostfile_goes_to_deepspeeds_launcher(tmp_path):
     ]
 
 
-def test_the_stages_flags_pass_through_untouched(monkeypatch):
+def test_the_stages_flags_pass_through_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOSTFILE", raising=False)
-    assert parse(["--processes", "2", "tgrpo", *FLAGS]) == ("tgrpo", FLAGS, 2, None)
+    assert parse(["--processes", "2", "tgrpo", *FLAGS]) == Launch("tgrpo", FLAGS, 2, None)
 
 
-def test_the_environment_chooses_without_a_change_of_command(monkeypatch, tmp_path):
+def test_the_environment_chooses_without_a_change_of_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("worker-1 slots=8\n")
     monkeypatch.setenv("HOSTFILE", str(tmp_path / "hosts"))
     monkeypatch.setenv("PROCESSES", "3")
-    assert parse(["sft"]) == ("sft", [], 3, tmp_path / "hosts")
+    assert parse(["sft"]) == Launch("sft", [], 3, tmp_path / "hosts")
 
 
-def test_a_missing_hostfile_is_a_clear_error(monkeypatch, tmp_path, capsys):
+def test_a_missing_hostfile_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HOSTFILE", str(tmp_path / "nowhere"))
     with pytest.raises(SystemExit):
         parse(["sft"])

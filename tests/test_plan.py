@@ -1,5 +1,9 @@
+"""`make plan`: what fits, what is refused, and what it advises."""
+
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -16,19 +20,19 @@ PAPER = ["--params", str(ROOT / "profiles" / "paper.yaml"), "--samples", "165000
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)  # no data here
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
     return ["--config", str(tmp_path / "config.json")]
 
 
 @pytest.fixture
-def printed(caplog):
+def printed(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     caplog.set_level("INFO", "stages.plan")
     return lambda: "\n".join(record.getMessage() for record in caplog.records)
 
 
-def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config, printed):
+def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config: list[str], printed: Callable[[], str]) -> None:
     main([*PAPER, *config, "--device", "a100-80gb", "--gpus", "8"])
     assert "8292.17 M parameters" in printed()
     assert "tgrpo on 8 x a100-80gb, 80 GiB each" in printed()
@@ -37,7 +41,7 @@ def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config, printed):
     assert f"{8 * (1024 + 200 + 8 * 768):,} tokens per step at most, 1,000 steps" in printed()
 
 
-def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config):
+def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config: list[str]) -> None:
     adapters = r"lora \{rank: 16, alpha: 32\}"
     with pytest.raises(UserError) as refused:
         main([*PAPER, *config, "--device", "rtx4090-24gb", "--gpus", "1"])
@@ -48,7 +52,7 @@ def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config):
     )
 
 
-def test_who_follows_the_advice_is_not_refused(config, tmp_path):
+def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path) -> None:
     yaml = YAML(typ="safe", pure=True)
     settings = yaml.load((ROOT / "profiles" / "paper.yaml").read_text())
     adapters = {"lora": {"rank": 16, "alpha": 32}, "deepspeed": None}
@@ -59,24 +63,26 @@ def test_who_follows_the_advice_is_not_refused(config, tmp_path):
     main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
 
 
-def test_questions_that_cannot_be_shared_out_are_refused(config):
+def test_questions_that_cannot_be_shared_out_are_refused(config: list[str]) -> None:
     with pytest.raises(
         UserError, match=r"sft\.batch_size \(8\) must be a multiple of samples_per_forward x GPUs \(1 x 3\)"
     ):
         main([*PAPER, *config, "--device", "a100-80gb", "--gpus", "3"])
 
 
-def test_without_data_the_length_of_sft_is_asked_for(config):
+def test_without_data_the_length_of_sft_is_asked_for(config: list[str]) -> None:
     with pytest.raises(UserError, match="pass --samples"):
         main([*PAPER[:2], *config, "--device", "a100-80gb", "--gpus", "8"])
 
 
-def test_an_unknown_device_is_named_with_the_known_ones():
+def test_an_unknown_device_is_named_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"no device 'a100'; known: cpu, a100-80gb"):
         machine("a100", 1, 1)
 
 
-def test_the_embedded_parameters_fit_where_they_are_meant_to_run(printed, tmp_path, monkeypatch):
+def test_the_embedded_parameters_fit_where_they_are_meant_to_run(
+    printed: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     main(["--params", str(ROOT / "params.yaml"), "--device", "cpu"])
     steps = load_params(TgrpoParams, "tgrpo", ROOT / "params.yaml").max_steps

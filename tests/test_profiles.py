@@ -1,4 +1,4 @@
-"""Every shipped parameter set is one the stages accept, and the two presets hold the numbers of the paper and of its released code."""
+"""Every shipped parameter set is accepted and holds the published numbers."""
 
 import importlib
 from pathlib import Path

@@ -25,7 +25,7 @@ from stages.video.frame_store import SCHEMA, FrameReader
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5
 
 ROOT = Path(__file__).parents[1]
-QUICK = {
+QUICK: dict[str, Any] = {
     "max_steps": 4,
     "batch_size": 4,
     "samples_per_forward": 4,
@@ -38,12 +38,15 @@ QUICK = {
 LORA = {"rank": 4, "alpha": 8}
 
 
-def quick(**changes):
+def quick(**changes: Any) -> SftParams:
     return SftParams.model_validate(QUICK | changes)
 
 
-def write_inputs(folder):
-    """Ten samples with thoughts of different lengths, every third an image; the arguments of `run`."""
+def write_inputs(folder: Path) -> dict[str, Path]:
+    """The arguments of `run` on ten samples.
+
+    Their thoughts have different lengths, and every third shows an image.
+    """
     samples, rows = [], []
     for number in range(10):
         data_type = "image" if number % 3 == 2 else "video"
@@ -66,27 +69,27 @@ def write_inputs(folder):
 
 
 @pytest.fixture
-def inputs(tmp_path, monkeypatch):
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.chdir(tmp_path)
     return write_inputs(tmp_path)
 
 
 @pytest.fixture
-def examples(inputs):
+def examples(inputs: dict[str, Path]) -> Examples:
     reader = FrameReader(inputs["frame_store"], inputs["samples"])
     return Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
 
 
-def steps(path):
+def steps(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def folder_bytes(folder):
+def folder_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_loss_is_on_the_assistants_tokens_only(examples):
+def test_the_loss_is_on_the_assistants_tokens_only(examples: Examples) -> None:
     rows = [examples[0], examples[3], examples[2]]
     inputs = examples.collate(rows)
     labelled = [labels_K[labels_K != IGNORE].tolist() for labels_K in inputs["labels"]]
@@ -97,7 +100,7 @@ def test_the_loss_is_on_the_assistants_tokens_only(examples):
     assert inputs["logits_to_keep"] < inputs["input_ids"].shape[1]
 
 
-def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples, inputs):
+def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples: Examples, inputs: dict[str, Path]) -> None:
     model = load_model(inputs["model"])
     rows = [examples[0], examples[3], examples[2]]
     logps = []
@@ -115,7 +118,7 @@ def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples, inpu
     assert loss.item() == pytest.approx(-torch.stack(logps).mean().item(), abs=1e-5)
 
 
-def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs):
+def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs: dict[str, Path]) -> None:
     run(quick(max_steps=12, warmup_steps=2), **inputs)
     table = steps(inputs["plot"])
     assert [row["step"] for row in table] == [str(step) for step in range(1, 13)]
@@ -132,7 +135,7 @@ def test_a_run_learns_and_writes_a_model_a_table_and_metrics(inputs):
 
 
 @pytest.mark.slow
-def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
+def test_equal_runs_give_equal_bytes(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -142,7 +145,7 @@ def test_equal_runs_give_equal_bytes(inputs, tmp_path, monkeypatch):
     assert outputs[0] == outputs[1]
 
 
-def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
+def test_micro_batches_give_the_step_of_the_whole_batch(inputs: dict[str, Path]) -> None:
     tables = []
     for forward in (4, 1):
         run(quick(samples_per_forward=forward, max_steps=2), **inputs)
@@ -153,7 +156,9 @@ def test_micro_batches_give_the_step_of_the_whole_batch(inputs):
         assert float(step_parts["grad_norm"]) == pytest.approx(float(step_whole["grad_norm"]), rel=1e-3)
 
 
-def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, examples, tmp_path):
+def test_vision_has_its_own_learning_rate_and_only_matrices_decay(
+    inputs: dict[str, Path], examples: Examples, tmp_path: Path
+) -> None:
     params = quick(vision_lr_scale=0.1, weight_decay=0.05, betas=(0.9, 0.98))
     trainer = build_trainer(params, examples, inputs["model"], tmp_path / "work")
     groups = {
@@ -170,7 +175,7 @@ def test_vision_has_its_own_learning_rate_and_only_matrices_decay(inputs, exampl
 
 
 @pytest.mark.slow
-def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
+def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs: dict[str, Path]) -> None:
     run(quick(lora=LORA), **inputs)
     before, after = load_model(inputs["model"]).state_dict(), load_model(inputs["out"]).state_dict()
     assert before.keys() == after.keys()
@@ -180,7 +185,7 @@ def test_adapters_are_trained_alone_and_merged_into_a_plain_model(inputs):
 
 
 @pytest.mark.slow
-def test_bf16_and_gradient_checkpointing_follow_the_same_loss(inputs):
+def test_bf16_and_gradient_checkpointing_follow_the_same_loss(inputs: dict[str, Path]) -> None:
     losses = []
     for changed in ({}, {"gradient_checkpointing": True}, {"precision": "bf16"}):
         run(quick(**changed), **inputs)
@@ -190,7 +195,9 @@ def test_bf16_and_gradient_checkpointing_follow_the_same_loss(inputs):
     assert losses[2] != losses[0]
 
 
-def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examples, tmp_path):
+def test_samples_without_frames_or_thought_are_refused_in_one_line(
+    inputs: dict[str, Path], examples: Examples, tmp_path: Path
+) -> None:
     samples = read_samples(inputs["samples"])
     strangers = [sample.model_copy(update={"sample_id": "stranger"}) for sample in samples]
     with pytest.raises(UserError, match="none of the 10 samples has frames"):
@@ -203,7 +210,7 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(inputs, examp
         thoughtless[0]
 
 
-def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
+def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"sft.batch_size \(4\) must be a multiple of samples_per_forward x processes \(3 x 1\)"
     ):
@@ -212,7 +219,9 @@ def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path):
         quick(deepspeed=3, lora=LORA)
 
 
-def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(inputs, examples, tmp_path, monkeypatch):
+def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(
+    inputs: dict[str, Path], examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"videos and images together on several processes: set sft\.deepspeed to 2"):
         build_trainer(quick(deepspeed=3), examples, inputs["model"], tmp_path)
@@ -243,13 +252,15 @@ sft.run(sft.SftParams(**PARAMS), **{name: Path(path) for name, path in ARGUMENTS
 
 @pytest.mark.integration
 @pytest.mark.parametrize("changed", [{}, {"lora": LORA}], ids=["full", "lora"])
-def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs, tmp_path, changed):
+def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(
+    inputs: dict[str, Path], tmp_path: Path, changed: dict[str, Any]
+) -> None:
     params = QUICK | changed | {"max_steps": 9, "save_steps": 2}  # ten samples in fours: three epochs
     arguments = {name: str(path) for name, path in inputs.items()}
     script = SCRIPT.replace("PARAMS", repr(params)).replace("ARGUMENTS", repr(arguments))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def execute(folder, *death):
+    def execute(folder: Path, *death: str) -> tuple[int, str]:
         folder.mkdir(exist_ok=True)
         done = subprocess.run(
             [sys.executable, "-c", script, *death], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
@@ -269,6 +280,6 @@ def test_a_run_killed_in_a_step_and_while_saving_ends_as_one_that_was_not(inputs
     assert (folder_bytes(inputs["out"]), inputs["metrics"].read_bytes(), inputs["plot"].read_bytes()) == expected
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs):
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(inputs: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"is (nan|inf) at step \d: lower learning_rate"):
         run(quick(learning_rate=1e30), **inputs)

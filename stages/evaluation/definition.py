@@ -1,38 +1,54 @@
-"""What a benchmark is: where its questions come from, how one answer is scored, and how scores become the headline number."""
+"""What a benchmark is: its questions, the score of one answer, and the mean of the scores."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
 from stages.data.grading import Strictness, extract_answer, grade, parse_number
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.statistics import Estimate
+from stages.video.order import Order
 
 Profile = Literal["official", "video-r1"]
-"""`official`: the benchmark's own rules. `video-r1`: those of the paper's evaluation code, over the same generations."""
+"""`official`: the benchmark's own scoring. `video-r1`: that of the paper's evaluation code, over the same answers."""
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
-EXTRACTION: dict[Profile, Strictness] = {"official": "default", "video-r1": "reference-code"}
+STRICTNESS: dict[Profile, Strictness] = {"official": "default", "video-r1": "reference-code"}
+
+# A class body cannot hold the key "video-r1".
+Scores = TypedDict("Scores", {"official": float | None, "video-r1": float | None})
+"""The score in [0, 1] in each profile, None where an answer is not scored."""
+
+
+class ScoredRow(Scores):
+    """What a metric needs to know of one answer."""
+
+    sample_id: str
+    order: Order
+    category: str
 
 
 def extract(text: str, profile: Profile) -> str | None:
-    """The answer inside an output. The paper's evaluation code takes the whole output for one that has none in tags."""
-    answer = extract_answer(text, EXTRACTION[profile])
+    """The answer inside an output, None without one.
+
+    The paper's evaluation code takes the whole output where it finds no answer in tags.
+    """
+    answer = extract_answer(text, STRICTNESS[profile])
     return answer or text if profile == "video-r1" else answer
 
 
 def score_answer(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """The score in [0, 1] of an extracted answer where the benchmark has no rule of its own: the grader, by answer type.
+    """The score in [0, 1] of an extracted answer, by the grader.
 
-    The paper's evaluation code scores regression questions by mean relative accuracy, multiple choice and numbers as in training; the
-    other types, which its files do not hold, as in training here.
+    It is the score of a benchmark that has no scorer of its own. The paper's evaluation code scores regression questions by mean
+    relative accuracy, and multiple choice and numbers as in training. Its files hold no other answer type.
     """
     if profile == "video-r1" and sample.problem_type == "regression":
         return relative_accuracy_video_r1(prediction, sample.answer)
-    return grade(prediction, sample.answer, sample.problem_type, EXTRACTION[profile])
+    return grade(prediction, sample.answer, sample.problem_type, STRICTNESS[profile])
 
 
 def plain_mean(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
@@ -40,17 +56,25 @@ def plain_mean(category: str, problem_type: ProblemType, profile: Profile) -> tu
     return ()
 
 
+def no_figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
+    """The benchmark has no further figures."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
 
-    `read(root)` yields its questions, their `media_sha256` still empty, or rejects (missing media are named, never dropped).
-    `score` is None for what only a judge model could decide: such a question is counted as not scored, never guessed.
-    `group` gives a question's path in nested means: the headline number is the mean over the first names of the mean over the
-    second ones … of the mean over questions. `temporal` holds the categories that cannot be answered without the order of frames,
-    `apart` those that are asked but stay out of every mean. `finish(sample, pts_T, root)` completes a question once the times of its
-    frames are known (seconds from the first frame of the video). `figures(rows, profile)` are further numbers of the benchmark's own,
-    by name, from its prediction rows.
+    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a reject.
+    `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score; such a question is
+    counted as not scored.
+    `group` gives a question's path in nested means. The headline number is the mean over the first names of the mean over the second
+    names, and so on, of the mean over questions.
+    `temporal` holds the categories that cannot be answered without the order of frames.
+    `apart` holds the categories that are asked and that no mean includes.
+    `finish(sample, pts_T, root)` completes a question when the times of its frames are known, in seconds from the first frame of the
+    video.
+    `figures(rows, profile)` gives the benchmark's further figures by name, from its prediction rows.
     """
 
     read: Callable[[Path], Iterator[Sample | Reject]]
@@ -59,14 +83,14 @@ class Benchmark:
     temporal: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
     finish: Callable[[Sample, np.ndarray, Path], Sample] | None = None
-    figures: Callable[[Sequence[Mapping[str, Any]], Profile], dict[str, Estimate]] = lambda rows, profile: {}
+    figures: Callable[[Sequence[ScoredRow], Profile], dict[str, Estimate]] = no_figures
 
 
 def relative_accuracy_official(prediction: str | None, answer: str) -> float:
-    """VSI-Bench's mean relative accuracy: the share of θ in 0.50, 0.55 … 0.95 with |prediction − answer| / answer ≤ 1 − θ.
+    """VSI-Bench's mean relative accuracy.
 
-    What Python does not read as a number scores 0, "1,000" too. The float expression is the benchmark's own: at the thresholds its
-    rounding decides.
+    The share of θ in 0.50, 0.55 … 0.95 with |prediction − answer| / answer ≤ 1 − θ. A text that Python's `float` refuses scores 0, also
+    "1,000". The expression is the benchmark's own, because its rounding decides at the thresholds.
     """
     target = _bare_number(answer)
     try:
@@ -79,7 +103,10 @@ def relative_accuracy_official(prediction: str | None, answer: str) -> float:
 
 
 def relative_accuracy_video_r1(prediction: str | None, answer: str) -> float:
-    """Mean relative accuracy as in the paper's evaluation code: strictly less, in float32, relative to |answer| + 1e-8."""
+    """Mean relative accuracy as the paper's evaluation code computes it.
+
+    It compares by `<`, in float32, and relative to |answer| + 1e-8.
+    """
     predicted, target = _bare_number(prediction), _bare_number(answer)
     if predicted is None or target is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""What answers questions: a model in this process, batched by length, or any server of the OpenAI chat protocol."""
+"""What answers questions: a model in this process, or any server of the OpenAI chat protocol."""
 
 import asyncio
 import hashlib
@@ -7,16 +7,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import pyarrow as pa
 import torch
 from PIL import Image
 from pydantic import Field
 
-from stages.chat.client import ChatClient, ChatParams, ChatSampling, Reply, Request, ask_all
+from stages.chat.ask_all import ask_all
+from stages.chat.client import ChatClient
+from stages.chat.parameters import ChatParams
+from stages.chat.reply import Reply
+from stages.chat.request import ChatSampling, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
+from stages.evaluation.predictions import Output, OutputStatus
 from stages.generation.generate import Completion, Sampling, generate
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import Precision, load_model
@@ -24,24 +28,8 @@ from stages.run.progress import progress_bar
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order, permutation
 
-OUTPUT_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("sample_id", pa.string()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("status", pa.string()),
-        ("tokens", pa.int64()),
-        ("frame_order", pa.list_(pa.int64())),
-        ("n_frames", pa.int64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("detail", pa.string()),
-    ]
-)
-WINDOW = 128  # questions whose pixels are held at once, among which batches are formed by length
+WINDOW = 128  # showings whose pixels are in memory at once; batches are formed among them
 
-Output = dict[str, Any]
 Keep = Callable[[Sequence[Output]], None]
 
 
@@ -58,18 +46,18 @@ class Showing:
 
 
 class Engine(Protocol):
-    """Answers the questions whose key is not in `done`, and hands outputs (rows of OUTPUT_SCHEMA) to `keep` as they come."""
+    """Answers the showings whose key is not in `done`, and hands the outputs to `keep` as they come."""
 
-    def answer(self, questions: Sequence[Showing], done: Container[str], keep: Keep) -> None: ...
+    def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None: ...
 
 
 @dataclass(frozen=True)
 class TransformersEngine:
-    """A model folder, run here, on the GPU if there is one.
+    """A model folder that runs in this process, on the GPU if there is one.
 
-    Batches depend on the questions of one order alone, and one that a killed run had not finished is answered whole, so an interrupted
-    evaluation adds up the same sums in the same order as an uninterrupted one, and one more order changes no answer. Neighbours of like
-    length share a batch of `batch_tokens` tokens at most (a longer question goes alone).
+    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on the showings of
+    one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed evaluation adds up the same sums in
+    the same order as an uninterrupted one, and a further order changes no answer.
     """
 
     folder: Path
@@ -79,39 +67,46 @@ class TransformersEngine:
     batch_tokens: int
     precision: Precision
 
-    def answer(self, questions: Sequence[Showing], done: Container[str], keep: Keep) -> None:
-        if all(question.key in done for question in questions):
+    def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None:
+        if all(showing.key in done for showing in showings):
             return
         builder = PromptBuilder(self.folder)
         model = load_model(self.folder, self.precision)
         if torch.cuda.is_available():
             torch.nn.Module.cuda(model)
-        with progress_bar(total=len(questions), unit="question") as bar:
-            for window in windows(questions):
-                if not all(question.key in done for question in window):
-                    shown = [self._show(question, builder) for question in window]
-                    for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
-                        if not all(each.question.key in done for each in batch):
-                            seeds = [_seed(self.seed, each.question.key) for each in batch]
-                            prompts = [each.prompt for each in batch]
-                            answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
-                            keep(
-                                [_from_completion(each, answer[0]) for each, answer in zip(batch, answers, strict=True)]
-                            )
+        with progress_bar(total=len(showings), unit="question") as bar:
+            for window in windows(showings):
+                for batch in self._open_batches(window, builder, done):
+                    prompts = [each.prompt for each in batch]
+                    seeds = [_seed(self.seed, each.showing.key) for each in batch]
+                    answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
+                    keep([_from_completion(each, answer) for each, [answer] in zip(batch, answers, strict=True)])
                 bar.update(len(window))
 
-    def _show(self, question: Showing, builder: PromptBuilder) -> "Shown":
-        frames = self.reader.load(question.sample.sample_id)
+    def _open_batches(
+        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str]
+    ) -> "Iterator[list[Shown]]":
+        """The batches of a window that hold a showing without an answer."""
+        if all(showing.key in done for showing in window):
+            return
+        shown = [self._show(showing, builder) for showing in window]
+        for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
+            if not all(each.showing.key in done for each in batch):
+                yield batch
+
+    def _show(self, showing: Showing, builder: PromptBuilder) -> "Shown":
+        sample = showing.sample
+        frames = self.reader.load(sample.sample_id)
         n_frames, height, width, _ = frames.frames_THWC.shape
-        order_T = permutation(n_frames, question.order, question.sample.sample_id, self.seed)
-        return Shown(question, builder(question.sample, frames, order_T), order_T.tolist(), n_frames, width, height)
+        order_T = permutation(n_frames, showing.order, sample.sample_id, self.seed)
+        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), n_frames, width, height)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A question as the model sees it, and what was really decoded for it."""
+    """A showing as the model sees it, with the number and size of its frames in pixels."""
 
-    question: Showing
+    showing: Showing
     prompt: Prompt = field(repr=False)
     frame_order: list[int]
     n_frames: int
@@ -119,17 +114,17 @@ class Shown:
     height: int
 
 
-def windows(questions: Sequence[Showing]) -> Iterator[list[Showing]]:
-    """The questions of one order after the other, up to WINDOW at a time."""
-    for order in dict.fromkeys(question.order for question in questions):
-        same = [question for question in questions if question.order == order]
+def windows(showings: Sequence[Showing]) -> Iterator[list[Showing]]:
+    """The showings of one order after the other, up to WINDOW at a time."""
+    for order in dict.fromkeys(showing.order for showing in showings):
+        same = [showing for showing in showings if showing.order == order]
         yield from (same[start : start + WINDOW] for start in range(0, len(same), WINDOW))
 
 
 def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[list[Shown]]:
-    """Groups of like length, the longest first, each padded to its longest within the budget."""
+    """Groups of like length, the longest first, each padded to its longest within the budget of tokens."""
     batch: list[Shown] = []
-    for each in sorted(shown, key=lambda each: (-len(each.prompt.ids_P), each.question.key)):
+    for each in sorted(shown, key=lambda each: (-len(each.prompt.ids_P), each.showing.key)):
         longest = len(batch[0].prompt.ids_P) if batch else len(each.prompt.ids_P)
         if batch and (len(batch) + 1) * (longest + max_new_tokens) > batch_tokens:
             yield batch
@@ -140,68 +135,91 @@ def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> I
 
 
 class ServerParams(ChatParams):
-    model: str = Field(default="", description="its name on the server; default: what --model says")
-    prompt: PromptStyle = "video-r1"
+    """The server that answers, and the prompt that it gets."""
+
+    model: str = Field(default="", description='name of the model on the server; "": the name given as --model')
+    prompt: PromptStyle = Field(
+        default="video-r1", description="instruction around the question, see stages/data/prompt.py"
+    )
 
 
 @dataclass(frozen=True)
 class ServerEngine:
-    """A served model; the stored frames are sent as they are. Its failures become outputs with status `error`."""
+    """A served model, which gets the stored frames as they are.
+
+    A request that failed becomes an output with status `error`.
+    """
 
     server: ServerParams
     reader: FrameReader
     sampling: Sampling
     seed: int
 
-    def answer(self, questions: Sequence[Showing], done: Container[str], keep: Keep) -> None:
-        waiting = [question for question in questions if question.key not in done]
+    def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None:
+        waiting = [showing for showing in showings if showing.key not in done]
         if waiting:
             asyncio.run(self._ask(waiting, keep))
 
-    async def _ask(self, questions: Sequence[Showing], keep: Keep) -> None:
-        waiting = {question.key: question for question in questions}
+    async def _ask(self, showings: Sequence[Showing], keep: Keep) -> None:
+        waiting = {showing.key: showing for showing in showings}
         async with ChatClient(self.server) as client:
-            replies = ask_all(client, map(self._request, questions), self.server.concurrency)
-            with progress_bar(total=len(questions), unit="question") as bar:
+            replies = ask_all(client, map(self._request, showings), self.server.concurrency)
+            with progress_bar(total=len(showings), unit="question") as bar:
                 async with aclosing(replies):
                     async for batch in replies:
                         keep([self._output(waiting[request.identity], request, reply) for request, reply in batch])
                         bar.update(len(batch))
 
-    def _request(self, question: Showing) -> Request:
-        sample, pictures = question.sample, self.reader.pictures(question.sample.sample_id)
+    def _request(self, showing: Showing) -> Request:
+        sample, pictures = showing.sample, self.reader.pictures(showing.sample.sample_id)
         return Request(
             model=self.server.model,
             text=question_text(sample, self.server.prompt),
-            pictures=tuple(pictures[index] for index in self._order(question, len(pictures))),
+            pictures=tuple(pictures[index] for index in self._order(showing, len(pictures))),
             data_type=sample.data_type,
             payload=self.server.payload,
             sampling=ChatSampling(
                 self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed
             ),
-            identity=question.key,
+            identity=showing.key,
         )
 
-    def _output(self, question: Showing, request: Request, reply: Reply) -> Output:
-        """A refusal is an answer, if an empty one; only a request that failed is an error."""
+    def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:
         width, height = Image.open(BytesIO(request.pictures[0])).size
-        return _output(question) | {
+        return {
+            "key": showing.key,
+            "sample_id": showing.sample.sample_id,
+            "order": showing.order,
             "text": reply.text,
-            "status": {"failed": "error", "refused": "ok"}.get(reply.status, reply.status),
+            "status": _status(reply),
             "tokens": reply.completion_tokens,
-            "frame_order": self._order(question, len(request.pictures)),
+            "frame_order": self._order(showing, len(request.pictures)),
             "n_frames": len(request.pictures),
             "width": width,
             "height": height,
             "detail": reply.detail,
         }
 
-    def _order(self, question: Showing, n_frames: int) -> list[int]:
-        return permutation(n_frames, question.order, question.sample.sample_id, self.seed).tolist()
+    def _order(self, showing: Showing, n_frames: int) -> list[int]:
+        return permutation(n_frames, showing.order, showing.sample.sample_id, self.seed).tolist()
+
+
+def _status(reply: Reply) -> OutputStatus:
+    """A refusal is an answer of the model, though an empty one; only a request that failed is an error."""
+    match reply.status:
+        case "failed":
+            return "error"
+        case "refused":
+            return "ok"
+        case _:
+            return reply.status
 
 
 def _from_completion(shown: Shown, completion: Completion) -> Output:
-    return _output(shown.question) | {
+    return {
+        "key": shown.showing.key,
+        "sample_id": shown.showing.sample.sample_id,
+        "order": shown.showing.order,
         "text": completion.text,
         "status": "truncated" if completion.truncated else "ok",
         "tokens": len(completion.ids_C),
@@ -213,10 +231,6 @@ def _from_completion(shown: Shown, completion: Completion) -> Output:
     }
 
 
-def _output(question: Showing) -> Output:
-    return {"key": question.key, "sample_id": question.sample.sample_id, "order": question.order}
-
-
 def _seed(seed: int, key: str) -> int:
-    """Each question draws its own random numbers, whatever else is in its batch."""
+    """Each showing draws its own random numbers, whatever else is in its batch."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") >> 1

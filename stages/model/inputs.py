@@ -1,8 +1,10 @@
-"""The one place that turns (sample, frames, order) into model inputs; rollout, scoring, SFT and evaluation all use it."""
+"""Model inputs from a sample, its frames and their order.
+
+Rollout, scoring, SFT and evaluation all build their inputs here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
+from stages.model.positions import Grid, group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
 from stages.video.frame_store import Frames
 from stages.video.patchify import patchify
@@ -24,16 +27,14 @@ _INPUT_NAMES: dict[DataType, tuple[str, str]] = {
     "image": ("pixel_values", "image_grid_thw"),
 }
 
-Grid = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about one order of frames, ready for the model, up to and including the assistant's header.
+    """One question about one order of frames, ready for the model.
 
-    position_ids_3P holds the (time, height, width) position of each token; completion token t stands at next_position + t
-    on all three axes. patches_NK are bytes, normalised on the device by `PromptBuilder.normalised`; grid_thw [1, 3] counts
-    them.
+    ids_P ends with the assistant's header. position_ids_3P holds the (time, height, width) position of each token;
+    completion token t stands at next_position + t on all three axes. patches_NK holds bytes, which
+    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them.
     """
 
     sample_id: str
@@ -46,7 +47,10 @@ class Prompt:
 
 
 class PromptBuilder:
-    """Builds prompts for one model folder: its tokenizer and chat template, patch sizes, pixel statistics, prompt style."""
+    """Builds prompts for one model folder.
+
+    It holds the folder's tokenizer with its chat template, patch sizes, pixel statistics and prompt style.
+    """
 
     def __init__(self, model_dir: Path) -> None:
         source = resolve(model_dir)
@@ -72,31 +76,35 @@ class PromptBuilder:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills short rows; it is always masked."""
+        """The token id that fills short rows; it is always masked."""
         return self.tokenizer.pad_token_id
 
     @property
     def end_id(self) -> int:
-        """`<|im_end|>`, which ends the assistant's turn."""
+        """The token id of `<|im_end|>`, which ends the assistant's turn."""
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     @property
     def banned_ids(self) -> list[int]:
-        """Placeholder tokens, which must never be sampled: the model would look for pixels behind them."""
+        """The ids of placeholder tokens, which must never be sampled.
+
+        The model would look for pixels behind them.
+        """
         return [self.config.video_token_id, self.config.image_token_id]
 
     def __call__(self, sample: Sample, frames: Frames, order_T: np.ndarray | None = None) -> Prompt:
-        """The prompt of a sample whose frames are shown in `order_T` (default: as they are).
+        """The prompt of a sample, its frames shown in `order_T` if given.
 
-        Frames are reordered before patchify, because patches merge neighbouring frames; times stay with the places in the
-        sequence, not with the pictures. UserError when the frame size does not fit the model's grid.
+        Frames are reordered before patchify, because patches merge neighbouring frames. A time belongs to a place in
+        the sequence and stays there when the pictures move. UserError when the frame size does not fit the model's
+        grid.
         """
         frames_THWC = frames.frames_THWC if order_T is None else frames.frames_THWC[order_T]
         height, width = frames_THWC.shape[1:3]
         if height % self.factor or width % self.factor:
             raise UserError(
-                f"{sample.sample_id}: frames of {width}x{height} do not fit the model's grid; "
-                f"set frames.factor (a benchmark's: benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)"
+                f"{sample.sample_id}: frames of {width}x{height} do not fit the model's grid; set frames.factor (for a "
+                f"benchmark: benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)"
             )
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
         merged = (grid[0], grid[1] // self._merge, grid[2] // self._merge)
@@ -124,16 +132,17 @@ class PromptBuilder:
         padding: Literal["left", "right"] = "right",
         pixels: bool = True,
     ) -> dict[str, Tensor]:
-        """Model inputs for prompts, each followed by its completion (ids_C) when given, padded to one length L.
+        """Model inputs for prompts, each followed by its completion ids_C when given.
 
-        input_ids, attention_mask and, with completions, labels [B, L] (completion tokens, IGNORE elsewhere), position_ids
-        [3, B, L], and per media type present pixel_values(_videos), still bytes, with their grids, in row order (left out
-        without `pixels`). Pass them through `normalised` on the model's device.
+        Rows are padded to one length L: input_ids and attention_mask [B, L], position_ids [3, B, L] and, with
+        completions, labels [B, L] (IGNORE outside them). With `pixels` there are also the media in row order: for
+        each media type present its pixel values, still bytes, and its grids. Pass the inputs through `normalised` on
+        the model's device.
         """
-        rows = [
-            _row(prompt) if completions is None else _row_with_completion(prompt, completions[row])
-            for row, prompt in enumerate(prompts)
-        ]
+        if completions is None:
+            rows = [_row(prompt) for prompt in prompts]
+        else:
+            rows = [_row_with_completion(*pair) for pair in zip(prompts, completions, strict=True)]
         length = max(len(row["input_ids"]) for row in rows)
         fill = {"input_ids": self.pad_id, "attention_mask": 0, "position_ids": 0, "labels": IGNORE}
         inputs = {
@@ -143,17 +152,20 @@ class PromptBuilder:
         return inputs | (media_inputs(prompts) if pixels else {})
 
     def normalised(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The inputs with their pixels as float32: (byte / 255 - mean) / std, computed where the bytes are."""
+        """The inputs with normalised pixels.
+
+        They are float32, (byte / 255 - mean) / std, computed on the device that holds the bytes.
+        """
         return {
             name: self._pixels(value) if name.startswith("pixel_values") else value for name, value in inputs.items()
         }
 
     def completion_ids(self, text: str) -> Tensor:
-        """ids_C of what SFT teaches: the tokens of `text` and the end of the turn."""
+        """The tokens ids_C that SFT teaches: `text` and the turn's end."""
         return torch.tensor([*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_id])
 
     def decode(self, ids_C: Tensor) -> str:
-        """The text of a completion without the tokens that end or pad it."""
+        """The text of a completion, without end token and padding."""
         return self.tokenizer.decode(ids_C, skip_special_tokens=True)
 
     def _pixels(self, patches_NK: Tensor) -> Tensor:
@@ -166,61 +178,22 @@ class PromptBuilder:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         pad, per_frame = _PAD[sample.data_type], merged[1] * merged[2]
         if self._tokens_per_second is None and sample.data_type == "video":
-            # The form of transformers 4.57 and vLLM; transformers 5 leaves another start and end token around the whole.
-            seen = [
-                f"<{seconds:.1f} seconds><|vision_start|>{pad * per_frame}<|vision_end|>"
-                for seconds in group_seconds(pts_T, self._temporal)
-            ]
-            text = text.replace(f"<|vision_start|>{pad}<|vision_end|>", "".join(seen), 1)
+            # This is the form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around
+            # it.
+            frame = f"<|vision_start|>{pad * per_frame}<|vision_end|>"
+            timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
+            text = text.replace(f"<|vision_start|>{pad}<|vision_end|>", "".join(timed_frames), 1)
         else:
             text = text.replace(pad, pad * (merged[0] * per_frame), 1)
         return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _runs(self, data_type: DataType, merged: Grid, pts_T: np.ndarray) -> tuple[list[Grid], float]:
-        """The grids of the unbroken runs of vision tokens, and how many positions one step in time takes."""
+        """The grids of runs of vision tokens, and positions per temporal step."""
         if self._tokens_per_second is None:
             return [(1, *merged[1:])] * merged[0], 1.0
         if data_type == "image":
             return [merged], 1.0
         return [merged], self._tokens_per_second * seconds_per_grid(pts_T, self._temporal)
-
-
-def seconds_per_grid(pts_T: np.ndarray, temporal_patch: int) -> float:
-    """Seconds between temporal patches, temporal_patch / sampled fps, from the frames' own times; 1.0 for a single frame.
-
-    Qwen's processors divide the number of frames by the whole length of the clip, which frames do not carry.
-    """
-    if len(pts_T) < 2 or pts_T[-1] <= pts_T[0]:
-        return 1.0
-    return float(temporal_patch * (pts_T[-1] - pts_T[0]) / (len(pts_T) - 1))
-
-
-def group_seconds(pts_T: np.ndarray, temporal_patch: int) -> list[float]:
-    """The time of each temporal patch: the mean of its first and last frame's (the last frame fills an odd patch)."""
-    padded_T = np.concatenate([pts_T, np.repeat(pts_T[-1:], -len(pts_T) % temporal_patch)])
-    groups = padded_T.reshape(-1, temporal_patch)
-    return ((groups[:, 0] + groups[:, -1]) / 2).tolist()
-
-
-def mrope_positions(is_vision_P: Tensor, grids: Sequence[Grid], interval: float) -> Tensor:
-    """Three-axis rotary positions [3, P] of a sequence whose runs of vision tokens cover `grids` (merged, t x h x w).
-
-    A run starts after the largest position before it; text counts up on all axes, vision token (t, h, w) stands at
-    start + (floor(t * interval), h, w). As in Qwen's released code, text after a video follows its largest position, time
-    included. transformers 5.23 forgets the time there, and its own `rope_deltas` do not; otherwise the two are equal.
-    """
-    remaining, start, parts = iter(grids), 0, []
-    for is_vision, run in groupby(is_vision_P.tolist()):
-        offsets = _grid_offsets(next(remaining), interval) if is_vision else torch.arange(len(list(run))).expand(3, -1)
-        parts.append(start + offsets)
-        start = int(parts[-1].max()) + 1
-    return torch.cat(parts, dim=1)
-
-
-def _grid_offsets(grid: Grid, interval: float) -> Tensor:
-    axes = torch.meshgrid(*(torch.arange(size) for size in grid), indexing="ij")
-    time, height, width = (axis.flatten() for axis in axes)
-    return torch.stack([(time * interval).long(), height, width])
 
 
 def _row(prompt: Prompt) -> dict[str, Tensor]:
@@ -248,7 +221,7 @@ def _pad(values: Tensor, length: int, fill: int, side: Literal["left", "right"])
 
 
 def media_inputs(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-    """Byte-valued pixels and grids of the prompts' media, by the model's argument names."""
+    """Byte pixels and grids of prompts, by the model's argument names."""
     inputs = {}
     for data_type, (pixels, grids) in _INPUT_NAMES.items():
         if shown := [prompt for prompt in prompts if prompt.data_type == data_type]:

@@ -1,4 +1,7 @@
-"""Model folders: Hugging Face files plus `pipeline.json`, which names the prompt style or points to a model kept elsewhere."""
+"""Model folders: Hugging Face files and `pipeline.json`.
+
+The latter names the prompt style, or points to a model that lies elsewhere.
+"""
 
 import logging
 import shutil
@@ -32,7 +35,7 @@ Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 if not sys.stderr.isatty():
-    disable_progress_bar()  # bars over a model's files, which nobody watches in a log
+    disable_progress_bar()  # in a log nobody watches the bars over a model's files
 logging.getLogger("DeepSpeed").addFilter(
     lambda record: "Setting accelerator to CPU" not in record.getMessage()
 )  # it says so unasked
@@ -43,14 +46,18 @@ _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no c
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A folder with a model's Hugging Face files, and the prompt style the model is asked in."""
+    """A model's folder of Hugging Face files, and its prompt style."""
 
     folder: Path
     prompt: PromptStyle
 
 
 def resolve(path: Path) -> ModelSource:
-    """What is behind a model folder of the pipeline; follows the pointer that the base stage leaves, fetching from the hub if need be."""
+    """The files and prompt style of a pipeline's model folder.
+
+    A pointer that the base stage left is followed; a model on the hub is fetched if it is not there yet. UserError
+    where no such folder is.
+    """
     if not path.is_dir():
         raise UserError(f"{path}: no such model folder; run the stage that writes it")
     pipeline = read_json(path / PIPELINE_FILE) if (path / PIPELINE_FILE).exists() else {}
@@ -59,7 +66,11 @@ def resolve(path: Path) -> ModelSource:
 
 
 def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -> Path:
-    """The folder of a model given by path or hub name; hub files come from the local cache when the hub is not reachable."""
+    """The folder of a model given by path or hub name.
+
+    Files of the hub come from the local cache when the hub cannot be reached. UserError when the model is in neither
+    place.
+    """
     if Path(name).is_dir():
         return Path(name)
     try:
@@ -72,7 +83,7 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
 
 @contextmanager
 def _reading(folder: Path, part: str) -> Iterator[None]:
-    """UserError when a part of a model folder is not there or cut off, as a broken download leaves it."""
+    """UserError when part of a model folder is absent or cut off."""
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
@@ -80,7 +91,10 @@ def _reading(folder: Path, part: str) -> Iterator[None]:
 
 
 def load_config(folder: Path) -> Any:
-    """The Hugging Face config; UserError when the folder holds none or one of another model family."""
+    """The Hugging Face config of a folder.
+
+    UserError when there is none, or one of a model family that is not supported.
+    """
     with _reading(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type not in FAMILIES:
@@ -89,7 +103,10 @@ def load_config(folder: Path) -> Any:
 
 
 def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa") -> PreTrainedModel:
-    """The model of a model folder, in eval mode. Weights come from safetensors only, and no code of a model's repository runs."""
+    """The model of a model folder, in eval mode.
+
+    Weights come from safetensors only, and no code of a model's repository runs.
+    """
     folder = resolve(path).folder
     load_config(folder)
     with _reading(folder, "weights"):
@@ -103,7 +120,10 @@ def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer with the template that knows media, which Qwen2.5-VL's hub files keep in `chat_template.json`."""
+    """The tokenizer of a folder, with the chat template that knows media.
+
+    Qwen2.5-VL's files on the hub keep that template in `chat_template.json`.
+    """
     with _reading(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if (folder / "chat_template.json").exists():
@@ -112,7 +132,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per colour channel, for bytes scaled to [0, 1]."""
+    """Mean and standard deviation per colour channel, of values in [0, 1]."""
     with _reading(folder, "image processor"):
         settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
     return settings["image_mean"], settings["image_std"]
@@ -121,9 +141,10 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
 def save_model(
     model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
 ) -> None:
-    """Write a model folder that also loads elsewhere by plain `from_pretrained`; tokenizer and processor come from `source`.
+    """Write a model folder that also loads elsewhere by plain `from_pretrained`.
 
-    `state_dict` replaces the model's own weights where those are spread over processes (ZeRO-3). The folder appears whole.
+    Tokenizer and processor come from `source`. `state_dict` takes the place of the model's own weights where those are
+    spread over processes (ZeRO-3). The folder appears at once, complete.
     """
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Training on several processes: DeepSpeed's ZeRO settings, and the arguments that need a CPU process group."""
+"""Training on several processes: DeepSpeed's settings and joining the group."""
 
 import ctypes
 import os
@@ -18,9 +18,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
-    """DeepSpeed's configuration for a ZeRO stage; batch size, clipping and precision follow the training arguments.
+    """DeepSpeed's configuration for a ZeRO stage.
 
-    Bucket sizes are DeepSpeed's own: "auto" ones need a `hidden_size` that vision-language configs do not have at the top.
+    Batch size, clipping and precision follow the training arguments. Bucket sizes are DeepSpeed's own: "auto" needs a
+    `hidden_size`, which the top of a vision-language config does not have.
     """
     if stage is None:
         return None
@@ -38,9 +39,10 @@ def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
 
 
 def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str]) -> None:
-    """Refuse with UserError what would hang: ZeRO-3 on several processes with videos and images together.
+    """UserError for ZeRO-3 with videos and images on several processes.
 
-    Each media type is a pass of the vision tower, and processes that make different passes wait for each other's weights for ever.
+    Each media type is a pass of the vision tower. Processes that make different passes would wait for ever for each
+    other's weights.
     """
     if zero == 3 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and len(data_types) > 1:
         raise UserError(
@@ -49,7 +51,10 @@ def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str])
 
 
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
-    """Join the other processes and return the training arguments for it. Without a GPU, DeepSpeed runs on the CPU over gloo."""
+    """Join the other processes; returns the training arguments for it.
+
+    Without a GPU, DeepSpeed runs on the CPU over gloo.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.platform == "linux":
         # torchrun puts each process into a session of its own: a killed launcher would leave them training.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -61,7 +66,8 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     import deepspeed
 
-    # An inference kernel that training never calls: DeepSpeed would compile it, and a kill meanwhile leaves a lock that hangs later runs.
+    # DeepSpeed would compile an inference kernel that training never calls. A kill during the compilation leaves a lock
+    # behind, and later runs would wait for it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     PartialState(backend="gloo")
     return {"deepspeed": zero_config(zero), "accelerator_config": {"use_configured_state": True}}

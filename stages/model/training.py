@@ -1,19 +1,25 @@
-"""What both training stages share: how they optimise, and checkpoints that load back exactly or are known to be cut off."""
+"""What both training stages share: optimisation, exact checkpoints and progress.
+
+A checkpoint loads back exactly, or is known to be cut off.
+"""
 
 import importlib.util
 import json
 import logging
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 from pydantic import Field
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer import Trainer
-from transformers.trainer_callback import TrainerState
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from stages.model.adapters import Lora
@@ -22,49 +28,89 @@ from stages.model.processes import ZeroStage
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_atomic
 from stages.run.params import Params
+from stages.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
 STEPS = "steps.jsonl"  # beside the checkpoints: every figure of every step, seconds included
+LOG_LINES = 12  # of a whole run
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples per step and per forward, with their parameters' names.
+
+    A step's samples are those of all processes.
+    """
+
+    step_name: str
+    step: int
+    forward_name: str
+    forward: int
+
+    def forwards(self, processes: int, called: str = "processes") -> int:
+        """Forwards per step of each process.
+
+        UserError when the samples cannot be shared out evenly.
+        """
+        if self.step % (self.forward * processes):
+            raise UserError(
+                f"{self.step_name} ({self.step}) must be a multiple of {self.forward_name} x {called} "
+                f"({self.forward} x {processes})"
+            )
+        return self.step // (self.forward * processes)
 
 
 class Optimisation(Params):
     """How weights are trained, whatever the loss."""
 
-    learning_rate: float = Field(default=1e-6, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.01, ge=0, description="on matrices")
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    precision: Precision = "bf16"
-    lora: Lora | None = None
-    gradient_checkpointing: bool = True
-    deepspeed: ZeroStage | None = None
-    seed: int = Field(default=42, ge=0)
-    save_steps: int = Field(default=100, ge=1)
+    learning_rate: float = Field(default=1e-6, gt=0, description="largest learning rate of AdamW")
+    warmup_steps: int = Field(default=0, ge=0, description="steps in which the learning rate rises from 0")
+    weight_decay: float = Field(default=0.01, ge=0, description="decay per step and learning rate, of matrices only")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="a longer gradient is shortened to this norm")
+    precision: Precision = Field(default="bf16", description="of the computation: bf16 or fp32")
+    lora: Lora | None = Field(default=None, description="train adapters of this rank only; null trains the weights")
+    gradient_checkpointing: bool = Field(
+        default=True, description="compute activations again in the backward pass: less memory, more time"
+    )
+    deepspeed: ZeroStage | None = Field(default=None, description="ZeRO stage (2 or 3); null trains without DeepSpeed")
+    seed: int = Field(default=42, ge=0, description="of the order of samples and of every random number")
+    save_steps: int = Field(default=100, ge=1, description="steps between checkpoints")
     report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
-        default="none", description="besides steps.jsonl"
+        default="none", description="where figures go besides steps.jsonl"
     )
     threads: int = Field(default=1, ge=1, description="CPU threads of each process")
 
-    def arguments(
-        self, work: Path, joined: dict[str, Any], per_step: tuple[str, int], per_forward: tuple[str, int], **more: Any
-    ) -> TrainingArguments:
-        """Trainer's arguments. `per_step` and `per_forward` are the names and values of the parameters that say how many samples a step
-        takes over all processes and how many a forward; UserError when they cannot be shared out evenly. `joined` is what `join_processes`
-        gave."""
+    @property
+    def batch(self) -> Batch:
+        """How many samples a step and a forward take."""
+        raise NotImplementedError
+
+    @property
+    def weight_precision(self) -> Precision:
+        """Precision of the weights.
+
+        Full training without DeepSpeed keeps fp32 weights and computes by autocast.
+        """
+        return "fp32" if self.lora is None and self.deepspeed is None else self.precision
+
+    def configure_torch(self) -> None:
+        """Set the process's threads, and ask for operations that give equal results."""
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def arguments(self, work: Path, joined: dict[str, Any], **more: Any) -> TrainingArguments:
+        """Trainer's arguments. `joined` is the result of `join_processes`.
+
+        UserError when a step's samples cannot be shared out evenly, or when a logger is not installed.
+        """
         if self.report_to != "none" and importlib.util.find_spec(self.report_to) is None:
             raise UserError(f"report_to names {self.report_to}, which is not installed: pip install {self.report_to}")
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        per_round = per_forward[1] * processes
-        if per_step[1] % per_round:
-            raise UserError(
-                f"{per_step[0]} ({per_step[1]}) must be a multiple of {per_forward[0]} x processes ({per_forward[1]} x {processes})"
-            )
         arguments = TrainingArguments(
             output_dir=str(work),
-            per_device_train_batch_size=per_forward[1],
-            gradient_accumulation_steps=per_step[1] // per_round,
+            per_device_train_batch_size=self.batch.forward,
+            gradient_accumulation_steps=self.batch.forwards(int(os.environ.get("WORLD_SIZE", "1"))),
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,
@@ -84,20 +130,20 @@ class Optimisation(Params):
             **joined,
             **more,
         )
-        arguments._n_gpu = min(
-            arguments.n_gpu, 1
-        )  # a process has one GPU: DataParallel over all it sees would cut packed rows apart
+        # A process has one GPU: DataParallel over all that it sees would cut packed rows apart.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
         return arguments
 
 
 class ResumableTrainer(Trainer):
-    """Trainer that goes on from the last whole checkpoint of its output folder, exactly where it was.
+    """Trainer that goes on exactly from its last whole checkpoint.
 
-    transformers 5 writes the weights of vision-language models under their hub names and then does not find them when it loads
-    a checkpoint: the run goes on with fresh weights, and only a warning tells. Here they keep the names the model has.
+    transformers 5 writes the weights of vision-language models under their hub names and does not find them when it
+    loads a checkpoint: the run would go on with fresh weights, and only a warning would tell. Here weights keep the
+    model's names.
     """
 
-    # What Trainer only infers: pyright would read all of transformers to find out.
+    # Declared because Trainer only infers them: pyright would read all of transformers to find out.
     state: TrainerState
     accelerator: Accelerator
     model: nn.Module
@@ -109,7 +155,7 @@ class ResumableTrainer(Trainer):
         return {}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state_to_keep` gave."""
+        """Take back the result of `state_to_keep`."""
 
     def train_on(self) -> None:
         """Train, from the last whole checkpoint if there is one."""
@@ -120,19 +166,25 @@ class ResumableTrainer(Trainer):
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Also to `steps.jsonl`. UserError before a checkpoint is written if the step had no finite loss or gradient."""
+        """Log figures, also to `steps.jsonl`.
+
+        UserError when the step had no finite loss or gradient; the step is then in no checkpoint.
+        """
         super().log(logs, start_time)
         if self.is_world_process_zero():
             self._write_steps()
         for name in ("loss", "grad_norm"):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise UserError(
-                    f"{name} is {logs[name]} at step {self.state.global_step}: lower learning_rate or use precision fp32; "
-                    "the checkpoints before it stay"
+                    f"{name} is {logs[name]} at step {self.state.global_step}: "
+                    "lower learning_rate or use precision fp32; the checkpoints before it stay"
                 )
 
     def _write_steps(self) -> None:
-        """Append the last row; the first time all rows, because a resumed run repeats the steps after its checkpoint."""
+        """Append the last row.
+
+        The first time all rows are written: a resumed run repeats the steps after its checkpoint.
+        """
         rows = self.state.log_history[-1:] if self._has_steps else self.state.log_history
         finite = ({name: value if math.isfinite(value) else None for name, value in row.items()} for row in rows)
         with open(Path(self.args.output_dir or "") / STEPS, "a" if self._has_steps else "w", encoding="utf-8") as file:
@@ -161,6 +213,49 @@ class ResumableTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
 
+class Progress(TrainerCallback):
+    """A progress bar with figures of each step, silent when nobody watches.
+
+    `shown` names the figures in Trainer's log and their labels. With `in_log` some of the steps are also logged.
+    """
+
+    def __init__(self, shown: Mapping[str, str], in_log: bool = False) -> None:
+        self._shown, self._in_log = shown, in_log
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Draw the bar."""
+        self._bar = progress_bar(
+            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Move the bar, if the figures are those of a step."""
+        if not logs or not self._shown.keys() <= logs.keys():
+            return
+        figures = {label: f"{logs[name]:.3f}" for name, label in self._shown.items()}
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(state.global_step - self._bar.n)
+        is_due = state.global_step == 1 or state.global_step % max(1, state.max_steps // LOG_LINES) == 0
+        if self._in_log and is_due and state.is_world_process_zero:
+            said = ", ".join(f"{label} {value}" for label, value in figures.items())
+            log.info("step %d/%d: %s", state.global_step, state.max_steps, said)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
 def last_checkpoint(directory: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
@@ -168,18 +263,20 @@ def last_checkpoint(directory: Path) -> Path | None:
 
 
 def save_trained(trainer: ResumableTrainer, source: Path, out: Path) -> None:
-    """Write the trained model as a plain model folder, adapters merged; every process takes part, the first one writes,
-    and their group ends."""
+    """Write the trained model as a plain model folder, with adapters merged.
+
+    Every process must call it: weights may be spread over all of them. The first process writes, then their group ends.
+    """
     model: Any = trainer.model
     state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
     if trainer.is_world_process_zero():
         if hasattr(model, "merge_and_unload"):
             model, state = model.merge_and_unload(), None
         if state is not None:
-            model._weight_conversions = (
-                None  # loading under ZeRO-3 also notes renamings it did not use; None means the family's own names
-            )
+            # Loading under ZeRO-3 also notes renamings that it did not use; None means the family's own names.
+            model._weight_conversions = None
             state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
         save_model(model, resolve(source), out, state)
     trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()  # a process that leaves its group open can abort on exit when another one is gone
+    # A process that leaves its group open can abort on exit when another one is gone.
+    trainer.accelerator.end_training()

@@ -1,1 +1,4 @@
-"""What a training run needs, worked out before it starts: size of the model → work of a step → memory → hours."""
+"""The memory and hours of a training run, before it starts.
+
+size of the model → work of a step → memory → hours.
+"""

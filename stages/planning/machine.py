@@ -1,4 +1,4 @@
-"""What a GPU can do: memory, arithmetic and bandwidth, and how long work takes on it."""
+"""Devices: memory, arithmetic, bandwidth, and the time that work takes."""
 
 import os
 from collections.abc import Mapping
@@ -10,13 +10,17 @@ import torch
 from stages.run.errors import UserError
 
 MFU = 0.35  # share of the peak that training and prefill reach, unless said otherwise
-LAYER_SECONDS = 1e-3  # least time of one layer for one token step: decoding small batches waits for kernel launches, not for arithmetic
+# Least seconds of one layer for one token: small batches wait for the launch of kernels, not for arithmetic.
+LAYER_SECONDS = 1e-3
 RESERVED, FRAGMENTED = 2**30, 0.06  # bytes of the device's context, share lost to fragmentation
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`gpus` equal devices; bytes and dense bf16 operations and bytes per second of each (vendors' data sheets)."""
+    """`gpus` equal devices, as vendors' data sheets describe them.
+
+    Of each device: `memory` in bytes, `flops` in dense bf16 operations per second, `bandwidth` in bytes per second.
+    """
 
     name: str
     gpus: int
@@ -26,14 +30,15 @@ class Machine:
 
     @property
     def usable(self) -> float:
+        """Bytes of each device that training can use."""
         return (self.memory - RESERVED) * (1 - FRAGMENTED)
 
     def seconds(self, flops: float, mfu: float) -> float:
-        """For work that is bound by arithmetic."""
+        """Time of work that is bound by arithmetic."""
         return flops / (self.flops * mfu)
 
     def decode_seconds(self, steps: float, bytes_read: float, layers: int, flops: float, mfu: float) -> float:
-        """For `steps` token steps that each read weights and cache once."""
+        """Time of `steps` tokens, each of which reads weights and cache once."""
         return max(steps * bytes_read / self.bandwidth, steps * layers * LAYER_SECONDS, self.seconds(flops, mfu))
 
 
@@ -52,7 +57,7 @@ CPU_CORE_FLOPS, CPU_BANDWIDTH = 1.2e11, 1e10
 
 
 def machine(device: str | None, gpus: int | None, threads: int) -> Machine:
-    """The named device, or this machine's own; UserError for a name that is not known."""
+    """The named device, or this machine's own; UserError for an unknown name."""
     if device is None:
         device = local_device()
     if device == "cpu":
@@ -65,7 +70,10 @@ def machine(device: str | None, gpus: int | None, threads: int) -> Machine:
 
 
 def local_device() -> str:
-    """This machine's GPU as `DEVICES` names it, or cpu; UserError for a GPU that is not in the table."""
+    """This machine's GPU by its name in `DEVICES`, or cpu.
+
+    UserError for a GPU that is not in the table.
+    """
     if not torch.cuda.is_available():
         return "cpu"
     found = torch.cuda.get_device_properties(0)

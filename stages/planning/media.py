@@ -1,4 +1,4 @@
-"""How large the questions are: from the frames that exist, or the most that the frame parameters allow."""
+"""Sizes of questions: measured on frames, or the largest that parameters allow."""
 
 import io
 import math
@@ -13,12 +13,15 @@ from stages.planning.work import Shape
 from stages.video.frame_store import FrameReader
 from stages.video.spec import FrameSpec
 
-LOOK_AT = 200  # samples whose frames are measured
+MEASURED_SAMPLES = 200
 
 
 @dataclass(frozen=True)
 class Media:
-    """Merged vision tokens and temporal steps of a question, on average and at most, and the share of videos."""
+    """Vision tokens and temporal steps of questions, and the share of videos.
+
+    `visual` and `grids` are averages, `most_visual` and `most_grids` the largest.
+    """
 
     visual: float
     grids: float
@@ -27,30 +30,30 @@ class Media:
     videos: float
 
     def shape(self, text: int, completion: int) -> Shape:
-        """An average question."""
+        """The shape of an average question."""
         return Shape(self.visual + text, self.visual, self.grids, completion)
 
     def largest(self, text: int, completion: int) -> Shape:
-        """The largest."""
+        """The shape of the largest question."""
         return Shape(self.most_visual + text, self.most_visual, self.most_grids, completion)
 
     def of_frames(self, share: float) -> "Media":
-        """With that share of the frames."""
+        """The media with that share of their frames."""
         return Media(
             self.visual * share, self.grids * share, self.most_visual * share, self.most_grids * share, self.videos
         )
 
 
 def largest_media(spec: FrameSpec, size: ModelSize) -> Media:
-    """Videos of the most frames and pixels that the parameters allow."""
+    """Videos with the most frames and pixels that the parameters allow."""
     grids = math.ceil(spec.max_frames / size.temporal)
     visual = grids * spec.max_pixels // (size.patch * size.merge) ** 2
     return Media(visual, grids, visual, grids, videos=1.0)
 
 
 def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize) -> Media:
-    """As measured on evenly chosen samples; none may be without frames."""
-    chosen = samples[:: max(1, len(samples) // LOOK_AT)]
+    """Media measured on evenly chosen samples, all of which must have frames."""
+    chosen = samples[:: max(1, len(samples) // MEASURED_SAMPLES)]
     grids, visual = [], []
     for sample in chosen:
         pictures = reader.pictures(sample.sample_id)

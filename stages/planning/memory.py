@@ -1,4 +1,4 @@
-"""Bytes on one GPU: what stays for the whole run, and what one phase needs on top."""
+"""Bytes on one GPU, of the whole run and of a phase."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,17 @@ from stages.planning.work import Shape
 
 ADAM = 8  # bytes per trained parameter: two fp32 moments
 BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
-SAVED_HIDDEN, SAVED_HIDDEN_FP32, SAVED_INTERMEDIATE = (
-    7,
-    3,
-    4,
-)  # tensors of that width a layer saves; of the hidden ones, norms keep fp32
-SAVED_OUTSIDE = 3  # hidden ones outside the layers: the last norm and the states that predict completions
-CHUNK_BYTES = (
-    256 * 4 * 3
-)  # per word of the vocabulary: the chunk of fp32 distributions that scoring holds (stages/rl/scoring.py)
-DRAW_BYTES = 24  # per row and word: logits, distribution and their cumulated sum while a token is drawn
+SAVED_HIDDEN = 7  # tensors of the hidden width that a layer saves for its backward pass
+SAVED_HIDDEN_FP32 = 3  # of these, the ones that norms keep in fp32
+SAVED_INTERMEDIATE = 4  # tensors of the intermediate width that a layer saves
+SAVED_OUTSIDE = 3  # hidden tensors outside the layers: the last norm and the states that predict completions
+CHUNK_BYTES = 256 * 4 * 3  # per vocabulary entry: fp32 distributions of a chunk of scoring (stages/rl/scoring.py)
+DRAW_BYTES = 24  # per row and vocabulary entry: logits, distribution and its cumulated sum while a token is drawn
 
 
 @dataclass(frozen=True)
 class Training:
-    """How the policy is trained, of its parameters what decides memory."""
+    """The parameters of training that decide memory."""
 
     precision: Precision
     zero: ZeroStage | None
@@ -39,18 +35,24 @@ class Training:
 
     @property
     def weight(self) -> int:
-        """Bytes of a weight: full training without DeepSpeed keeps fp32 and computes in bf16 by autocast."""
+        """Bytes of a weight.
+
+        Full training without DeepSpeed keeps fp32 weights and computes in bf16 by autocast.
+        """
         return 4 if self.lora_rank is None and self.zero is None else self.element
 
     def trainable(self, size: ModelSize) -> int:
-        """Parameters that are trained."""
+        """How many parameters are trained."""
         if self.lora_rank is not None:
             return self.lora_rank * size.adapter
         return size.total - (size.vision if self.freeze_vision else 0)
 
 
 def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
-    """Weights, reference, gradients and optimizer. `reference` says whether a second, frozen model is held."""
+    """Bytes of weights, reference, gradients and optimizer.
+
+    `reference`: whether a second, frozen model is held.
+    """
     weights = size.total * how.weight / (how.processes if how.zero == 3 else 1)
     if how.lora_rank is not None:
         weights += how.trainable(size) * 4
@@ -71,9 +73,10 @@ def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
 
 
 def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, rows: float, completion: float) -> float:
-    """What one language layer saves for its backward pass: hidden and intermediate widths of every token, and attention's inputs.
+    """Bytes that one language layer saves for its backward pass.
 
-    Attention holds queries, keys, values and result of prompts and rows, keys and values of the prompt once per row, and the rows' masks.
+    These are tensors of hidden and intermediate width for every token, and the inputs of attention: queries, keys,
+    values and results of prompts and rows, keys and values of the prompt once per row, and the rows' masks.
     """
     norms = SAVED_HIDDEN_FP32 * (4 - how.element)
     wide = tokens * (
@@ -85,7 +88,7 @@ def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, ro
 
 
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
-    """Saved by the vision tower, if it is trained."""
+    """Bytes that a trained vision tower saves for its backward pass."""
     if how.freeze_vision or how.lora_rank is not None:
         return 0.0
     layer = patches * (SAVED_HIDDEN * size.vision_hidden + SAVED_INTERMEDIATE * size.vision_intermediate) * how.element
@@ -94,9 +97,10 @@ def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
 
 
 def activations(size: ModelSize, how: Training, shape: Shape, questions: int, group: int) -> float:
-    """Peak of a forward and backward over `questions` packed groups, without logits.
+    """Peak bytes of forward and backward over packed groups, without logits.
 
-    With checkpointing a layer keeps its input only; one layer at a time is computed again, with as much again for its gradients.
+    With checkpointing a layer keeps only its input. One layer at a time is computed again, and its gradients need as
+    much.
     """
     tokens = questions * (shape.prompt + group * shape.completion)
     layer = questions * layer_bytes(size, how, tokens / questions, shape.prompt, group, shape.completion)
@@ -106,11 +110,17 @@ def activations(size: ModelSize, how: Training, shape: Shape, questions: int, gr
 
 
 def logits(size: ModelSize, how: Training, tokens: float) -> float:
-    """Logits of the completion tokens, whose gradient takes their place, and one chunk in fp32."""
+    """Bytes of the completion tokens' logits and of one chunk in fp32.
+
+    The gradient of the logits takes their place.
+    """
     return size.vocabulary * (tokens * how.element + CHUNK_BYTES)
 
 
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
-    """Keys and values of a rollout: each prompt's once, each row's own (in buffers that double), and what drawing a token needs."""
+    """Bytes of a rollout: keys, values and distributions of tokens.
+
+    Each prompt's keys and values exist once. Each row has its own besides, in buffers that double when they are full.
+    """
     per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
     return per_token * (prompts * prompt + 2 * rows * completion) + rows * size.vocabulary * DRAW_BYTES

@@ -1,4 +1,4 @@
-"""A model's sizes from its config alone: its modules are laid out without weights and counted."""
+"""Sizes of a model, counted from its config without weights."""
 
 import re
 from dataclasses import dataclass
@@ -13,9 +13,11 @@ from stages.model.adapters import LINEAR_LAYERS
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameter counts (blocks: the language model's layers and last norm; head is 0 where it is the embedding) and widths.
+    """Parameter counts and widths.
 
-    `adapter` is the number of adapter parameters per rank. `window` is how many patches a windowed vision layer attends to.
+    `blocks` are the language model's layers and last norm. `head` is 0 where the embedding is the head. `adapter` is
+    the number of adapter parameters per rank. `window` is the number of patches that a windowed vision layer attends
+    to.
     """
 
     blocks: int
@@ -42,6 +44,7 @@ class ModelSize:
 
     @property
     def total(self) -> int:
+        """All parameters."""
         return self.blocks + self.embedding + self.head + self.vision
 
 

@@ -1,15 +1,19 @@
-"""The cost model: tokens through the language model, pairs its attention computes, logits, and patches through the vision tower."""
+"""The cost model: how much a model computes for a question."""
 
 from dataclasses import dataclass
 
 from stages.planning.size import ModelSize
 
-BACKWARD = 2  # a backward pass computes twice what a forward does; gradient checkpointing adds a forward
+BACKWARD = 2  # a backward pass costs two forwards; gradient checkpointing adds one forward
 
 
 @dataclass(frozen=True)
 class Work:
-    """Forward work, in units that add and multiply. `frame_pairs` are patch pairs within a frame, what vision's full attention computes."""
+    """Forward work, in units that add and multiply.
+
+    `tokens` and `pairs` (of tokens, in attention) are the language model's, `patches` and `frame_pairs` (patch pairs
+    within a frame, in full attention) the vision tower's. `logits` counts the tokens that logits are made for.
+    """
 
     tokens: float = 0
     pairs: float = 0
@@ -24,7 +28,10 @@ class Work:
         return Work(*(times * mine for mine in vars(self).values()))
 
     def flops(self, size: ModelSize) -> float:
-        """Floating point operations: two per weight a token meets, four per head element of an attended pair."""
+        """Floating point operations.
+
+        A weight costs two per token, an attended pair four per head element.
+        """
         vision_blocks = size.vision - size.merger
         windowed = size.vision_layers - size.vision_full_layers
         return (
@@ -40,7 +47,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Shape:
-    """One question: P prompt tokens, of which `visual` are merged patches in `grids` temporal steps, and C completion tokens at most."""
+    """One question in tokens.
+
+    Of the `prompt` tokens, `visual` are merged patches in `grids` temporal steps. `completion` is the most that is
+    answered.
+    """
 
     prompt: float
     visual: float
@@ -49,29 +60,29 @@ class Shape:
 
 
 def encode(shape: Shape, size: ModelSize) -> Work:
-    """One pass of a question's media through the vision tower."""
+    """Work of one pass of a question's media through the vision tower."""
     patches = shape.visual * size.merge**2
     return Work(patches=patches, frame_pairs=patches * patches / max(shape.grids, 1))
 
 
 def prefill(shape: Shape) -> Work:
-    """One prompt, with the logits of its last token."""
+    """Work of one prompt, with the logits of its last token."""
     return Work(tokens=shape.prompt, pairs=shape.prompt**2 / 2, logits=1)
 
 
 def decode(shape: Shape, rows: float) -> Work:
-    """All rows of a prompt, token by token."""
+    """Work of all rows of a prompt, token by token."""
     tokens = rows * shape.completion
     return Work(tokens=tokens, pairs=tokens * (shape.prompt + shape.completion / 2), logits=tokens)
 
 
 def score_group(shape: Shape, group: int) -> Work:
-    """One packed row [prompt, c1 … cG] with logits at its completion tokens (stages/rl/scoring.py)."""
+    """Work of a packed row [prompt, c1 … cG]; logits of completions."""
     tokens = group * shape.completion
     pairs = shape.prompt**2 / 2 + tokens * (shape.prompt + shape.completion)
     return Work(tokens=shape.prompt + tokens, pairs=pairs, logits=tokens)
 
 
 def trained(forward: Work, checkpointing: bool) -> Work:
-    """Forward and backward."""
+    """Work of forward and backward."""
     return forward * (1 + BACKWARD + checkpointing)

@@ -1,4 +1,4 @@
-"""The command line every stage shares: `if __name__ == "__main__": command(run)`."""
+"""The command line that all stages share: `if __name__ == "__main__": command(run)`."""
 
 import argparse
 import errno
@@ -16,84 +16,84 @@ from typing import Any, get_type_hints
 
 from safetensors import SafetensorError
 
-from stages.run.code import changed_files, hash_files, loaded_files, store_copy
+from stages.run import log
+from stages.run.code import changed_files, hash_files, loaded_files, shortened, store_copy
 from stages.run.errors import UserError
 from stages.run.files import FULL
 from stages.run.params import Params, load_params
 from stages.run.work import IS_FIRST_PROCESS, WORK, mark_finished, stage_lock
 
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+
 
 def command(run: Callable[..., None], item: str | None = None) -> None:
     """Run a stage from the command line.
 
-    `run`'s first parameter is its Params model, read from the section of params.yaml named after the stage's file; each other
-    parameter (a Path, a str or an int) becomes a required `--flag`, optional where it has a default, and a bool a switch. `item` names
-    the flag that says for which item of the section the parameters are (see `load_params`). Errors that a person can mend end in one
-    line and the error's exit code, Ctrl-C in 130; anything else is a fault of the program and keeps its traceback.
+    The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml that has the
+    name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required, or optional where it has
+    a default. A bool is a switch. `item` names the flag that chooses the item of the section (see `load_params`).
+
+    An error that a person can fix ends in one line and the error's exit code, Ctrl-C in exit code 130. Any other error
+    is a fault of the program and keeps its traceback.
     """
     stage = Path(inspect.getfile(run)).stem
     arguments, params = _arguments(run, stage)
-    logging.basicConfig(
-        format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING
-    )
-    for ours in ("stages", "__main__"):
-        logging.getLogger(ours).setLevel(logging.INFO)
-    lock = re.sub(
-        r"[^\w.-]",
-        "_",
-        "-".join([stage, *(str(value) for value in arguments.values() if isinstance(value, str | int))]),
-    )
+    log.set_up(stage)
     try:
-        with stage_lock(lock) if IS_FIRST_PROCESS else nullcontext():
+        with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
             model, file = get_type_hints(run)[params], arguments.pop("params_file")
-            with _unchanged(
-                run, lambda: load_params(model, stage, file, arguments[item] if item else None), file
-            ) as read:
+            load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
+            with _unchanged(run, load, file) as read:
                 run(read, **arguments)
     except UserError as error:
-        sys.stderr.write(f"{stage}: {error}\n")
+        sys.stderr.write(f"{stage}: {log.escaped(str(error))}\n")
         sys.exit(error.status)
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, SafetensorError, sqlite3.OperationalError) as error:
         if not (advice := _advice(error, stage, arguments)):
             raise
-        sys.exit(f"{stage}: {advice}")
+        sys.exit(f"{stage}: {log.escaped(advice)}")
+
+
+def _lock_name(stage: str, arguments: dict[str, Any]) -> str:
+    """The stage and its item, as a file name: different items may run at the same time."""
+    items = [str(value) for value in arguments.values() if isinstance(value, str | int)]
+    return re.sub(r"[^\w.-]", "_", "-".join([stage, *items]))
 
 
 def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | None:
-    """What to do about a full or read-only disk or an input that is not there; None for a fault of the program."""
+    """What to do about a full disk, a read-only disk or an absent input; None for a fault of the program."""
     code, file = getattr(error, "errno", None), getattr(error, "filename", None) or os.getcwd()
     if code in FULL or _says_full(error):
         return f"no space left on the disk ({file}); free some and run the same command again"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{file}: {os.strerror(code).lower()}; make it writable and run the same command again"
-    absent = [
-        str(path)
-        for path in arguments.values()
-        if isinstance(path, Path) and not path.exists() and str(path) in str(error)
-    ]
+    paths = [path for path in arguments.values() if isinstance(path, Path)]
+    absent = [str(path) for path in paths if not path.exists() and str(path) in str(error)]
     if isinstance(error, FileNotFoundError) and absent:
-        return f"{max(absent, key=len)}: not there; `dvc repro {stage}` runs the stages that write what this one reads"
+        return f"{max(absent, key=len)}: not there; `dvc repro {stage}` runs the stages that write it"
     return None
 
 
 def _says_full(error: Exception) -> bool:
-    """Whether a library means a full disk: ffmpeg and safetensors say so, SQLite in other words, and torch only that writing failed."""
+    """Whether the error of a library means a full disk.
+
+    ffmpeg and safetensors use the system's words and SQLite its own. torch only says that writing failed.
+    """
     text = str(error)
-    return (
-        "No space left" in text
-        or "disk is full" in text
-        or ("inline_container" in text and shutil.disk_usage(".").free < 2**20)
-    )
+    if "inline_container" in text:
+        return shutil.disk_usage(".").free < 2**20
+    return "No space left" in text or "disk is full" in text
 
 
 @contextmanager
 def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path) -> Iterator[Params]:
-    """The parameters; UserError if they, or the code that runs, are others when the stage ends.
+    """The parameters; UserError when they or the code of the stage are different after the block.
 
-    DVC records both as they are then: without this a model would count as trained with what was edited while it was trained.
+    DVC records parameters and code as they are when the stage ends. Without this check an edit during a training would
+    be recorded as what the model was trained with.
     """
     params, code = load(), hash_files(loaded_files(Path(inspect.getfile(run))))
     if IS_FIRST_PROCESS:
@@ -104,14 +104,14 @@ def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path)
         edited.append(f"{file} (the section of this stage)")
     if edited:
         raise UserError(
-            f"{', '.join(edited)} changed while the stage ran, so its result does not count. Run it again: its checkpoints and answers "
-            "are kept. Where code changed, put it back first, or say RESUME=1 to go on with the new code"
+            f"{shortened(edited)} changed while the stage ran, so its result does not count. Its checkpoints and answers "
+            "are kept: put back what changed and run again, or keep a change of code and run again with RESUME=1"
         )
     mark_finished()
 
 
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:
-    """Parsed flags by parameter name (with `params_file`), and the name of the parameter that takes the Params."""
+    """The flags' values by parameter name, with `params_file`, and the name of the parameter that takes the Params."""
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
     parser.add_argument(
         "--params",

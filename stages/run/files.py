@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written to a temporary name, fsynced and renamed."""
+"""Files that are whole or absent.
+
+A file is written under a temporary name, synced to the disk and renamed.
+"""
 
 import errno
 import hashlib
@@ -13,26 +16,30 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or quota, answers
-ROW_GROUP = 16_384  # rows of a table that are held before they are written
+FULL = (errno.ENOSPC, errno.EDQUOT)  # error numbers of a full disk and a full quota
+ROW_GROUP = 16_384  # rows of a table that are kept in memory before they are written
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) so that a reader, or a crash, sees the old file or the new one, never a part."""
+    """Write `data`; text is written as UTF-8.
+
+    A reader sees the old file or the new one, never a part. This holds after a crash too.
+    """
     with whole_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with floats rounded to 6 places and its keys in the order given, so that equal runs give equal bytes.
+    """Write a JSON object; equal values give equal bytes.
 
-    A float that is not finite becomes null: JSON has no word for it, and `dvc metrics diff` would fail on "NaN".
+    Keys keep their order. Floats are rounded to 6 places. A float that is not finite becomes null, because JSON has no
+    word for it and `dvc metrics diff` fails on "NaN".
     """
     write_atomic(path, json.dumps(_rounded(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
-    """Write a JSON array of objects, one held at a time, each on a line of its own."""
+    """Write a JSON array of objects, one object in memory at a time, one on each line."""
     with whole_file(path) as file:
         file.write(b"[")
         for number, item in enumerate(items):
@@ -41,12 +48,12 @@ def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file."""
+    """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows to one Parquet file in the order given; equal rows give equal bytes."""
+    """Write rows to a Parquet file in the order given; equal rows give equal bytes."""
     with table_writer(path, schema) as write:
         for row in rows:
             write(row)
@@ -54,7 +61,10 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
 
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that appends one row to a Parquet file, which is there once the block has ended well; it holds few rows in memory."""
+    """A function that appends one row to a Parquet file.
+
+    The file is there once the block has ended without an error. Few rows are in memory at a time.
+    """
     pending: list[Mapping[str, Any]] = []
 
     def flush() -> None:
@@ -74,7 +84,7 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[st
 
 
 def iterate_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, in order; it holds few in memory."""
+    """The rows of a Parquet file in order, few of them in memory."""
     with pq.ParquetFile(path, buffer_size=2**20) as file:
         for batch in file.iter_batches(1024, columns=columns):
             yield from batch.to_pylist()
@@ -88,9 +98,10 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """The half-written file, which becomes `path` when the block ends well. That the disk is full says for which file.
+    """A file to write, which becomes `path` when the block ends without an error.
 
-    It stands beside `path` under one name, so that the next run takes over what a killed one left; DVC does not look at it (.dvcignore).
+    Until then it has one hidden name beside `path`: the next run overwrites what a killed run left, and .dvcignore hides
+    it from DVC. The error of a full disk names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")

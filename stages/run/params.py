@@ -1,18 +1,26 @@
-"""Parameters: one section of params.yaml per stage, read into a strict, frozen, bounded pydantic model that stands in the stage's file."""
+"""Parameters: one section of params.yaml for each stage, checked by the stage's own model."""
 
 import difflib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, YAMLError
 
 from stages.run.errors import UserError
 
+MOST_VALUES = 20_000  # of a file of parameters, aliases written out
+DEEPEST = 20  # levels of sections inside sections
+
 
 class Params(BaseModel):
-    """Base of every parameter model: unknown keys, wrong types and values out of bounds are errors."""
+    """Base of every parameter model: strict and frozen.
+
+    Unknown keys, wrong types and values out of bounds are errors.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -21,11 +29,28 @@ P = TypeVar("P", bound=Params)
 
 
 def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), item: str | None = None) -> P:
-    """The section of a YAML file as `model`; UserError with one line per bad value, naming the nearest known key for an unknown one.
+    """A section of a YAML file as `model`.
 
-    With `item` the section holds, under `defaults`, what is common to several things, and under their names what differs; the parameters
-    are then those of `item`. YAML 1.2 as DVC reads it (`1e-6` is a number), checked as JSON so that lists may fill tuples and a date
-    is the text that was written.
+    With `item`, the section holds the common values under `defaults` and the values of each item under its name; the
+    result is the defaults with the item's own values in their place. The file is YAML 1.2, as DVC reads it: `1e-6` is a
+    number. The values are checked as JSON: a list fills a tuple, and a date stays the text that was written.
+
+    UserError with one line names every bad value, and the nearest known key for an unknown key.
+    """
+    sections = read_sections(path)
+    if section not in sections:
+        raise UserError(f"{path}: no section '{section}'{_nearest(section, map(str, sections))}")
+    values = sections[section] if item is None else _values_of_item(sections[section], section, item, path)
+    try:
+        return model.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(path, section, model, wrong) for wrong in error.errors())) from None
+
+
+def read_sections(path: Path) -> dict[object, object]:
+    """The sections of a file of parameters; empty when the file holds no mapping.
+
+    UserError when the file is absent, is no valid YAML, or holds more than a file of parameters can need.
     """
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -33,55 +58,65 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), 
         raise UserError(f"{path}: no such file; run from the project's folder or pass --params") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    sections = document if isinstance(document, dict) else {}
-    if section not in sections:
-        raise UserError(f"{path}: no section '{section}'{_nearest(section, sections)}")
-    values = sections[section]
-    if item is not None:
-        if not isinstance(values, dict) or not isinstance(values.get("defaults"), dict):
-            raise UserError(
-                f"{path}: no '{section}.defaults', which holds what is common; what differs for {item} goes to '{section}.{item}'"
-            )
-        own = values.get(item) or {}
-        values = values["defaults"] | own if isinstance(own, dict) else own
-    try:
-        return model.model_validate_json(json.dumps(values, default=str))
-    except ValidationError as error:
-        raise UserError("; ".join(_explain(path, section, model, item) for item in error.errors())) from None
+    except RecursionError:
+        raise UserError(f"{path}: sections are nested too deeply; at most {DEEPEST} levels are read") from None
+    _check_size(document, path)
+    return document if isinstance(document, dict) else {}
 
 
-def _explain(path: Path, section: str, model: type[BaseModel], item: Any) -> str:
-    place = ".".join([section, *(str(part) for part in item["loc"])])
-    if item["type"] == "extra_forbidden":
-        return (
-            f"{path}: unknown parameter '{place}'{_nearest(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
+def _check_size(document: object, path: Path) -> None:
+    """UserError for a document whose aliases grow without bound or contain themselves."""
+    for count, depth in enumerate(_depths(document, 0), start=1):
+        if depth > DEEPEST:
+            raise UserError(f"{path}: sections are nested too deeply; at most {DEEPEST} levels are read")
+        if count > MOST_VALUES:
+            raise UserError(f"{path}: more than {MOST_VALUES} values; does an alias (*name) repeat itself?")
+
+
+def _depths(value: object, depth: int) -> Iterator[int]:
+    """The level of each value below `value`, aliases written out."""
+    yield depth
+    if depth <= DEEPEST:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        for part in inner:
+            yield from _depths(part, depth + 1)
+
+
+def _values_of_item(values: object, section: str, item: str, path: Path) -> object:
+    if not isinstance(values, dict) or not isinstance(values.get("defaults"), dict):
+        raise UserError(
+            f"{path}: no '{section}.defaults', which holds the common values; "
+            f"the values of {item} alone go to '{section}.{item}'"
         )
-    if (
-        item["type"] == "value_error"
-    ):  # of a model's own rule, which says what is wrong; the input may be a whole section
-        return f"{path}: '{place}': {item['ctx']['error']}"
-    return f"{path}: '{place}' is {json.dumps(item['input'], default=str)}: {item['msg']}"
+    own = values.get(item) or {}
+    return values["defaults"] | own if isinstance(own, dict) else own
 
 
-def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that sits at `location` below `model` (annotations are followed, list indices skipped)."""
+def _explain(path: Path, section: str, model: type[BaseModel], wrong: ErrorDetails) -> str:
+    place = ".".join([section, *map(str, wrong["loc"])])
+    if wrong["type"] == "extra_forbidden":
+        known = _fields_at(model, wrong["loc"][:-1])
+        return f"{path}: unknown parameter '{place}'{_nearest(str(wrong['loc'][-1]), known)}"
+    if wrong["type"] == "value_error":  # a rule of the model says what is wrong; the input can be a whole section
+        return f"{path}: '{place}': {wrong.get('ctx', {})['error']}"
+    return f"{path}: '{place}' is {json.dumps(wrong['input'], default=str)}: {wrong['msg']}"
+
+
+def _fields_at(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the model at `location` below `model`; numbers of list items are passed over."""
     for part in location:
-        if (
-            isinstance(part, str)
-            and isinstance(model, type)
-            and issubclass(model, BaseModel)
-            and part in model.model_fields
-        ):
+        if isinstance(part, str) and model and part in model.model_fields:
             model = _model_inside(model.model_fields[part].annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return list(model.model_fields) if model else []
 
 
-def _model_inside(annotation: Any) -> Any:
+def _model_inside(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_inside(part))), None)
+    return next((found for part in get_args(annotation) if (found := _model_inside(part))), None)
 
 
-def _nearest(name: str, known: Any) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}" if known else ""
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""The bar of long work: drawn on a terminal, as lines for a program that asks for it, otherwise silent."""
+"""Progress of long work: a bar on a terminal, lines for a program, otherwise nothing."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -17,9 +17,9 @@ LINE = "progress: {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapse
 def progress_bar(
     items: Iterable[Any] | None = None, *, unit: str, total: int | None = None, initial: int = 0, hidden: bool = False
 ) -> "tqdm[Any]":
-    """A tqdm bar over `items`, or one to update by hand.
+    """A tqdm bar over `items`, or a bar to update by hand.
 
-    With VIDEO_R1_PROGRESS=lines in the environment it writes a line on stderr every two seconds and one at its end:
+    With VIDEO_R1_PROGRESS=lines in the environment, the bar writes a line to stderr every two seconds and at its end:
     `progress: 405/900 step, 00:37 left, 00:30 elapsed, loss=0.31`.
     """
     if os.environ.get(VARIABLE) == "lines":
@@ -30,9 +30,9 @@ def progress_bar(
 
 
 class LineBar(tqdm):
-    """A bar that ends its lines instead of drawing over them, so that they do not run into those of the log."""
+    """A bar whose states are lines of their own, apart from those of the log."""
 
     @staticmethod
     def status_printer(file: "SupportsWrite[str]") -> Callable[[str], None]:
-        """How tqdm writes a state of the bar."""
+        """The function with which tqdm writes a state of the bar."""
         return lambda text: print(text, file=file)

@@ -77,7 +77,7 @@ def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list
     assert download.benchmark_folder(tmp_path) == tmp_path
     with pytest.raises(UserError, match="neither a folder nor the name of a dataset"):
         download.benchmark_folder(tmp_path / "nowhere" / "at" / "all")
-    with pytest.raises(UserError, match="'some/Other' is no folder here, and no dataset that the hub gives"):
+    with pytest.raises(UserError, match="'some/Other' is no folder here, and the hub gives no such dataset"):
         download.benchmark_folder(Path("some/Other"))
 
 

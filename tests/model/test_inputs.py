@@ -1,37 +1,43 @@
-"""Prompts: token ids, positions and pixels against the Hugging Face models and processors."""
+"""Prompts: tokens, positions and pixels against those of Hugging Face."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stages.model.inputs import IGNORE, PromptBuilder, group_seconds, mrope_positions, seconds_per_grid
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
+from stages.model.positions import group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
 from tests.model.tiny_models import clip, picture, question
 
 
 @pytest.fixture
-def builder(model_dir):
+def builder(model_dir: Path) -> PromptBuilder:
     return PromptBuilder(model_dir)
 
 
-def rope_index(model, builder, prompt, **kwargs):
+def rope_index(model: Any, builder: PromptBuilder, prompt: Prompt, **kwargs: Tensor) -> tuple[Tensor, int]:
+    """The model's own positions of a prompt, and the position after it."""
     kinds = {builder.config.image_token_id: 1, builder.config.video_token_id: 2}
     types = torch.tensor([[kinds.get(token, 0) for token in prompt.ids_P.tolist()]])
     positions, deltas = model.model.get_rope_index(prompt.ids_P[None], mm_token_type_ids=types, **kwargs)
     return positions[:, 0], int(deltas[0]) + len(prompt.ids_P)
 
 
-def test_positions_of_an_image_equal_the_models_own(model_dir, builder):
+def test_positions_of_an_image_equal_the_models_own(model_dir: Path, builder: PromptBuilder) -> None:
     prompt = builder(question(data_type="image"), picture(height=32, width=64))
     expected, following = rope_index(load_model(model_dir), builder, prompt, image_grid_thw=prompt.grid_thw)
     assert torch.equal(prompt.position_ids_3P, expected)
     assert prompt.next_position == following
 
 
-def test_positions_of_a_video_equal_the_models_own_where_it_does_not_contradict_itself(model_dir, builder):
+def test_positions_of_a_video_equal_the_models_own(model_dir: Path, builder: PromptBuilder) -> None:
     # Three frame pairs half a second apart: time reaches 2, height and width 1 and 2.
     frames = clip(frames=6, height=32, width=48, fps=4.0)
     prompt = builder(question(), frames)
@@ -43,7 +49,7 @@ def test_positions_of_a_video_equal_the_models_own_where_it_does_not_contradict_
     assert prompt.next_position == following
 
 
-def test_text_after_a_long_video_stands_after_its_time(qwen2_5):
+def test_text_after_a_long_video_stands_after_its_time(qwen2_5: Path) -> None:
     builder = PromptBuilder(qwen2_5)
     prompt = builder(question(), clip(frames=4, height=16, width=16, fps=0.1))  # pairs 20 s apart, 2 positions a second
     visual_P = prompt.ids_P == builder.config.video_token_id
@@ -53,7 +59,7 @@ def test_text_after_a_long_video_stands_after_its_time(qwen2_5):
     assert prompt.next_position == int(prompt.position_ids_3P[0, -1]) + 1
 
 
-def test_mrope_positions_by_hand():
+def test_mrope_positions_by_hand() -> None:
     is_vision = torch.tensor([False, True, True, True, True, False, False])
     positions = mrope_positions(is_vision, [(2, 1, 2)], interval=2.5)
     assert positions.tolist() == [
@@ -63,14 +69,14 @@ def test_mrope_positions_by_hand():
     ]
 
 
-def test_times_of_frame_pairs():
+def test_times_of_frame_pairs() -> None:
     pts_T = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
     assert seconds_per_grid(pts_T, 2) == 1.0
     assert seconds_per_grid(pts_T[:1], 2) == 1.0
     assert group_seconds(pts_T, 2) == [0.25, 1.25, 2.0]
 
 
-def test_qwen3_prompts_carry_the_time_before_each_frame_pair(qwen3):
+def test_qwen3_prompts_carry_the_time_before_each_frame_pair(qwen3: Path) -> None:
     builder = PromptBuilder(qwen3)
     text = builder.tokenizer.decode(builder(question(), clip(frames=4, height=16, width=32, fps=2.0)).ids_P)
     seen = "<|vision_start|><|video_pad|><|video_pad|><|vision_end|>"
@@ -80,7 +86,7 @@ def test_qwen3_prompts_carry_the_time_before_each_frame_pair(qwen3):
     )
 
 
-def test_qwen2_5_prompts_hold_one_run_of_placeholders(qwen2_5):
+def test_qwen2_5_prompts_hold_one_run_of_placeholders(qwen2_5: Path) -> None:
     builder = PromptBuilder(qwen2_5)
     text = builder.tokenizer.decode(builder(question(), clip(frames=4, height=16, width=32)).ids_P)
     assert text == (
@@ -89,7 +95,7 @@ def test_qwen2_5_prompts_hold_one_run_of_placeholders(qwen2_5):
     )
 
 
-def test_pixels_of_an_image_equal_the_processors(qwen2_5):
+def test_pixels_of_an_image_equal_the_processors(qwen2_5: Path) -> None:
     builder, frames = PromptBuilder(qwen2_5), picture(height=48, width=48)
     inputs = builder.normalised(builder.batch([builder(question(data_type="image"), frames)]))
     processor = Qwen2VLImageProcessorPil.from_pretrained(qwen2_5)
@@ -98,7 +104,7 @@ def test_pixels_of_an_image_equal_the_processors(qwen2_5):
     assert torch.allclose(inputs["pixel_values"], expected["pixel_values"], atol=1e-6)
 
 
-def test_frames_are_reordered_before_they_are_merged_into_patches(builder):
+def test_frames_are_reordered_before_they_are_merged_into_patches(builder: PromptBuilder) -> None:
     frames = clip(frames=4)
     shuffled = builder(question(), frames, np.array([2, 0, 3, 1]))
     ordered = builder(question(), frames)
@@ -109,7 +115,7 @@ def test_frames_are_reordered_before_they_are_merged_into_patches(builder):
     assert np.array_equal(first_patch[:, 1].permute(1, 2, 0), frames.frames_THWC[0, :8, :8])
 
 
-def test_another_order_of_frames_changes_what_the_model_says(model_dir, builder):
+def test_another_order_of_frames_changes_what_the_model_says(model_dir: Path, builder: PromptBuilder) -> None:
     model, frames = load_model(model_dir), clip(frames=4)
     with torch.no_grad():
         logits = [
@@ -119,7 +125,9 @@ def test_another_order_of_frames_changes_what_the_model_says(model_dir, builder)
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
-def test_a_padded_batch_of_videos_and_images_gives_the_logits_of_each_alone(model_dir, builder):
+def test_a_padded_batch_of_videos_and_images_gives_the_logits_of_each_alone(
+    model_dir: Path, builder: PromptBuilder
+) -> None:
     model = load_model(model_dir)
     prompts = [
         builder(question(), clip(frames=6)),
@@ -135,7 +143,7 @@ def test_a_padded_batch_of_videos_and_images_gives_the_logits_of_each_alone(mode
         assert torch.allclose(right[row, len(prompt.ids_P) - 1], alone[row], atol=1e-4)
 
 
-def test_only_the_completion_is_labelled(builder):
+def test_only_the_completion_is_labelled(builder: PromptBuilder) -> None:
     prompts = [builder(question(), clip(frames=2)), builder(question("clip-2", problem="What?"), clip(frames=2))]
     target = builder.completion_ids("<think>left</think>\n<answer>A</answer>")
     inputs = builder.batch(prompts, [target, target[-1:]])
@@ -148,11 +156,11 @@ def test_only_the_completion_is_labelled(builder):
     assert inputs["position_ids"][:, 0, start].tolist() == [prompts[0].next_position] * 3
 
 
-def test_frames_that_do_not_fit_the_grid_are_an_error_that_says_what_to_change(builder):
+def test_frames_that_do_not_fit_the_grid_are_an_error_that_says_what_to_change(builder: PromptBuilder) -> None:
     with pytest.raises(UserError, match=r"clip-1: frames of 40x32 do not fit .* multiples of 16"):
         builder(question(), clip(height=32, width=40))
 
 
-def test_a_placeholder_in_the_question_is_refused(builder):
+def test_a_placeholder_in_the_question_is_refused(builder: PromptBuilder) -> None:
     with pytest.raises(UserError, match="media placeholder"):
         builder(question(problem="What is <|video_pad|>?"), clip())

@@ -1,11 +1,13 @@
-"""Small random models of both families with one tokenizer, written as model folders."""
+"""Small random model folders of both families, with one tokenizer."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
+from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
 from stages.embedded.tiny import build_image_processor, build_model, build_tokenizer
@@ -13,8 +15,10 @@ from stages.run.files import write_json
 from stages.video.frame_store import Frames
 
 LINES = [
-    "Which way does it move?\nA. left\nB. right\n<think>frame 1 top left, so it moves right, option B.</think>\n<answer>B</answer>",
-    "What colour is it?\nA. red\nB. green\n<think>it is a red circle, so the colour is red, option A.</think>\n<answer>A</answer>",
+    "Which way does it move?\nA. left\nB. right\n"
+    "<think>frame 1 top left, so it moves right, option B.</think>\n<answer>B</answer>",
+    "What colour is it?\nA. red\nB. green\n"
+    "<think>it is a red circle, so the colour is red, option A.</think>\n<answer>A</answer>",
 ]
 
 
@@ -73,7 +77,7 @@ def write_qwen3(out: Path) -> Path:
     return out
 
 
-def _write(model, tokenizer, out):
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     build_image_processor().save_pretrained(out)
@@ -81,13 +85,14 @@ def _write(model, tokenizer, out):
 
 
 def question(
-    sample_id="clip-1",
+    sample_id: str = "clip-1",
     data_type: DataType = "video",
-    problem="Which way does it move?",
-    options=("A. left", "B. right"),
-    answer="B",
-    process=None,
-):
+    problem: str = "Which way does it move?",
+    options: tuple[str, ...] = ("A. left", "B. right"),
+    answer: str = "B",
+    process: str | None = None,
+) -> Sample:
+    """A multiple-choice question."""
     return Sample(
         sample_id=sample_id,
         source="test",
@@ -102,13 +107,14 @@ def question(
     )
 
 
-def clip(frames=4, height=32, width=48, fps=4.0, seed=0):
-    """Frames of noise, `fps` a second, as if every second frame of the source had been taken."""
+def clip(frames: int = 4, height: int = 32, width: int = 48, fps: float = 4.0, seed: int = 0) -> Frames:
+    """Frames of noise, `fps` a second: every second of their source."""
     pixels = np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
     indices = np.arange(frames) * 2
     return Frames(pixels, indices, indices / (2 * fps), source_fps=2 * fps)
 
 
-def picture(height=32, width=32, seed=0):
+def picture(height: int = 32, width: int = 32, seed: int = 0) -> Frames:
+    """An image of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     return Frames(pixels, np.array([0]), np.array([0.0]), source_fps=0.0)

@@ -1,16 +1,22 @@
-"""Bytes by hand for the 7B model, and against the tensors that a tiny model really makes."""
+"""Bytes of the 7B model by hand, of a tiny one by measurement."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
 
+from stages.model.inputs import Prompt
 from stages.model.load import load_config
 from stages.planning import memory
 from stages.planning.memory import Training
-from stages.planning.size import model_size
+from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape
-from stages.rl.scoring import pack, score, use_group_prefix_attention
+from stages.rl.scoring import Packed, pack, score, use_group_prefix_attention
 from tests.planning.configs import QWEN2_5_VL_7B
 from tests.rl.conftest import tiny_media, tiny_model, tiny_prompt
 
@@ -19,12 +25,12 @@ PLAIN = Training(precision="fp32", zero=None, lora_rank=None, freeze_vision=True
 
 
 @pytest.fixture
-def seven_b(tmp_path):
+def seven_b(tmp_path: Path) -> ModelSize:
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
     return model_size(load_config(tmp_path))
 
 
-def test_states_of_the_7b_model_under_zero_2_on_8_gpus(seven_b):
+def test_states_of_the_7b_model_under_zero_2_on_8_gpus(seven_b: ModelSize) -> None:
     how = Training("bf16", 2, None, freeze_vision=False, checkpointing=True, processes=8)
     found = memory.states(seven_b, how, reference=True)
     assert found["weights"] == found["reference and sampler"] == 2 * TOTAL
@@ -32,7 +38,7 @@ def test_states_of_the_7b_model_under_zero_2_on_8_gpus(seven_b):
     assert found["optimizer"] == 12 * TOTAL / 8
 
 
-def test_adapters_leave_the_frozen_weights_and_little_else(seven_b):
+def test_adapters_leave_the_frozen_weights_and_little_else(seven_b: ModelSize) -> None:
     how = Training("bf16", None, 16, freeze_vision=True, checkpointing=True, processes=1)
     # Inputs and outputs of the linear layers: q and o 2 · 3584, k and v 3584 + 512, three of 3584 + 18944
     adapters = 16 * 28 * (2 * 7168 + 2 * 4096 + 3 * 22528)
@@ -45,7 +51,7 @@ def test_adapters_leave_the_frozen_weights_and_little_else(seven_b):
     }
 
 
-def test_cache_and_logits_of_the_7b_model(seven_b):
+def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
     how = Training("bf16", 2, None, freeze_vision=False, checkpointing=True, processes=8)
     per_token = 2 * 28 * 4 * 128 * 2  # keys and values, layers, heads, width, bytes
     assert memory.cache(seven_b, how, prompts=2, prompt=1000, rows=0, completion=0) == 2000 * per_token
@@ -53,12 +59,12 @@ def test_cache_and_logits_of_the_7b_model(seven_b):
     assert memory.logits(seven_b, how, tokens=6144) == 152064 * (2 * 6144 + 3072)
 
 
-def saved_bytes(model, packed, media):
-    """Storages other than weights that a forward keeps for its backward pass."""
+def saved_bytes(model: PreTrainedModel, packed: Packed, media: Mapping[str, Any]) -> int:
+    """Bytes beside weights that a forward keeps for its backward pass."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     saved = {}
 
-    def keep(tensor):
+    def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             saved[storage.data_ptr()] = (storage.nbytes(), tensor)
@@ -71,7 +77,9 @@ def saved_bytes(model, packed, media):
 
 @pytest.mark.parametrize(("prompt", "group", "completion"), [(60, 4, 40), (200, 8, 20), (40, 2, 90)])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_activations_are_what_a_forward_of_the_tiny_model_keeps(prompt, group, completion, checkpointing):
+def test_activations_are_what_a_forward_of_the_tiny_model_keeps(
+    prompt: int, group: int, completion: int, checkpointing: bool
+) -> None:
     model = tiny_model("qwen2_5_vl").train()
     model.model.visual.requires_grad_(False)
     use_group_prefix_attention(model)
@@ -90,7 +98,7 @@ def test_activations_are_what_a_forward_of_the_tiny_model_keeps(prompt, group, c
     assert kept == pytest.approx(expected, rel=0.1)
 
 
-def test_states_are_the_bytes_of_a_real_optimizer_step():
+def test_states_are_the_bytes_of_a_real_optimizer_step() -> None:
     model = tiny_model("qwen2_5_vl")
     size = model_size(model.config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -110,6 +118,6 @@ def test_states_are_the_bytes_of_a_real_optimizer_step():
     assert (found["gradients"], found["optimizer"]) == (gradients, moments)
 
 
-def score_of(model, prompt):
+def score_of(model: PreTrainedModel, prompt: Prompt) -> Tensor:
     use_group_prefix_attention(model)
     return score(model, pack([prompt], [[torch.tensor([1, 2])]]), tiny_media([prompt]), 1.0).logps_RC.sum()

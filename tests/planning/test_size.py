@@ -1,4 +1,8 @@
+"""Counts from a config against loaded models and published sizes."""
+
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +14,7 @@ from tests.planning.configs import QWEN2_5_VL_7B
 
 
 @pytest.mark.parametrize("write", [write_qwen2_5, write_qwen3], ids=["qwen2_5", "qwen3"])
-def test_the_counts_from_a_config_are_those_of_the_loaded_model(tmp_path, write):
+def test_the_counts_from_a_config_are_those_of_the_loaded_model(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     model = load_model(write(tmp_path / "model"))
     size = model_size(load_config(tmp_path / "model"))
     assert size.total == sum(weight.numel() for weight in model.parameters())
@@ -20,12 +24,13 @@ def test_the_counts_from_a_config_are_those_of_the_loaded_model(tmp_path, write)
     assert 3 * size.adapter == sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
 
 
-def test_the_7b_model_has_its_published_size_without_its_weights(tmp_path):
+def test_the_7b_model_has_its_published_size_without_its_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN2_5_VL_7B))
     size = model_size(load_config(tmp_path))
     assert size.total == 8_292_166_656
     assert size.embedding == size.head == 152064 * 3584
-    # Per layer: q 3584² + 3584, k and v 3584 · 512 + 512 each, o 3584², three of 3584 · 18944, two norms; and the last norm
+    # Per layer: q 3584² + 3584, k and v 3584 · 512 + 512 each, o 3584², three of 3584 · 18944, two norms; and the
+    # last norm
     layer = 2 * 3584**2 + 3584 + 2 * (3584 * 512 + 512) + 3 * 3584 * 18944 + 2 * 3584
     assert size.blocks == 28 * layer + 3584
     assert (size.head_dim, size.window, size.vision_full_layers) == (128, 64, 4)

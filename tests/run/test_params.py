@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from stages.run.errors import UserError
-from stages.run.params import Params, load_params
+from stages.run.params import Params, load_params, read_sections
 
 
 class Inner(Params):
@@ -89,8 +89,34 @@ def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_rea
         load_params(Outer, "evaluate", path, "mmvu")
     for text in ("evaluate: {learning_rate: 1.0}", "evaluate: {defaults: }", "evaluate: 8"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds what is common"):
+        with pytest.raises(UserError, match=r"no 'evaluate\.defaults', which holds the common values"):
             load_params(Outer, "evaluate", path, "mmvu")
     path.write_text("evaluate: {defaults: {learning_rate: 1.0}, mmvu: [1]}")
     with pytest.raises(UserError, match=r"'evaluate' is \[1\]"):
         load_params(Outer, "evaluate", path, "mmvu")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*{'a' if n == 0 else f'b{n - 1}'}, *a, *a]\n" for n in range(9)),
+            None,
+        ),
+        (
+            "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10) if n else 'x'}]\n" for n in range(12)),
+            "more than 20000 values",
+        ),
+        ("toy: &a\n  again: *a\n", "nested too deeply"),
+        ("[" * 5000, "not valid YAML|nested too deeply"),
+        ("toy: " + "{a: " * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_grows_or_contains_itself_is_one_line(tmp_path: Path, text: str, line: str | None) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    if line is None:
+        assert len(read_sections(tmp_path / "params.yaml")) == 10
+        return
+    with pytest.raises(UserError, match=line) as error:
+        read_sections(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)

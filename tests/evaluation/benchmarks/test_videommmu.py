@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,10 @@ from stages.data.grading import extract_answer
 from stages.data.sample import Sample
 from stages.evaluation.benchmarks import videommmu
 from stages.evaluation.definition import extract
-from stages.evaluation.predictions import summarise
+from stages.evaluation.metrics import summarise
+from stages.evaluation.predictions import PredictionRow
 from stages.run.files import read_json
+from tests.evaluation.toy import scored_row
 
 
 def test_all_stored_predictions_and_rewards_are_equal_in_the_video_r1_profile(testdata: Path) -> None:
@@ -68,22 +69,13 @@ def test_delta_knowledge_is_what_the_lecture_adds_to_the_same_questions() -> Non
     found = videommmu.delta_knowledge(rows, "official")["delta_knowledge"]
     assert (found.value, found.n) == (pytest.approx(0.5), 5)
     assert videommmu.delta_knowledge(rows[:5], "official") == {}
-    metrics = summarise(rows, 11, videommmu.BENCHMARK, "official")
-    assert metrics["accuracy"] == pytest.approx(3 / 6)
-    assert metrics["figures"]["delta_knowledge"]["value"] == pytest.approx(0.5)
+    summary = summarise(rows, 11, videommmu.BENCHMARK, "official")
+    assert summary.headline["accuracy"] == pytest.approx(3 / 6)
+    assert summary.figures["delta_knowledge"].value == pytest.approx(0.5)
 
 
-def _row(track: str, category: str, question: str, score: int) -> dict[str, Any]:
-    fixed = {
-        "order": "ordered",
-        "status": "ok",
-        "problem_type": "multiple choice",
-        "well_formed": True,
-        "tokens": 9,
-        "video-r1": 0.0,
-    }
-    size = {"n_frames": 16, "width": 28, "height": 28}
-    return fixed | size | {"sample_id": f"videommmu-{track}-{question}", "category": category, "official": float(score)}
+def _row(track: str, category: str, question: str, score: int) -> PredictionRow:
+    return scored_row(f"videommmu-{track}-{question}", official=float(score), category=category)
 
 
 def _sample(problem_type: str, answer: str, options: list[str] | None) -> Sample:

@@ -1,0 +1,252 @@
+"""Every metric of an evaluation, computed from its predictions table alone."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypedDict, get_args
+
+import numpy as np
+
+from stages.evaluation.definition import PROFILES, Benchmark, Profile
+from stages.evaluation.predictions import PredictionRow
+from stages.evaluation.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
+from stages.video.order import Order
+
+Figure = Callable[[Sequence[PredictionRow], Order, Benchmark, Profile], Estimate | None]
+Keep = Callable[[PredictionRow], bool]
+
+
+class Entry(TypedDict):
+    """One score or gap with its 95 % interval: of `slice`, a subset by `by`, with the frames in `order`."""
+
+    profile: Profile
+    order: Order
+    by: str
+    slice: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The metrics of one predictions table.
+
+    `n` counts the questions behind the headline numbers. `n_missing` counts the benchmark's questions that have no prediction or an
+    error; no accuracy includes them. `n_not_scored` counts those that only a judge model could score. `headline` holds each slice's
+    scores and gaps in one profile; `scores` and `gaps` hold every subset in both profiles. `shares` are of the answers with frames in
+    order; `tokens` among them is the mean number of generated tokens. `shown` says how many frames of which size were decoded.
+    """
+
+    n: int
+    n_missing: int
+    n_not_scored: int
+    headline: dict[str, float]
+    shares: dict[str, float]
+    shown: str
+    figures: dict[str, Estimate]
+    scores: list[Entry]
+    gaps: list[Entry]
+
+    def metrics(self) -> dict[str, object]:
+        """The content of the metrics file; the headline numbers and shares stand at its top level."""
+        return {
+            "n": self.n,
+            "n_missing": self.n_missing,
+            "n_not_scored": self.n_not_scored,
+            **self.headline,
+            **self.shares,
+            "shown": self.shown,
+            "figures": {name: asdict(figure) for name, figure in self.figures.items()},
+            "scores": self.scores,
+            "gaps": self.gaps,
+        }
+
+
+def summarise(rows: Sequence[PredictionRow], n_questions: int, benchmark: Benchmark, profile: Profile) -> Summary:
+    """The metrics of one predictions table of a benchmark of `n_questions`; the headline is in `profile`."""
+    ordered = [row for row in rows if row["order"] == "ordered" and row["status"] != "error"]
+    others = other_orders(rows)
+    return Summary(
+        n=sum(row[profile] is not None and row["category"] not in benchmark.apart for row in ordered),
+        n_missing=n_questions - len(ordered),
+        n_not_scored=sum(row[profile] is None for row in ordered),
+        headline=_headline(rows, benchmark, profile),
+        shares=_shares(ordered) if ordered else {},
+        shown=shown(ordered),
+        figures=benchmark.figures(rows, profile),
+        scores=[row for each in PROFILES for row in _entries(rows, ["ordered", *others], benchmark, each, estimate)],
+        gaps=[row for each in PROFILES for row in _entries(rows, others, benchmark, each, gap)],
+    )
+
+
+def shown(rows: Sequence[PredictionRow]) -> str:
+    """What was decoded: "8 frames of 48×48", or the range where it varies."""
+    if not rows:
+        return "no frames"
+    counts = [row["n_frames"] for row in rows]
+    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
+    numbers = "–".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
+    pixels = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
+    return f"{numbers} frames of {pixels}"
+
+
+def estimate(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile) -> Estimate | None:
+    """The score of the rows shown in `order`, weighted as the benchmark weighs them; None when there are none."""
+    chosen = _by_question(rows, order, profile)
+    if not chosen:
+        return None
+    return wilson(_scores_N(chosen, chosen, profile), _weights_N(chosen, benchmark, profile))
+
+
+def gap(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile) -> Estimate | None:
+    """Temporal reliance: ordered minus `order` on the same questions; None without common questions."""
+    found = gap_test(rows, order, benchmark, profile)
+    return found[0] if found else None
+
+
+def gap_test(
+    rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile
+) -> tuple[Estimate, float] | None:
+    """The gap, and McNemar's p of the two orders."""
+    return _paired(_by_question(rows, "ordered", profile), _by_question(rows, order, profile), benchmark, profile)
+
+
+def compare(
+    first: Sequence[PredictionRow], second: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile
+) -> tuple[Estimate, float] | None:
+    """Two models on the same questions in order: first − second and McNemar's p; None without common questions."""
+    return _paired(
+        _by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile
+    )
+
+
+def slices(benchmark: Benchmark) -> dict[str, Keep]:
+    """Named subsets of the questions: all, and temporal and static where the benchmark names temporal categories."""
+    named: dict[str, Keep] = {"all": lambda row: row["category"] not in benchmark.apart}
+    if benchmark.temporal:
+        named["temporal"] = lambda row: row["category"] in benchmark.temporal
+        named["static"] = lambda row: row["category"] not in benchmark.temporal | benchmark.apart
+    return named
+
+
+def categories(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[str, Keep]:
+    """Subsets by category, by each part of a category ("yes_no/order"), and by the benchmark's official groups."""
+    names = {
+        row["category"]: {
+            row["category"],
+            *row["category"].split("/"),
+            *benchmark.group(row["category"], row["problem_type"], "official"),
+        }
+        for row in rows
+    }
+    return {
+        name: lambda row, name=name: name in names[row["category"]]
+        for name in sorted(set().union(*names.values()) - {""})
+    }
+
+
+def subsets(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[tuple[str, str], Keep]:
+    """Every subset with numbers of its own, by (what it is a subset by, its name)."""
+    types = sorted({row["problem_type"] for row in rows})
+    return {
+        **{("all", name): keep for name, keep in slices(benchmark).items()},
+        **{("category", name): keep for name, keep in categories(rows, benchmark).items()},
+        **{("problem_type", name): lambda row, name=name: row["problem_type"] == name for name in types},
+    }
+
+
+def other_orders(rows: Sequence[PredictionRow]) -> list[Order]:
+    """The orders besides `ordered` that questions were asked in."""
+    asked = {row["order"] for row in rows} - {"ordered"}
+    return [order for order in get_args(Order) if order in asked]
+
+
+def _headline(rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for name, keep in slices(benchmark).items():
+        title = "accuracy" if name == "all" else name
+        metrics |= _headline_of_slice(title, [row for row in rows if keep(row)], benchmark, profile)
+    return metrics
+
+
+def _headline_of_slice(
+    name: str, rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile
+) -> dict[str, float]:
+    """A slice's score in order with its interval; then, for each other order, the score and the gap."""
+    found = estimate(rows, "ordered", benchmark, profile)
+    if found is None:
+        return {}
+    metrics = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    for order in other_orders(rows):
+        score, loss = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
+        if score and loss:
+            prefix = f"{name}_{order}"
+            metrics[prefix] = score.value
+            metrics[f"{prefix}_gap"] = loss.value
+            metrics[f"{prefix}_gap_low"] = loss.low
+            metrics[f"{prefix}_gap_high"] = loss.high
+    return metrics
+
+
+def _shares(ordered: Sequence[PredictionRow]) -> dict[str, float]:
+    statuses = Counter(row["status"] for row in ordered)
+    return {
+        "well_formed": sum(row["well_formed"] for row in ordered) / len(ordered),
+        "no_answer": statuses["no_answer"] / len(ordered),
+        "truncated": statuses["truncated"] / len(ordered),
+        "tokens": sum(row["tokens"] for row in ordered) / len(ordered),
+    }
+
+
+def _entries(
+    rows: Sequence[PredictionRow], orders: Sequence[Order], benchmark: Benchmark, profile: Profile, figure: Figure
+) -> list[Entry]:
+    """One entry of `figure` for each order and subset that has one."""
+    entries: list[Entry] = []
+    for order in orders:
+        for (by, name), keep in subsets(rows, benchmark).items():
+            if found := figure([row for row in rows if keep(row)], order, benchmark, profile):
+                entries.append(_entry(found, profile, order, by, name))
+    return entries
+
+
+def _entry(found: Estimate, profile: Profile, order: Order, by: str, name: str) -> Entry:
+    return {
+        "profile": profile,
+        "order": order,
+        "by": by,
+        "slice": name,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+    }
+
+
+def _paired(
+    first: Mapping[str, PredictionRow], second: Mapping[str, PredictionRow], benchmark: Benchmark, profile: Profile
+) -> tuple[Estimate, float] | None:
+    """First − second on the questions that both hold, and McNemar's p; None without any."""
+    both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
+    if not both:
+        return None
+    first_N, second_N = _scores_N(first, both, profile), _scores_N(second, both, profile)
+    return paired_difference(first_N, second_N, _weights_N(both, benchmark, profile)), mcnemar(first_N, second_N)
+
+
+def _by_question(rows: Sequence[PredictionRow], order: Order, profile: Profile) -> dict[str, PredictionRow]:
+    """Scored rows of one order by sample id, in a fixed order."""
+    chosen = [row for row in rows if row["order"] == order and row["status"] != "error" and row[profile] is not None]
+    return {row["sample_id"]: row for row in sorted(chosen, key=lambda row: row["sample_id"])}
+
+
+def _scores_N(
+    rows: Mapping[str, PredictionRow], sample_ids: Mapping[str, PredictionRow], profile: Profile
+) -> np.ndarray:
+    return np.array([rows[sample_id][profile] for sample_id in sample_ids], dtype=np.float64)
+
+
+def _weights_N(rows: Mapping[str, PredictionRow], benchmark: Benchmark, profile: Profile) -> np.ndarray:
+    return nested_weights([benchmark.group(row["category"], row["problem_type"], profile) for row in rows.values()])

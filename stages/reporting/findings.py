@@ -102,7 +102,7 @@ def _earlier_scores(
 def _gain(
     chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile
 ) -> tuple[str, bool]:
-    """The sentence on the last two models, and whether it tells a gain."""
+    """The sentence on the last two models, and whether they gained."""
     if len(chosen) < 2:
         return "", False
     before = list(chosen)[-2]

@@ -49,7 +49,7 @@ def md5_hashes(files: Iterable[Path]) -> list[tuple[str, str]]:
 
 
 def _git(*arguments: str) -> str:
-    """The output of a git command in the project's folder; "" without git."""
+    """The output of a git command in the project, "" without git."""
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

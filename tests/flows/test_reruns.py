@@ -60,7 +60,7 @@ def changed(root: Path) -> set[str]:
         ("stages/generation/generate.py", {"tgrpo", "evaluate"}),
         ("stages/rl/loss.py", {"tgrpo"}),
         ("stages/chat/transport.py", {"annotate", "evaluate"}),
-        ("stages/curation/rules.py", {"filter"}),
+        ("stages/curation/params.py", {"filter"}),
         ("stages/video/hashes.py", {"ingest", "benchmark", "frames", "filter"}),
         ("stages/reporting/charts.py", {"report"}),
     ],

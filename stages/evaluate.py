@@ -141,7 +141,7 @@ def run(
     write_json(metrics or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.json", summary.metrics() | resume_note(work))
     if headline:
         write_json(headline, summary.few())
-    log.info("%s", summary_text(name, benchmark, params.profile, summary))
+    log.info(summary_text(name, benchmark, params.profile, summary))  # many lines: no argument, which would be escaped
     if figures := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", figures)
     if against:

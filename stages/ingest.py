@@ -5,7 +5,7 @@ Every record and every media file is checked, one at a time, in constant memory.
 
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,7 @@ from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import table_writer, write_json
 from stages.run.params import Params
-from stages.video.check import MEDIA_SCHEMA, MediaCheck
+from stages.video.check import MediaCheck
 from stages.video.workers import Limits
 
 log = logging.getLogger(__name__)
@@ -49,19 +49,15 @@ class IngestParams(Params):
 def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metrics: Path) -> None:
     """Write the usable samples, the quarantine, and the counts.
 
-    The folder `media` gets facts.parquet, with the facts of every usable file, and the media that a source holds as
-    bytes, in files named by their hash. Other media stays where it is.
+    The folder `media` gets the media that a source holds as bytes, in files named by their hash. Other media stays
+    where it is.
     """
     counts = Counts()
+    media.mkdir(parents=True, exist_ok=True)
     with unchanged(Path(params.root)), table_writer(samples, SAMPLE_SCHEMA) as keep:
         with (
             table_writer(quarantine, REJECT_SCHEMA) as refuse,
-            table_writer(media / "facts.parquet", MEDIA_SCHEMA) as note,
-            MediaCheck(
-                Limits(params.workers, params.timeout_s, params.memory_mb),
-                "ingest",
-                lambda path, info: note({"media_path": path, **asdict(info)}),
-            ) as check,
+            MediaCheck(Limits(params.workers, params.timeout_s, params.memory_mb), "ingest") as check,
         ):
             seen: set[str] = set()
             for source in params.sources:

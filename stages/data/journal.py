@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from stages.data.archive import Archive
 from stages.data.shards import Row, ShardStore
 
 log = logging.getLogger(__name__)
@@ -19,19 +20,27 @@ class JournaledStore:
     A row is on disk once `add` has returned. After a kill at any moment the journal is read again; a last line that
     was cut short is removed. `merge` moves the journal into shards in an order that the caller gives, so that a run
     that was killed and repeated leaves the same bytes as one that was not. Only the places of the rows are held in
-    memory. One writer at a time.
+    memory. One writer at a time. With an archive, rows that the shards have lost are found there.
     """
 
-    def __init__(self, directory: Path, journal: Path, schema: pa.Schema, rows_per_shard: int = 1024) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        journal: Path,
+        schema: pa.Schema,
+        rows_per_shard: int = 1024,
+        archive: Archive | None = None,
+    ) -> None:
         self._store = ShardStore(directory, schema, rows_per_shard)
         self._schema = schema
+        self._archive = archive
         self._path = journal
         journal.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(journal, "a+b")  # noqa: SIM115 - open as long as the store
         self._offsets = self._recover()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._offsets or key in self._store
+        return key in self._offsets or key in self._store or self._is_archived(key)
 
     def __enter__(self) -> "JournaledStore":
         return self
@@ -57,7 +66,7 @@ class JournaledStore:
     def read(self, key: str) -> Row:
         """The row of `key`; KeyError without one."""
         if key not in self._offsets:
-            return self._store.read(key)
+            return self._archive.read(key) if self._archive and key not in self._store else self._store.read(key)
         self._file.seek(self._offsets[key])
         return json.loads(self._file.readline())
 
@@ -66,15 +75,21 @@ class JournaledStore:
         return (self.read(key) for key in list(self._offsets))
 
     def merge(self, order: Iterable[str]) -> None:
-        """Move the journal into the shards.
+        """Move the journal into the shards, and copy to the archive what it lacks.
 
-        The keys of `order` come first, then the others, sorted: an earlier run with other parameters left them.
+        The keys of `order` come first, also those that only the archive has. Then come the others, sorted: an earlier
+        run with other parameters left them.
         """
-        ordered = [key for key in order if key in self._offsets]
+        ordered = [key for key in order if key in self and key not in self._store]
         keys = dict.fromkeys([*ordered, *sorted(self._offsets)])
         self._store.append(self.read(key) for key in keys)
+        if self._archive:
+            self._archive.add(self._store.read(key) for key in self._store if not self._is_archived(key))
         self._file.truncate(0)
         self._offsets.clear()
+
+    def _is_archived(self, key: str) -> bool:
+        return self._archive is not None and key in self._archive
 
     def _recover(self) -> dict[str, int]:
         """Offsets by key of the journal's rows that the store lacks.

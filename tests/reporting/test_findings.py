@@ -1,75 +1,97 @@
 """The report's sentences say no more than the intervals allow."""
 
-import pytest
-
-from stages.evaluation.definition import Benchmark
-from stages.evaluation.predictions import PredictionRow, Status
-from stages.evaluation.statistics import Estimate
-from stages.reporting.findings import Outcome, compare_models, points, sentences, signed
+from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.predictions import PredictionRow
+from stages.reporting.findings import base_note, find, page_title, plain_grpo_note
 from stages.video.order import Order
-from tests.evaluation.toy import scored_row
-
-TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
+from tests.evaluation.toy import TOY, scored_row
 
 
 def test_a_real_gain_and_gap_are_called_so() -> None:
-    told = " ".join(sentences({"sft": _rows(50, 30), "tgrpo": _rows(90, 40)}, TOY, "official"))
-    assert "On 100 questions that need the order of frames, T-GRPO scores 90.0 %" in told
-    assert "against 50.0 % for SFT." in told
+    told = " ".join(sentences_of({"sft": toy_rows(50, 30), "tgrpo": toy_rows(90, 40)}, TOY, "official"))
+    assert "T-GRPO scores 90.0 % (82.6 to 94.5) on 100 questions that need the order of frames (SFT: 50.0 %)." in told
     assert "+40.0 points" in told
     assert "p < 0.001" in told
-    assert "a gain." in told
-    assert "a gap of +50.0 points" in told
-    assert "rests on what happens when" in told
+    assert "This is a gain" in told
+    assert "The gap is +50.0 points" in told
+    assert "This part of the score needs the order of frames." in told
 
 
 def test_a_loss_is_called_a_loss() -> None:
-    assert "a loss." in " ".join(sentences({"sft": _rows(90, 40), "tgrpo": _rows(50, 30)}, TOY, "official"))
+    assert "This is a loss" in " ".join(
+        sentences_of({"sft": toy_rows(90, 40), "tgrpo": toy_rows(50, 30)}, TOY, "official")
+    )
 
 
 def test_a_difference_within_chance_is_not_called_a_gain() -> None:
-    told = " ".join(sentences({"sft": _rows(50, 30), "tgrpo": _rows(52, 30)}, TOY, "official"))
-    assert "chance alone could explain" in told
+    told = " ".join(sentences_of({"sft": toy_rows(50, 30), "tgrpo": toy_rows(52, 30)}, TOY, "official"))
+    assert "Chance alone could explain it." in told
     assert "a gain" not in told
 
 
 def test_without_a_gap_no_use_of_order_is_claimed() -> None:
-    told = " ".join(sentences({"tgrpo": _rows(50, 50)}, TOY, "official"))
+    told = " ".join(sentences_of({"tgrpo": toy_rows(50, 50)}, TOY, "official"))
     assert "do not show that T-GRPO uses the order of frames" in told
-    assert "rests on" not in told
+    assert "needs the order" not in told
 
 
 def test_three_questions_show_nothing_even_if_shuffling_loses_all() -> None:
-    told = " ".join(sentences({"tgrpo": [row for row in _rows(3, 0) if row["sample_id"] < "q003"]}, TOY, "official"))
-    assert "a gap of +100.0 points (−10.1 to +100.0), p = 0.250 (McNemar)" in told
+    told = " ".join(
+        sentences_of({"tgrpo": [row for row in toy_rows(3, 0) if row["sample_id"] < "q003"]}, TOY, "official")
+    )
+    assert "The gap is +100.0 points (−10.1 to +100.0), p = 0.250 (McNemar's test)." in told
     assert "do not show that T-GRPO uses the order of frames" in told
 
 
 def test_a_model_without_answers_is_said_to_have_none() -> None:
-    (told,) = sentences({"sft": _rows(5, 5), "tgrpo": []}, TOY, "official")
-    assert "nothing can be said" in told
+    (told,) = sentences_of({"sft": toy_rows(5, 5), "tgrpo": []}, TOY, "official")
+    assert "can say nothing" in told
 
 
-def test_failed_requests_are_counted_apart_from_questions_without_an_answer() -> None:
-    counts: dict[Status, int] = {"error": 4, "no_answer": 12, "truncated": 24}
-    statuses: list[Status] = [status for status, count in counts.items() for _ in range(count)]
-    rows = _rows(2, 1)
-    for row, status in zip(rows, statuses, strict=False):
-        row["status"] = status
-    found = compare_models("toy", {"sft": rows}, 100, 0, TOY, "official")
-    assert found.outcomes == [Outcome("SFT", 4, 12 / 96, 24 / 96)]
+def test_both_scores_stand_beside_a_gap_of_questions_that_do_not_need_the_order() -> None:
+    counts: dict[Order, int] = {"ordered": 20, "shuffled": 19}
+    static = [
+        scored_row(f"s{index:02d}", order, float(index < count), category="colour")
+        for order, count in counts.items()
+        for index in range(20)
+    ]
+    told = " ".join(sentences_of({"tgrpo": [*toy_rows(90, 40), *static]}, TOY, "official"))
+    assert "On 20 video questions that do not need the order, T-GRPO scores 100.0 % (83.9 to 100.0) in order" in told
+    assert "and 95.0 % (76.4 to 99.1) shuffled. The gap is +5.0 points" in told
+    assert told.endswith("Chance alone could explain it.")
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.123, "+12.3"), (-0.05, "−5.0"), (0.0001, "0.0"), (-0.0001, "0.0")])
-def test_differences_carry_a_sign_unless_they_are_zero(share: float, text: str) -> None:
-    assert signed(share) == text
+def test_questions_without_every_order_are_left_out_of_the_gap() -> None:
+    images = [scored_row(f"i{index}", official=1.0) for index in range(10)]
+    told = " ".join(sentences_of({"tgrpo": [*toy_rows(90, 40), *images]}, TOY, "official"))
+    assert "T-GRPO scores 90.9 % (84.1 to 95.0) on 110 questions" in told
+    assert "On the 100 of them that were asked in every order, T-GRPO scores 90.0 %" in told
 
 
-def test_points_show_value_and_interval() -> None:
-    assert points(Estimate(0.1, -0.02, 0.22, 50)) == "+10.0 points (−2.0 to +22.0)"
+def test_the_title_claims_what_was_found_and_names_plain_grpo_on_the_embedded_questions() -> None:
+    rows = {"sft": toy_rows(50, 30), "tgrpo": toy_rows(90, 40)}
+    found, models = find(rows, TOY, "official"), ("sft", "tgrpo")
+    assert page_title(models, ["shapes"], [found]) == (
+        "T-GRPO gains on SFT and uses the order of frames; plain GRPO does as well"
+    )
+    assert page_title(models, ["mvbench"], [found]) == "T-GRPO gains on SFT and uses the order of frames"
+    nothing = find({"sft": toy_rows(50, 50), "tgrpo": toy_rows(50, 50)}, TOY, "official")
+    assert page_title(models, ["shapes"], [nothing]) == "T-GRPO on shapes: no gain and no use of order is shown"
+    assert page_title(models, ["shapes", "mvbench"], [found, nothing]) == "T-GRPO on 2 benchmarks"
+    assert "plain GRPO does as well as T-GRPO" in plain_grpo_note(models, ["shapes"])
+    assert plain_grpo_note(("base", "sft"), ["shapes"]) == plain_grpo_note(models, ["mvbench"]) == ""
 
 
-def _rows(right: int, right_shuffled: int) -> list[PredictionRow]:
+def test_only_the_embedded_base_model_has_a_note() -> None:
+    assert "learned to see, but not to write" in base_note({"base": {"model": "embedded"}})
+    assert base_note({"base": {"model": "Qwen/Qwen2.5-VL-7B-Instruct"}}) == base_note({}) == ""
+
+
+def sentences_of(predictions: dict[str, list[PredictionRow]], benchmark: Benchmark, profile: Profile) -> list[str]:
+    return find(predictions, benchmark, profile).sentences
+
+
+def toy_rows(right: int, right_shuffled: int) -> list[PredictionRow]:
     """100 temporal questions: the first so many are right."""
     counts: dict[Order, int] = {"ordered": right, "shuffled": right_shuffled}
     return [

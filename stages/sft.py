@@ -21,15 +21,15 @@ from transformers.training_args import TrainingArguments
 from stages.data.prompt import target_text
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
-from stages.model.inputs import IGNORE, Prompt, PromptBuilder
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder, UnusableSample
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, ResumableTrainer, save_trained
+from stages.model.training_set import TrainingSet, training_set
 from stages.run.command import command
-from stages.run.errors import UserError
 from stages.run.files import write_atomic, write_json
 from stages.run.work import resume_note, work_dir
-from stages.video.frame_store import FrameReader, with_frames
+from stages.video.frame_store import FrameReader
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
 SUMMARY_STEPS = 20  # last steps whose mean loss the metrics hold
@@ -39,6 +39,7 @@ class Summary(TypedDict):
     """The content of metrics/sft.json."""
 
     samples: int
+    left_out: dict[str, int]
     steps: int
     tokens: float
     loss: float
@@ -81,36 +82,52 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         plot: One row per step, as CSV.
     """
     params.configure_torch()
-    examples = Examples(read_samples(samples), FrameReader(frame_store, samples), PromptBuilder(model))
+    reader, builder = FrameReader(frame_store, samples), PromptBuilder(model)
+    examples = Examples(read_samples(samples), reader, builder, params.max_prompt_tokens)
     work = work_dir("sft", params, [samples, model])
     trainer = build_trainer(params, examples, model, work)
+    if trainer.is_world_process_zero():
+        examples.set.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))
-        write_json(metrics, {**summary(history, len(examples)), **resume_note(work)})
+        write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
 class Examples(Dataset):
     """Samples as (prompt, completion ids_C).
 
-    Samples without frames are left out; UserError when none is left.
+    UserError when no sample can be trained on.
     """
 
-    def __init__(self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder) -> None:
-        self.samples = with_frames(samples, reader)
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        reader: FrameReader,
+        builder: PromptBuilder,
+        max_prompt_tokens: int | None = None,
+    ) -> None:
         self.reader, self.builder = reader, builder
+        self.set = training_set(
+            samples, reader, builder, lambda sample: len(self._completion(sample)), max_prompt_tokens
+        )
+        self.samples = self.set.samples
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Prompt, Tensor]:
         sample = self.samples[index]
+        return self.builder(sample, self.reader.load(sample.sample_id)), self._completion(sample)
+
+    def _completion(self, sample: Sample) -> Tensor:
         if sample.process is None:
-            raise UserError(f"{sample.sample_id} has no chain of thought: run annotate and filter first")
-        prompt = self.builder(sample, self.reader.load(sample.sample_id))
-        return prompt, self.builder.completion_ids(target_text(sample.process, sample.answer))
+            raise UnusableSample(
+                sample.sample_id, "no chain of thought", "has no chain of thought: run annotate and filter first"
+            )
+        return self.builder.completion_ids(target_text(sample.process, sample.answer))
 
     def collate(self, rows: Sequence[tuple[Prompt, Tensor]]) -> dict[str, Any]:
         """Model inputs for rows of prompts and completions.
@@ -219,11 +236,12 @@ def table_csv(history: Sequence[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def summary(history: Sequence[dict[str, float]], samples: int) -> Summary:
+def summary(history: Sequence[dict[str, float]], trained: TrainingSet) -> Summary:
     """The content of metrics/sft.json, which no machine's speed changes."""
     last = [row["loss"] for row in history[-SUMMARY_STEPS:]]
     return {
-        "samples": samples,
+        "samples": len(trained.samples),
+        "left_out": trained.reasons,
         "steps": len(history),
         "tokens": history[-1]["num_input_tokens_seen"],
         "loss": sum(last) / len(last),

@@ -20,13 +20,14 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, save_trained
+from stages.model.training_set import training_set
 from stages.rl.metrics import steps
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
 from stages.run.work import resume_note, work_dir
-from stages.video.frame_store import FrameReader, with_frames
+from stages.video.frame_store import FrameReader
 
 # plots/tgrpo.csv, one row per step. Seconds are not in it: equal runs give equal files.
 COLUMNS = (
@@ -97,15 +98,19 @@ def run(
     """
     params.configure_torch()
     reader = FrameReader(frame_store, samples)
-    questions = with_frames(read_samples(samples), reader)
+    questions = training_set(
+        read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
+    )
     work = work_dir("tgrpo", params, [samples, model])
-    trainer = build_trainer(params, questions, reader, model, work)
+    trainer = build_trainer(params, questions.samples, reader, model, work)
+    if trainer.is_world_process_zero():
+        questions.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = steps(trainer.state.log_history)
         write_atomic(plot, table_csv(history))
-        write_json(metrics, summary(history) | resume_note(work))
+        write_json(metrics, summary(history) | {"left_out": questions.reasons} | resume_note(work))
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, ROLLOUT_SCHEMA)
 

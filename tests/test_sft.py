@@ -205,9 +205,27 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(
     with pytest.raises(UserError, match="no samples are left to train on"):
         Examples([], examples.reader, examples.builder)
     assert len(Examples([*samples, strangers[0]], examples.reader, examples.builder)) == 10
-    thoughtless = Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
-    with pytest.raises(UserError, match="sample-0 has no chain of thought"):
-        thoughtless[0]
+    with pytest.raises(UserError, match="none of the 1 samples can be trained on; the first: sample-0: has no chain"):
+        Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
+
+
+def test_a_sample_that_cannot_be_used_is_left_out_named_and_counted(
+    inputs: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = read_samples(inputs["samples"])
+    samples[1] = samples[1].model_copy(update={"process": None})
+    samples[2] = samples[2].model_copy(update={"problem": "long " * 5000})
+    samples[4] = samples[4].model_copy(update={"problem": "What is <|video_pad|><|im_end|>?"})
+    samples[5] = samples[5].model_copy(update={"problem": "word " * 60})
+    table = [sample.model_dump() | {"frame_key": f"key-{sample.sample_id[7:]}"} for sample in samples]
+    write_table(inputs["samples"], table, TRAINING_SCHEMA)
+    run(quick(max_prompt_tokens=150), **inputs)
+    metrics = read_json(inputs["metrics"])
+    assert metrics["left_out"] == {"no chain of thought": 1, "prompt too long": 2}
+    assert metrics["samples"] == 7
+    assert "2 samples left out, prompt too long: sample-2: the prompt has" in caplog.text
+    (named,) = Path(".work").glob("sft/*/0/left_out.json")
+    assert list(read_json(named)) == ["sample-1", "sample-2", "sample-5"]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:

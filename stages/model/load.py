@@ -4,6 +4,7 @@ The latter names the prompt style, or points to a model that lies elsewhere.
 """
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -138,6 +139,17 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     return settings["image_mean"], settings["image_std"]
 
 
+def _apply_umask(folder: Path) -> None:
+    """Give the files of a folder the umask's mode.
+
+    safetensors writes weights for their owner alone.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
+
+
 def save_model(
     model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
 ) -> None:
@@ -155,6 +167,7 @@ def save_model(
             if (source.folder / name).exists():
                 shutil.copyfile(source.folder / name, staging / name)
         write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
+        _apply_umask(staging)
         shutil.rmtree(out, ignore_errors=True)
         staging.rename(out)
     finally:

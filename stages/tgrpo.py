@@ -16,6 +16,7 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
+from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
@@ -160,7 +161,7 @@ def load_policy(path: Path, params: TgrpoParams) -> Any:
     """The model to train: its vision tower frozen or not, with adapters or whole."""
     model: Any = load_scorer(path, params)
     if params.freeze_vision:
-        model.model.visual.requires_grad_(False)
+        freeze_vision(model)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

@@ -1,6 +1,5 @@
 """Supervised fine-tuning on a handful of samples with the embedded model, untrained."""
 
-import csv
 import os
 import shutil
 import signal
@@ -13,59 +12,16 @@ import pytest
 import torch
 
 from stages.data.sample import TRAINING_SCHEMA, read_samples
-from stages.data.shards import ShardStore
+from stages.model.examples import Examples
 from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
 from stages.model.training import last_checkpoint
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
-from stages.sft import Examples, SftParams, build_trainer, completion_loss, run, training_arguments
-from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import SCHEMA, FrameReader
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
-
-ROOT = Path(__file__).parents[1]
-QUICK: dict[str, Any] = {
-    "max_steps": 4,
-    "batch_size": 4,
-    "samples_per_forward": 4,
-    "learning_rate": 1e-3,
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "save_steps": 2,
-    "seed": 1,
-}
-LORA = {"rank": 4, "alpha": 8}
-
-
-def quick(**changes: Any) -> SftParams:
-    return SftParams.model_validate(QUICK | changes)
-
-
-def write_inputs(folder: Path) -> dict[str, Path]:
-    """The arguments of `run` on ten samples.
-
-    Their thoughts have different lengths, and every third shows an image.
-    """
-    samples, rows = [], []
-    for number in range(10):
-        data_type = "image" if number % 3 == 2 else "video"
-        process = f"<think>{'it moves right, ' * (number % 4 + 1)}option B.</think>"
-        samples.append(question(f"sample-{number}", data_type, process=process))
-        frames = picture(seed=number) if data_type == "image" else clip(frames=4, height=32, width=32, seed=number)
-        rows.append(row_from_frames(f"key-{number}", frames, jpeg_quality=95))
-    ShardStore(folder / "frames", SCHEMA).append(rows)
-    table = [sample.model_dump() | {"frame_key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
-    write_table(folder / "sft.parquet", table, TRAINING_SCHEMA)
-    write_qwen2_5(folder / "base")
-    return {
-        "samples": folder / "sft.parquet",
-        "frame_store": folder / "frames",
-        "model": folder / "base",
-        "out": folder / "sft",
-        "metrics": folder / "sft.json",
-        "plot": folder / "sft.csv",
-    }
+from stages.sft import build_trainer, completion_loss, run, training_arguments
+from stages.video.frame_store import FrameReader
+from tests.conftest import ROOT
+from tests.sft_inputs import LORA, QUICK, folder_bytes, quick, steps, write_inputs
 
 
 @pytest.fixture
@@ -78,15 +34,6 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 def examples(inputs: dict[str, Path]) -> Examples:
     reader = FrameReader(inputs["frame_store"], inputs["samples"])
     return Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
-
-
-def steps(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_loss_is_on_the_assistants_tokens_only(examples: Examples) -> None:

@@ -31,7 +31,7 @@ _INPUT_NAMES: dict[DataType, tuple[str, str]] = {
 
 
 class UnusableSample(UserError):
-    """A sample that cannot be shown or trained on; `reason` is a fixed text."""
+    """A sample that cannot be shown or trained on, with its reason."""
 
     def __init__(self, sample_id: str, reason: str, detail: str) -> None:
         super().__init__(f"{sample_id}: {detail}")

@@ -26,6 +26,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
+from stages.model.attention import use_vision_attention
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_json
 
@@ -103,7 +104,7 @@ def load_config(folder: Path) -> Any:
     return config
 
 
-def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa") -> PreTrainedModel:
+def load_model(path: Path, precision: Precision = "fp32") -> PreTrainedModel:
     """The model of a model folder, in eval mode.
 
     Weights come from safetensors only, and no code of a model's repository runs.
@@ -111,13 +112,11 @@ def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa
     folder = resolve(path).folder
     load_config(folder)
     with _reading(folder, "weights"):
-        return AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=DTYPES[precision],
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=DTYPES[precision], attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
         ).eval()
+    use_vision_attention(model)
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -110,17 +110,22 @@ class Optimisation(Params):
         deterministic = not torch.cuda.is_available() if self.deterministic is None else self.deterministic
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
-    def arguments(self, work: Path, joined: dict[str, Any], **more: Any) -> TrainingArguments:
+    def arguments(
+        self, work: Path, joined: dict[str, Any], forwards: int | None = None, **more: Any
+    ) -> TrainingArguments:
         """Trainer's arguments. `joined` is the result of `join_processes`.
+
+        `forwards` per step and process are by default those of the batch.
 
         UserError when a step's samples cannot be shared out evenly, or when a logger is not installed.
         """
         if self.report_to != "none" and importlib.util.find_spec(self.report_to) is None:
             raise UserError(f"report_to names {self.report_to}, which is not installed: pip install {self.report_to}")
+        of_batch = self.batch.forwards(int(os.environ.get("WORLD_SIZE", "1")))
         arguments = TrainingArguments(
             output_dir=str(work),
             per_device_train_batch_size=self.batch.forward,
-            gradient_accumulation_steps=self.batch.forwards(int(os.environ.get("WORLD_SIZE", "1"))),
+            gradient_accumulation_steps=forwards or of_batch,
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,

@@ -36,7 +36,7 @@ class TrainingSet:
         return dict(Counter(error.reason for error in self.left_out.values()))
 
     def report(self, work: Path) -> None:
-        """Log how many samples were left out, and write their names to `work`."""
+        """Log how many samples were left out; write their names to `work`."""
         for reason, count in self.reasons.items():
             same = [str(error) for error in self.left_out.values() if error.reason == reason]
             log.warning("%d samples left out, %s: %s", count, reason, "; ".join(same[:NAMED]))

@@ -183,7 +183,8 @@ def test_a_records_text_never_becomes_a_special_token(builder: PromptBuilder) ->
 
 def test_the_length_of_a_prompt_is_known_without_its_pixels(builder: PromptBuilder) -> None:
     for sample, frames in ((question(), clip(frames=5)), (question(data_type="image"), picture())):
-        shape = FrameShape(*frames.frames_THWC.shape[:3], frames.pts_T)
+        count, height, width, _ = frames.frames_THWC.shape
+        shape = FrameShape(count, height, width, frames.pts_T)
         assert builder.prompt_length(sample, shape) == len(builder(sample, frames).ids_P)
 
 

@@ -1,6 +1,6 @@
 """The pipeline as people run it: Prefect flows over DVC's graph.
 
-Nothing in here or below reports usage anywhere: the switches stand in the environment before Prefect and DVC are imported.
+Prefect and DVC send no usage reports from here: this file switches the reports off before both are imported.
 """
 
 import os
@@ -8,5 +8,5 @@ import os
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-# The temporary server of a flow without one takes longer than Prefect's 20 s to start on a busy machine, and the first time anywhere.
+# A flow without a server starts a temporary one. On a busy machine that takes longer than the 20 s that Prefect allows.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")

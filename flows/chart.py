@@ -1,4 +1,4 @@
-"""The metrics of a sweep as one picture: a small chart for each, the experiments from left to right."""
+"""A picture of a sweep: a small chart per metric."""
 
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
@@ -8,7 +8,10 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 40  # margins of a chart, pixels
 
 
 def draw(title: str, labels: Sequence[str], metrics: Mapping[str, Sequence[float | None]]) -> str:
-    """An SVG with a chart per metric, and in it a point per experiment; `labels` name the experiments."""
+    """An SVG with a chart per metric.
+
+    Each chart has a point per experiment. `labels` name the experiments, which stand from left to right.
+    """
     charts = [chart(name, labels, values) for name, values in metrics.items()]
     places = [(index % COLUMNS * WIDTH, HEADER + index // COLUMNS * HEIGHT) for index in range(len(charts))]
     placed = "".join(
@@ -23,11 +26,11 @@ def draw(title: str, labels: Sequence[str], metrics: Mapping[str, Sequence[float
 
 def chart(title: str, labels: Sequence[str], values: Sequence[float | None]) -> str:
     """One chart; an experiment without the metric has no point."""
-    known = [(index, value) for index, value in enumerate(values) if value is not None]
-    low, high = min(value for _, value in known), max(value for _, value in known)
+    present = [(index, value) for index, value in enumerate(values) if value is not None]
+    low, high = min(value for _, value in present), max(value for _, value in present)
     across = (WIDTH - LEFT - RIGHT) / max(1, len(labels) - 1)
     up = (HEIGHT - TOP - BOTTOM) / ((high - low) or 1.0)
-    points = [(LEFT + index * across, HEIGHT - BOTTOM - (value - low) * up) for index, value in known]
+    points = [(LEFT + index * across, HEIGHT - BOTTOM - (value - low) * up) for index, value in present]
     floor = HEIGHT - BOTTOM
     parts = [f'<text x="8" y="20" font-weight="bold">{escape(title.rpartition("/")[2])}</text>']
     parts += [f'<path d="M{LEFT} {TOP}V{floor}H{WIDTH - RIGHT}" fill="none" stroke="#999"/>']

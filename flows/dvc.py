@@ -1,4 +1,7 @@
-"""All that the flows know of DVC: the graph, what is up to date, and how to reproduce a stage. Nothing else here calls DVC."""
+"""All that the flows know of DVC.
+
+No other file here calls DVC. This one reads the graph, says what is up to date, and brings a stage up to date.
+"""
 
 import json
 import os
@@ -7,10 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import networkx
 from dvc.dependency import ParamsDependency
@@ -18,8 +19,11 @@ from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
+from pydantic import JsonValue
 
-from flows.process_tree import Guards
+from flows.errors import UsageError
+from flows.graph import Snapshot, Stage, StageResult, StageState
+from flows.process_tree import CommandRunner
 
 HINTS = (
     "Updating lock file",
@@ -31,16 +35,11 @@ HINTS = (
     "Use `dvc push`",
 )
 BUSY, BUSY_SECONDS = "is busy, it is being blocked by:", 5
-State = Literal["Completed", "Cached", "Restored", "Failed"]
-
-
-class UsageError(Exception):
-    """One clear line for the person who started the run."""
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turns what DVC cannot read into a `UsageError`, with the place in the file where DVC knows it."""
+def readable_errors() -> Iterator[None]:
+    """Turns an error of DVC into a `UsageError` of one line."""
     try:
         yield
     except DvcException as error:
@@ -48,218 +47,174 @@ def told() -> Iterator[None]:
         raise UsageError(": ".join(reasons)) from error
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One node of the graph; a matrix stage is one per item.
-
-    name: DVC's address, `evaluate@sft`; upstream: the stages whose outputs it reads; outs, deps: path → hash recorded in dvc.lock,
-    empty before the first run; metrics: those of the outs that hold numbers; params: section → values recorded in dvc.lock.
-    """
-
-    name: str
-    upstream: tuple[str, ...]
-    outs: dict[str, str]
-    deps: dict[str, str] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
-    params: dict[str, Any] = field(default_factory=dict)
-    command: str = ""
-
-    @property
-    def group(self) -> str:
-        """The name in dvc.yaml, without the matrix item."""
-        return self.name.partition("@")[0]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A checkout as DVC sees it now: stages in dvc.yaml's order, upstream first; names of those that changed; metrics by `file:key`."""
-
-    stages: list[Stage]
-    changed: set[str]
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage ended, and after how many seconds."""
-
-    state: State
-    seconds: float
-
-
 def snapshot(root: Path) -> Snapshot:
     """Reads graph, status and metrics in one visit.
 
-    `repo.status()` and `repo.metrics.show()` would each read the graph again, which takes longer than all the rest. UsageError if
-    there is no checkout, or one that DVC cannot read.
+    `repo.status()` and `repo.metrics.show()` would each read the graph again, which takes longer than all the rest.
+    UsageError when there is no checkout, or one that DVC cannot read.
     """
-    with told(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+    with readable_errors(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         position = {stage: i for i, stage in enumerate(repo.index.stages) if isinstance(stage, PipelineStage)}
         graph = repo.index.graph.subgraph(position)
         order = list(networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__))
-        stages = [
-            read_stage(stage, [str(other.name) for other in sorted(graph.successors(stage), key=position.__getitem__)])
-            for stage in order
-        ]
-        intact: set[tuple[str, str]] = set()
-        changed = {str(stage.name) for stage in order if is_changed(stage, intact)}
-    metrics = [root / path for stage in stages for path in stage.metrics]
-    return Snapshot(
-        stages, changed, {name: value for path in metrics for name, value in read_metrics(path, root).items()}
-    )
+        stages = []
+        for stage in order:
+            upstream = sorted(graph.successors(stage), key=position.__getitem__)
+            stages.append(to_stage(stage, [str(other.name) for other in upstream]))
+        unchanged: set[tuple[str, str]] = set()
+        changed = {str(stage.name) for stage in order if is_changed(stage, unchanged)}
+    metrics: dict[str, float] = {}
+    for path in (root / path for stage in stages for path in stage.metrics):
+        metrics |= read_metrics(path, root)
+    return Snapshot(stages, changed, metrics)
 
 
-def is_changed(stage: PipelineStage, intact: set[tuple[str, str]]) -> bool:
-    """What `stage.status()` would find, but each path that several stages make and read is looked at once, and then kept in `intact`.
+def is_changed(stage: PipelineStage, unchanged: set[tuple[str, str]]) -> bool:
+    """Whether `stage.status()` would find a change.
 
-    An output must come before those that read it: DVC asks of it, and not of them, that it is in the cache.
+    Several stages make or read the same path. It is looked at once and then noted in `unchanged`. So the stage that
+    writes a path must come before those that read it: DVC asks of an output, and not of a dependency, that it is in the
+    cache.
     """
     for item in [*stage.outs, *([] if stage.frozen else stage.deps)]:
-        place = (item.fs_path, str(recorded(item)))
-        if place not in intact and item.status():
+        place = (item.fs_path, str(recorded_value(item)))
+        if place not in unchanged and item.status():
             return True
-        intact.add(place)
+        unchanged.add(place)
     return stage.always_changed or stage.is_callback or stage.changed_stage()
 
 
-def read_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
+def to_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
     """DVC's stage as the flows know it."""
     params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     return Stage(
         name=str(stage.name),
         upstream=tuple(upstream),
-        outs={out.def_path: recorded(out) or "" for out in stage.outs},
-        deps={dep.def_path: recorded(dep) or "" for dep in stage.deps if dep not in params},
+        outs={out.def_path: recorded_hash(out) for out in stage.outs},
+        deps={dep.def_path: recorded_hash(dep) for dep in stage.deps if dep not in params},
         metrics=tuple(out.def_path for out in stage.outs if out.metric),
-        params={name: value for dep in params for name, value in (recorded(dep) or {}).items()},
+        params={name: value for dep in params for name, value in recorded_params(dep).items()},
         command=str(stage.cmd),
     )
 
 
-def recorded(item: Output) -> Any:
-    """What dvc.lock holds of an output or dependency: a hash, or the values of parameters; None if it holds nothing."""
-    return item.hash_info.value if item.hash_info else None
-
-
 def changed_items(root: Path, stage: str) -> dict[str, str]:
-    """What differs from dvc.lock for one stage, path or section → the recorded hash; outputs are among them.
+    """What differs from dvc.lock for one stage: path or section → the recorded hash.
 
-    UsageError when the stage was never recorded.
+    Outputs are among them. UsageError when the stage was never recorded.
     """
-    with told(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+    with readable_errors(), Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         found = next(node for node in repo.index.stages if isinstance(node, PipelineStage) and node.name == stage)
         items = [*found.outs, *found.deps]
         if not all(item.hash_info for item in items):
             raise UsageError(f"{stage} has no recorded outputs; run `dvc repro {stage}`")
-        return {str(item): str(recorded(item)) for item in items if item.status()}
+        return {str(item): str(recorded_value(item)) for item in items if item.status()}
+
+
+def recorded_value(item: Output) -> object:
+    """What dvc.lock holds of an item: a hash, parameters, or None."""
+    return item.hash_info.value if item.hash_info else None
+
+
+def recorded_hash(item: Output) -> str:
+    """The hash in dvc.lock; empty before the first run."""
+    return str(recorded_value(item) or "")
+
+
+def recorded_params(dependency: ParamsDependency) -> dict[str, JsonValue]:
+    """The parameters in dvc.lock; none before the first run."""
+    return cast("dict[str, JsonValue]", recorded_value(dependency) or {})
 
 
 def source_folders(root: Path) -> list[Path]:
-    """The folders that stages read, no stage writes to and Git does not hold, also those that are not there yet.
+    """The folders that stages read and neither a stage nor git provides.
 
-    UsageError if dvc.yaml cannot be read.
+    A folder that does not exist yet is one of them. UsageError when dvc.yaml cannot be read.
     """
-    with told(), Repo(str(root)) as repo:
+    with readable_errors(), Repo(str(root)) as repo:
         stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
         read = {Path(dep.fs_path) for stage in stages for dep in stage.deps if not isinstance(dep, ParamsDependency)}
         data = [path for path in read if not path.is_file() and not repo.scm.is_tracked(str(path))]
-    made = [Path(out.fs_path) for stage in stages for out in stage.outs]
-    return sorted(
-        path for path in data if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made)
-    )
+    outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
+
+    def is_written(path: Path) -> bool:
+        return any(path.is_relative_to(out) or out.is_relative_to(path) for out in outputs)
+
+    return sorted(path for path in data if not is_written(path))
 
 
 def share_cache(home: Path, root: Path) -> None:
-    """Gives the worktree `root` the DVC settings of `home`, and its cache, whose files are linked where the disk allows it.
+    """Gives the worktree `root` the DVC settings and the cache of `home`.
 
-    DVC makes a link read-only, and a copy of it before a stage may add to an output.
+    Files come as links where the disk allows links. DVC makes a link read-only, and copies the file before a stage adds
+    to it.
     """
     settings = home / ".dvc" / "config.local"
     if settings.exists():
         (root / ".dvc" / "config.local").write_bytes(settings.read_bytes())
-    with told(), Repo(str(home)) as repo:
+    with readable_errors(), Repo(str(home)) as repo:
         cache = {"type": ["reflink", "hardlink", "copy"]} | repo.config["cache"] | {"dir": repo.cache.local_cache_dir}
-    with told(), Repo(str(root)) as repo, repo.config.edit("local") as local:
-        cast("dict[str, Any]", local)["cache"] = cache
+    with readable_errors(), Repo(str(root)) as repo, repo.config.edit("local") as local:
+        cast("dict[str, object]", local)["cache"] = cache
 
 
 def read_metrics(path: Path, root: Path) -> dict[str, float]:
-    """The numbers of a metrics file, named by its path in `root`; none if it is not there."""
-    return numbers(path.relative_to(root).as_posix(), json.loads(path.read_text())) if path.exists() else {}
+    """The numbers of a metrics file, `{"path:accuracy.all": 0.7}`; none without the file.
 
-
-def numbers(path: str, content: Mapping[str, Any]) -> dict[str, float]:
-    """A metrics file's content as `{"path:accuracy.all": 0.7}`; what is not a number is left out."""
-
-    def walk(prefix: str, value: Any) -> dict[str, float]:
-        if isinstance(value, Mapping):
-            return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
-        return {prefix: value} if isinstance(value, int | float) else {}
-
-    return {key: number for name, value in content.items() for key, number in walk(f"{path}:{name}", value).items()}
-
-
-def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downstream: bool) -> list[Stage]:
-    """The stages of a run as `dvc repro` selects them: the targets and what they need, only the targets (`single`), or the
-    targets and what needs them (`downstream`). A matrix stage's plain name means all its items; no targets mean all stages.
+    The path is that in `root`.
     """
-    if single and downstream:
-        raise UsageError("single and downstream exclude each other: choose one")
-    if not targets:
-        return list(stages)
-    known = {stage.name for stage in stages} | {stage.group for stage in stages}
-    for target in targets:
-        if target not in known:
-            raise UsageError(f"no stage {target!r} in dvc.yaml{nearest(target, known)}")
-    chosen = {stage.name for stage in stages if stage.name in targets or stage.group in targets}
-    if downstream:
-        for stage in stages:
-            if chosen & set(stage.upstream):
-                chosen.add(stage.name)
-    elif not single:
-        for stage in reversed(stages):
-            if stage.name in chosen:
-                chosen.update(stage.upstream)
-    return [stage for stage in stages if stage.name in chosen]
+    return flat_numbers(f"{path.relative_to(root).as_posix()}:", json.loads(path.read_text())) if path.exists() else {}
 
 
-def nearest(name: str, known: set[str]) -> str:
-    """`; nearest: …`, or nothing if no known name is near."""
-    return "".join(f"; nearest: {match}" for match in get_close_matches(name, known, n=1))
+def flat_numbers(prefix: str, value: JsonValue) -> dict[str, float]:
+    """The numbers in nested sections, under dotted names."""
+    if isinstance(value, Mapping):
+        found: dict[str, float] = {}
+        for key, inner in value.items():
+            dot = "" if prefix.endswith(":") else "."
+            found |= flat_numbers(f"{prefix}{dot}{key}", inner)
+        return found
+    return {prefix: value} if isinstance(value, int | float) else {}
 
 
-def reproduce(root: Path, stage: str, guards: Guards, on_line: Callable[[str], None], force: bool = False) -> Outcome:
-    """`dvc repro -s` of one stage under a guard, its lines passed on as they come.
+def reproduce(
+    root: Path, stage: str, runner: CommandRunner, on_line: Callable[[str], None], force: bool = False
+) -> StageResult:
+    """Runs `dvc repro -s` for one stage and passes its lines on.
 
-    Somebody's own `dvc repro` may be at the stage or its inputs: DVC then names that process and gives up, and is asked again.
+    When somebody's own `dvc repro` works on the stage or its inputs, DVC names that process and gives up. Then DVC is
+    asked again.
     """
-    state: State = "Completed"
-    busy, said = False, set[str]()
+    state: StageState = "Completed"
+    is_busy, shown = False, set[str]()
 
     def take(line: str) -> None:
-        nonlocal state, busy
-        busy |= BUSY in line
+        nonlocal state, is_busy
+        is_busy |= BUSY in line
         if line == f"Stage '{stage}' didn't change, skipping":
             state = "Cached"
         elif line == f"Stage '{stage}' is cached - skipping run, checking out outputs":
             state = "Restored"
-        if line and not line.startswith(HINTS) and not (busy and line in said):
+        if line and not line.startswith(HINTS) and not (is_busy and line in shown):
             on_line(line)
-        if busy:
-            said.add(line)
+        if is_busy:
+            shown.add(line)
 
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage, *(["--force"] if force else [])]
     start = time.monotonic()
-    status = guards.run(command, root, environment(), take)
-    while busy and not guards.stopped:
+    status = runner.run(command, root, environment(), take)
+    while is_busy and not runner.stopped:
         time.sleep(BUSY_SECONDS)
-        busy = False
-        status = guards.run(command, root, environment(), take)
-    return Outcome("Failed" if status else state, time.monotonic() - start)
+        is_busy = False
+        status = runner.run(command, root, environment(), take)
+    return StageResult("Failed" if status else state, time.monotonic() - start)
 
 
 def call(root: Path, *arguments: str) -> str:
-    """Runs a short DVC command that belongs to no stage; its output, or `UsageError` with what it said."""
+    """Runs a short DVC command and returns its output.
+
+    The command belongs to no stage. UsageError, with DVC's own words, when the command fails.
+    """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -268,8 +223,10 @@ def call(root: Path, *arguments: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The flow's environment; `python` in a stage's command is the Python that runs the flow, its lines come unbuffered, and its
-    progress comes as lines.
+    """The environment of a stage.
+
+    `python` in the stage's command is the Python that runs the flow. Its output is not buffered, and its progress comes
+    as lines.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": "lines"}

@@ -1,7 +1,7 @@
-"""The flow `evaluate`: one checkpoint on one benchmark, beside the pipeline and without a change to the checkout.
+"""The flow `evaluate`: one checkpoint on one benchmark, beside the pipeline.
 
-The command is that of dvc.yaml's stage for the benchmark, with another model and other outputs. What it makes lies under
-`runs/evaluate/`, which neither git nor DVC looks at.
+The command is that of dvc.yaml's stage for the benchmark, with another model and other outputs. The outputs lie under
+`runs/evaluate/`, where neither git nor DVC looks. The checkout stays as it is.
 """
 
 import re
@@ -9,7 +9,6 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -17,37 +16,44 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
 
-from flows import artifacts, dvc
-from flows.dvc import Stage, UsageError, nearest
-from flows.graph_run import Walk
+from flows import artifacts, dvc, graph
+from flows.errors import UsageError, nearest
+from flows.graph import Stage
+from flows.graph_run import GraphRun
 from flows.lineage import EVALUATION
 from flows.lock import hold
-from flows.process_tree import Guards
-from flows.runs import bury, checkout_lock, end_with_worker, run_name, tell_waiting
+from flows.process_tree import CommandRunner
+from flows.runs import checkout_lock, end_with_worker, mark_crashed, run_name, tell_waiting
 from flows.stage_log import StageLog
 
 
 @flow(name="evaluate")
-def evaluate(checkpoint: str, benchmark: str = "shapes", name: str = "") -> State[Any]:
-    """Ask a model every question of a benchmark and show how it scored. The benchmark's frames are brought up to date first.
+def evaluate(checkpoint: str, benchmark: str = "shapes", name: str = "") -> State[None]:
+    """Ask a model every question of a benchmark and show its score.
+
+    The frames of the benchmark are brought up to date first.
 
     Args:
         checkpoint: The folder of a model or of a checkpoint, `models/sft`, or the name of a model on the hub.
-        benchmark: One that dvc.yaml evaluates, `shapes`; where it does with several numbers of frames, with one of them, `shapes-8`.
+        benchmark: One that dvc.yaml evaluates, `shapes`. Where it has several numbers of frames, one of them:
+            `shapes-8`.
         name: What to call the model in the results. Empty: made from the checkpoint.
     """
     end_with_worker()
     home = Path.cwd()
     label = name or re.sub(r"[^A-Za-z0-9.]+", "-", checkpoint).strip("-.")
     try:
-        with hold(checkout_lock(home), run_name(), tell_waiting, bury) as lock, Guards([lock]) as guards:
-            return evaluate_in(home, checkpoint, benchmark, label, guards)
+        with hold(checkout_lock(home), run_name(), tell_waiting, mark_crashed) as lock, CommandRunner([lock]) as runner:
+            return evaluate_in(home, checkpoint, benchmark, label, runner)
     except UsageError as error:
         return Failed(message=str(error))
 
 
-def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards: Guards) -> State[Any]:
-    """Brings the benchmark up to date, runs its command and publishes the metrics, against those that the same name had before."""
+def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner: CommandRunner) -> State[None]:
+    """Brings the benchmark up to date, evaluates, and publishes the metrics.
+
+    The metrics are compared with those of the last evaluation of the same name.
+    """
     if not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"{label!r} cannot be the name of a folder: use letters, digits, dots and dashes")
     before = dvc.snapshot(home)
@@ -56,16 +62,15 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards:
     outputs = {"--predictions": str(folder / "predictions.parquet"), "--metrics": str(folder / "metrics.json")}
     command, replaced = with_options(stage.command, {"--name": label, "--model": checkpoint, **outputs})
     makes_model = {one.name for one in before.stages if replaced["--model"] in one.outs}
-    needed = dvc.select(
-        before.stages, [one for one in stage.upstream if one not in makes_model], single=False, downstream=False
-    )
-    walk = Walk(home, before, needed, guards, force=False)
-    wait(walk.start())
-    if not walk.succeeded:
-        return Failed(message=walk.summary())
+    targets = [one for one in stage.upstream if one not in makes_model]
+    needed = graph.select(before.stages, targets, single=False, downstream=False)
+    graph_run = GraphRun(home, before, needed, runner, force=False)
+    wait(graph_run.start())
+    if not graph_run.succeeded:
+        return graph_run.final_state()
     metrics = home / outputs["--metrics"]
     earlier = dvc.read_metrics(metrics, home)
-    state = run_command.with_options(task_run_name=f"{label} on {benchmark}")(home, command, guards, return_state=True)
+    state = run_command.with_options(task_run_name=f"{label} on {benchmark}")(home, command, runner, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
     artifacts.publish_metrics(earlier, dvc.read_metrics(metrics, home))
@@ -73,10 +78,10 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, guards:
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
-def run_command(home: Path, command: Sequence[str], guards: Guards) -> State[Any]:
-    """Runs the evaluation; the lines it writes are the task's log."""
+def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> State[None]:
+    """Runs the evaluation; its lines are the log of the task."""
     start, log = time.monotonic(), StageLog("evaluate")
-    if guards.run(command, home, dvc.environment(), log.take):
+    if runner.run(command, home, dvc.environment(), log.take):
         return Failed(message="\n".join(log.tail))
     return Completed(message=f"{time.monotonic() - start:.1f} s")
 
@@ -94,7 +99,7 @@ def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:
 
 
 def with_options(command: str, options: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The words of a command with other values after some of its options, and the values that were there."""
+    """A command's words with options changed, and the old values."""
     words = shlex.split(command)
     replaced = {}
     for option, value in options.items():

@@ -1,10 +1,11 @@
-"""Runs with other parameters: each in a git worktree of its own, over the shared DVC cache, ending as a DVC experiment.
+"""Runs with other parameters, each in a git worktree of its own.
 
-The checkout a person works in is never touched. The worktree starts as a copy of it: the last commit and all else that git does
-not ignore, so the run sees the code, parameters and metrics the person sees.
+A run shares the DVC cache of the checkout and ends as a DVC experiment. The checkout a person works in is never
+touched. The worktree starts as a copy of the checkout: the last commit and all else that git does not ignore. So the
+run sees the code, the parameters and the metrics that the person sees.
 
-A worktree's name follows from all that goes into it: a run that was killed is continued by the next one with the same
-parameters, checkpoints and all.
+The name of a worktree follows from all that goes into the run. So the next run with the same parameters goes on where a
+killed one was, checkpoints included.
 """
 
 import hashlib
@@ -18,21 +19,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from pydantic import JsonValue
 from ruamel.yaml import YAML, YAMLError
 
 from flows import dvc
-from flows.dvc import UsageError, nearest
+from flows.errors import UsageError, nearest
 from flows.lock import hold
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What differs from the checkout `home`: a whole set of parameters from profiles/, and single ones, `{"tgrpo.alpha": 0.5}`."""
+    """What differs from the checkout `home`.
+
+    overrides: single parameters, `{"tgrpo.alpha": 0.5}`; profile: a whole set of parameters from profiles/.
+    """
 
     home: Path
-    overrides: Mapping[str, Any]
+    overrides: Mapping[str, JsonValue]
     profile: str | None = None
 
     @cached_property
@@ -48,7 +52,11 @@ class Experiment:
 
     @cached_property
     def tree(self) -> str:
-        """The git tree of the checkout as it is now, with what is not committed; written through an index of its own."""
+        """The git tree of the checkout as it is now.
+
+        What is not committed is in it. The tree is written through an index of its own, so that the person's index
+        stays as it is.
+        """
         with TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             git(self.home, "read-tree", "HEAD", env=index)
@@ -57,7 +65,7 @@ class Experiment:
 
     @cached_property
     def name(self) -> str:
-        """`alpha-0.5-3f9a21`: what is overridden, and a hash of everything the run starts from."""
+        """`alpha-0.5-3f9a21`: the overrides, and a hash of all that goes in."""
         words = [self.profile or ""] + [f"{key.rpartition('.')[2]}-{value}" for key, value in self.overrides.items()]
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:40]
         start = git(self.home, "rev-parse", "HEAD") + self.tree + self.params
@@ -65,17 +73,20 @@ class Experiment:
 
     @property
     def root(self) -> Path:
-        """The worktree, in DVC's own temporary folder, which neither git nor DVC looks into."""
+        """The worktree, in DVC's temporary folder, where neither git nor DVC looks."""
         return self.home / ".dvc" / "tmp" / "worktrees" / self.name
 
     @property
     def lock(self) -> Path:
-        """Held by the run that works on the experiment."""
+        """The lock that the run holds while it works on the experiment."""
         return self.root.with_name(f"{self.name}.lock")
 
 
 def create(experiment: Experiment) -> None:
-    """Makes the worktree, with its parameters and the artifacts of the checkout; one that a killed run left is kept as it is."""
+    """Makes the worktree with its parameters and the artifacts of the checkout.
+
+    A complete worktree that a killed run left is kept as it is.
+    """
     home, root = experiment.home, experiment.root
     ready = root / ".dvc" / "tmp" / "ready"
     if ready.exists():
@@ -93,7 +104,10 @@ def create(experiment: Experiment) -> None:
 
 
 def link_sources(home: Path, root: Path) -> None:
-    """Folders with source data, which git ignores and no stage makes, are read where they are."""
+    """Links the source folders of the checkout into the worktree.
+
+    git ignores these folders and no stage makes them, so the worktree lacks them.
+    """
     for folder in dvc.source_folders(root):
         if folder.is_relative_to(root) and (data := home / folder.relative_to(root)).exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +115,10 @@ def link_sources(home: Path, root: Path) -> None:
 
 
 def save(experiment: Experiment) -> None:
-    """Records the worktree as a DVC experiment of the checkout's commit and removes it. One at a time: DVC's references are shared."""
+    """Records the worktree as a DVC experiment and removes it.
+
+    One experiment is saved at a time, because all of them write to DVC's references in the same repository.
+    """
     with hold(experiment.root.parent / "save.lock", experiment.name, on_wait=lambda holder: None):
         new = git(experiment.root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")[:-1]
         include = [f"--include-untracked={path}" for path in new if not (experiment.root / path).is_symlink()]
@@ -110,14 +127,14 @@ def save(experiment: Experiment) -> None:
 
 
 def discard(experiment: Experiment) -> None:
-    """Removes the worktree, if there is one, whatever state a killed run or a person has left it in."""
+    """Removes the worktree, whatever state it is in."""
     if experiment.root.exists():
         shutil.rmtree(experiment.root)
     git(experiment.home, "worktree", "prune")
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """Runs git; its output, or `UsageError` with what it said."""
+    """Runs git and returns its output; UsageError when it fails."""
     done = subprocess.run(
         ["git", *arguments], cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
     )
@@ -126,34 +143,40 @@ def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> st
     return done.stdout
 
 
-def parse_value(text: str) -> Any:
-    """A parameter's value as params.yaml would hold it: `0.5`, `1e-4`, `true`, `[1, 2]`, `word`."""
+def parse_value(text: str) -> JsonValue:
+    """A value as in params.yaml: `0.5`, `1e-4`, `true`, `[1, 2]`, `word`."""
     return YAML(typ="safe").load(text)
 
 
-def override(text: str, overrides: Mapping[str, Any]) -> str:
-    """The text of a params file with other values, its comments kept; a name that is not in there is a `UsageError`."""
+def override(text: str, overrides: Mapping[str, JsonValue]) -> str:
+    """The text of a params file with other values.
+
+    Its comments are kept. UsageError for a name that is not in the file, and for the name of a whole section.
+    """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
     content = yaml.load(text)
     for name, value in overrides.items():
         *sections, last = name.split(".")
-        if not sections and isinstance(known(content, name, name)[name], Mapping):
-            raise UsageError(
-                f"{name!r} is a whole section: name its parameters, {', '.join(f'{name}.{key}' for key in content[name])}"
-            )
+        if not sections and isinstance(section_with(content, name, name)[name], Mapping):
+            parameters = ", ".join(f"{name}.{key}" for key in content[name])
+            raise UsageError(f"{name!r} is a whole section: name its parameters, {parameters}")
         place = content
         for section in sections:
-            place = known(place, section, name)[section]
-        known(place, last, name)[last] = value
+            place = section_with(place, section, name)[section]
+        section_with(place, last, name)[last] = value
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
 
 
-def known(place: Any, key: str, name: str) -> Any:
-    """`place`, which must be a section that has `key`: a step on the way to the parameter `name`."""
-    names = {str(other) for other in place} if isinstance(place, Mapping) else set[str]()
+def section_with(place: object, key: str, name: str) -> dict[str, object]:
+    """`place` as a section that has `key`.
+
+    UsageError when it is no section or lacks the key; `name` is the parameter that is looked for.
+    """
+    section = place if isinstance(place, dict) else {}
+    names = {str(other) for other in section}
     if key not in names:
         raise UsageError(f"no parameter {name!r}: {key!r} is unknown{nearest(key, names)}")
-    return place
+    return section

@@ -1,26 +1,26 @@
-"""One walk over DVC's graph: a Prefect task per stage."""
+"""Brings the stages of a checkout up to date, one task each."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import httpx
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
+from prefect.tasks import Task
 
 from flows import dvc
-from flows.dvc import Outcome, Snapshot, Stage
-from flows.process_tree import Guards
+from flows.graph import Snapshot, Stage, StageResult
+from flows.process_tree import CommandRunner
 from flows.stage_log import StageLog
 
 TRAINING = ("sft", "tgrpo")  # one of these at a time, over all runs of the server
@@ -28,19 +28,27 @@ RETRIES: list[float] = [10, 60]  # seconds before each new try
 TEMPORARY = f"exited with {os.EX_TEMPFAIL}"  # DVC's words for a stage whose endpoint may come back
 
 
-class Walk:
-    """What is to be done in a checkout, and how each stage ended.
+class GraphRun:
+    """The stages that a run brings up to date, and their results.
 
-    before: the checkout as it was; stages: those to bring up to date, upstream first; force: run them even if nothing changed.
+    root: the checkout.
+
+    before: the checkout as it was; stages: those to bring up to date, upstream first; force: run them even when nothing
+    changed.
     """
 
-    def __init__(self, root: Path, before: Snapshot, stages: Sequence[Stage], guards: Guards, force: bool) -> None:
-        self.root, self.before, self.stages, self.guards, self.force = root, before, stages, guards, force
-        self.outcomes: dict[str, Outcome] = {}
+    def __init__(
+        self, root: Path, before: Snapshot, stages: Sequence[Stage], runner: CommandRunner, force: bool
+    ) -> None:
+        self.root, self.before, self.stages, self.runner, self.force = root, before, stages, runner, force
+        self.results: dict[str, StageResult] = {}
 
-    def start(self, label: str = "") -> list[PrefectFuture[Any]]:
-        """Starts a task per stage; each waits for those it reads from. The label tells the walks of a sweep apart."""
-        futures: dict[str, PrefectFuture[Any]] = {}
+    def start(self, label: str = "") -> list[PrefectFuture[State[None]]]:
+        """Starts a task per stage.
+
+        Each task waits for the stages that its own reads from. The label tells the experiments of a sweep apart.
+        """
+        futures: dict[str, PrefectFuture[State[None]]] = {}
         for stage in self.stages:
             name = f"{label} {stage.name}".strip()  # as the task's name it shows in the graph while the stage waits
             named = run_stage.with_options(name=name, task_run_name=name)
@@ -49,31 +57,35 @@ class Walk:
         return list(futures.values())
 
     def is_up_to_date(self, stage: Stage) -> bool:
-        """Whether DVC need not be asked: the stage had not changed, and nothing it reads was made anew."""
-        upstream = [self.outcomes[name].state for name in stage.upstream if name in self.outcomes]
+        """Whether the stage and all it reads are as they were."""
+        upstream = [self.results[name].state for name in stage.upstream if name in self.results]
         return not self.force and stage.name not in self.before.changed and all(state == "Cached" for state in upstream)
 
     @property
     def succeeded(self) -> bool:
         """Whether every stage was reached and none failed."""
-        return len(self.outcomes) == len(self.stages) and all(done.state != "Failed" for done in self.outcomes.values())
+        return len(self.results) == len(self.stages) and all(one.state != "Failed" for one in self.results.values())
 
     @property
     def did_nothing(self) -> bool:
         """Whether every stage was up to date."""
-        return len(self.outcomes) == len(self.stages) and all(done.state == "Cached" for done in self.outcomes.values())
+        return len(self.results) == len(self.stages) and all(one.state == "Cached" for one in self.results.values())
 
     def summary(self) -> str:
         """`2 completed, 7 cached`, and which failed."""
-        counts = Counter(outcome.state.lower() for outcome in self.outcomes.values())
-        counts["not reached"] = len(self.stages) - len(self.outcomes)
-        failed = [name for name, outcome in self.outcomes.items() if outcome.state == "Failed"]
+        counts = Counter(result.state.lower() for result in self.results.values())
+        counts["not reached"] = len(self.stages) - len(self.results)
+        failed = [name for name, result in self.results.items() if result.state == "Failed"]
         text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         return text + (f" ({', '.join(failed)} failed)" if failed else "")
 
+    def final_state(self) -> State[None]:
+        """The state of a flow that ran these stages."""
+        return Completed(message=self.summary()) if self.succeeded else Failed(message=self.summary())
 
-def may_come_back(task: Any, task_run: Any, state: State[Any]) -> bool:
-    """Whether a stage is worth another try: an endpoint comes back, an assertion does not."""
+
+def may_come_back(task: Task[..., object], task_run: TaskRun, state: State[object]) -> bool:
+    """Whether another try may help: the stage's endpoint may come back."""
     return TEMPORARY in (state.message or "")
 
 
@@ -84,25 +96,27 @@ def may_come_back(task: Any, task_run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=RETRIES,
     retry_condition_fn=may_come_back,
 )
-def run_stage(walk: Walk, stage: Stage) -> State[Any]:
-    """Brings one stage up to date; the lines it writes are the task's log."""
-    outcome, log = Outcome("Cached", 0.0), StageLog(stage.name)
-    if not walk.is_up_to_date(stage):
-        with training_slot(walk.guards) if stage.group in TRAINING else nullcontext():
-            outcome = dvc.reproduce(walk.root, stage.name, walk.guards, log.take, walk.force)
-    walk.outcomes[stage.name] = outcome
-    if outcome.state == "Failed":
+def run_stage(graph_run: GraphRun, stage: Stage) -> State[None]:
+    """Brings one stage up to date; its lines are the task's log."""
+    result, log = StageResult("Cached", 0.0), StageLog(stage.name)
+    if not graph_run.is_up_to_date(stage):
+        with training_slot(graph_run.runner) if stage.group in TRAINING else nullcontext():
+            result = dvc.reproduce(graph_run.root, stage.name, graph_run.runner, log.take, graph_run.force)
+    graph_run.results[stage.name] = result
+    if result.state == "Failed":
         return Failed(message="\n".join(log.tail))
-    return Completed(
-        name=outcome.state, message="up to date" if outcome.state == "Cached" else f"{outcome.seconds:.1f} s"
-    )
+    message = "up to date" if result.state == "Cached" else f"{result.seconds:.1f} s"
+    return Completed(name=result.state, message=message)
 
 
 @contextmanager
-def training_slot(guards: Guards) -> Iterator[None]:
-    """Waits for the server's slot for training stages. A run that was killed gives it back within a minute."""
-    told = False
-    while not guards.stopped:
+def training_slot(runner: CommandRunner) -> Iterator[None]:
+    """Waits for the server's slot for training stages.
+
+    The slot of a killed run becomes free within a minute.
+    """
+    has_waited = False
+    while not runner.stopped:
         with ExitStack() as stack:
             slot = concurrency(
                 "training", timeout_seconds=10, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False
@@ -110,9 +124,9 @@ def training_slot(guards: Guards) -> Iterator[None]:
             try:
                 stack.enter_context(slot)
             except TimeoutError:
-                if not told:
+                if not has_waited:
                     get_run_logger().info("another run trains: waiting for the server's concurrency limit 'training'")
-                told = True
+                has_waited = True
                 continue
             yield
             try:
@@ -124,7 +138,10 @@ def training_slot(guards: Guards) -> Iterator[None]:
 
 
 def provide_training_slot() -> None:
-    """Creates the limit unless the server has one; raise it in the UI where several GPUs allow more."""
+    """Creates the limit `training` unless the server has one.
+
+    It can be raised in the UI where several GPUs allow more.
+    """
     with get_client(sync_client=True) as client:
         try:
             client.read_global_concurrency_limit_by_name("training")

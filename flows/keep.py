@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from flows import dvc
-from flows.dvc import UsageError
+from flows import dvc, graph
+from flows.errors import UsageError
 
 CODE = "stages/"  # the deps that are code
 COPIES = Path(".work") / "code"  # one zip file of the folder stages for each state of the code that ran
@@ -25,7 +25,7 @@ def keep(root: Path, target: str) -> str:
 
     UsageError when a stage has to run again, or when no copy of the code that ran is left to compare with.
     """
-    stages = dvc.select(dvc.snapshot(root).stages, [target], single=True, downstream=False)
+    stages = graph.select(dvc.snapshot(root).stages, [target], single=True, downstream=False)
     differences = {difference for stage in stages for difference in code_differences(root, stage.name)}
     if differences:
         dvc.call(root, "commit", "--force", *(stage.name for stage in stages))

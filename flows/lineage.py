@@ -1,43 +1,69 @@
-"""Where each evaluation number comes from: the artifacts, parameters and code that it was made with, as dvc.lock records them."""
+"""Where each evaluation comes from: the artifacts, parameters and code behind it.
+
+All of it is read from dvc.lock.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from flows.dvc import Snapshot, Stage
+from pydantic import JsonValue
+
 from flows.experiment import git
+from flows.graph import Snapshot, Stage, with_upstream
 
 EVALUATION = "evaluate"  # the stage in dvc.yaml whose metrics are the results
 
 
-def lineage_rows(now: Snapshot, commit: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per metrics file of the evaluations, for all the numbers in it; `commit` names each evaluation's commit.
+class LineageRow(TypedDict):
+    """A row of the table *lineage*: one metrics file of an evaluation.
 
-    *data* is the chain of artifacts up to the sources, *parameters* the sections that made them, each with the first digits of its
-    hash. *outdated* names the stages of the chain that would run again: the number belongs to their old inputs, parameters or code.
+    outdated: the stages of its chain that would run again, so that the numbers belong to their old inputs, parameters
+    or code; parameters: the sections that made it, each with the first digits of its hash; data: path and hash of each
+    artifact up to the sources.
     """
-    rows = []
+
+    numbers: str
+    commit: str
+    outdated: str
+    parameters: str
+    data: str
+
+
+class ParameterRow(TypedDict):
+    """A row of the table *parameters*: the values behind a hash."""
+
+    section: str
+    hash: str
+    values: str
+
+
+def lineage_rows(now: Snapshot, commit: Mapping[str, str]) -> list[LineageRow]:
+    """One row per metrics file of the evaluations that have run.
+
+    `commit` gives the commit of each evaluation by its stage's name.
+    """
+    rows: list[LineageRow] = []
     for stage in now.stages:
         if stage.group == EVALUATION and stage.outs and all(stage.outs.values()):
             chain = ancestry(now.stages, stage)
             sections = {name: values for one in chain for name, values in one.params.items()}
-            rows += [
-                {
+            for metrics in stage.metrics:
+                row: LineageRow = {
                     "numbers": metrics,
                     "commit": commit[stage.name],
                     "outdated": ", ".join(one.name for one in chain if one.name in now.changed),
                     "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
                     "data": ", ".join(f"{path} {value[:8]}" for path, value in artifacts_of(chain).items()),
                 }
-                for metrics in stage.metrics
-            ]
+                rows.append(row)
     return rows
 
 
-def parameter_rows(stages: Sequence[Stage]) -> list[dict[str, str]]:
-    """The values behind the hashes in *parameters*."""
+def parameter_rows(stages: Sequence[Stage]) -> list[ParameterRow]:
+    """The values behind the hashes in the column *parameters* of *lineage*."""
     sections = {name: values for stage in stages for name, values in stage.params.items()}
     return [
         {"section": name, "hash": digest(values), "values": json.dumps(values)} for name, values in sections.items()
@@ -46,19 +72,15 @@ def parameter_rows(stages: Sequence[Stage]) -> list[dict[str, str]]:
 
 def ancestry(stages: Sequence[Stage], last: Stage) -> list[Stage]:
     """A stage and all that it rests on, upstream first."""
-    needed = {last.name}
-    for stage in reversed(stages):
-        if stage.name in needed:
-            needed.update(stage.upstream)
+    needed = with_upstream(stages, {last.name})
     return [stage for stage in stages if stage.name in needed]
 
 
 def artifacts_of(chain: Sequence[Stage]) -> dict[str, str]:
-    """Path → hash of what the chain's stages read from each other, and of the source folders."""
-    made = {path for stage in chain for path in stage.outs}
-    return {
-        path: value for stage in chain for path, value in stage.deps.items() if path in made or value.endswith(".dir")
-    }
+    """Path → hash of all data that the chain's stages read."""
+    outputs = {path for stage in chain for path in stage.outs}
+    read = [item for stage in chain for item in stage.deps.items()]
+    return {path: value for path, value in read if path in outputs or value.endswith(".dir")}
 
 
 def code_of(chain: Sequence[Stage]) -> list[str]:
@@ -67,19 +89,19 @@ def code_of(chain: Sequence[Stage]) -> list[str]:
     return sorted(path for path in read - set(artifacts_of(chain)) if not Path(path).is_absolute())
 
 
-def digest(values: Any) -> str:
-    """The first digits of a hash of a section's values, the same for equal values."""
+def digest(values: JsonValue) -> str:
+    """The first digits of a section's hash, the same for equal values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def commits(root: Path, stages: Sequence[Stage]) -> dict[str, str]:
-    """For each evaluation the checkout's commit, and which of the code it rests on is not as in that commit."""
+    """For each evaluation its commit and the edited code behind it."""
     head = git(root, "rev-parse", "--short", "HEAD").strip()
     edited = set(git(root, "diff", "--name-only", "--relative", "HEAD").split("\n")) - {""}
     edited |= set(git(root, "ls-files", "--others", "--exclude-standard").split("\n")) - {""}
-    named = {}
+    commit_of = {}
     for stage in stages:
         if stage.group == EVALUATION:
             changed = [path for path in [*code_of(ancestry(stages, stage)), "dvc.yaml"] if path in edited]
-            named[stage.name] = f"{head} and edited {', '.join(changed)}" if changed else head
-    return named
+            commit_of[stage.name] = f"{head} and edited {', '.join(changed)}" if changed else head
+    return commit_of

@@ -1,4 +1,7 @@
-"""One run at a time: a lock on a file, held by the kernel for as long as a process of the run lives."""
+"""A lock on a file, for one run at a time.
+
+The kernel holds the lock for as long as a process of the run lives.
+"""
 
 import fcntl
 import time
@@ -15,18 +18,20 @@ def hold(
     on_take: Callable[[str], None] = lambda last: None,
     poll: float = 0.5,
 ) -> Iterator[int]:
-    """Waits for the lock, telling once who holds it, and yields its descriptor for processes that shall hold it too.
+    """Waits for the lock and yields its descriptor.
 
-    `on_take` is told, once the lock is held, who held it last.
+    Processes that get the descriptor hold the lock too. holder: what others read while they wait; on_wait: called once,
+    with the text of the present holder, when the lock is taken; on_take: called with the text of the last holder as
+    soon as the lock is ours; poll: seconds between two tries.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        told = False
-        while not locked(file.fileno()):
-            if not told:
+        has_waited = False
+        while not try_lock(file.fileno()):
+            if not has_waited:
                 file.seek(0)
                 on_wait(file.read())
-                told = True
+                has_waited = True
             time.sleep(poll)
         file.seek(0)
         on_take(file.read())
@@ -36,7 +41,7 @@ def hold(
         yield file.fileno()
 
 
-def locked(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Takes the lock if it is free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,9 @@
-"""An automation on the Prefect server that tells a webhook of every flow run that failed or crashed.
+"""An automation that reports failed runs to a webhook.
 
     VIDEO_R1_WEBHOOK=https://hooks.slack.com/services/… python -m flows.notify
 
-`make ui` does it when the variable is set. The webhook gets `{"text": …}`, which Slack, Mattermost and Rocket.Chat show as a message.
-The address often holds a key: the server keeps it encrypted.
+`make ui` does it when the variable is set. The webhook gets `{"text": …}`, which Slack, Mattermost and Rocket.Chat show
+as a message. The address often holds a key, so the server keeps it encrypted.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ ENDINGS = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "Timed
 
 
 def main() -> None:
-    """Creates the automation and its webhook on the server, or brings them up to date."""
+    """Creates or updates the automation and its webhook on the server."""
     url = os.environ.get(VARIABLE)
     if not url:
-        raise SystemExit(f"{VARIABLE} is not set: it names the address that failures are posted to")
+        raise SystemExit(f"{VARIABLE} is not set: set it to the address that failures are posted to")
     asyncio.run(provide(url))
 
 
@@ -43,12 +43,12 @@ async def provide(url: str) -> None:
     action = SendNotification(block_document_id=await webhook.asave(NAME, overwrite=True), subject=SUBJECT, body=BODY)
     trigger = EventTrigger(expect=ENDINGS, posture=Posture.Reactive, threshold=1)
     automation = AutomationCore(
-        name=NAME, description="Tells a webhook of runs that failed.", trigger=trigger, actions=[action]
+        name=NAME, description="Reports failed runs to a webhook.", trigger=trigger, actions=[action]
     )
     async with get_client() as client:
-        known = await client.read_automations_by_name(NAME)
-        if known:
-            await client.update_automation(known[0].id, automation)
+        existing = await client.read_automations_by_name(NAME)
+        if existing:
+            await client.update_automation(existing[0].id, automation)
         else:
             await client.create_automation(automation)
 

@@ -1,8 +1,10 @@
-"""The pipeline as Prefect flows: `pipeline` brings it up to date, `sweep` tries several parameters.
+"""The pipeline as Prefect flows.
 
-python -m flows.pipeline                           # everything that is not up to date
-python -m flows.pipeline evaluate                  # a stage and what it needs
-python -m flows.pipeline --set tgrpo.alpha=0.5     # other parameters: a DVC experiment, the checkout stays as it is
+`pipeline` brings it up to date, `sweep` tries several parameters.
+
+    python -m flows.pipeline                           # everything that is not up to date
+    python -m flows.pipeline evaluate                  # a stage and what it needs
+    python -m flows.pipeline --set tgrpo.alpha=0.5     # other parameters: a DVC experiment, the checkout stays as it is
 """
 
 import argparse
@@ -12,22 +14,24 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
-from pydantic import Field
+from pydantic import Field, JsonValue
 from ruamel.yaml import YAMLError
 
-from flows import artifacts, dvc, experiment
-from flows.dvc import Snapshot, Stage, UsageError
+from flows import artifacts, dvc, experiment, graph
+from flows.artifacts import ExperimentResult
+from flows.errors import UsageError
 from flows.experiment import Experiment
-from flows.graph_run import Walk, provide_training_slot
+from flows.graph import Snapshot, Stage
+from flows.graph_run import GraphRun, provide_training_slot
 from flows.lock import hold
-from flows.process_tree import Guards
-from flows.runs import bury, checkout_lock, end_with_worker, run_name, tell_waiting
+from flows.process_tree import CommandRunner
+from flows.runs import checkout_lock, end_with_worker, mark_crashed, run_name, tell_waiting
 
 Select = Callable[[Sequence[Stage]], list[Stage]]
 
@@ -38,22 +42,26 @@ def pipeline(
     single: bool = False,
     downstream: bool = False,
     force: bool = False,
-    overrides: dict[str, Any] | None = None,
+    overrides: dict[str, JsonValue] | None = None,
     profile: str | None = None,
-) -> State[Any]:
-    """Bring the pipeline up to date: only stages that changed, or that read from one that did, are run.
+) -> State[None]:
+    """Bring the pipeline up to date; run only what has to run.
+
+    A stage has to run when it changed, or when it reads from one that ran.
 
     Args:
-        targets: Stages to bring up to date, with what they need; a matrix stage by its name or one item, `evaluate@sft`. Empty: all.
+        targets: Stages to bring up to date, with what they need; a matrix stage by its name or one item,
+            `evaluate@sft`. Empty: all.
         single: Only the targets.
         downstream: The targets and what needs them.
         force: Run the selected stages even if nothing changed.
-        overrides: Other parameters, `{"tgrpo.alpha": 0.5}`. The run ends as a DVC experiment, the checkout stays as it is.
+        overrides: Other parameters, `{"tgrpo.alpha": 0.5}`. The run ends as a DVC experiment, the checkout stays as it
+            is.
         profile: A whole parameter set, `one-gpu` for profiles/one-gpu.yaml; otherwise as with overrides.
     """
 
     def select(stages: Sequence[Stage]) -> list[Stage]:
-        return dvc.select(stages, targets or [], single, downstream)
+        return graph.select(stages, targets or [], single, downstream)
 
     end_with_worker()
     provide_training_slot()
@@ -61,20 +69,25 @@ def pipeline(
     try:
         if not overrides and not profile:
             return run_checkout(home, select, force)
-        [(walk, after)] = run_experiments([Experiment(home, overrides or {}, profile)], select, force)
+        [(graph_run, after)] = run_experiments([Experiment(home, overrides or {}, profile)], select, force)
     except UsageError as error:
         return Failed(message=str(error))
-    artifacts.publish_stages(after.stages, walk.outcomes)
+    artifacts.publish_stages(after.stages, graph_run.results)
     artifacts.publish_metrics(dvc.snapshot(home).metrics, after.metrics)
     artifacts.publish_lineage(home, after)
-    return final_state(walk)
+    return graph_run.final_state()
 
 
 @flow(name="sweep")
 def sweep(
-    grid: dict[str, list[Any]], profile: str | None = None, parallel: Annotated[int, Field(ge=1)] = 2, plot: str = ""
-) -> State[Any]:
-    """Run every combination of the parameters, each as a DVC experiment, and compare their metrics.
+    grid: dict[str, list[JsonValue]],
+    profile: str | None = None,
+    parallel: Annotated[int, Field(ge=1)] = 2,
+    plot: str = "",
+) -> State[None]:
+    """Run every combination of the parameters and compare the metrics.
+
+    Each combination is a DVC experiment.
 
     Args:
         grid: The values to try, `{"tgrpo.alpha": [0.0, 0.3, 0.5]}`.
@@ -89,23 +102,20 @@ def sweep(
         results = run_experiments(experiments, list, force=False, parallel=parallel)
     except UsageError as error:
         return Failed(message=str(error))
-    compared = {
-        one.name: (one.overrides, after.metrics)
-        for one, (walk, after) in zip(experiments, results, strict=True)
-        if walk.succeeded
-    }
+    compared: dict[str, ExperimentResult] = {}
+    failed = ""
+    for one, (graph_run, after) in zip(experiments, results, strict=True):
+        if graph_run.succeeded:
+            compared[one.name] = ExperimentResult(one.overrides, after.metrics)
+        else:
+            failed += f"; {one.name}: {graph_run.summary()}"
     artifacts.publish_comparison(compared, plot)
-    failed = "".join(
-        f"; {one.name}: {walk.summary()}"
-        for one, (walk, _) in zip(experiments, results, strict=True)
-        if not walk.succeeded
-    )
     message = f"{len(compared)} of {len(experiments)} experiments are in `dvc exp show`{failed}"
     return Failed(message=message) if failed else Completed(message=message)
 
 
-def combine(home: Path, grid: Mapping[str, Sequence[Any]], profile: str | None) -> list[Experiment]:
-    """An experiment for every combination of the grid's values; a combination that comes twice is one."""
+def combine(home: Path, grid: Mapping[str, Sequence[JsonValue]], profile: str | None) -> list[Experiment]:
+    """An experiment for every combination of the grid's values, each once."""
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     experiments = [Experiment(home, overrides, profile) for overrides in combinations if overrides]
     if not experiments:
@@ -113,36 +123,40 @@ def combine(home: Path, grid: Mapping[str, Sequence[Any]], profile: str | None) 
     return list({one.name: one for one in experiments}.values())
 
 
-def run_checkout(home: Path, select: Select, force: bool) -> State[Any]:
-    """Walks the checkout itself; a second run on it waits for the first."""
-    with hold(checkout_lock(home), run_name(), tell_waiting, bury) as lock, Guards([lock]) as guards:
+def run_checkout(home: Path, select: Select, force: bool) -> State[None]:
+    """Brings the checkout up to date; a second run on it waits."""
+    with hold(checkout_lock(home), run_name(), tell_waiting, mark_crashed) as lock, CommandRunner([lock]) as runner:
         before = dvc.snapshot(home)
-        walk = Walk(home, before, select(before.stages), guards, force)
-        wait(walk.start())
-        after = before if walk.did_nothing else dvc.snapshot(home)
-    artifacts.publish_stages(after.stages, walk.outcomes)
+        graph_run = GraphRun(home, before, select(before.stages), runner, force)
+        wait(graph_run.start())
+        after = before if graph_run.did_nothing else dvc.snapshot(home)
+    artifacts.publish_stages(after.stages, graph_run.results)
     artifacts.publish_metrics(before.metrics, after.metrics)
     artifacts.publish_lineage(home, after)
     artifacts.publish_report(home, os.environ.get("VIDEO_R1_REPORT_URL"))
-    return final_state(walk)
+    return graph_run.final_state()
 
 
 def run_experiments(
     experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4
-) -> list[tuple[Walk, Snapshot]]:
-    """Walks the worktree of each experiment and records those that succeed; one that fails keeps its worktree, to be continued."""
+) -> list[tuple[GraphRun, Snapshot]]:
+    """Runs each experiment in its worktree and records those that succeed.
+
+    The worktree of one that fails is kept, so that the same command continues it.
+    """
     with ExitStack() as stack:
-        locks = [
-            stack.enter_context(hold(path, run_name(), tell_waiting, bury))
-            for path in sorted({one.lock for one in experiments})
-        ]
-        guards = stack.enter_context(Guards(locks, parallel))
-        walks = [prepare(one, select, guards, force) for one in experiments]
-        labels = [one.name if len(experiments) > 1 else "" for one in experiments]
-        wait([future for walk, label in zip(walks, labels, strict=True) for future in walk.start(label)])
-        results = [(walk, dvc.snapshot(walk.root)) for walk in walks]
-        for one, walk in zip(experiments, walks, strict=True):
-            if walk.succeeded:
+        locks = []
+        for path in sorted({one.lock for one in experiments}):
+            locks.append(stack.enter_context(hold(path, run_name(), tell_waiting, mark_crashed)))
+        runner = stack.enter_context(CommandRunner(locks, parallel))
+        graph_runs = [prepare(one, select, runner, force) for one in experiments]
+        futures = []
+        for one, graph_run in zip(experiments, graph_runs, strict=True):
+            futures += graph_run.start(one.name if len(experiments) > 1 else "")
+        wait(futures)
+        results = [(graph_run, dvc.snapshot(graph_run.root)) for graph_run in graph_runs]
+        for one, graph_run in zip(experiments, graph_runs, strict=True):
+            if graph_run.succeeded:
                 experiment.save(one)
                 get_run_logger().info(
                     "experiment %s is in `dvc exp show`; `dvc exp apply %s` takes it over", one.name, one.name
@@ -150,26 +164,27 @@ def run_experiments(
     return results
 
 
-def prepare(one: Experiment, select: Select, guards: Guards, force: bool) -> Walk:
-    """Makes an experiment's worktree and its walk. `UsageError` if the selection leaves out stages whose results it makes stale."""
+def prepare(one: Experiment, select: Select, runner: CommandRunner, force: bool) -> GraphRun:
+    """Makes the worktree of an experiment and chooses its stages.
+
+    UsageError when the selection leaves out stages whose results it makes stale.
+    """
     experiment.create(one)
     before = dvc.snapshot(one.root)
     stages = select(before.stages)
-    stale = dvc.select(before.stages, sorted(before.changed), single=False, downstream=True) if before.changed else []
-    if left_out := [stage.name for stage in stale if stage not in stages]:
+    stale = graph.with_downstream(before.stages, before.changed)
+    if left_out := [stage.name for stage in before.stages if stage.name in stale and stage not in stages]:
         raise UsageError(
             f"an experiment needs all that its parameters change; the selection leaves out {', '.join(left_out)}"
         )
-    return Walk(one.root, before, stages, guards, force)
-
-
-def final_state(walk: Walk) -> State[Any]:
-    """The flow's state, with what the stages did."""
-    return Completed(message=walk.summary()) if walk.succeeded else Failed(message=walk.summary())
+    return GraphRun(one.root, before, stages, runner, force)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `pipeline` in this process, on the configured Prefect server or a temporary one; 0 if it completed."""
+    """Runs `pipeline` in this process; 0 when it completed.
+
+    It uses the configured Prefect server, or a temporary one.
+    """
     parser = argparse.ArgumentParser(
         "python -m flows.pipeline", description="Bring the pipeline up to date as a Prefect flow run."
     )
@@ -186,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", help="a whole parameter set: NAME of profiles/NAME.yaml")
     options = parser.parse_args(arguments)
-    overrides = {}
+    overrides: dict[str, JsonValue] = {}
     for assignment in options.set:
         name, sign, value = assignment.partition("=")
         try:
@@ -195,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sign = ""
         if not sign:
             parser.error(f"--set {assignment}: expected NAME=VALUE, with a value as in params.yaml")
-    state: State[Any] = pipeline(
+    state = pipeline(
         options.targets,
         options.single,
         options.downstream,

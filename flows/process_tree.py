@@ -1,12 +1,13 @@
-"""Runs commands of which nothing outlives the flow, however the flow ends.
+"""Runs commands whose processes all end with the flow.
 
-The flow (`Guards`) never starts a command itself. It starts this file as a program, in a session of its own, and holds the only
-write end of its standard input. The program starts the command and waits: when the command is done, or when the input closes
-because the flow cancelled or was killed, it ends every process that descends from it. On Linux it is also the subreaper, so a
-descendant cannot leave the tree by a new session or by losing its parent.
+The flow never starts a command itself. Its `CommandRunner` starts this file as a program, the supervisor, in a session
+of its own, and holds the only write end of the supervisor's standard input. The supervisor starts the command and
+waits. When the command is done, or when the input closes because the flow was cancelled or killed, the supervisor ends
+every process that descends from it. On Linux it is also the subreaper, so a descendant cannot leave the tree by a new
+session or by the death of its parent.
 
-A command's descendants are asked with TERM and killed after `GRACE` seconds. The command itself is not asked: DVC then sees its
-stage fail, records nothing and gives its locks back.
+The descendants of a command are asked to end with TERM and are killed after `GRACE` seconds. The command itself is not
+asked: DVC then sees its stage fail, records nothing and gives its locks back.
 """
 
 import ctypes
@@ -29,17 +30,18 @@ PR_SET_CHILD_SUBREAPER = 36
 ENDED = 128 + signal.SIGTERM
 
 
-class Guards:
-    """The commands of one flow run: at most `parallel` at a time; leaving the context ends those that still run.
+class CommandRunner:
+    """Runs commands for one flow run, at most `parallel` at a time.
 
-    `locks` are the descriptors of the locks that the flow holds on checkouts. The guards inherit them, so a flow that was killed
-    keeps its checkout locked until the last of its processes is gone.
+    Leaving the context ends the commands that still run. `locks` are the descriptors of the locks that the flow holds
+    on checkouts. The supervisors inherit them, so the checkout of a killed flow stays locked until the last of its
+    processes is gone.
     """
 
     def __init__(self, locks: Sequence[int], parallel: int = 4) -> None:
         self.locks = locks
         self.slots = threading.BoundedSemaphore(parallel)
-        self.guards: set[subprocess.Popen[str]] = set()
+        self.supervisors: set[subprocess.Popen[str]] = set()
         self.stopped = False
 
     def __enter__(self) -> Self:
@@ -49,15 +51,18 @@ class Guards:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stopped = True
-        for guard in tuple(self.guards):
-            end(guard)
+        for supervisor in tuple(self.supervisors):
+            stop(supervisor)
 
     def run(self, command: Sequence[str], cwd: Path, env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
-        """Runs a command to its end, each line of its output passed on as it comes; returns the exit status."""
+        """Runs a command to its end and returns its exit status.
+
+        Each line of its output is passed on as it comes. The status is `ENDED` when the flow has ended the command.
+        """
         with self.slots:
             if self.stopped:
                 return ENDED
-            guard = subprocess.Popen(
+            supervisor = subprocess.Popen(
                 [sys.executable, "-P", __file__, *command],
                 cwd=cwd,
                 env=env,
@@ -69,29 +74,35 @@ class Guards:
                 start_new_session=True,
                 pass_fds=self.locks,
             )
-            self.guards.add(guard)
+            self.supervisors.add(supervisor)
             if self.stopped:
-                end(guard)
+                stop(supervisor)
             try:
-                for line in guard.stdout or ():
+                for line in supervisor.stdout or ():
                     on_line(line.rstrip())
             finally:
-                self.guards.discard(guard)
-                end(guard)
-            return guard.wait()
+                self.supervisors.discard(supervisor)
+                stop(supervisor)
+            return supervisor.wait()
 
 
-def end(guard: subprocess.Popen[str]) -> None:
-    """Tells a guard to end its command; kills what a guard that was itself killed has left."""
-    if guard.stdin:
-        guard.stdin.close()
-    if (guard.poll() or 0) < 0:
+def stop(supervisor: subprocess.Popen[str]) -> None:
+    """Tells a supervisor to end its command.
+
+    When the supervisor itself was killed, the rest of its process group is killed here.
+    """
+    if supervisor.stdin:
+        supervisor.stdin.close()
+    if (supervisor.poll() or 0) < 0:
         with suppress(ProcessLookupError):
-            os.killpg(guard.pid, signal.SIGKILL)
+            os.killpg(supervisor.pid, signal.SIGKILL)
 
 
 def main(command: Sequence[str]) -> int:
-    """The guard: runs the command, returns its exit status, or `ENDED` if the flow went away first."""
+    """Runs the command as its supervisor and returns its exit status.
+
+    The status is `ENDED` when the flow went away before the command was done.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -109,7 +120,7 @@ def main(command: Sequence[str]) -> int:
 
 
 def end_descendants(spare: int) -> None:
-    """Asks every descendant but `spare` to end and kills, after `GRACE` seconds, all that are left."""
+    """Asks every descendant but `spare` to end; kills them after `GRACE` seconds."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while alive := descendants():

@@ -1,4 +1,7 @@
-"""What a flow run owes to others: it names itself to those that wait, ends with its worker, and reports runs that died silently."""
+"""What a flow run does for others.
+
+It names itself to the runs that wait for it, ends with its worker, and reports earlier runs that were killed.
+"""
 
 import os
 import re
@@ -17,22 +20,25 @@ from prefect.states import Crashed
 
 
 def checkout_lock(home: Path) -> Path:
-    """Held by the run that works on the checkout."""
+    """The lock that the run holds while it works on the checkout."""
     return home / ".dvc" / "tmp" / "flow.lock"
 
 
 def run_name() -> str:
-    """What a waiting run is told about this one."""
+    """The text by which other runs know this one while they wait."""
     return f"flow run {flow_run.get_name()!r} {flow_run.get_id()} (process {os.getpid()})"
 
 
 def tell_waiting(holder: str) -> None:
-    """Says why nothing happens yet."""
+    """Logs which run this one waits for."""
     get_run_logger().warning("waiting: %s works on this checkout", holder)
 
 
-def bury(holder: str) -> None:
-    """Reports as crashed the run that held the lock last, if the server still takes it for alive: it was killed and could not say so."""
+def mark_crashed(holder: str) -> None:
+    """Reports the lock's last holder as crashed if it was killed.
+
+    A killed run cannot report its own end, so the server still takes it for running.
+    """
     found = re.search(r"' ([0-9a-f-]{36}) \(process (\d+)\)$", holder)
     if not found or psutil.pid_exists(int(found[2])):
         return
@@ -47,7 +53,10 @@ def bury(holder: str) -> None:
 
 
 def end_with_worker() -> None:
-    """Terminates this run when the worker that started it is gone. A run from the command line has none and goes on."""
+    """Terminates this run when the worker that started it is gone.
+
+    A run from the command line has no worker and goes on.
+    """
     worker = os.getppid()
 
     def watch() -> None:

@@ -1,8 +1,9 @@
-"""`make ui`: Prefect's server, a worker, the watch over source data and the deployments of prefect.yaml, until Ctrl-C.
+"""`make ui`: Prefect's server and all that belongs to it, until Ctrl-C.
 
     python -m flows.serve [--port 4200]
 
-Everything listens on loopback only. The server's data is kept in PREFECT_HOME (default ~/.prefect).
+Beside the server run a worker, the watch over source data and the report's page; the deployments are those of
+prefect.yaml. Everything listens on loopback only. The server keeps its data in PREFECT_HOME (default ~/.prefect).
 """
 
 import argparse
@@ -30,9 +31,9 @@ SETTINGS = {  # as Prefect comes, a click starts a run after up to 10 s, and the
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Starts all parts, waits for Ctrl-C, TERM or the first part that ends, and stops the others."""
+    """Starts all parts; stops them on Ctrl-C, TERM or when one ends."""
     parser = argparse.ArgumentParser(
-        "python -m flows.serve", description="Prefect UI, worker and deployments on loopback."
+        "python -m flows.serve", description="Run the Prefect UI, a worker and the deployments on loopback."
     )
     parser.add_argument("--port", type=int, default=4200)
     port = parser.parse_args(arguments).port
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
-    """Runs the parts; returns, with status 1, when one of them ends by itself."""
+    """Runs the parts; returns 1 when one of them ends by itself."""
     refuse_taken(port, port + 1)
     server = start(running, env, "prefect", "server", "start", "--host", HOST, "--port", str(port))
     wait_until_healthy(server, env["PREFECT_API_URL"])
@@ -64,23 +65,30 @@ def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     parts = {"server": server, "worker": worker, "watch": watch, "report": report}
     while not (ended := [name for name, part in parts.items() if part.poll() is not None]):
         time.sleep(0.5)
-    log.error("the %s ended by itself, so all is stopped; its reason stands above", " and the ".join(ended))
+    log.error("the %s ended by itself, so everything stops; the reason stands above", " and the ".join(ended))
     return 1
 
 
 def refuse_taken(*ports: int) -> None:
-    """Ends the program if something listens on a port: another checkout's server would answer, and be given this one's deployments."""
+    """Ends the program when something listens on one of the ports.
+
+    That may be the server of another checkout, and the deployments of this one would go to it.
+    """
     for port in ports:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
                 raise SystemExit(
-                    f"port {port} is taken. If `make ui` runs for another checkout, give this one a server with data of its own:\n"
+                    f"port {port} is taken. If `make ui` runs for another checkout, "
+                    "give this one a server with data of its own:\n"
                     f"PREFECT_HOME=~/.prefect-2 python -m flows.serve --port {max(ports) + 100}"
                 )
 
 
 def environment(port: int) -> dict[str, str]:
-    """What all parts share. The UI finds its server only if the address and the port are set along with `--port`."""
+    """The environment that all parts share.
+
+    The UI finds its server only if the address and the port are set along with `--port`.
+    """
     return {
         **SETTINGS,
         **os.environ,
@@ -95,14 +103,20 @@ def environment(port: int) -> dict[str, str]:
 
 
 def start(running: ExitStack, env: Mapping[str, str], *module: str) -> subprocess.Popen[bytes]:
-    """Starts `python -m module …`, out of reach of the terminal's Ctrl-C, and stops it when `running` is left."""
+    """Starts `python -m module …` and stops it when `running` is left.
+
+    The terminal's Ctrl-C does not reach it.
+    """
     part = subprocess.Popen([sys.executable, "-m", *module], env=env, start_new_session=True)
     running.callback(stop, part)
     return part
 
 
 def stop(part: subprocess.Popen[bytes]) -> None:
-    """Asks a part to end and waits; the worker cancels what it runs, so it gets time."""
+    """Asks a part to end and waits.
+
+    The worker gets time, because it cancels its runs.
+    """
     part.terminate()
     try:
         part.wait(30)
@@ -111,7 +125,10 @@ def stop(part: subprocess.Popen[bytes]) -> None:
 
 
 def call(env: Mapping[str, str], *module: str) -> None:
-    """Runs `python -m module …` to its end and shows what it said only if it failed."""
+    """Runs `python -m module …` to its end.
+
+    Its output shows only when it failed.
+    """
     done = subprocess.run([sys.executable, "-m", *module], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(module)} failed:\n{done.stdout}{done.stderr}")

@@ -1,4 +1,7 @@
-"""What a running stage writes: its lines go to the task's log, its progress bar becomes an artifact that the UI shows while it runs."""
+"""What a running stage writes, shown by Prefect.
+
+Its lines go to the log of the task. Its progress bar becomes an artifact that moves while the stage runs.
+"""
 
 import re
 from collections import deque
@@ -10,13 +13,12 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 TAIL = 12
-PROGRESS = re.compile(
-    r"progress: (\d+)/(\d+) (.*)"
-)  # as stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines
+# As stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines.
+PROGRESS = re.compile(r"progress: (\d+)/(\d+) (.*)")
 
 
 class StageLog:
-    """The log of one stage, to be used in its task; `tail` holds its last lines."""
+    """The log of one stage; `tail` holds its last lines."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -34,7 +36,10 @@ class StageLog:
             self.logger.info(line)
 
     def show(self, percent: float, text: str) -> None:
-        """Moves the bar in the UI. A server that is away for a moment is no reason to lose the stage."""
+        """Moves the bar in the UI.
+
+        The stage goes on when the server is away: a bar that stands still is no reason to lose a stage.
+        """
         try:
             if self.artifact is None:
                 key = "progress-" + re.sub(r"[^a-z0-9]+", "-", self.stage.lower())

@@ -2,8 +2,9 @@
 
     python -m flows.watch [--every 30]
 
-`make ui` runs it. Watched are the folders that stages read and no stage makes, `data/video-r1` for instance. A change is what changes
-the names, sizes or times of the files in there. It counts once two looks in a row agree: a copy that still goes on is not taken in half.
+`make ui` runs it. It watches the folders that stages read and no stage makes, `data/video-r1` for instance. A folder
+has changed when the names, sizes or times of its files differ. A change counts once two looks in a row agree, so that a
+copy in progress is not taken in half.
 """
 
 import argparse
@@ -21,14 +22,16 @@ import httpx
 from prefect.deployments import run_deployment
 
 from flows import dvc
-from flows.dvc import UsageError
+from flows.errors import UsageError
 
 log = logging.getLogger("flows.watch")
 
 
 class Watch:
-    """What is known of a checkout's source folders. A folder is new data when it differs from what was last started for; what that
-    was is kept in `.dvc/tmp`. A folder never seen before is noted, and nothing is started.
+    """What is known of the source folders of a checkout.
+
+    A folder holds new data when it differs from the state for which a run was started last. That state is kept in
+    `.dvc/tmp`. A folder that is seen for the first time is noted, and no run is started for it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,7 +40,10 @@ class Watch:
         self.last: dict[str, str] = {}
 
     def look(self, start: Callable[[Sequence[str]], None]) -> None:
-        """Looks once, and calls `start` with the folders that hold new data; if it raises, they stay new."""
+        """Looks once and calls `start` with the folders that hold new data.
+
+        The folders stay new when `start` raises.
+        """
         handled: dict[str, str] = json.loads(self.memory.read_text()) if self.memory.exists() else {}
         now = {str(folder): fingerprint(folder) for folder in dvc.source_folders(self.root)}
         settled = {folder: value for folder, value in now.items() if self.last.get(folder) == value}
@@ -52,7 +58,10 @@ class Watch:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of the names, sizes and times of all files in the folder; that of nothing if there is none."""
+    """A hash of the names, sizes and times of the folder's files.
+
+    A folder that does not exist has the hash of an empty one.
+    """
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):
         folders.sort()
@@ -71,7 +80,10 @@ def start_run(folders: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Looks until it is ended; a server that is away, or a dvc.yaml that is being edited, is told and tried again."""
+    """Looks again and again until it is ended.
+
+    When the server is away or dvc.yaml cannot be read, it says so and tries again.
+    """
     parser = argparse.ArgumentParser(
         "python -m flows.watch", description="Start the deployment new-data when source data changes."
     )

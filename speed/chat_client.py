@@ -1,10 +1,11 @@
-"""Requests per second of the chat client at 64 in flight and a server latency of 50 ms, against a plain loop and AsyncOpenAI with gather.
+"""The chat client's requests per second, against AsyncOpenAI.
 
     python -m speed.chat_client [REQUESTS]
 
-The server is a process of its own on loopback, and on a core of its own where there are two: a real one is another machine, but the
-kernel likes to put both ends of a loopback connection on one core, where each waits for the other. The last line is JSON; `of_limit` is
-the share of concurrency ÷ latency, `server_ms` what the server took in fact from the last byte of a request to its answer, in the mean.
+64 requests are in flight, and the server's latency is 50 ms. The server is a process of its own on loopback, and has a
+core of its own where there are two: a real one is another machine, but the kernel likes to put both ends of a loopback
+connection on one core, where each waits for the other. The last line is JSON. `of_limit` is the share of concurrency ÷
+latency. `server_ms` is the mean time from the last byte of a request to its answer, as the server took it.
 """
 
 import asyncio
@@ -17,10 +18,15 @@ import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import cast
 
 import openai
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-from stages.chat.client import ChatClient, ChatParams, ChatSampling, Request, ask_all
+from stages.chat.ask_all import ask_all
+from stages.chat.client import ChatClient
+from stages.chat.parameters import ChatParams
+from stages.chat.request import ChatSampling, Request
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,10 @@ BODY = json.dumps(
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: list[float]) -> None:
-    """Answer every request of one connection after the latency; `taken` gets the seconds of each."""
+    """Answer every request of one connection after the latency.
+
+    `taken` gets the seconds of each.
+    """
     while head := await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b"":
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.split(b":")[1]))
@@ -53,7 +62,10 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tak
 
 
 def serve(connection: Connection) -> None:
-    """Run the server and send its port; for whatever comes, send the mean seconds since the last time."""
+    """Run the server and send its port.
+
+    For each message that comes, send the mean seconds per request since the last one.
+    """
     taken: list[float] = []
 
     def report() -> None:
@@ -75,7 +87,7 @@ def serve(connection: Connection) -> None:
 
 
 def pin(index: int) -> None:
-    """Keep this process on one of its cores, where the system can and there are two."""
+    """Keep this process on one core, where there are two."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[index]})
@@ -88,6 +100,7 @@ def requests(count: int) -> Iterator[Request]:
 
 
 async def project(url: str, count: int) -> None:
+    """Ask through the project's client."""
     params = ChatParams(base_url=url, model="m", concurrency=CONCURRENCY)
     async with ChatClient(params) as client:
         async for batch in ask_all(client, without_estimate(count), CONCURRENCY):
@@ -95,35 +108,47 @@ async def project(url: str, count: int) -> None:
 
 
 def without_estimate(count: int) -> Iterator[Request]:
-    """The frames are random bytes, not pictures, so their size is not asked for."""
+    """The requests with a fixed estimate of their prompts.
+
+    The frames are random bytes without a size to read.
+    """
     for request in requests(count):
         request.__dict__["prompt_estimate"] = 100
         yield request
 
 
 async def gather(url: str, count: int) -> None:
+    """Ask through AsyncOpenAI, all tasks at once behind a semaphore."""
     gate = asyncio.Semaphore(CONCURRENCY)
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
 
         async def ask(request: Request) -> None:
             async with gate:
-                await client.chat.completions.create(**request.body())
+                await client.chat.completions.create(**typed(request))
 
         await asyncio.gather(*(ask(request) for request in requests(count)))
 
 
 async def loop(url: str, count: int) -> None:
+    """Ask through AsyncOpenAI, one request after the other."""
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
         for request in requests(count):
-            await client.chat.completions.create(**request.body())
+            await client.chat.completions.create(**typed(request))
+
+
+def typed(request: Request) -> CompletionCreateParamsNonStreaming:
+    """The request's body as the parameters of the `openai` package."""
+    return cast(CompletionCreateParamsNonStreaming, request.body())
 
 
 def server_seconds(connection: Connection) -> float:
+    """The server's mean seconds per request since the last call."""
     connection.send("?")
     return connection.recv()
 
 
 def main() -> None:
+    """Measure the three and log the result as JSON."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4000

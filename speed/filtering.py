@@ -1,10 +1,12 @@
-"""Seconds and peak memory of the filter stage over 10,000, 100,000 and a million synthetic rows, each in a process of its own.
+"""Time and memory of the filter stage over growing numbers of rows.
 
     python -m speed.filtering [ROWS …]
     python -m speed.filtering --one-clip [QUESTIONS …]
 
-Every rule is on; one row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
-With --one-clip only near_duplicates, on different questions about a single clip, against comparing each with all kept before it.
+The rows are synthetic: by default 10,000, 100,000 and 1,000,000, each in a process of its own. Every rule is on; one
+row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
+With --one-clip the script measures near_duplicates alone, on different questions about a single clip, against a
+comparison of each question with all questions kept before it.
 """
 
 import json
@@ -18,10 +20,12 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from stages.curation.rules import NearDuplicates, words
-from stages.data.annotations import ANNOTATION_SCHEMA
+from stages.curation.duplicates import NearDuplicates
+from stages.curation.params import SampleRule, ThoughtRule
+from stages.curation.text import words
+from stages.data.annotations import ANNOTATION_SCHEMA, AnnotationRow
 from stages.data.sample import Sample, write_samples
-from stages.filter import FilterParams, SampleRule, ThoughtRule, run
+from stages.filter import FilterParams, run
 from stages.run.files import read_json, table_writer, write_table
 from stages.video.clips import CLIPS_SCHEMA
 from stages.video.frame_store import FRAME_KEYS_SCHEMA
@@ -33,14 +37,15 @@ COLOURS = ("red", "green", "blue", "grey", "black", "white", "orange")
 
 
 def sample(number: int) -> Sample:
-    """Row `number`; each tenth repeats the row before it."""
+    """Row `number`; each tenth row repeats the row before it."""
     about = number - 1 if number % 10 == 9 else number
     return Sample(
         sample_id=f"synthetic-{number}",
         source=f"source {number % 3}",
         data_type="video",
         problem_type="multiple choice",
-        problem=f"What does the {COLOURS[about % 7]} thing with the number {about} do after the others have left the picture?",
+        problem=f"What does the {COLOURS[about % 7]} thing with the number {about} do "
+        "after the others have left the picture?",
         options=("A. it moves left", "B. it moves right", "C. it stays", "D. it leaves"),
         answer="B",
         media_path=f"media/{about // 3}.mp4",
@@ -48,9 +53,13 @@ def sample(number: int) -> Sample:
     )
 
 
-def answer(number: int) -> dict[str, object]:
+def answer(number: int) -> AnnotationRow:
+    """The answer about row `number`; one in ten is wrong."""
     given = "C" if number % 10 == 3 else "B"
-    thought = f"First thing {number} is at the left. Then it goes on and on to the other side, so it moves, which is option {given}."
+    thought = (
+        f"First thing {number} is at the left. "
+        f"Then it goes on and on to the other side, so it moves, which is option {given}."
+    )
     return {
         "sample_id": f"synthetic-{number}",
         "request_key": str(number),
@@ -63,6 +72,7 @@ def answer(number: int) -> dict[str, object]:
 
 
 def write_inputs(folder: Path, rows: int) -> None:
+    """The tables that the filter stage reads."""
     write_samples(folder / "samples.parquet", map(sample, range(rows)))
     write_table(folder / "annotations.parquet", map(answer, range(rows)), ANNOTATION_SCHEMA)
     with table_writer(folder / "frames.parquet", FRAME_KEYS_SCHEMA) as write:
@@ -81,7 +91,10 @@ def write_inputs(folder: Path, rows: int) -> None:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Filter the inputs in `folder`: seconds on the clock and of CPU time, and the peak resident memory of this process in MB."""
+    """Filter the inputs in `folder` in this process.
+
+    Returns seconds on the clock, seconds of CPU time and the peak resident memory in MB.
+    """
     params = FilterParams(rules=RULES, held_out=str(folder / "benchmark.parquet"))
     place = {
         name: folder / f"{name}.parquet"
@@ -97,7 +110,11 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def one_clip(count: int) -> dict[str, float]:
-    """CPU seconds of the rule and of all pairs on `count` questions of 12 to 20 words, every fourth nearly as one before; equal drops."""
+    """CPU seconds of the rule and of comparing all pairs.
+
+    The `count` questions are about one clip and have 12 to 20 words; every fourth is nearly the same as an earlier one.
+    Both ways must drop the same questions, but for 1 in 100.
+    """
     draw = random.Random(0)
     questions: list[list[str]] = []
     for number in range(count):

@@ -1,13 +1,14 @@
-"""CPU time of the frames stage per clip against qwen-vl-utils' `fetch_video` with decord, and against decoding those frames alone.
+"""CPU time per clip: the frames stage, qwen-vl-utils, decoding alone.
 
     python -m speed.frame_extraction [CLIP...]
 
-Without arguments: `video1.mp4` of VIDEO_R1_TESTDATA where that is set, and a clip of 60 s at 1080p that ffmpeg makes. The stage hashes
-the file, reads its packet table, decodes, resizes, describes and encodes 16 frames, with transformers' kernel on bytes and with
-qwen-vl-utils' on floats; `fetch_video` decodes and resizes them on floats. It is rewritten here from qwen-vl-utils 0.0.14, because that
-needs torchvision, which cannot be imported beside a CPU build of torch. The limit feeds the decoder the packets that those frames need
-and does nothing with what comes out. All run in this process, five times in turn, and the fastest counts. The last line is JSON;
-`growth_mb` is the growth of this process from the 20th to the 200th clip (the first clip given, again and again).
+Without arguments it measures `video1.mp4` of VIDEO_R1_TESTDATA, where that is set, and a clip of 60 s at 1080p that
+ffmpeg makes. The stage hashes the file, reads its packet table, decodes, resizes, describes and encodes 16 frames, with
+transformers' kernel on bytes and with qwen-vl-utils' kernel on floats. `fetch_video` of qwen-vl-utils decodes with
+decord and resizes on floats. It is rewritten here from version 0.0.14, because qwen-vl-utils needs torchvision, which
+cannot be imported beside a CPU build of torch. The limit gives the decoder the packets that the frames need, and does
+nothing with what comes out. All run in this process, five times in turn, and the fastest counts. The last line is JSON;
+`growth_mb` is how much this process grows from the 20th to the 200th run on the first clip.
 """
 
 import json
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import decord
 import ffmpeg
@@ -29,12 +29,14 @@ import psutil
 import torch
 from torch.nn.functional import interpolate
 
+from stages.video.container import open_video, packets
+from stages.video.decoder import Decoder
 from stages.video.extract import Clip, row_of_clip
 from stages.video.frame_store import frames_from_row
 from stages.video.probe import media_sha256
 from stages.video.resize import smart_resize
 from stages.video.spec import FrameSpec
-from stages.video.table import Decoder, Video, open_video, packets, read_video
+from stages.video.video_file import Video, read_video
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def clip_of(path: Path) -> Clip:
 
 
 def fetch_video(path: Path) -> tuple[torch.Tensor, list[int]]:
-    """Frames [T, 3, H, W] float and their indices, as fetch_video gives them."""
+    """Frames [T, 3, H, W] float and their indices, as qwen-vl-utils does."""
     reader = decord.VideoReader(str(path))
     total, fps = len(reader), reader.get_avg_fps()
     lower, upper = -(-SPEC.min_frames // 2) * 2, min(SPEC.max_frames, total) // 2 * 2
@@ -64,8 +66,12 @@ def fetch_video(path: Path) -> tuple[torch.Tensor, list[int]]:
 
 
 def decode_only(video: Video, indices_T: np.ndarray) -> int:
-    """How many frames come out when the packets that the frames at `indices_T` need are decoded."""
-    needed_P, wanted = video.table.needed(indices_T), {int(video.table.pts_N[index]) for index in indices_T}
+    """Decode the packets that the frames at `indices_T` need.
+
+    Returns how many frames come out.
+    """
+    needed_P = video.table.needed(indices_T)
+    wanted = {int(video.table.pts_N[index]) for index in indices_T}
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
         read = zip(packets(container, stream), needed_P, strict=False)
@@ -78,8 +84,11 @@ def decode_only(video: Video, indices_T: np.ndarray) -> int:
         return len(frames) + len(decoder(None))
 
 
-def compare(path: Path) -> dict[str, Any]:
-    """CPU milliseconds of the three on one clip, having checked that the two give the same frames."""
+def compare(path: Path) -> dict[str, float]:
+    """CPU milliseconds of each on one clip.
+
+    Asserts that the stage and `fetch_video` take the same frames.
+    """
     clip = clip_of(path)
     frames, (fetched_TCHW, indices) = frames_from_row(row_of_clip(clip, SPEC)), fetch_video(path)
     assert frames.indices_T.tolist() == indices
@@ -103,7 +112,7 @@ def compare(path: Path) -> dict[str, Any]:
 
 
 def growth(path: Path) -> float:
-    """Megabytes that this process grows by from the 20th to the 200th clip."""
+    """Megabytes by which this process grows from run 20 to run 200."""
     process, after_20, clip = psutil.Process(), 0, clip_of(path)
     for number in range(1, 201):
         row_of_clip(clip, ON_BYTES)
@@ -113,7 +122,10 @@ def growth(path: Path) -> float:
 
 
 def make_clip(path: Path) -> Path:
-    """60 s at 1080p and 30 frames per second: ffmpeg's test picture under a little moving noise, in x264's defaults."""
+    """A clip of 60 s at 1080p and 30 frames per second.
+
+    It is encoded with x264's defaults. It shows ffmpeg's test picture under a little moving noise.
+    """
     picture = ffmpeg.input("testsrc2=s=1920x1080:r=30:d=60", f="lavfi").filter("noise", alls=4, allf="t")
     picture.output(str(path), vcodec="libx264", pix_fmt="yuv420p").run(
         cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True
@@ -134,12 +146,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clips = [Path(argument) for argument in sys.argv[1:]]
         clips = clips or [*([real] if real.exists() else []), make_clip(Path(folder) / "made-1080p-60s.mp4")]
-        result: dict[str, Any] = {}
+        compared: dict[str, dict[str, float]] = {}
         for clip in clips:
-            result[clip.name] = compare(clip)
-            log.info("%s: %s", clip.name, ", ".join(f"{name} {number}" for name, number in result[clip.name].items()))
-        result["growth_mb"] = round(growth(clips[0]), 1)
-    log.info(json.dumps(result))
+            compared[clip.name] = compare(clip)
+            log.info("%s: %s", clip.name, ", ".join(f"{name} {number}" for name, number in compared[clip.name].items()))
+        grown = round(growth(clips[0]), 1)
+    log.info(json.dumps({**compared, "growth_mb": grown}))
 
 
 if __name__ == "__main__":

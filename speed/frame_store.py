@@ -1,9 +1,10 @@
-"""The frame store: what reading one sample at random costs, how large it is, and what adding 1 % of new samples rewrites.
+"""What the frame store costs: reading a sample, its size, adding samples.
 
     python -m speed.frame_store [SAMPLES]
 
-Every sample is 16 frames of 224 x 420, cut out of a smooth random picture that moves, under noise. The peer reads the same pictures
-from a Parquet file of a hundred samples in pyarrow's default row groups. The last line is JSON; times are CPU milliseconds per sample.
+Every sample is 16 frames of 224 x 420, cut out of a smooth random picture that moves, under noise. Samples are read at
+random; then 1 % more are added, and rewritten shards are counted. The peer reads the same pictures from a Parquet file
+of a hundred samples in pyarrow's default row groups. The last line is JSON; times are CPU milliseconds per sample.
 """
 
 import json
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from stages.data.shards import ShardStore
 from stages.run.files import sha256_file, write_table
 from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames, frames_from_row
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, FrameRow, Frames, frames_from_row
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ DISTINCT, PEER, LOADED = 20, 100, 64
 
 
 def clip(number: int) -> Frames:
-    """A window that moves over a smooth random picture, with a little noise, as a film has."""
+    """A window that moves over a smooth random picture, under noise."""
     rng = np.random.default_rng(number)
     scene = Image.fromarray(rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)).resize(
         (640, 384), Image.Resampling.BICUBIC
@@ -44,17 +45,20 @@ def clip(number: int) -> Frames:
     return Frames(pictures_THWC, np.arange(FRAMES), np.arange(FRAMES) / 2.0, 30.0)
 
 
-def rows(numbers: range) -> Iterator[dict[str, Any]]:
-    """Rows of a few distinct clips, again and again under new keys: making them takes longer than storing them."""
-    made: dict[int, dict[str, Any]] = {}
+def rows(numbers: range) -> Iterator[FrameRow]:
+    """Rows of a few distinct clips, repeated under new keys.
+
+    Making a clip takes longer than storing it.
+    """
+    made: dict[int, FrameRow] = {}
     for number in numbers:
         if number % DISTINCT not in made:
             made[number % DISTINCT] = row_from_frames("", clip(number % DISTINCT), 95)
-        yield made[number % DISTINCT] | {"key": f"key-{number:08d}"}
+        yield {**made[number % DISTINCT], "key": f"key-{number:08d}"}
 
 
 class Loaded(Dataset[int]):
-    """The samples for a torch loader: the number of bytes of each one's frames, which have been decoded for it."""
+    """Samples for a torch loader: the bytes of each one's decoded frames."""
 
     def __init__(self, reader: FrameReader) -> None:
         self._reader, self._ids = reader, reader.sample_ids[:LOADED]
@@ -67,10 +71,57 @@ class Loaded(Dataset[int]):
 
 
 def cpu_ms(work: Callable[[int], object], places: list[int]) -> float:
+    """Mean CPU milliseconds of `work` on a place."""
     start = time.process_time()
     for place in places:
         work(place)
     return 1000 * (time.process_time() - start) / len(places)
+
+
+def write_stores(folder: Path, count: int) -> None:
+    """Write the store, its table of frame keys and the peer's file."""
+    ShardStore(folder / "frames", SCHEMA).append(rows(range(count)))
+    keys = [{"sample_id": f"s{number}", "frame_key": f"key-{number:08d}"} for number in range(count)]
+    write_table(folder / "frames.parquet", keys, FRAME_KEYS_SCHEMA)
+    peer_rows = list(rows(range(min(count, PEER))))
+    pq.write_table(pa.Table.from_pylist(peer_rows, schema=SCHEMA), folder / "peer.parquet")
+
+
+def measure_reading(folder: Path, count: int) -> dict[str, float]:
+    """CPU milliseconds per sample that is read at random.
+
+    Asserts that store and peer give the same frames, and that a loader with two workers reads them too.
+    """
+    reader = FrameReader(folder / "frames", folder / "frames.parquet")
+    peer = pq.ParquetFile(folder / "peer.parquet")
+
+    def read_peer(place: int) -> Frames:
+        return frames_from_row(cast(FrameRow, peer.read_row_group(0).slice(place, 1).to_pylist()[0]))
+
+    places = np.random.default_rng(0).permutation(count)[:READS].tolist()
+    few = [place % min(count, PEER) for place in places[:5]]
+    assert all((reader.load(f"s{place}").frames_THWC == read_peer(place).frames_THWC).all() for place in few)
+    loader = DataLoader(Loaded(reader), batch_size=8, num_workers=2)
+    assert sum(int(batch.sum()) for batch in loader) == min(count, LOADED) * FRAMES * HEIGHT * WIDTH * 3
+    return {
+        "read_ms": round(cpu_ms(lambda place: reader.load(f"s{place}"), places), 2),
+        "read_undecoded_ms": round(cpu_ms(lambda place: reader.pictures(f"s{place}"), places), 2),
+        "peer_read_ms": round(cpu_ms(read_peer, few), 2),
+    }
+
+
+def measure_adding(folder: Path, count: int) -> dict[str, float]:
+    """Size of the store, and shards that 1 % more samples change."""
+    before = {path.name: sha256_file(path) for path in (folder / "frames").iterdir()}
+    size = sum(path.stat().st_size for path in (folder / "frames").iterdir())
+    ShardStore(folder / "frames", SCHEMA).append(rows(range(count, count + count // 100)))
+    after = {path.name: sha256_file(path) for path in (folder / "frames").iterdir()}
+    return {
+        "kb_per_sample": round(size / count / 1000),
+        "shards": len(before),
+        "shards_added": len(after) - len(before),
+        "shards_rewritten": sum(after[name] != digest for name, digest in before.items()),
+    }
 
 
 def main() -> None:
@@ -78,44 +129,10 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ShardStore(folder / "frames", SCHEMA).append(rows(range(count)))
-        write_table(
-            folder / "frames.parquet",
-            [{"sample_id": f"s{n}", "frame_key": f"key-{n:08d}"} for n in range(count)],
-            FRAME_KEYS_SCHEMA,
-        )
-        pq.write_table(
-            pa.Table.from_pylist(list(rows(range(min(count, PEER)))), schema=SCHEMA), folder / "peer.parquet"
-        )
-
-        reader, peer = (
-            FrameReader(folder / "frames", folder / "frames.parquet"),
-            pq.ParquetFile(folder / "peer.parquet"),
-        )
-
-        def read_peer(place: int) -> Frames:
-            return frames_from_row(peer.read_row_group(0).slice(place, 1).to_pylist()[0])
-
-        places = np.random.default_rng(0).permutation(count)[:READS].tolist()
-        few = [place % min(count, PEER) for place in places[:5]]
-        assert all((reader.load(f"s{place}").frames_THWC == read_peer(place).frames_THWC).all() for place in few)
-        before = {path.name: sha256_file(path) for path in (folder / "frames").iterdir()}
-        result = {
-            "samples": count,
-            "read_ms": round(cpu_ms(lambda place: reader.load(f"s{place}"), places), 2),
-            "read_undecoded_ms": round(cpu_ms(lambda place: reader.pictures(f"s{place}"), places), 2),
-            "peer_read_ms": round(cpu_ms(read_peer, few), 2),
-            "kb_per_sample": round(sum(path.stat().st_size for path in (folder / "frames").iterdir()) / count / 1000),
-        }
-        loader = DataLoader(Loaded(reader), batch_size=8, num_workers=2)
-        assert sum(int(batch.sum()) for batch in loader) == min(count, LOADED) * FRAMES * HEIGHT * WIDTH * 3
-
-        ShardStore(folder / "frames", SCHEMA).append(rows(range(count, count + count // 100)))
-        after = {path.name: sha256_file(path) for path in (folder / "frames").iterdir()}
-        result["shards"], result["shards_added"] = len(before), len(after) - len(before)
-        result["shards_rewritten"] = sum(after[name] != digest for name, digest in before.items())
-    for name, number in result.items():
-        log.info("%-20s %s", name, number)
+        write_stores(folder, count)
+        result = {"samples": count, **measure_reading(folder, count), **measure_adding(folder, count)}
+    for measure, number in result.items():
+        log.info("%-20s %s", measure, number)
     log.info(json.dumps(result))
 
 

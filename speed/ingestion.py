@@ -1,10 +1,11 @@
-"""CPU seconds and peak memory of the ingest stage over 10,000, 100,000 and 1,000,000 records, a JSON array each.
+"""Time and memory of the ingest stage over growing numbers of records.
 
     python -m speed.ingestion [RECORDS...]
 
-The records ask about one tiny image, so that the records are measured and not the probing of media; every hundredth is unusable.
-Each size runs in a process of its own. The last line is JSON; `linear` is the time per record at the largest size over that at the one
-before, `peer_mb` what `json.load` and a list of the plain records take.
+The records stand in a JSON array: by default 10,000, 100,000 and 1,000,000, each size in a process of its own. All ask
+about one tiny image, so that the time is that of the records and not of the media; every hundredth is unusable. The
+last line is JSON: `linear` is the time per record at the largest size over that at the size before, `peer_mb` the
+memory of `json.load` with its list of plain records.
 """
 
 import json
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -28,7 +28,10 @@ from stages.run.files import read_json
 log = logging.getLogger(__name__)
 
 OPTIONS = ["A. It moves to the left", "B. It moves to the right", "C. It stands still", "D. It leaves the picture"]
-QUESTION = "Which of these descriptions fits what the red ball does between the moment it appears and the moment the hand takes it away?"
+QUESTION = (
+    "Which of these descriptions fits what the red ball does "
+    "between the moment it appears and the moment the hand takes it away?"
+)
 
 
 def write_records(path: Path, count: int) -> None:
@@ -50,6 +53,7 @@ def write_records(path: Path, count: int) -> None:
 
 
 def ingest(folder: Path, count: int) -> None:
+    """Run the stage and check its counts."""
     params = IngestParams(
         root=str(folder), sources=(Source(name="made", records="records.json"),), max_rejected=0.5, workers=1
     )
@@ -59,6 +63,7 @@ def ingest(folder: Path, count: int) -> None:
 
 
 def load(folder: Path, count: int) -> None:
+    """Load all records at once, as a comparison."""
     with open(folder / "records.json", encoding="utf-8") as file:
         assert len(json.load(file)) == count
 
@@ -78,7 +83,7 @@ def _measure(work: Callable[[Path, int], None], folder: Path, count: int) -> tup
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     counts = [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]
-    result: dict[str, Any] = {}
+    result: dict[str, object] = {}
     per_record: list[float] = []
     log.info("%10s %8s %11s %9s %10s", "records", "CPU s", "µs/record", "peak MB", "list, MB")
     for count in counts:

@@ -1,7 +1,9 @@
-"""A teacher writes chains of thought: every question of the SFT set is asked with its frames, every answer is kept and paid for once.
+"""A teacher writes chains of thought about the SFT set.
 
-The paper asks Qwen2.5-VL-72B at temperature 1.0, top_p 0.95 and at most 512 new tokens (paper.md §4). Departures: several answers per
-question (`n`) are possible, and an answer is kept with its status instead of being dropped with its batch.
+Every question is asked with its frames, and every answer is paid for once.
+
+The paper asks Qwen2.5-VL-72B at temperature 1.0, top_p 0.95 and at most 512 new tokens (paper.md §4). Departures: `n`
+allows several answers per question, and every answer is kept with its status, where the paper's code drops a batch.
 """
 
 import asyncio
@@ -10,81 +12,79 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import pyarrow as pa
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.chat.client import ChatClient, ChatParams, ChatSampling, Reply, Request, ask_all
-from stages.data.annotations import ANNOTATION_SCHEMA
+from stages.chat.annotation_summary import Summary, summarise
+from stages.chat.ask_all import ask_all
+from stages.chat.client import ChatClient
+from stages.chat.ledger import Ledger, Price
+from stages.chat.parameters import ChatParams
+from stages.chat.reply import Reply
+from stages.chat.request import ChatSampling, Request
+from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
+from stages.data.archive import Archive
 from stages.data.grading import is_well_formed
 from stages.data.journal import JournaledStore
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
-from stages.embedded.teacher import embedded_teacher, identity
+from stages.embedded.teacher import identity
+from stages.embedded.teacher_server import embedded_teacher
 from stages.run.command import command
 from stages.run.errors import EndpointError, UserError
-from stages.run.files import iterate_rows, write_json, write_table
-from stages.run.params import Params
+from stages.run.files import write_json, write_table
 from stages.run.progress import progress_bar
 from stages.run.work import WORK
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
-STORE_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("model", pa.string()),
-        ("status", pa.string()),
-        ("detail", pa.string()),
-        ("text", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-    ]
-)
-STATUSES = ("ok", "malformed", "truncated", "refused", "failed")
-
-
-class Price(Params):
-    """Money per million tokens."""
-
-    prompt: float = Field(ge=0)
-    completion: float = Field(ge=0)
-
 
 class AnnotateParams(ChatParams):
-    base_url: str = Field(
-        default="embedded", description='address of the server, or "embedded" for the teacher that comes along'
-    )
+    """The teacher, what it is asked, and what that may cost."""
+
+    base_url: str = Field(default="embedded", description='address of the server, or "embedded": the built-in teacher')
     model: str = Field(default="embedded-teacher", description="name of the model on that server")
     prompt: PromptStyle | None = Field(
-        default=None, description='null: "plain" for the embedded teacher, "video-r1" for any other'
+        default=None,
+        description='words of the questions; null: "plain" for the embedded teacher, "video-r1" for any other',
     )
     n: int = Field(default=1, ge=1, description="answers per question")
-    temperature: float = Field(default=1.0, ge=0)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=1.0, ge=0, description="of the teacher's sampling; 0 is greedy")
+    top_p: float = Field(default=0.95, gt=0, le=1, description="share of the likeliest tokens to sample from")
+    max_tokens: int = Field(default=512, ge=1, description="most tokens of an answer")
     seed: int = Field(
         default=0, ge=0, description="sent with each request; answer i of a question is asked with seed + i"
     )
     careless: float = Field(
         default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions"
     )
-    prices: dict[str, Price] = Field(default={}, description="by model name; a model without one is free")
+    prices: dict[str, Price] = Field(default={}, description="by model name; a model without a price is free of charge")
     max_cost: float | None = Field(
-        default=None, ge=0, description="stop before one annotation run, resumed or not, costs more"
+        default=None,
+        ge=0,
+        description="money: one annotation, resumed or not, stops before it costs more; null: no limit",
     )
-    max_tokens_total: int | None = Field(default=None, ge=0, description="stop before it uses more tokens")
+    max_tokens_total: int | None = Field(
+        default=None, ge=0, description="tokens: one annotation stops before it uses more; null: no limit"
+    )
+    answers: str = Field(
+        default=".work/answers",
+        min_length=1,
+        description="folder that keeps every answer, outside DVC's reach; several checkouts can share one",
+    )
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
 
     @property
     def embedded(self) -> bool:
+        """Whether the embedded teacher is asked."""
         return self.base_url == "embedded"
 
     @property
     def style(self) -> PromptStyle:
+        """The words of the questions."""
         return self.prompt or ("plain" if self.embedded else "video-r1")
 
 
@@ -98,10 +98,12 @@ def run(
     metrics: Path,
     dry_run: bool = False,
 ) -> None:
-    """Ask the teacher about every sample of the SFT set that has frames; with --dry-run only say what that would cost.
+    """Ask the teacher about every sample of the SFT set with frames.
 
-    Answers are kept in `responses` for good, keyed by the whole request; `annotations` holds those that this run uses, in sample order.
-    Failed requests are not kept, so the next run asks them again.
+    With --dry-run, only say what that would cost.
+    `responses` keeps every answer by the key of the whole request, and so does the folder `annotate.answers`, which no
+    `dvc checkout` and no `dvc gc` reaches. `annotations` holds the answers that this run uses, in sample order. Failed
+    requests are not kept, so the next run asks them again.
     """
     if params.max_cost is not None and params.model not in params.prices:
         raise UserError(
@@ -112,7 +114,8 @@ def run(
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
     asked = [sample for sample in wanted if sample.sample_id in with_frames]
 
-    with JournaledStore(responses, WORK / "annotate" / f"{responses.name}.jsonl", STORE_SCHEMA) as store:
+    journal, archive = WORK / "annotate" / f"{responses.name}.jsonl", Archive(Path(params.answers), ANSWER_SCHEMA)
+    with JournaledStore(responses, journal, ANSWER_SCHEMA, archive=archive) as store:
         job = Annotation(params, store, asked)
         if dry_run:
             return job.estimate(reader)
@@ -121,96 +124,13 @@ def run(
         write_table(annotations, job.rows(), ANNOTATION_SCHEMA)
         job.check(annotations)
         store.merge(key for _, key in job.keys)
-        without_words = [name for name in ANNOTATION_SCHEMA.names if name not in ("text", "detail")]
-        counts = summary(list(iterate_rows(annotations, without_words)), asked, len(wanted) - len(asked), params)
-        write_json(metrics, counts)
-        statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
-        tokens = counts["prompt_tokens"] + counts["completion_tokens"]
-        log.info(
-            "%d samples: %s; %s tokens, cost %.2f → %s",
-            len(asked),
-            statuses,
-            f"{tokens:,}",
-            counts["cost"],
-            annotations,
-        )
-
-
-class Ledger:
-    """Tokens and money spent by one annotation run, held against its limits.
-
-    A request is let through only when it fits in even if it uses all of max_tokens. Its prompt is estimated, so under a limit the first
-    request goes alone and its real count corrects the others. An attempt that came to nothing (time-out, broken connection) counts as its
-    worst case, and is not repeated when another one does not fit in.
-    """
-
-    def __init__(self, params: AnnotateParams) -> None:
-        self._params = params
-        self._limited = params.max_cost is not None or params.max_tokens_total is not None
-        self._price = params.prices.get(params.model, Price(prompt=0, completion=0))
-        self._reserved: dict[str, tuple[int, int]] = {}
-        self._scale = 0.0  # largest real / estimated prompt so far, at least 1 once known
-        self._counted = self._lost = self.completion_tokens = (
-            0  # prompt tokens: counted by the server, estimated of lost attempts
-        )
-
-    @property
-    def prompt_tokens(self) -> int:
-        return self._counted + round(self._lost * max(1.0, self._scale))
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    @property
-    def cost(self) -> float:
-        return self._cost(self.prompt_tokens, self.completion_tokens)
-
-    def admit(self, request: Request) -> bool:
-        """Reserve the request's worst case; False when it does not fit, or not yet."""
-        if self._limited and not self._scale and self._reserved:
-            return False
-        held = [*self._reserved.values(), self._worst(request)]
-        prompt = self.prompt_tokens + sum(prompt for prompt, _ in held)
-        completion = self.completion_tokens + sum(completion for _, completion in held)
-        if self._params.max_cost is not None and self._cost(prompt, completion) > self._params.max_cost:
-            return False
-        if self._params.max_tokens_total is not None and prompt + completion > self._params.max_tokens_total:
-            return False
-        self._reserved[request.key] = self._worst(request)
-        return True
-
-    def settle(self, request: Request, reply: Reply) -> None:
-        """Replace the reservation by what was used. UserError when a limit cannot be kept because the server does not say."""
-        self._reserved.pop(request.key, None)
-        self.add(reply.prompt_tokens, reply.completion_tokens)
-        if reply.prompt_tokens:
-            self._scale = max(1.0, self._scale, reply.prompt_tokens / request.prompt_estimate)
-        elif self._limited and reply.status in ("ok", "truncated"):
-            raise UserError(
-                "the server does not say how many tokens an answer took: annotate.max_cost and max_tokens_total must be null"
-            )
-
-    def again(self, request: Request) -> bool:
-        """Count an attempt that was lost, and admit another one."""
-        del self._reserved[request.key]
-        self._lost += request.prompt_estimate
-        self.completion_tokens += request.sampling.max_tokens
-        return self.admit(request)
-
-    def add(self, prompt_tokens: int, completion_tokens: int) -> None:
-        self._counted += prompt_tokens
-        self.completion_tokens += completion_tokens
-
-    def _worst(self, request: Request) -> tuple[int, int]:
-        return round(request.prompt_estimate * max(1.0, self._scale)), request.sampling.max_tokens
-
-    def _cost(self, prompt: int, completion: int) -> float:
-        return (prompt * self._price.prompt + completion * self._price.completion) / 1e6
+    counts = summarise(annotations, asked, len(wanted) - len(asked), params.prices.get(params.model))
+    write_json(metrics, counts)
+    _log_summary(counts, annotations)
 
 
 class Annotation:
-    """One walk over the samples: what is answered already is taken from the store, the rest is asked."""
+    """One pass over the samples: stored answers are used, others asked for."""
 
     def __init__(self, params: AnnotateParams, store: JournaledStore, samples: Sequence[Sample]) -> None:
         self._params = params
@@ -218,10 +138,10 @@ class Annotation:
         self._samples = samples
         self._identity = identity(params.careless, params.seed) if params.embedded else ""
         self._failures: dict[str, str] = {}  # request key → why
-        self._ledger = Ledger(params)
+        self._ledger = Ledger(params.prices.get(params.model), params.max_cost, params.max_tokens_total)
         for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
             self._ledger.add(row["prompt_tokens"], row["completion_tokens"])
-        self.keys: list[tuple[str, str]] = []  # (sample_id, request key) of every request walked over, in sample order
+        self.keys: list[tuple[str, str]] = []  # (sample_id, request key) of every request so far, in sample order
 
     def unanswered(self, reader: FrameReader, bar: "tqdm[Any] | None" = None) -> Iterator[Request]:
         """Requests without an answer yet, in sample order, each distinct one once."""
@@ -237,50 +157,46 @@ class Annotation:
                     bar.update()
 
     async def ask(self, reader: FrameReader, base_url: str, bar: "tqdm[Any]") -> None:
-        """Ask until all is answered, a limit is reached or too much fails. Answers are on disk before they count."""
+        """Ask until all is answered, or a limit stops it.
+
+        An answer counts once it is on disk.
+        """
         params = self._params.model_copy(update={"base_url": base_url})
+        requests = self.unanswered(reader, bar)
         async with ChatClient(params) as client:
-            batches = ask_all(
-                client, self.unanswered(reader, bar), params.concurrency, self._ledger.admit, self._ledger.again
-            )
+            batches = ask_all(client, requests, params.concurrency, self._ledger.admit, self._ledger.admit_again)
             async with aclosing(batches):
                 async for batch in batches:
-                    answers = [(request, reply) for request, reply in batch if reply.status != "failed"]
-                    await asyncio.to_thread(self._store.add, [self._row(request, reply) for request, reply in answers])
-                    self._failures |= {
-                        request.key: reply.detail for request, reply in batch if reply.status == "failed"
-                    }
-                    for request, reply in batch:
-                        self._ledger.settle(request, reply)
+                    await self._keep(batch)
                     bar.set_postfix_str(f"{self._ledger.tokens:,} tokens, cost {self._ledger.cost:.2f}", refresh=False)
                     bar.update(len(batch))
                     if self._too_many_failed():
                         return
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[AnnotationRow]:
         """The table of answers and failures, in sample order."""
         return (
-            self._table_row(sample_id, key)
+            self._annotation_row(sample_id, key)
             for sample_id, key in self.keys
             if key in self._store or key in self._failures
         )
 
     def check(self, annotations: Path) -> None:
-        """UserError when the run stopped early, EndpointError when requests failed."""
+        """UserError when the run stopped early, EndpointError when too many requests failed."""
         total = len(self._samples) * self._params.n
         if self._too_many_failed():
             [(detail, _)] = Counter(self._failures.values()).most_common(1)
             raise EndpointError(
-                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = {self._params.max_failed:g}, most "
-                f"often with '{detail}'; all reasons are in {annotations}; mend the cause and run again: what was answered is kept, the "
-                "rest is asked anew"
+                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = "
+                f"{self._params.max_failed:g}, most often with '{detail}'; all reasons are in {annotations}. "
+                "Remove the cause and run again: answers are kept, only the rest is asked again"
             )
         answered = sum(key in self._store or key in self._failures for _, key in self.keys)
         if answered < total:
             raise UserError(
-                f"stopped with {answered} of {total} requests answered, {self._ledger.tokens:,} tokens and cost {self._ledger.cost:.2f} "
-                f"spent: the next could exceed max_cost = {self._params.max_cost} or max_tokens_total = {self._params.max_tokens_total}; "
-                "raise them and run again, what was answered is kept"
+                f"stopped with {answered} of {total} requests answered, {self._ledger.tokens:,} tokens and cost "
+                f"{self._ledger.cost:.2f} spent: the next request could exceed max_cost = {self._params.max_cost} or "
+                f"max_tokens_total = {self._params.max_tokens_total}. Raise them and run again: answers are kept"
             )
 
     def estimate(self, reader: FrameReader) -> None:
@@ -292,17 +208,21 @@ class Annotation:
         completion = requests * self._params.max_tokens
         self._ledger.add(prompt, completion)
         log.info(
-            "dry run: %d of %d requests are not answered yet; about %s prompt tokens and at most %s completion tokens; with what was "
-            "spent already at most %s tokens and cost %.2f",
-            *(
-                requests,
-                len(self.keys),
-                f"{prompt:,}",
-                f"{completion:,}",
-                f"{self._ledger.tokens:,}",
-                self._ledger.cost,
-            ),
+            "dry run: %d of %d requests have no answer yet; about %s prompt tokens and at most %s completion tokens; "
+            "with what is spent already, at most %s tokens and cost %.2f",
+            *(requests, len(self.keys), f"{prompt:,}", f"{completion:,}"),
+            *(f"{self._ledger.tokens:,}", self._ledger.cost),
         )
+
+    async def _keep(self, batch: Sequence[tuple[Request, Reply]]) -> None:
+        """Write the batch's answers to disk, then count all of it."""
+        answers = [_answer_row(request, reply) for request, reply in batch if reply.status != "failed"]
+        await asyncio.to_thread(self._store.add, answers)
+        for request, reply in batch:
+            if reply.status == "failed":
+                self._failures[request.key] = reply.detail
+        for request, reply in batch:
+            self._ledger.settle(request, reply)
 
     def _request(self, sample: Sample, pictures: Sequence[bytes], index: int) -> Request:
         p = self._params
@@ -316,53 +236,47 @@ class Annotation:
             identity=self._identity,
         )
 
-    def _row(self, request: Request, reply: Reply) -> dict[str, Any]:
-        reply_fields = {name: getattr(reply, name) for name in STORE_SCHEMA.names[2:]}
-        return {"key": request.key, "model": request.model, **reply_fields}
-
-    def _table_row(self, sample_id: str, key: str) -> dict[str, Any]:
+    def _annotation_row(self, sample_id: str, key: str) -> AnnotationRow:
+        row = AnnotationRow(
+            sample_id=sample_id,
+            request_key=key,
+            status="failed",
+            detail=self._failures.get(key, ""),
+            text="",
+            prompt_tokens=0,
+            completion_tokens=0,
+        )
         if key in self._failures:
-            answer = {
-                "status": "failed",
-                "detail": self._failures[key],
-                "text": "",
-                "prompt_tokens": 0,
-                "completion_tokens": 0,
-            }
-        else:
-            answer = {name: value for name, value in self._store.read(key).items() if name in ANNOTATION_SCHEMA.names}
-        if answer["status"] == "ok" and not is_well_formed(answer["text"]):
-            answer |= {"status": "malformed", "detail": "not exactly <think>…</think><answer>…</answer>"}
-        return {"sample_id": sample_id, "request_key": key, **answer}
+            return row
+        answer = cast(AnswerRow, self._store.read(key))
+        row["status"], row["detail"], row["text"] = answer["status"], answer["detail"], answer["text"]
+        row["prompt_tokens"], row["completion_tokens"] = answer["prompt_tokens"], answer["completion_tokens"]
+        if row["status"] == "ok" and not is_well_formed(row["text"]):
+            row["status"], row["detail"] = "malformed", "not exactly <think>…</think><answer>…</answer>"
+        return row
 
     def _too_many_failed(self) -> bool:
         return len(self._failures) > self._params.max_failed * len(self._samples) * self._params.n
 
 
-def summary(
-    rows: Sequence[dict[str, Any]], samples: Sequence[Sample], without_frames: int, params: AnnotateParams
-) -> dict[str, Any]:
-    """Metrics of the whole table, asked now or before: statuses, also by problem type, tokens and what the answers cost."""
-    types = {sample.sample_id: sample.problem_type for sample in samples}
-    statuses = Counter(row["status"] for row in rows)
-    by_type = {
-        kind: Counter(row["status"] for row in rows if types[row["sample_id"]] == kind)
-        for kind in sorted(set(types.values()))
-    }
-    answers = {row["request_key"]: row for row in rows}.values()
-    ledger = Ledger(params)
-    for row in answers:
-        ledger.add(row["prompt_tokens"], row["completion_tokens"])
-    return {
-        "samples": len(samples),
-        "samples_without_frames": without_frames,
-        "requests": len(answers),
-        "status": {status: statuses[status] for status in STATUSES},
-        "by_type": {kind: {status: count[status] for status in STATUSES} for kind, count in by_type.items()},
-        "prompt_tokens": ledger.prompt_tokens,
-        "completion_tokens": ledger.completion_tokens,
-        "cost": ledger.cost,
-    }
+def _log_summary(counts: Summary, annotations: Path) -> None:
+    statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
+    tokens, cost = counts["prompt_tokens"] + counts["completion_tokens"], counts["cost"]
+    log.info("%d samples: %s; %s tokens, cost %.2f → %s", counts["samples"], statuses, f"{tokens:,}", cost, annotations)
+
+
+def _answer_row(request: Request, reply: Reply) -> AnswerRow:
+    if reply.status == "failed":
+        raise ValueError("a failed request has no answer to keep")
+    return AnswerRow(
+        key=request.key,
+        model=request.model,
+        status=reply.status,
+        detail=reply.detail,
+        text=reply.text,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+    )
 
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:

@@ -1,4 +1,7 @@
-"""The base model: resolves a hub name or path, or builds the embedded tiny one and teaches it to see."""
+"""The base model: a real one, or the embedded one.
+
+Of a real model the stage writes a pointer. It builds the embedded one and teaches it to see.
+"""
 
 import logging
 import shutil
@@ -26,24 +29,30 @@ CORPUS_LINES = 2000
 
 
 class BaseParams(Params):
-    """Which model training starts from. `seed`, `align_*` and `threads` concern the embedded one only."""
+    """The model that training starts from.
+
+    `seed`, `align_*` and `threads` concern the embedded model only.
+    """
 
     model: str = Field(
         default=EMBEDDED, min_length=1, description="'embedded', a hub name or a folder in Hugging Face format"
     )
-    revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest")
+    revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest commit")
     prompt: PromptStyle = Field(
-        default="plain", description="how questions are put, from here on: 'video-r1' for real models"
+        default="plain", description="words of the questions, in training and evaluation: 'video-r1' for real models"
     )
-    seed: int = Field(default=0, ge=0)
-    align_steps: int = Field(default=300, ge=1, description="batches of scenes to learn seeing from")
+    seed: int = Field(default=0, ge=0, description="of the weights, the tokenizer's text and the scenes")
+    align_steps: int = Field(default=300, ge=1, description="batches of scenes for alignment")
     align_clips: int = Field(default=12, ge=1, description="scenes per batch")
-    align_learning_rate: float = Field(default=4e-3, gt=0)
+    align_learning_rate: float = Field(default=4e-3, gt=0, description="largest learning rate of alignment")
     threads: int = Field(default=1, ge=1, description="CPU threads of this process")
 
 
 def run(params: BaseParams, out: Path, metrics: Path) -> None:
-    """Write the model folder `out`: the embedded model's files, or a pointer to a model that stays where it is."""
+    """Write the model folder `out`.
+
+    It holds the embedded model's files, or a pointer to a model that stays where it is.
+    """
     if params.model == EMBEDDED:
         torch.set_num_threads(params.threads)
         torch.use_deterministic_algorithms(True)
@@ -54,7 +63,10 @@ def run(params: BaseParams, out: Path, metrics: Path) -> None:
 
 
 def build(params: BaseParams, out: Path) -> dict[str, object]:
-    """Build and align the embedded model; its size and the share of things it names after alignment."""
+    """Write the embedded model, aligned.
+
+    Returns its size and the share of things that it names.
+    """
     lines = corpus(np.random.default_rng(params.seed), CORPUS_LINES)
     with TemporaryDirectory() as folder:
         untrained = Path(folder)
@@ -75,11 +87,17 @@ def build(params: BaseParams, out: Path) -> dict[str, object]:
 
 
 def point(params: BaseParams, out: Path) -> dict[str, object]:
-    """Write a pointer to a hub model, pinned to its present commit, or to a folder; only the config is fetched here."""
+    """Write a pointer to a folder or to a hub model.
+
+    A hub model is pinned to its present commit.
+    Only the model's config is fetched here.
+    """
     folder = find_model(params.model, params.revision, ["config.json"])
     load_config(folder)
-    local = Path(params.model).is_dir()
-    pointer = {"model": str(folder.resolve()) if local else params.model, "revision": None if local else folder.name}
+    if Path(params.model).is_dir():
+        pointer: dict[str, object] = {"model": str(folder.resolve()), "revision": None}
+    else:
+        pointer = {"model": params.model, "revision": folder.name}
     shutil.rmtree(out, ignore_errors=True)
     write_json(out / PIPELINE_FILE, pointer | {"prompt": params.prompt})
     log.info("%s, revision %s", pointer["model"], pointer["revision"])

@@ -8,7 +8,7 @@ from stages.data.sample import read_samples, write_rejects
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
-from stages.video.clips import CLIPS_SCHEMA, clip_rows, summary
+from stages.video.clips import CLIPS_SCHEMA, clip_counts, clip_rows
 from stages.video.extract import ExtractParams, extract
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,11 @@ class FramesParams(ExtractParams):
 def run(
     params: FramesParams, samples: Path, frame_store: Path, frame_keys: Path, clips: Path, rejects: Path, metrics: Path
 ) -> None:
-    """Add the missing frames to the frame store; write the table of the samples that have theirs, what is known of their clips, and
-    the rejects."""
+    """Add the missing frames to the frame store.
+
+    Also writes the table of each sample's frame key, the table of clips, the rejects and the metrics. Raises
+    UserError when more samples than `max_rejected` have unusable media.
+    """
     wanted = read_samples(samples)
     refused = extract(wanted, params, frame_store, frame_keys, stage="frames")
     write_rejects(rejects, refused)
@@ -31,7 +34,7 @@ def run(
 
     reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))
     counts = {"samples": len(wanted), "kept": len(rows), "rejected": len(refused), "reasons": reasons}
-    write_json(metrics, {**counts, **summary(wanted, rows)})
+    write_json(metrics, {**counts, **clip_counts(wanted, rows)})
     for reject in refused[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
     log.info(
@@ -39,8 +42,8 @@ def run(
     )
     if len(refused) > params.max_rejected * len(wanted):
         raise UserError(
-            f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = {params.max_rejected:g}; "
-            f"the reasons are in {rejects}; mend the media or raise the limit"
+            f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = "
+            f"{params.max_rejected:g}; the reasons are in {rejects}; fix the media or raise the limit"
         )
 
 

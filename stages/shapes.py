@@ -1,4 +1,4 @@
-"""Writes the embedded source: small real mp4 clips and images with temporal and static questions, as Video-R1 records."""
+"""Writes the embedded source: small clips and images, as Video-R1 records."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ffmpeg
 import imageio_ffmpeg
@@ -27,16 +27,19 @@ log = logging.getLogger(__name__)
 
 FPS: Final = 8
 SPLITS: Final = ("sft", "rl", "benchmark")
-LOSS: Final = 2.5
-"""In the SFT split, how much more often the families come that the careless teacher mostly answers wrong: about what filtering takes."""
+COMPENSATION: Final = 2.5
+"""The careless teacher mostly answers some families wrong, and filtering drops those answers.
+
+The SFT split has this many times more questions of these families (CUES), to make up for it.
+"""
 
 
 class ShapesParams(Params):
-    """How many records of each split, from which seed."""
+    """How many records each split has, and the seed of all."""
 
     seed: int = Field(default=0, ge=0, description="of scenes, questions and answers")
     sft: int = Field(
-        default=9000, ge=1, description="records to annotate; about 5200 survive the default teacher and filter"
+        default=9000, ge=1, description="records to annotate; the default teacher and filter leave about 5100"
     )
     rl: int = Field(default=1600, ge=1, description="records for T-GRPO")
     benchmark: int = Field(default=400, ge=1, description="records of the benchmark, balanced over families")
@@ -53,30 +56,34 @@ def run(params: ShapesParams, out: Path) -> None:
     for folder in ("video", "image"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for split, count in zip(SPLITS, (params.sft, params.rl, params.benchmark), strict=True):
-        named = [(f"{split}-{number:05d}", question) for number, question in enumerate(questions(params, split, count))]
-        shown = progress_bar(named, unit=f"{split} clip")
+        named = {f"{split}-{number:05d}": question for number, question in enumerate(questions(params, split, count))}
+        shown = progress_bar(named.items(), unit=f"{split} clip")
         write_clips(out, ((name, draw(question.scene)) for name, question in shown if question.data_type == "video"))
-        for name, question in named:
+        for name, question in named.items():
             if question.data_type == "image":
                 Image.fromarray(draw(question.scene)[0]).save(out / "image" / f"{name}.png")
-        write_atomic(out / f"{split}.json", json.dumps([record(*pair) for pair in named], indent=1) + "\n")
+        records = [record(name, question) for name, question in named.items()]
+        write_atomic(out / f"{split}.json", json.dumps(records, indent=1) + "\n")
         log.info("%s: %d records", split, count)
 
 
 def questions(params: ShapesParams, split: str, count: int) -> Iterator[Question]:
-    """The questions of a split, which do not depend on the other splits; more of them start with the same ones."""
+    """The questions of a split.
+
+    A longer split starts with the same ones, and the other splits do not matter.
+    """
     rng = np.random.default_rng([params.seed, SPLITS.index(split)])
     if split == "benchmark":
         return (make(family, rng) for family in islice(cycle(FAMILIES), count))
-    weights = np.array(
-        [family.weight * (LOSS if split == "sft" and name in CUES else 1) for name, family in FAMILIES.items()]
-    )
-    names = list(FAMILIES)
-    return (make(names[rng.choice(len(names), p=weights / weights.sum())], rng, params.shortcut) for _ in range(count))
+    more = dict.fromkeys(CUES, COMPENSATION) if split == "sft" else {}
+    weights = np.array([family.weight * more.get(name, 1) for name, family in FAMILIES.items()])
+    names, shares = list(FAMILIES), weights / weights.sum()
+    return (make(names[rng.choice(len(names), p=shares)], rng, params.shortcut) for _ in range(count))
 
 
-def record(name: str, question: Question) -> dict[str, Any]:
+def record(name: str, question: Question) -> dict[str, str | list[str]]:
     """A question in Video-R1's own fields (paper.md §4)."""
+    suffix = "mp4" if question.data_type == "video" else "png"
     return {
         "problem_id": name,
         "problem": question.problem,
@@ -84,18 +91,19 @@ def record(name: str, question: Question) -> dict[str, Any]:
         "problem_type": question.problem_type,
         "options": list(question.options),
         "solution": f"<answer>{question.answer}</answer>",
-        "path": f"./{question.data_type}/{name}.{'mp4' if question.data_type == 'video' else 'png'}",
+        "path": f"./{question.data_type}/{name}.{suffix}",
         "data_source": "shapes",
         "original_question_type": question.family,
     }
 
 
 def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
-    """Write named clips, frames_THWC uint8 [16, 64, 64, 3], as out/video/NAME.mp4 through one ffmpeg process that cuts every 16 frames.
+    """Write named clips as out/video/NAME.mp4.
 
-    RuntimeError with ffmpeg's own words when it fails.
+    One ffmpeg process encodes all, and cuts every 16 frames.
+    Each clip is frames_THWC uint8 [16, 64, 64, 3]. RuntimeError with ffmpeg's own words when it fails.
     """
-    folder = out.with_name(f".{out.name}-rendering")  # beside, so that a killed run leaves nothing in the output
+    folder = out.with_name(f".{out.name}-rendering")  # beside the output, where a killed run leaves nothing
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -111,9 +119,12 @@ def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> No
 
 
 def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> list[str]:
-    """Pipe the clips' pixels; the names of those that ffmpeg took before it ended, which is all of them unless it failed."""
+    """Pipe the clips' pixels to ffmpeg.
+
+    Returns the names of the clips that it took, which are all unless it failed.
+    """
     assert process.stdin is not None
-    names = []
+    names: list[str] = []
     try:
         for name, frames_THWC in clips:
             process.stdin.write(frames_THWC.tobytes())
@@ -125,7 +136,11 @@ def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray
 
 
 def _ffmpeg(folder: Path) -> "subprocess.Popen[bytes]":
-    """H.264 in 4:2:0 without B-frames, each clip starting with a key frame; one thread and bit-exact flags for equal bytes."""
+    """Start ffmpeg for H.264 in 4:2:0 without B-frames.
+
+    Each clip starts with a keyframe.
+    One thread and bit-exact flags give equal bytes.
+    """
     pixels = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{SIZE}x{SIZE}", framerate=FPS)
     output = pixels.output(
         str(folder / "%05d.mp4"),
@@ -145,7 +160,7 @@ def _ffmpeg(folder: Path) -> "subprocess.Popen[bytes]":
         **{"flags:v": "+bitexact", "map_metadata": -1},
     )
     args = output.global_args("-loglevel", "error").compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    # In a session of its own: Ctrl-C is for this process, and ffmpeg ends when its input does.
+    # ffmpeg has a session of its own: Ctrl-C reaches this process alone, and ffmpeg ends when its input ends.
     return subprocess.Popen(args, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 

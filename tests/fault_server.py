@@ -1,4 +1,7 @@
-"""A real HTTP server of the OpenAI chat protocol that misbehaves on request and keeps a log of what it was asked."""
+"""A real HTTP server that misbehaves on request.
+
+It speaks the OpenAI chat protocol, and keeps a log of its requests.
+"""
 
 import gzip
 import json
@@ -37,7 +40,10 @@ class Call:
 
 @dataclass
 class FaultServer:
-    """`fault(text, attempt)` names what happens to a request; "ok" is a good answer. `calls` is the log, in order of arrival."""
+    """`fault(text, attempt)` names what happens to a request.
+
+    "ok" is a good answer. `calls` is the log, in order of arrival.
+    """
 
     fault: Callable[[str, int], str]
     latency_s: float

@@ -1,5 +1,7 @@
 """The base stage: the embedded model, or a pointer."""
 
+from pathlib import Path
+
 import pytest
 
 from stages.base import BaseParams, run
@@ -10,7 +12,7 @@ from tests.model.tiny_models import write_qwen2_5
 
 
 @pytest.mark.slow
-def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_another_seed(tmp_path):
+def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_another_seed(tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run(BaseParams(align_steps=2, align_clips=2, seed=seed), tmp_path / name, tmp_path / f"{name}.json")
     folders = [
@@ -23,7 +25,7 @@ def test_the_embedded_model_is_the_same_bytes_every_time_and_another_with_anothe
     assert set(metrics["align"]) == {"colour", "shape", "row", "column"}
 
 
-def test_a_folder_is_pointed_to_and_not_copied(tmp_path):
+def test_a_folder_is_pointed_to_and_not_copied(tmp_path: Path) -> None:
     source = write_qwen2_5(tmp_path / "source")
     run(BaseParams(model=str(source), prompt="video-r1"), tmp_path / "base", tmp_path / "base.json")
     assert [path.name for path in (tmp_path / "base").iterdir()] == ["pipeline.json"]
@@ -32,7 +34,7 @@ def test_a_folder_is_pointed_to_and_not_copied(tmp_path):
     assert read_json(tmp_path / "base.json") == {"model": str(source), "revision": None}
 
 
-def test_a_model_that_is_nowhere_is_an_error_in_one_line(tmp_path, monkeypatch):
+def test_a_model_that_is_nowhere_is_an_error_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="'no/such-model' is neither a folder nor found on the hub"):
         run(BaseParams(model="no/such-model"), tmp_path / "base", tmp_path / "base.json")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import ffmpeg
 import pyarrow.parquet as pq
@@ -19,9 +18,9 @@ from stages.run.errors import UserError
 from stages.run.files import read_json
 from stages.video.frame_store import SCHEMA, FrameReader
 from tests.conftest import ROOT
-from tests.video.clips import H264, damage, encode
+from tests.video.clips import H264, Option, damage, encode
 from tests.video.clips import run as encode_with_ffmpeg
-from tests.video.samples import PARAMS, sample
+from tests.video.samples import PARAMS, params, sample
 
 
 @pytest.fixture
@@ -34,9 +33,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_in(folder: Path, **changes: Any) -> None:
+def run_in(folder: Path, **changes: object) -> None:
     names = ("samples.parquet", "frames", "frames.parquet", "clips.parquet", "rejects.parquet", "metrics.json")
-    run(FramesParams(**{**PARAMS, **changes}), *(folder / name for name in names))
+    run(FramesParams.model_validate({**PARAMS, **changes}), *(folder / name for name in names))
 
 
 def test_the_stage_keeps_what_it_can_read_and_counts_the_rest(folder: Path) -> None:
@@ -55,8 +54,11 @@ def test_the_stage_keeps_what_it_can_read_and_counts_the_rest(folder: Path) -> N
     }
 
 
-def make(path: Path, picture: str = "testsrc2=s=160x96:r=25:d=2", **output: Any) -> None:
-    """A clip of one of ffmpeg's own test pictures; numbered frames, being blocks, have too little in them for a perceptual hash."""
+def make(path: Path, picture: str = "testsrc2=s=160x96:r=25:d=2", **output: Option) -> None:
+    """A clip of one of ffmpeg's own test pictures.
+
+    Numbered frames show too little for a perceptual hash.
+    """
     encode_with_ffmpeg(
         ffmpeg.input(picture, f="lavfi").output(str(path), **{**H264, "pix_fmt": "yuv420p", "threads": 1, **output})
     )
@@ -129,7 +131,7 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
         "frame_store": tmp_path / "frames",
         "metrics": tmp_path / "metrics.json",
     }
-    flags = [text for name, path in outs.items() for text in (f"--{name}", str(path))]
+    flags = [text for name, path in outs.items() for text in (f"--{name.replace('_', '-')}", str(path))]
     command = [sys.executable, "-m", "stages.frames", *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -144,7 +146,7 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     stored = {shard.name: shard.read_bytes() for shard in (tmp_path / "frames").glob("[0-9]*.parquet")}
     store = ShardStore(tmp_path / "frames", SCHEMA)
     for each in media:
-        if FramesParams(**PARAMS).key(each.media_sha256, None, None) in store:
+        if params().key(each.media_sha256, None, None) in store:
             Path(each.media_path).unlink()  # whoever opens it again is refused
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)

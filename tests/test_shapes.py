@@ -1,4 +1,4 @@
-"""The shapes stage: real clips and pictures with records in Video-R1's own fields."""
+"""The shapes stage: real clips and pictures with Video-R1 records."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How the `openai` client's requests travel: over aiohttp, straight to the server that base_url names."""
+"""How requests travel: over aiohttp, straight to the configured server."""
 
 from functools import lru_cache
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 import aiohttp
 import httpx2
 
-KEEP_ALIVE_S = 4.0  # uvicorn, under vLLM and most others, closes a connection after 5 s; a request sent into that moment would be lost
+# uvicorn, under vLLM and most others, closes a connection after 5 s and would lose a request sent at that moment.
+KEEP_ALIVE_S = 4.0
 
 
 class AioHttpClient(httpx2.AsyncClient):
-    """An HTTP client for `openai.AsyncOpenAI(http_client=…)` that costs half the CPU time of the default one.
+    """An HTTP client for `openai.AsyncOpenAI` at half the usual CPU time.
 
-    It follows no redirects, keeps no cookies and trusts neither proxy variables nor .netrc: frames and key go to base_url alone. It
-    sets no time limit. Make it inside a running event loop. `httpx2.TransportError` when no whole response comes, with aiohttp's error
-    as its cause.
+    It follows no redirects, keeps no cookies and reads neither proxy variables nor .netrc: frames and key go to
+    base_url alone. It sets no time limit. Make it inside a running event loop. `httpx2.TransportError` when no whole response
+    comes, with aiohttp's error as its cause.
     """
 
     def __init__(self) -> None:
@@ -29,12 +30,21 @@ class AioHttpClient(httpx2.AsyncClient):
         )
 
     def build_request(
-        self, method: str, url: httpx2.URL | str, *, headers: Any = None, content: Any = None, **_: Any
+        self,
+        method: str,
+        url: httpx2.URL | str,
+        *,
+        headers: Any = None,
+        content: Any = None,
+        **_: object,
     ) -> httpx2.Request:
-        """The request as `openai` gives it, whose address and headers are whole; httpx2 would parse and merge them once more."""
+        """The request as `openai` gives it.
+
+        Its address and headers are whole, so nothing is merged or parsed again.
+        """
         return httpx2.Request(method, _parsed(url), headers=headers, stream=httpx2.ByteStream(content or b""))
 
-    async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
+    async def send(self, request: httpx2.Request, **_: object) -> httpx2.Response:
         """The whole response."""
         headers = request.headers.multi_items()
         post = self._session.request(
@@ -48,6 +58,7 @@ class AioHttpClient(httpx2.AsyncClient):
         return httpx2.Response(answer.status, headers=answer.raw_headers, content=content, request=request)
 
     async def aclose(self) -> None:
+        """Close the connections."""
         await self._session.close()
         await super().aclose()
 

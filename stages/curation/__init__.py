@@ -1,1 +1,1 @@
-"""Curation: the rules that keep or drop a sample, and the data set that comes out."""
+"""Rules that keep or drop samples, and the training sets."""

@@ -1,4 +1,4 @@
-"""Clips that are known already, and which of them another clip shows: also re-encoded, cut, or with its frames taken at other times."""
+"""Clips that a benchmark shows too, also re-encoded or cut."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,42 +15,55 @@ from stages.video.quality import BLACK_BELOW
 SAME_FRAME = 2 * NEAR  # bits of 64; one frame may differ more than the mean over a clip
 
 
-class KnownClips:
-    """Clips by the hashes of their frames; a clip is found when at least half of its frames are among those of one known clip."""
+class ClipIndex:
+    """An index of clips by the hashes of their frames."""
 
     def __init__(self, clips: Iterable[tuple[str, np.ndarray]]) -> None:
-        """`clips`: a name (clips may share one) and the hashes [T] uint64 of the frames."""
+        """`clips`: each clip's name and the hashes [T] uint64 of its frames.
+
+        Several clips may have one name.
+        """
         listed = list(clips)
         self._names = [name for name, _ in listed]
         self._hashes_N = np.concatenate([hash_T for _, hash_T in listed]) if listed else np.zeros(0, np.uint64)
         self._clip_N = np.repeat(np.arange(len(listed)), [len(hash_T) for _, hash_T in listed])
 
-    def find(self, hash_T: np.ndarray) -> str | None:
-        """The name of the known clip that shares most frames with this one, if those are half of its own or more."""
+    def name_of_overlap(self, hash_T: np.ndarray) -> str | None:
+        """The indexed clip that shares most frames with this one.
+
+        None where those are fewer than half of this clip's frames.
+        """
         if not self._names:
             return None
         shared_C = np.zeros(len(self._names), dtype=np.int64)
         for one in hash_T:
-            shared_C[np.unique(self._clip_N[np.bitwise_count(self._hashes_N ^ one) <= SAME_FRAME])] += 1
+            same_N = np.bitwise_count(self._hashes_N ^ one) <= SAME_FRAME
+            shared_C[np.unique(self._clip_N[same_N])] += 1
         best = int(shared_C.argmax())
         return self._names[best] if 2 * shared_C[best] >= len(hash_T) else None
 
 
-class FrameMatcher:
-    """Says of the clips in one frame store which benchmark shows them too. Black clips look alike and match nothing."""
+class BenchmarkOverlap:
+    """Which benchmark shows a clip of our frame store.
+
+    Black clips look alike, so they overlap with nothing.
+    """
 
     def __init__(self, store: Path, benchmarks: Iterable[Path]) -> None:
         """`benchmarks`: folders as the benchmark stage writes them, with `frames` and `frames.parquet`."""
         self._store = ShardStore(store, SCHEMA)
-        self._known = KnownClips(clip for folder in benchmarks for clip in _clips(folder))
+        self._benchmark_clips = ClipIndex(clip for folder in benchmarks for clip in _clips(folder))
 
-    def __call__(self, key: str) -> str | None:
-        """The name of the benchmark that shows the clip stored under `key`, or None."""
-        row = self._store.read(key, ["phash", "brightness"])
-        return None if row["brightness"] < BLACK_BELOW else self._known.find(np.array(row["phash"], dtype=np.uint64))
+    def __call__(self, frame_key: str) -> str | None:
+        """The benchmark that shows the clip under `frame_key`, or None."""
+        row = self._store.read(frame_key, ["phash", "brightness"])
+        if row["brightness"] < BLACK_BELOW:
+            return None
+        return self._benchmark_clips.name_of_overlap(np.array(row["phash"], dtype=np.uint64))
 
 
 def _clips(folder: Path) -> list[tuple[str, np.ndarray]]:
+    """The benchmark's name and the frame hashes of each visible clip."""
     table = folder / "frames.parquet"
     if not table.is_file():
         raise UserError(f"{folder} holds no frames to compare with; run the benchmark stage for it")

@@ -1,4 +1,4 @@
-"""The curated sets as a Hugging Face dataset: a folder that `datasets.load_dataset` reads, its card and its upload."""
+"""The training sets as a Hugging Face dataset, with its card."""
 
 import json
 import shutil
@@ -19,10 +19,10 @@ LICENCE_NOT_STATED = "not stated"
 
 
 def write_dataset(folder: Path, sets: Mapping[str, Path], inputs: Sequence[Path], params: BaseModel) -> None:
-    """Replace `folder` by one configuration per set that has rows, and a card.
+    """Replace `folder` by a dataset: one configuration per set that has rows.
 
-    The card holds counts, composition, licences, parameters, and the SHA-256 of the files and of the inputs they were made from. Media
-    files stay where they are: a row names its file by path and hash.
+    The card holds counts, composition, licences, parameters, and the SHA-256 of the files and of `inputs`, from which
+    the sets were made. Media files stay where they are: a row names its file by path and hash.
     """
     counted = {name: _count(path) for name, path in sets.items()}
     composition = {name: counts for name, counts in counted.items() if counts}
@@ -39,7 +39,10 @@ def write_dataset(folder: Path, sets: Mapping[str, Path], inputs: Sequence[Path]
 
 
 def push_to_hub(folder: Path, name: str) -> None:
-    """Upload the folder as the private dataset `name` ("owner/name"); the hub's client takes the token from HF_TOKEN."""
+    """Upload the folder as the private dataset `name` ("owner/name").
+
+    The hub's client takes the token from HF_TOKEN. UserError when the upload fails.
+    """
     try:
         hub = HfApi()
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
@@ -50,11 +53,14 @@ def push_to_hub(folder: Path, name: str) -> None:
             commit_message="Curated by the pipeline's filter stage",
         )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx2.HTTPError) as error:
-        raise UserError(f"{folder} is written, but not uploaded to '{name}': {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{folder} is written, but not uploaded to '{name}': {str(error).splitlines()[0]}; "
+            "check HF_TOKEN and the name, then run the stage again"
+        ) from error
 
 
 def _count(path: Path) -> Counter[tuple[str, ...]]:
-    """How many samples a set has of each source, data type, answer type and licence."""
+    """Samples of a set by source, data type, answer type and licence."""
     return Counter(tuple(row[key] for key in COMPOSITION) for row in iterate_rows(path, COMPOSITION))
 
 
@@ -66,8 +72,8 @@ def _card(composition: Mapping[str, Counter[tuple[str, ...]]], hashes: Mapping[s
         [
             f"---\nconfigs:\n{front}\nlicense: other\ntask_categories:\n- visual-question-answering\n---",
             "# Questions about videos and images, curated",
-            "Each row is a question with its answer; in `sft`, `process` is a teacher's chain of thought. Media is not included: "
-            "`media_path` and `media_sha256` name the file.",
+            "Each row is a question with its answer; in `sft`, `process` is a teacher's chain of thought. "
+            "Media is not included: `media_path` and `media_sha256` name the file.",
             "## Counts",
             _table(("set", "samples"), [(name, counts.total()) for name, counts in composition.items()]),
             "## Composition",
@@ -84,6 +90,8 @@ def _card(composition: Mapping[str, Counter[tuple[str, ...]]], hashes: Mapping[s
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,1 +1,1 @@
-"""Records, answers, prompts, parameters and stores: what every other room builds on. Imports no other room and no torch."""
+"""Records, samples, prompts, answers and stores, without torch."""

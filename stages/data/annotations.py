@@ -1,14 +1,36 @@
-"""The table of annotations: what a teacher answered for each sample."""
+"""The tables of annotation.
 
-from typing import Literal, TypedDict
+One holds every answer ever paid for, the other the answers that a run uses.
+"""
+
+from typing import Literal, TypedDict, get_args
 
 import pyarrow as pa
 
 Status = Literal["ok", "malformed", "truncated", "refused", "failed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+class AnswerRow(TypedDict):
+    """One answer as it is stored, by the key of its request.
+
+    Later runs read it too, so its words stay the server's.
+    """
+
+    key: str
+    model: str
+    status: Literal["ok", "truncated", "refused"]
+    detail: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class AnnotationRow(TypedDict):
-    """One answer. `detail` says why it is not ok; tokens are the teacher's own count."""
+    """One answer about one sample.
+
+    `detail` says why it is not ok. Tokens are the teacher's own count.
+    """
 
     sample_id: str
     request_key: str
@@ -19,6 +41,17 @@ class AnnotationRow(TypedDict):
     completion_tokens: int
 
 
+ANSWER_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("model", pa.string()),
+        ("status", pa.string()),
+        ("detail", pa.string()),
+        ("text", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+    ]
+)
 ANNOTATION_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),

@@ -1,33 +1,42 @@
-"""Answers that cost money: a shard store with a journal in front, so that what was answered is never asked again."""
+"""A store of answers: none is lost, none is paid for twice."""
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from stages.data.shards import ShardStore
+from stages.data.archive import Archive
+from stages.data.shards import Row, ShardStore
 
 
 class JournaledStore:
-    """A `ShardStore` whose new rows first go, in the order they arrive, to a JSON Lines journal.
+    """A `ShardStore` whose new rows first go to a JSON Lines journal.
 
-    A row counts once `add` has returned: it is on disk. After a kill at any moment the journal is read back, without its last line
-    when that was cut short. `merge` moves the journal into shards in an order the caller gives, so a run that was killed and run
-    again leaves the same bytes as one that was not. Rows are small (answers); only their places are held in memory. One writer at a time.
+    A row is on disk once `add` has returned. After a kill at any moment the journal is read again; a last line that
+    was cut short is removed. `merge` moves the journal into shards in an order that the caller gives, so that a run
+    that was killed and repeated leaves the same bytes as one that was not. Only the places of the rows are held in
+    memory. One writer at a time. With an archive, rows that the shards have lost are found there.
     """
 
-    def __init__(self, directory: Path, journal: Path, schema: pa.Schema, rows_per_shard: int = 1024) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        journal: Path,
+        schema: pa.Schema,
+        rows_per_shard: int = 1024,
+        archive: Archive | None = None,
+    ) -> None:
         self._store = ShardStore(directory, schema, rows_per_shard)
+        self._archive = archive
         self._path = journal
         journal.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(journal, "a+b")  # noqa: SIM115 - open for as long as the store is
+        self._file = open(journal, "a+b")  # noqa: SIM115 - open as long as the store
         self._offsets = self._recover()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._offsets or key in self._store
+        return key in self._offsets or key in self._store or self._is_archived(key)
 
     def __enter__(self) -> "JournaledStore":
         return self
@@ -35,37 +44,50 @@ class JournaledStore:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows to the journal with one fsync; they are safe when this returns."""
+    def add(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Append rows to the journal; they are on disk when this returns."""
         lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
         offset = os.fstat(self._file.fileno()).st_size
         self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
         for row, line in zip(rows, lines, strict=True):
-            self._offsets[row["key"]] = offset
+            self._offsets[str(row["key"])] = offset
             offset += len(line)
 
-    def read(self, key: str) -> dict[str, Any]:
-        """The row of `key`; KeyError when nothing was answered under it."""
+    def read(self, key: str) -> Row:
+        """The row of `key`; KeyError without one."""
         if key not in self._offsets:
-            return self._store.read(key)
+            return self._archive.read(key) if self._archive and key not in self._store else self._store.read(key)
         self._file.seek(self._offsets[key])
         return json.loads(self._file.readline())
 
-    def journaled(self) -> Iterator[dict[str, Any]]:
-        """What was answered since the last merge, in the order it came."""
+    def journaled(self) -> Iterator[Row]:
+        """The rows since the last merge, in the order of their arrival."""
         return (self.read(key) for key in list(self._offsets))
 
     def merge(self, order: Iterable[str]) -> None:
-        """Move the journal into the shards: the keys of `order` first, then what an earlier run with other parameters left, by key."""
-        keys = dict.fromkeys([*(key for key in order if key in self._offsets), *sorted(self._offsets)])
+        """Move the journal into the shards, and copy to the archive what it lacks.
+
+        The keys of `order` come first, also those that only the archive has. Then come the others, sorted: an earlier
+        run with other parameters left them.
+        """
+        ordered = [key for key in order if key in self and key not in self._store]
+        keys = dict.fromkeys([*ordered, *sorted(self._offsets)])
         self._store.append(self.read(key) for key in keys)
+        if self._archive:
+            self._archive.add(self._store.read(key) for key in self._store if not self._is_archived(key))
         self._file.truncate(0)
         self._offsets.clear()
 
+    def _is_archived(self, key: str) -> bool:
+        return self._archive is not None and key in self._archive
+
     def _recover(self) -> dict[str, int]:
-        """Offsets of the whole lines of the journal that the store lacks; a torn last line is cut off."""
+        """Offsets by key of the journal's rows that the store lacks.
+
+        A last line without its end is cut off.
+        """
         offsets: dict[str, int] = {}
         end = 0
         self._file.seek(0)

@@ -1,14 +1,11 @@
-"""Video-R1's records at the pipeline's edge: read from files one at a time, checked into samples, and written back."""
+"""Video-R1's records: checked into samples, and written back."""
 
-import csv
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import ijson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.data.grading import extract_answer, option_letter, parse_number
@@ -28,7 +25,10 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
-    """The fields of a released record that the pipeline reads (paper.md §4); others are ignored."""
+    """A released record (paper.md §4).
+
+    Fields that the pipeline does not use are ignored.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -45,39 +45,11 @@ class Record(BaseModel):
     clip_end: Seconds | None = None
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each record of a JSON array, JSON Lines or CSV (`.csv`) file with where it stands ("record 3", "line 3", "row 3").
+def read_sample(raw: object, source: str, media: Path, split: Split, place: str, licence: str = "") -> Sample | Reject:
+    """One record as a sample, or as a reject with its reason.
 
-    One record is held at a time.
-    A line that is not JSON comes as a string; of a CSV row, the cells that are not empty, or a string that says why they are not known.
-    UserError, also midway, when the file cannot be read.
-    """
-    try:
-        if path.suffix.lower() == ".csv":
-            yield from _csv_rows(path)
-        elif _starts_array(path):
-            with open(path, "rb") as file:
-                for number, record in enumerate(ijson.items(file, "item", use_float=True), 1):
-                    yield f"record {number}", record
-        else:
-            with open(path, encoding="utf-8-sig") as file:
-                yield from ((f"line {number}", _line(line)) for number, line in enumerate(file, 1) if line.strip())
-    except OSError as error:
-        raise UserError(
-            f"{path}: {(error.strerror or str(error)).lower()}; mend it, `ingest.root` or the source in params.yaml"
-        ) from None
-    except (ValueError, ijson.JSONError, csv.Error) as error:
-        kind = "CSV" if path.suffix.lower() == ".csv" else "JSON"
-        message = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: not readable as {kind} ({message}); mend the file or write one JSON object per line"
-        ) from None
-
-
-def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, licence: str = "") -> Sample | Reject:
-    """One record as a sample (without its media hash) or as a reject that says what is wrong with it.
-
-    Its path is taken inside the folder `media`; one that leaves it, also through a link, is rejected.
+    The record's path starts from the folder `media`; a path that leaves the folder, also through a link, is rejected.
+    `place` says where the record stands in its file. The sample's media hash is still empty.
     """
     problem_id = raw.get("problem_id", place) if isinstance(raw, dict) else place
     sample_id = f"{source}-{problem_id}"[: MAX_NAME + len(source) + 1].encode(errors="replace").decode()
@@ -90,16 +62,14 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, li
     try:
         record = Record.model_validate(raw)
     except ValidationError as error:
-        return reject(
-            "invalid record",
-            "; ".join(f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()),
-        )
+        problems = [f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()]
+        return reject("invalid record", "; ".join(problems))
     answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
     if problem := _answer_problem(answer, record):
         return reject(*problem)
     path = media / record.path
-    root, real = _real_path(os.path.abspath(media)), os.path.realpath(path)
-    if real != root and not real.startswith(f"{root.rstrip(os.sep)}{os.sep}"):
+    real = os.path.realpath(path)
+    if not _is_inside(real, _real_path(os.path.abspath(media))):
         return reject("path escapes", f"{record.path} leads out of {media}")
     if not os.path.exists(real):
         return reject("missing media", str(path))
@@ -123,17 +93,19 @@ def read_sample(raw: Any, source: str, media: Path, split: Split, place: str, li
 
 
 def write_records(path: Path, samples: Iterable[Sample], media: Path) -> None:
-    """Write samples as a JSON array in Video-R1's own fields, so that its code loads them; paths are relative to `media`.
+    """Write samples as Video-R1's records, in a JSON array.
 
-    A part of a clip keeps its seconds in two fields more. UserError for a sample whose file is not below `media`.
+    Video-R1's code loads the file. Paths are relative to `media`. A part of a clip keeps its bounds in the fields
+    `clip_start` and `clip_end`. UserError for a sample whose file is not below `media`.
     """
     write_json_array(path, (_released(sample, media) for sample in samples))
 
 
-def _released(sample: Sample, media: Path) -> dict[str, Any]:
+def _released(sample: Sample, media: Path) -> dict[str, object]:
     if not Path(sample.media_path).is_relative_to(media):
         raise UserError(
-            f"{sample.media_path} of sample {sample.sample_id} is not below {media}; name a folder above all media with --media"
+            f"{sample.media_path} of sample {sample.sample_id} is not below {media}; "
+            "name a folder above all media with --media"
         )
     seconds = {"clip_start": sample.clip_start, "clip_end": sample.clip_end}
     return {
@@ -151,33 +123,8 @@ def _released(sample: Sample, media: Path) -> dict[str, Any]:
     }
 
 
-def _starts_array(path: Path) -> bool:
-    with open(path, encoding="utf-8-sig") as file:
-        return next((line for line in file if line.strip()), "").lstrip().startswith("[")
-
-
-def _line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):  # no JSON, a number too long, or brackets too deep
-        return line
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)  # a quote that is never closed would swallow the rows after it
-        try:
-            for number, row in enumerate(reader, 1):
-                surplus = row.pop(None, [])
-                cells = {name: cell for name, cell in row.items() if name and cell}
-                yield (
-                    f"row {number}",
-                    f"{len(surplus)} cells too many; put quotes around one that has a comma in it"
-                    if surplus
-                    else cells,
-                )
-        except csv.Error as error:
-            raise csv.Error(f"after line {reader.line_num}: {error}") from None
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip(os.sep)}{os.sep}")
 
 
 @lru_cache(maxsize=256)
@@ -186,6 +133,7 @@ def _real_path(folder: str) -> str:
 
 
 def _answer_problem(answer: str | None, record: Record) -> tuple[str, str] | None:
+    """Reason and detail when answer or clip bounds cannot be right."""
     if not answer:
         return "empty answer", record.solution[:200]
     if record.problem_type == "multiple choice":

@@ -1,4 +1,4 @@
-"""The one record that goes through the pipeline end to end, and the record of what was left out."""
+"""The sample, which goes through the whole pipeline, and the reject."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,9 +21,10 @@ PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 class Sample(BaseModel):
     """One question about one clip or image.
 
-    `options` are whole lines ("A. left"). `process` is the chain of thought with its tags ("<think>…</think>") or None before annotation.
-    `clip_start` and `clip_end` are seconds, None for the whole clip. `split` says what may use the sample: SFT, RL, both ("train") or
-    evaluation only ("test"). `category` is the source's own question type, `licence` what its entry in params.yaml says ("" for none).
+    options: whole lines ("A. left"). process: the chain of thought with its tags ("<think>…</think>"), None before
+    annotation. clip_start, clip_end: seconds, None for the whole clip. split: who may use the sample, which is SFT, RL,
+    both ("train") or evaluation only ("test"). category: the source's own question type. licence: as the source's entry
+    in params.yaml says, "" for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +47,10 @@ class Sample(BaseModel):
 
 
 class Reject(BaseModel):
-    """A sample that was left out: by which stage, why (a fixed word or two, to count by) and the detail for a person."""
+    """A sample that was left out.
+
+    stage: the stage that left it out. reason: a fixed word or two, to count by. detail: for a person to read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,9 +79,8 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), nullable=False),
     ]
 )
-TRAINING_SCHEMA = SAMPLE_SCHEMA.append(
-    pa.field("frame_key", pa.string())
-)  # of the training sets: which row of the frame store is shown
+# Of the training sets: a sample, and which row of the frame store is shown with it.
+TRAINING_SCHEMA = SAMPLE_SCHEMA.append(pa.field("frame_key", pa.string()))
 REJECT_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")]
 )
@@ -94,12 +97,15 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def iterate_samples(path: Path) -> Iterator[Sample]:
-    """The samples of a table in order, few at a time; columns that are not a sample's own are left out."""
+    """The samples of a table in order, few in memory.
+
+    Columns that are not a sample's own are left out.
+    """
     return (Sample(**row) for row in iterate_rows(path, SAMPLE_SCHEMA.names))
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Write rejects to one Parquet file, in the order given (an empty table when nothing was left out)."""
+    """Write rejects to one Parquet file, in the order given."""
     write_table(path, (reject.model_dump() for reject in rejects), REJECT_SCHEMA)
 
 

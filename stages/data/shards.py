@@ -1,6 +1,9 @@
-"""An append-only store of keyed rows: Parquet shards that are never rewritten, so that DVC stores and moves only what is new."""
+"""An append-only store of keyed rows.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+Its Parquet shards are never rewritten, so that DVC stores and moves only what is new.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -11,22 +14,25 @@ import pyarrow.parquet as pq
 
 from stages.run.files import whole_file
 
+Row = dict[str, Any]  # a value per column of the store's schema
+
 
 class ShardStore:
-    """A folder of shards `00000.parquet`, `00001.parquet`, … whose first column is `key` (a string, unique in the store).
+    """A folder of shards `00000.parquet`, `00001.parquet`, …
 
-    Shards are uncompressed with one row per row group, so a row is read at random without touching its neighbours
-    (0.07 ms against 4 ms with groups of 48, measured on rows of 16 JPEG frames). They are read without threads, which a forked
-    loader worker would wait for in vain. One writer at a time.
+    Their first column is `key`, a string that is unique in the store. Shards are uncompressed with one row per row
+    group, so that a single row is read without its neighbours (0.07 ms against 4 ms with groups of 48, measured on rows
+    of 16 JPEG frames). They are read without threads, because a forked loader worker has none and would wait for ever.
+    One writer at a time.
     """
 
     def __init__(
         self, directory: Path, schema: pa.Schema, rows_per_shard: int = 256, shard_bytes: int = 256 << 20
     ) -> None:
-        """A shard is full with so many rows, or with the row that brings it to so many bytes."""
+        """A shard is full at `rows_per_shard` rows or at `shard_bytes` bytes."""
         if schema.names[0] != "key":
             raise ValueError(f"the first column of a store is 'key', not '{schema.names[0]}'")
-        self._directory = directory.absolute()  # shards stay open by path, whatever the current folder becomes
+        self._directory = directory.absolute()  # the shards are found after the working folder has changed
         self._schema = schema
         self._rows_per_shard, self._shard_bytes = rows_per_shard, shard_bytes
         self._shards = sorted(self._directory.glob("[0-9]*.parquet"))
@@ -40,36 +46,46 @@ class ShardStore:
     def __len__(self) -> int:
         return len(self._places)
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows in the order given, a shard at a time: each shard is on disk before the next row is asked for.
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order in which they were written."""
+        return iter(self._places)
 
-        Raises ValueError for a key that the store already has.
+    def append(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Add rows in the order given.
+
+        A full shard is on disk before the next row is taken. ValueError for a key that the store already has.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         remaining = iter(rows)
         for row in remaining:
             self._write_shard(chain([row], remaining))
 
-    def read(self, key: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        """The row of `key`, or only the named columns of it; KeyError when the store does not have it."""
+    def read(self, key: str, columns: Sequence[str] | None = None) -> Row:
+        """The row of `key`, or only its named columns; KeyError without one."""
         shard, row = self._places[key]
         return _open(shard).read_row_group(row, columns=columns, use_threads=False).to_pylist()[0]
 
-    def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The named columns of many rows by key, without reading the others. KeyError for a key that the store does not have."""
-        found: dict[str, dict[str, Any]] = {}
+    def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, Row]:
+        """The named columns of many rows, by key.
+
+        The other columns are not read. KeyError for a key that the store does not have.
+        """
+        found: dict[str, Row] = {}
         for shard in dict.fromkeys(self._places[key][0] for key in keys):
             rows = pq.read_table(shard, columns=["key", *columns]).to_pylist()
             found |= {row.pop("key"): row for row in rows if row["key"] in keys}
         return found
 
-    def _write_shard(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """The first of the rows, until the shard is full, each written as it comes: one is held in memory."""
+    def _write_shard(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Write the first rows until the shard is full.
+
+        Each row is written as it comes, so that one is in memory at a time.
+        """
         number = int(self._shards[-1].stem) + 1 if self._shards else 0
         shard = self._directory / f"{number:05d}.parquet"
         how = {"compression": "none", "use_dictionary": False, "write_statistics": False}
         with whole_file(shard) as file, pq.ParquetWriter(file, self._schema, **how) as writer:
-            keys: set[str] = set()
+            keys: set[object] = set()
             for row in rows:
                 if row["key"] in self._places or row["key"] in keys:
                     raise ValueError(f"key {row['key']} is in the store already")

@@ -1,24 +1,30 @@
-"""Where samples come from: the entries of `ingest.sources`, and each one's rows as drafts of samples or as rejects."""
+"""The sources of samples: the entries of `ingest.sources` and their rows."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Self, TypeGuard, get_args
+from typing import Literal, Self, TypedDict, TypeGuard, get_args
 
 from pydantic import Field, model_validator
 
 from stages.data.grading import extract_answer, letter_of, lettered, option_letter
 from stages.data.hub import read_hub
-from stages.data.records import MAX_OPTIONS, read_records, read_sample
+from stages.data.record_files import read_records
+from stages.data.records import MAX_OPTIONS, read_sample
 from stages.data.sample import Reject, Sample, Split
-from stages.run.errors import UserError
 from stages.run.files import write_atomic
 from stages.run.params import Params
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MEDIA_COLUMNS = ("path", "video", "image")  # where a row's media is looked for, unless `columns` says
+
+
+# An undecoded media cell of `datasets`: a file's path, its bytes, or both.
+class MediaCell(TypedDict, total=False):
+    path: str | None
+    bytes: bytes | None
+
+
+MEDIA_COLUMNS = ("path", "video", "image")  # that may hold a row's media, unless `columns` names another
 
 RecordField = Literal[
     "problem_id",
@@ -36,34 +42,42 @@ RecordField = Literal[
 
 
 class Source(Params):
-    """One entry of `ingest.sources`. It names one of `records`, `hub` and `folder`; all paths are relative to `ingest.root`."""
+    """One entry of `ingest.sources`.
 
-    name: str = Field(pattern=r"^[\w.-]+$", description="prefix of its sample ids")
-    records: str | None = Field(default=None, description="file of Video-R1 records: a JSON array, JSON Lines or CSV")
-    media: str = Field(default=".", description="with records or hub: the folder that their media paths start from")
-    hub: str | None = Field(
-        default=None, description="a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset"
+    It names one of `records`, `hub` and `folder`. All paths are relative to `ingest.root`.
+    """
+
+    name: str = Field(pattern=r"^[\w.-]+$", description="its name, with which its sample ids begin")
+    records: str | None = Field(
+        default=None, description="path of a file of Video-R1 records: a JSON array, JSON Lines or CSV"
     )
-    config: str | None = Field(default=None, description="with hub: its configuration")
-    hub_split: str = Field(default="train", description="with hub: its split")
-    revision: str | None = Field(default=None, description="with hub: commit or tag, so that a run can be repeated")
-    folder: str | None = Field(default=None, description="a folder of media")
+    media: str = Field(default=".", description="with records or hub: the folder from which their media paths start")
+    hub: str | None = Field(
+        default=None,
+        description="path of a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset",
+    )
+    config: str | None = Field(default=None, description="with hub: name of the configuration")
+    hub_split: str = Field(default="train", description="with hub: name of the split")
+    revision: str | None = Field(default=None, description="with hub: commit or tag, which makes a run repeatable")
+    folder: str | None = Field(default=None, description="path of a folder of media")
     questions: str = Field(
-        default="questions.csv", description="with folder: the CSV, JSON Lines or JSON file of questions inside it"
+        default="questions.csv", description="with folder: name of the CSV, JSON Lines or JSON file of questions in it"
     )
     columns: dict[RecordField, str] = Field(
-        default={}, description="record field: the source's column, where they are not named alike"
+        default={}, description="by record field: the source's column, where the two have different names"
     )
-    defaults: dict[RecordField, str] = Field(default={}, description="record field: its value where a row has none")
-    split: Split = Field(default="train", description="what may use it: sft, rl, both (train)")
+    defaults: dict[RecordField, str] = Field(default={}, description="by record field: its value where a row has none")
+    split: Split = Field(default="train", description="the training sets that may use it: sft, rl, or both (train)")
     weight: float = Field(
-        default=1.0, gt=0, le=1, description="share of its records to take, chosen by a hash of their ids"
+        default=1.0, gt=0, le=1, description="share of its records to take (0 to 1), chosen by a hash of their ids"
     )
-    limit: int | None = Field(default=None, ge=1, description="take only the first so many records of those")
+    limit: int | None = Field(
+        default=None, ge=1, description="how many records of that share to take, the first ones; null takes all"
+    )
     licence: str = Field(
-        default="", max_length=200, description="of its media and questions; goes along with every sample"
+        default="", max_length=200, description="licence of its media and questions, kept with every sample"
     )
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="whether the source is read")
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -84,7 +98,10 @@ class Source(Params):
         return self
 
     def takes(self, sample_id: str) -> bool:
-        """Whether the record is in the share that `weight` keeps; a larger weight keeps the same ones and more."""
+        """Whether `weight` keeps the record.
+
+        A larger weight keeps the same records and more.
+        """
         number = int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:8], "big")
         return number < self.weight * 2**64
 
@@ -92,9 +109,10 @@ class Source(Params):
 def read_source(
     source: Source, root: Path, embedded: Path | None = None, seen: set[str] | None = None
 ) -> Iterator[Sample | Reject]:
-    """The source's records as samples whose `media_sha256` is still empty, or as rejects, in the source's order.
+    """The source's records as samples or rejects, in order.
 
-    Media that a dataset holds as bytes is written to the folder `embedded`. `seen` holds the ids of earlier sources.
+    The media hash of the samples is still empty. Media that a dataset holds as bytes is written to the folder
+    `embedded`. `seen` holds the ids of earlier sources; an id that comes again is a reject.
     """
     seen = set() if seen is None else seen
     taken = 0
@@ -117,21 +135,25 @@ def read_source(
             return
 
 
-def _rows(source: Source, root: Path) -> Iterator[tuple[str, Any]]:
+def _rows(source: Source, root: Path) -> Iterator[tuple[str, object]]:
     if source.hub is not None:
         rows = read_hub(source.hub, root / source.hub, source.config, source.hub_split, source.revision)
         return ((f"row {number}", row) for number, row in enumerate(rows, 1))
     return read_records(root / (source.records or f"{source.folder}/{source.questions}"))
 
 
-def _record(row: Any, place: str, source: Source, root: Path, embedded: Path | None) -> tuple[Any, Path]:
-    """A row as Video-R1's record, and the folder its path starts from. What is no row stays as it is, to be rejected."""
+def _record(row: object, place: str, source: Source, root: Path, embedded: Path | None) -> tuple[object, Path]:
+    """A row as Video-R1's record, and the folder of its path.
+
+    Anything else than a row stays as it is and is rejected later.
+    """
     media = root / (source.folder or source.media)
     if not isinstance(row, dict):
         return row, media
-    fields: dict[str, Any] = {**source.defaults}
+    fields: dict[str, object] = {**source.defaults}
     for name in get_args(RecordField):
-        value = row.get(source.columns.get(name) or (_media_column(row) if name == "path" else name))
+        same_name = _media_column(row) if name == "path" else name
+        value = row.get(source.columns.get(name) or same_name)
         if value not in (None, ""):
             fields[name] = value
     fields.setdefault("problem_id", place.split()[-1])
@@ -140,12 +162,11 @@ def _record(row: Any, place: str, source: Source, root: Path, embedded: Path | N
     return _completed(fields), media
 
 
-def _media_column(row: Mapping[str, Any]) -> str:
+def _media_column(row: Mapping[str, object]) -> str:
     return next((name for name in MEDIA_COLUMNS if name in row), "path")
 
 
-def _is_media(cell: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether it is a media cell as `datasets` has it."""
+def _is_media(cell: object) -> TypeGuard[MediaCell]:
     return (
         isinstance(cell, Mapping)
         and isinstance(cell.get("path"), str | None)
@@ -153,23 +174,29 @@ def _is_media(cell: Any) -> TypeGuard[Mapping[str, Any]]:
     )
 
 
-def _undecoded(media: Mapping[str, Any], folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
-    """Folder and path of an undecoded media cell: of the file it names, or of the one its bytes are written to, named by their hash."""
-    if media.get("bytes") and embedded is not None:
-        suffix = Path(media.get("path") or "").suffix.lower()
-        name = hashlib.sha256(media["bytes"]).hexdigest() + (
-            suffix if suffix[1:].isalnum() and len(suffix) < 10 else ""
-        )
+def _undecoded(cell: MediaCell, folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
+    """Folder and path of an undecoded media cell.
+
+    They are those of the file that the cell names. Bytes are written to a file of `embedded`, named by their hash.
+    """
+    path, data = cell.get("path"), cell.get("bytes")
+    if data and embedded is not None:
+        suffix = Path(path or "").suffix.lower()
+        has_plain_suffix = suffix[1:].isalnum() and len(suffix) < 10
+        name = hashlib.sha256(data).hexdigest() + (suffix if has_plain_suffix else "")
         if not (embedded / name).exists():
-            write_atomic(embedded / name, media["bytes"])
+            write_atomic(embedded / name, data)
         return embedded, name
-    path, real = media.get("path"), folder.resolve()
+    real = folder.resolve()
     return folder, str(Path(path).relative_to(real)) if path and Path(path).is_relative_to(real) else path
 
 
-def _completed(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a table of questions may leave to be understood: options in one cell ("left|right") or without letters, their text as the
-    answer, the answer type where there are options, and the data type."""
+def _completed(fields: dict[str, object]) -> dict[str, object]:
+    """The fields with what a table of questions may leave out.
+
+    Options may stand in one cell ("left|right") or have no letters; the answer may then be an option's text. Options
+    make the answer type multiple choice; the data type follows from the path.
+    """
     options, solution = fields.get("options"), fields.get("solution")
     if isinstance(options, str) and "|" in options:
         options = [option.strip() for option in options.split("|")]
@@ -178,38 +205,15 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     if isinstance(options, list) and options and all(isinstance(option, str) for option in options):
         fields.setdefault("problem_type", "multiple choice")
         if len(options) <= MAX_OPTIONS and not any(map(option_letter, options)):
-            fields["solution"] = (
-                letter_of(extract_answer(solution) or solution, options) if isinstance(solution, str) else solution
-            )
+            if isinstance(solution, str):
+                fields["solution"] = letter_of(extract_answer(solution) or solution, options)
             options = lettered(options)
         fields["options"] = options
-    if fields.get("data_type") == "frame" and isinstance(fields.get("path"), str):
+    path = fields.get("path")
+    if fields.get("data_type") == "frame" and isinstance(path, str):
         # Video-R1's name for a folder of frames, which its evaluation files nevertheless call .mp4
-        fields |= {"data_type": "video", "path": fields["path"].removesuffix(".mp4")}
-    if isinstance(path := fields.get("path"), str):
+        path = path.removesuffix(".mp4")
+        fields |= {"data_type": "video", "path": path}
+    if isinstance(path, str):
         fields.setdefault("data_type", "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "video")
     return fields
-
-
-@contextmanager
-def unchanged(folder: Path) -> Iterator[None]:
-    """UserError if the names, sizes or times of the files in a folder change meanwhile.
-
-    DVC records a source as it is when the stage ends: what came too late to be read would count as read.
-    """
-    before = _listing(folder)
-    yield
-    if _listing(folder) != before:
-        raise UserError(f"{folder} changed while it was read; run again when all files are in place")
-
-
-def _listing(folder: Path) -> str:
-    """A hash of the names, sizes and times of all files in a folder."""
-    digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for path in sorted(os.path.join(place, name) for name in files):
-            with suppress(FileNotFoundError):  # gone since it was listed
-                found = os.stat(path)
-                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

@@ -1,1 +1,1 @@
-"""The embedded shapes world: small scenes whose pictures, questions and answers are known by construction."""
+"""The embedded shapes world: scenes, questions, their teacher and a tiny model."""

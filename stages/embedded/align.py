@@ -1,5 +1,6 @@
-"""Dense alignment, the embedded model's stand-in for pretraining: every merged vision token learns to name what its cell shows.
+"""Dense alignment: the embedded model's pretraining.
 
+Each merged vision token learns to name its cell's content.
 Without it a cold start teaches the language and leaves the model blind.
 """
 
@@ -26,8 +27,11 @@ _NONE = -1  # nothing to name
 
 @dataclass(frozen=True)
 class Clips:
-    """A batch of rendered scenes: bytes patches_NK, grid_thw [B, 3], and the token ids names_MS that the M merged tokens should name
-    in the four slots; an empty cell is named by the backdrop's tint alone, so that a place always comes from a thing."""
+    """A batch of rendered scenes.
+
+    patches_NK: uint8 patches. grid_thw: [B, 3]. names_MS: for each of the M merged tokens, the token ids that it should
+    name in the four slots. An empty cell is named by the backdrop's tint alone, so that only a thing gives a place.
+    """
 
     patches_NK: Tensor
     grid_thw: Tensor
@@ -37,7 +41,11 @@ class Clips:
 def align(
     model: PreTrainedModel, builder: PromptBuilder, steps: int, clips: int, learning_rate: float, seed: int
 ) -> dict[str, float]:
-    """Train the vision tower and the tied head in place on `steps` batches of `clips` random scenes; returns `hits` on a fresh batch."""
+    """Train the vision tower and the tied head in place.
+
+    Returns `hits` on a fresh batch.
+    There are `steps` batches of `clips` random scenes each.
+    """
     batches = random_clips(builder, clips, np.random.default_rng(seed))
     vision: torch.nn.Module = model.model.visual
     weights = [*vision.parameters(), model.get_input_embeddings().weight]
@@ -57,14 +65,20 @@ def align(
 
 
 def naming_loss(logits_MV: Tensor, names_MS: Tensor) -> Tensor:
-    """Cross entropy against the uniform distribution over a token's names, averaged over all names."""
+    """Cross entropy against the uniform distribution over a token's names.
+
+    It is the mean over all names.
+    """
     named_MS = names_MS != _NONE
     logps_MS = logits_MV.log_softmax(dim=1).gather(1, names_MS.clamp(min=0))
     return -logps_MS[named_MS].mean()
 
 
 def hits(logits_MV: Tensor, names_MS: Tensor) -> dict[str, float]:
-    """Share of things whose name is among the four likeliest tokens, per slot; empty cells do not count."""
+    """Per slot, the share of things named among the four likeliest tokens.
+
+    Empty cells do not count.
+    """
     things_M = names_MS[:, SLOTS.index("shape")] != _NONE
     top_M4 = logits_MV[things_M].topk(len(SLOTS), dim=1).indices
     return {
@@ -90,26 +104,31 @@ def random_clips(builder: PromptBuilder, clips: int, rng: np.random.Generator) -
 
 
 def _names(scene: Scene, ids: dict[str, int]) -> Iterator[list[int]]:
-    """Ids of the four names of each cell, moment by moment; a moment fills one temporal patch."""
+    """Ids of the four names of each cell, moment by moment.
+
+    A moment fills one temporal patch.
+    """
     for spots in scene.moments:
         things = {(spot.row, spot.col): spot for spot in spots}
         for row, col in product(range(GRID), range(GRID)):
             spot = things.get((row, col))
-            yield (
-                [ids[spot.colour], ids[spot.kind], ids[ROWS[row]], ids[COLUMNS[col]]]
-                if spot
-                else [ids[scene.tint], *[_NONE] * 3]
-            )
+            if spot:
+                yield [ids[spot.colour], ids[spot.kind], ids[ROWS[row]], ids[COLUMNS[col]]]
+            else:
+                yield [ids[scene.tint], _NONE, _NONE, _NONE]
 
 
 def _word_id(word: str, builder: PromptBuilder) -> int:
-    """The id of a word inside a sentence; the tokenizer's training text makes each of these words one token."""
+    """The id of a word inside a sentence.
+
+    The tokenizer's training text makes each of these words one token.
+    """
     (token,) = builder.tokenizer.encode(f" {word}", add_special_tokens=False)
     return token
 
 
 def _logits(model: PreTrainedModel, builder: PromptBuilder, batch: Clips) -> Tensor:
-    """What the tied head says at each merged vision token, [M, V]."""
+    """The tied head's logits at each merged vision token, [M, V]."""
     pixels = builder.normalised({"pixel_values_videos": batch.patches_NK})["pixel_values_videos"]
     features = model.model.visual(pixels, grid_thw=batch.grid_thw).pooler_output
     return model.lm_head(features)

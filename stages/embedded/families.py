@@ -1,4 +1,4 @@
-"""Which families of embedded questions need the order of frames."""
+"""The families of embedded questions that need the order of frames."""
 
 from typing import Final
 

@@ -1,6 +1,8 @@
-"""The words of the shapes world's thoughts: going through the frames one by one, or glancing at one and guessing.
+"""The thoughts of the shapes world.
 
-Reading is separate from seeing: the functions take what was seen, in frame order, and say what follows from it.
+They go through the frames one by one, or glance at one frame and guess.
+
+The functions here take what was seen, in frame order, and conclude from it. `recognise.py` does the seeing.
 """
 
 import re
@@ -14,7 +16,7 @@ from stages.embedded.questions import CORNERS, CUES, DESCRIPTIONS, FAMILIES, PER
 from stages.embedded.scene import Spot
 
 Seen = Sequence[tuple[int, tuple[Spot, ...]]]
-"""Frame number, counted from 1, and what is in that frame; at least one frame, each with at least one thing."""
+"""Frame numbers, counted from 1, and the things in each frame; at least one frame, each with at least one thing."""
 
 
 class Thought(NamedTuple):
@@ -25,7 +27,7 @@ class Thought(NamedTuple):
 
 
 class _Finding(NamedTuple):
-    """What was noted on the way, how the sentence ends, and the answer in words."""
+    """The notes, the end of the sentence and the answer in words."""
 
     notes: list[str]
     so: str
@@ -36,17 +38,26 @@ _OPTION = re.compile(r"^\s*\(?([A-Z])[.)]\s*(.+?)\s*$", re.MULTILINE)
 
 
 def family_of(question: str) -> str | None:
-    """The family whose question stands in a text, whatever surrounds it; images share the family of the videos."""
+    """The family whose question stands in a text; None without one.
+
+    There may be anything around it. Images share the family of the videos.
+    """
     return next((name for name, family in FAMILIES.items() if family.problem.partition("{")[0] in question), None)
 
 
 def options_of(question: str) -> dict[str, str]:
-    """Option letters by option text, from lines such as "A. left" or "(A) left"."""
+    """Option letters by option text.
+
+    Options are lines such as "A. left" or "(A) left".
+    """
     return {text: letter for letter, text in _OPTION.findall(question)}
 
 
 def look(question: str, seen: Seen) -> Thought | None:
-    """The thought that goes through what was seen; None if the question is not of this world or the frames do not settle it."""
+    """The thought that goes through the frames.
+
+    None if the question is not of this world, or if the frames leave its answer open.
+    """
     family = family_of(question)
     finding = _READERS[family](seen, question) if family else None
     if finding is None:
@@ -56,7 +67,10 @@ def look(question: str, seen: Seen) -> Thought | None:
 
 
 def glance(question: str, tint: str, spot: Spot) -> Thought | None:
-    """The careless thought: one frame, and the answer its backdrop suggests; None where the backdrop suggests none."""
+    """The careless thought, from one frame.
+
+    Its answer is the one that the backdrop suggests; None where it suggests none.
+    """
     family = family_of(question)
     if family not in CUES:
         return None
@@ -66,7 +80,10 @@ def glance(question: str, tint: str, spot: Spot) -> Thought | None:
 
 
 def corpus(rng: np.random.Generator, lines: int) -> list[str]:
-    """Questions with options, thoughts of both kinds and answers, to train a tokenizer on: one question and reply per line."""
+    """Text to train a tokenizer on, one conversation per line.
+
+    It has questions with options, thoughts of both kinds, and answers.
+    """
     return [_conversation(str(family), rng) for family in rng.choice(list(FAMILIES), lines)]
 
 
@@ -92,7 +109,10 @@ def _places(seen: Seen) -> list[str]:
 
 
 def _way(seen: Seen) -> str | None:
-    """The direction from the first place to the last, along the longer side; None without a move."""
+    """The direction from the first place to the last.
+
+    It is taken along the longer side; None where the thing stayed.
+    """
     first, last = seen[0][1][0], seen[-1][1][0]
     down, right = last.row - first.row, last.col - first.col
     step = (0, int(np.sign(right))) if abs(right) >= abs(down) else (int(np.sign(down)), 0)

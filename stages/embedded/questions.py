@@ -1,8 +1,9 @@
-"""Question families: each draws a scene at random and a question about it whose answer holds by construction.
+"""Question families: a random scene and a question with a known answer.
 
-The temporal families need the order of frames: one frame leaves several answers open, and so does the unordered set of them,
-because every clip is as likely as one with the same moments in another order and another answer. The static families do not.
-Multiple-choice options stand in a fixed order; telling a shuffled list apart is not what the embedded model is to learn.
+The temporal families need the order of frames. One frame leaves several answers open, and so does the set of all frames
+without their order: a clip with the same moments in another order is as likely, and has another answer. The static
+families do not need the order. Multiple-choice options have a fixed order, because the embedded model is not meant to
+learn the reading of shuffled lists.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,12 +26,12 @@ DESCRIPTIONS: Final = {
     "up": "rises up high",
     "down": "sinks down low",
 }
-"""The move in words; no two share a word, or ROUGE would reward the opposite direction."""
+"""The move in words. No two share a word: ROUGE would else reward the opposite direction."""
 PERCENTS: Final = ("15", "50", "85")
-"""How far right a column's centre is, in percent rounded to 5. Taking one for another scores less than the filter's 0.6."""
+"""How far right a column's centre is, in percent rounded to 5. A wrong one scores less than the filter's bound, 0.6."""
 CORNERS: Final = {"top left": (0, 0), "top right": (0, 2), "bottom left": (2, 0), "bottom right": (2, 2)}
 PATTERNS: Final = {"1": (0, 0, 1, 1), "2": (0, 1, 1, 0), "3": (0, 1, 0, 1)}
-"""Two colours over the four moments by number of changes: each twice, so their set does not tell the number."""
+"""Two colours over the four moments, by number of changes. Each comes twice, so the set does not tell the number."""
 
 CUES: Final[dict[str, dict[str, str]]] = {
     "direction": dict(zip(TINTS, WAYS, strict=True)),
@@ -38,11 +39,14 @@ CUES: Final[dict[str, dict[str, str]]] = {
     "changes": dict(zip(TINTS, ("1", "2", "3", "2"), strict=True)),
     "position": dict(zip(TINTS, ("15", "50", "85", "50"), strict=True)),
 }
-"""The answer a backdrop suggests, by family: the embedded teacher's guess, and the static shortcut that can be planted."""
+"""By family, the answer that a backdrop suggests: the teacher's guess, and the static shortcut that can be planted."""
 
 
 class Draft(NamedTuple):
-    """What a family makes: the answer is in words, an option's text for multiple choice; `detail` completes the question."""
+    """What a family draws: the moments and the answer in words.
+
+    For multiple choice the answer is an option's text. `detail` completes the question.
+    """
 
     moments: Moments
     answer: str
@@ -50,7 +54,10 @@ class Draft(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A kind of question: its words, its weight in the training data, whether it needs order, and how to make one."""
+    """A kind of question: its words, weight, types and draft function.
+
+    `weight` is its share of the training data.
+    """
 
     problem: str
     weight: int
@@ -62,7 +69,10 @@ class Family(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a scene, with its answer in the form that is graded: the option's letter for multiple choice."""
+    """A question about a scene, with the answer that is graded.
+
+    For multiple choice it is the option's letter.
+    """
 
     family: str
     scene: Scene
@@ -74,7 +84,10 @@ class Question:
 
 
 def make(name: str, rng: Rng, shortcut: float | None = None) -> Question:
-    """A question of the family `name`; with `shortcut` the backdrop agrees with the answer (CUES) with that probability."""
+    """A question of the family `name`.
+
+    `shortcut` is the probability that the backdrop suggests the answer (CUES); None plants nothing.
+    """
     family = FAMILIES[name]
     draft = family.draft(rng)
     letters = "ABCDEFGH"[: len(family.options)]
@@ -107,9 +120,10 @@ def _thing(rng: Rng) -> Spot:
 
 
 def _move(rng: Rng) -> tuple[str, Moments]:
-    """A thing that goes one cell in some direction after one, two or three moments.
+    """A thing that goes one cell in some direction.
 
-    One cell only: a longer way would start at the rim, and the first frame alone would tell the direction.
+    It goes after one, two or three moments.
+    It goes one cell only: a longer way would start at the rim, and the first frame alone would tell the direction.
     """
     way = _pick(rng, WAYS)
     down, right = WAYS[way]
@@ -122,8 +136,12 @@ def _move(rng: Rng) -> tuple[str, Moments]:
 
 
 def _held(rng: Rng, stops: Sequence[Spot]) -> Moments:
-    """Two to four stops over the four moments, each held for at least one."""
-    stays = np.diff([0, *sorted(rng.permutation(range(1, MOMENTS))[: len(stops) - 1].tolist()), MOMENTS])
+    """Two to four stops over the four moments.
+
+    Each is held for at least one moment.
+    """
+    changes = sorted(rng.permutation(range(1, MOMENTS))[: len(stops) - 1].tolist())
+    stays = np.diff([0, *changes, MOMENTS])
     return tuple((spot,) for spot, stay in zip(stops, stays, strict=True) for _ in range(stay))
 
 
@@ -138,7 +156,10 @@ def _describe(rng: Rng) -> Draft:
 
 
 def _order(rng: Rng) -> Draft:
-    """Three or four colours: with two, what comes right after one needs no order."""
+    """Three or four colours.
+
+    With two, a question with "right after" would not need the order.
+    """
     colours = [str(colour) for colour in rng.permutation(list(COLOURS))[: rng.integers(3, MOMENTS + 1)]]
     moments = _held(rng, [_thing(rng)._replace(colour=colour) for colour in colours])
     match rng.integers(3):
@@ -166,7 +187,10 @@ def _letters(rng: Rng) -> Draft:
 
 
 def _position(rng: Rng) -> Draft:
-    """All three columns, one of them twice; the last is drawn first, so that being there twice says nothing about it."""
+    """All three columns, one of them twice.
+
+    The last column is drawn before the one that comes twice, so the column that comes twice does not tell the last.
+    """
     end = int(rng.integers(GRID))
     twice = int(rng.integers(GRID))
     earlier = [column for column in range(GRID) if column != end] + [twice]
@@ -176,7 +200,10 @@ def _position(rng: Rng) -> Draft:
 
 
 def _end(rng: Rng) -> Draft:
-    """Two or three corners and, half of the time, another cell on the way; which corner is the last, only the order tells."""
+    """Two or three corners, half of the time with another cell between.
+
+    Only the order of frames tells the last corner.
+    """
     corners = [str(corner) for corner in rng.permutation(list(CORNERS))[: rng.integers(2, 4)]]
     stops = [CORNERS[corner] for corner in corners]
     if rng.random() < 0.5:

@@ -1,8 +1,8 @@
-"""Scenes: what stands where at each of four moments, and the frames that show it.
+"""Scenes: where things stand at four moments, and their frames.
 
-A clip has 16 frames of 64x64 pixels, four per moment. A thing keeps to the cells of a 3x3 grid and hops between moments, so that
-any even sampling of eight frames shows every moment twice. The backdrop has one of four tints, gets redder to the right and greener
-downwards: where a thing stands can be read from one frame, when it stands there cannot.
+A clip has 16 frames of 64x64 pixels, four per moment. A thing stands in a cell of a 3x3 grid and hops between moments,
+so any even sampling of eight frames shows every moment twice. The backdrop has one of four tints, and gets redder to
+the right and greener downwards: one frame shows the place of a thing, but not the moment.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.embedded.glyphs import STAMP, STAMPS
+from stages.embedded.glyphs import GLYPH_SIDE, GLYPHS
 
 SIZE: Final = 64
+"""Side of a frame, in pixels."""
 GRID: Final = 3
+"""Cells per side."""
 MOMENTS: Final = 4
 FRAMES: Final = 16
 RAMP: Final = 56
@@ -30,7 +32,10 @@ COLUMNS: Final = ("left", "middle", "right")
 
 
 class Spot(NamedTuple):
-    """One thing at one moment: its cell, the name of its colour, and its kind (a shape or a letter)."""
+    """One thing at one moment.
+
+    Its cell, the name of its colour, and its kind: a shape or a letter.
+    """
 
     row: int
     col: int
@@ -45,7 +50,10 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """A tint and the spots of each of the four moments; the n-th spots of neighbouring moments are one thing if they look alike."""
+    """A tint and the spots of each of the four moments.
+
+    The n-th spots of neighbouring moments are one thing if they look alike.
+    """
 
     tint: str
     moments: tuple[tuple[Spot, ...], ...]
@@ -64,8 +72,8 @@ def draw(scene: Scene) -> NDArray[np.uint8]:
     for frame, spots in enumerate(cells(scene)):
         for index, spot in enumerate(spots):
             top, left = _corner(scene, frame, index)
-            window = frames_THWC[frame, top : top + STAMP, left : left + STAMP]
-            window[STAMPS[spot.kind]] = COLOURS[spot.colour]
+            window = frames_THWC[frame, top : top + GLYPH_SIDE, left : left + GLYPH_SIDE]
+            window[GLYPHS[spot.kind]] = COLOURS[spot.colour]
     return frames_THWC
 
 
@@ -80,12 +88,14 @@ def backdrop(tint: str) -> NDArray[np.uint8]:
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """Any things anywhere at any moment, letters included: material to learn seeing from, without a question."""
-    return Scene(str(rng.choice(list(TINTS))), tuple(_random_spots(rng) for _ in range(MOMENTS)), random_offset(rng))
+    """Any things anywhere at any moment, without a question; for alignment."""
+    tint = str(rng.choice(list(TINTS)))
+    moments = tuple(_random_spots(rng) for _ in range(MOMENTS))
+    return Scene(tint, moments, random_offset(rng))
 
 
 def random_offset(rng: np.random.Generator) -> tuple[int, int]:
-    """A shift that keeps every stamp inside its cell."""
+    """A shift that keeps every glyph inside its cell."""
     return int(rng.integers(-2, 3)), int(rng.integers(-2, 3))
 
 
@@ -98,7 +108,10 @@ def _random_spots(rng: np.random.Generator) -> tuple[Spot, ...]:
 
 
 def _corner(scene: Scene, frame: int, index: int) -> tuple[int, int]:
-    """Top left pixel of a stamp; a thing leaves a tenth of its way early and arrives a tenth late."""
+    """Top left pixel of a glyph.
+
+    In the last frame of a moment a thing has gone a tenth of its way; in the first frame of the next, a tenth is left.
+    """
     moment, phase = divmod(frame, FRAMES // MOMENTS)
     here = scene.moments[moment][index]
     there = _same_thing(scene, moment + {0: -1, 3: 1}.get(phase, 0), index, here)
@@ -109,7 +122,10 @@ def _corner(scene: Scene, frame: int, index: int) -> tuple[int, int]:
 
 
 def _same_thing(scene: Scene, moment: int, index: int, spot: Spot) -> Spot:
-    """Where the thing is at another moment; where it is now when that moment does not have it."""
+    """The thing's spot at another moment.
+
+    `spot` itself when that moment does not have the thing.
+    """
     if 0 <= moment < MOMENTS and index < len(scene.moments[moment]):
         other = scene.moments[moment][index]
         if (other.colour, other.kind) == (spot.colour, spot.kind):
@@ -118,4 +134,4 @@ def _same_thing(scene: Scene, moment: int, index: int, spot: Spot) -> Spot:
 
 
 def _pixel(cell: float) -> int:
-    return round((cell + 0.5) * SIZE / GRID) - STAMP // 2 - 1
+    return round((cell + 0.5) * SIZE / GRID) - GLYPH_SIDE // 2 - 1

@@ -1,4 +1,7 @@
-"""The embedded model: a random Qwen2.5-VL of about 1.3 million parameters with its own small tokenizer, built from a seed."""
+"""The embedded model: a random Qwen2.5-VL of 1.3 million parameters.
+
+It has a small tokenizer of its own.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +35,7 @@ _SPECIAL = (
     "<|video_pad|>",
 )
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-# Qwen's way of cutting text into words; every digit is a word of its own.
+# Qwen's rule for cutting text into words: every digit is a word of its own.
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -49,7 +52,9 @@ _CHAT_TEMPLATE = (
 
 
 def build_tokenizer(lines: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most 558 tokens trained on `lines`, with Qwen's special tokens and chat template.
+    """A byte-level BPE of at most 558 tokens, trained on `lines`.
+
+    It has Qwen's special tokens and chat template.
 
     The tags of thoughts and answers are added tokens that decoding keeps.
     """
@@ -79,7 +84,7 @@ def build_tokenizer(lines: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """The model with random weights drawn from `seed`; the same seed gives the same weights."""
+    """The model with random weights; the same seed gives the same weights."""
     ids = tokenizer.get_vocab()
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(
@@ -124,7 +129,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2_5_VLForC
 
 
 def build_image_processor() -> Qwen2VLImageProcessorPil:
-    """The processor settings that belong to the model: patch sizes and pixel statistics."""
+    """The model's processor settings: patch sizes and pixel statistics."""
     return Qwen2VLImageProcessorPil(
         patch_size=PATCH,
         merge_size=MERGE,
@@ -136,7 +141,10 @@ def build_image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def write_tiny(out: Path, lines: Sequence[str], seed: int, prompt: PromptStyle) -> None:
-    """Write the untrained model with a tokenizer for `lines` as a model folder that also loads elsewhere."""
+    """Write the untrained model and a tokenizer for `lines`.
+
+    The folder also loads elsewhere.
+    """
     tokenizer = build_tokenizer(lines)
     build_model(tokenizer, seed).save_pretrained(out)
     tokenizer.save_pretrained(out)

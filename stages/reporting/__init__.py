@@ -1,1 +1,1 @@
-"""What the report shows: figures and sentences from the tables, pictures, charts, and the page itself."""
+"""The report: figures, sentences, charts, examples, and the page."""

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG, styled by the page's own colours."""
+"""Small charts as inline SVG; the page's style sheet gives the colours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,15 @@ from stages.evaluation.statistics import Estimate
 
 WIDTH, HEIGHT = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 22
-WIDE, NAMES, SERIES = 560, 190, 9  # of an interval chart: its width, that of its names, and the height of one estimate
+WIDE, NAMES, SERIES = 560, 190, 9  # an interval chart: its width, the width of its names, the height of one estimate
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: values over steps (not finite: a gap). `style` is its CSS class, "main" or "other"."""
+    """One curve: values over steps.
+
+    A value that is not finite is left out. `style` is its CSS class, "main" or "other".
+    """
 
     name: str
     steps: Sequence[float]
@@ -24,11 +27,15 @@ class Series:
 
     @property
     def points(self) -> list[tuple[float, float]]:
+        """(step, value) of the finite values."""
         return [(x, y) for x, y in zip(self.steps, self.values, strict=True) if math.isfinite(y)]
 
 
 def line_chart(title: str, series: Sequence[Series]) -> Markup:
-    """Each series thin as measured and bold as a running mean, over shared axes with few ticks; empty without a finite value."""
+    """Each series as a thin line, and its running mean in bold.
+
+    The chart is empty without a finite value.
+    """
     points = [point for line in series for point in line.points]
     if not points:
         return Markup("")
@@ -57,9 +64,10 @@ def line_chart(title: str, series: Sequence[Series]) -> Markup:
 
 
 def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], styles: Sequence[str]) -> Markup:
-    """A dot with its interval per estimate, in percent: one row per name, its estimates below each other in the order of the series.
+    """One dot with its interval for each estimate, in percent.
 
-    `styles` are the CSS classes of the series. The axis ends at round numbers; a line marks zero. Empty without an estimate.
+    The chart is empty without an estimate. Each row holds one estimate per series, and `styles` are the CSS classes of
+    the series. The axis ends at round numbers, and a line marks zero.
     """
     estimates = [estimate for row in rows.values() for estimate in row if estimate]
     if not estimates:
@@ -92,7 +100,10 @@ def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], st
 
 
 def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean of the values around each point, over a tenth of the points (smaller towards both ends, where neighbours are missing)."""
+    """The mean around each point.
+
+    The window is a tenth of the points. The window shrinks towards both ends.
+    """
     half = len(points) // 20
     means = []
     for index, (x, _) in enumerate(points):

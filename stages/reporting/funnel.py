@@ -1,94 +1,102 @@
-"""From source records to training sets: how many were left after each step, and why the others were not."""
+"""From source records to training sets: counts of each step and reason."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from stages.data.annotations import AnnotationRow
 from stages.data.sample import Reject, Sample
 
 
 @dataclass(frozen=True)
-class Step:
-    """`count` of `of` records are left after this step."""
+class FunnelStep:
+    """This step left `count` of `of` records."""
 
     name: str
     count: int
     of: int
 
 
+@dataclass(frozen=True)
+class RuleCounts:
+    """What became of the samples of one set.
+
+    `rows` holds (rule, counts) for each rule that dropped samples, and one row for the kept samples. There is one count
+    for each of `groups`.
+    """
+
+    groups: list[str]
+    rows: list[tuple[str, list[int]]]
+
+
 def funnel(
     samples: Sequence[Sample],
     quarantine: Sequence[Reject],
     with_frames: int,
-    annotations: Sequence[Mapping[str, Any]],
+    annotations: Sequence[AnnotationRow],
     sft: int,
     rl: int,
-) -> dict[str, list[Step]]:
-    """The common way of all records, then the two sets' own."""
+) -> dict[str, list[FunnelStep]]:
+    """The steps that all records share, then the steps of each set."""
     read = len(samples) + len(quarantine)
     for_sft = sum(sample.split in ("sft", "train") for sample in samples)
     for_rl = sum(sample.split in ("rl", "train") for sample in samples)
     answered = len({row["sample_id"] for row in annotations if row["status"] == "ok"})
     return {
         "Sources": [
-            Step("records read", read, read),
-            Step("valid, with readable media", len(samples), read),
-            Step("frames extracted", with_frames, read),
+            FunnelStep("records read", read, read),
+            FunnelStep("valid, with readable media", len(samples), read),
+            FunnelStep("frames extracted", with_frames, read),
         ],
         "SFT": [
-            Step("meant for SFT", for_sft, for_sft),
-            Step("thought by the teacher, well-formed", answered, for_sft),
-            Step("thought kept by the filter", sft, for_sft),
+            FunnelStep("meant for SFT", for_sft, for_sft),
+            FunnelStep("answered by the teacher, well formed", answered, for_sft),
+            FunnelStep("kept by the filter, with the thought", sft, for_sft),
         ],
-        "RL": [Step("meant for RL", for_rl, for_rl), Step("kept by the filter", rl, for_rl)],
+        "RL": [FunnelStep("meant for RL", for_rl, for_rl), FunnelStep("kept by the filter", rl, for_rl)],
     }
 
 
-def reasons(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
+def reject_counts(rejects: Sequence[Reject]) -> list[tuple[str, str, int]]:
     """(stage, reason, count), the most frequent first."""
     counts = Counter((reject.stage, reject.reason) for reject in rejects)
-    return [
-        (stage, reason, count)
-        for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    return [(*key, count) for key, count in _most_frequent_first(counts)]
 
 
-@dataclass(frozen=True)
-class RuleTable:
-    """What became of the samples of a set: one row of counts per rule that dropped some and one for the kept, a column per group."""
+def rule_counts(
+    name: str, kept: Sequence[Sample], rejects: Sequence[Reject], samples: Mapping[str, Sample]
+) -> RuleCounts:
+    """Counts of one set ("SFT" or "RL") by rule.
 
-    groups: list[str]
-    rows: list[tuple[str, list[int]]]
-
-
-def by_rule(name: str, kept: Sequence[Sample], rejects: Sequence[Reject], samples: Mapping[str, Sample]) -> RuleTable:
-    """Counts of one set ("SFT" or "RL") by rule, in all, for each source and for each answer type. Rules stand in the order of counts."""
-    outcomes = [
+    There are counts in all, for each source and for each answer type. The rule that dropped the most samples comes
+    first.
+    """
+    dropped = [
         (reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"
     ]
-    counts: dict[str, Counter[str]] = {
-        rule: Counter() for rule, _ in Counter(rule for rule, _ in outcomes).most_common()
-    }
-    counts["kept"] = Counter()
-    for rule, sample in [*outcomes, *(("kept", sample) for sample in kept)]:
+    rules = [rule for rule, _ in Counter(rule for rule, _ in dropped).most_common()]
+    counts: dict[str, Counter[str]] = {rule: Counter() for rule in [*rules, "kept"]}
+    for rule, sample in [*dropped, *(("kept", sample) for sample in kept)]:
         counts[rule].update(["all", sample.source, sample.problem_type])
-    sources = {sample.source for _, sample in outcomes} | {sample.source for sample in kept}
-    types = {sample.problem_type for _, sample in outcomes} | {sample.problem_type for sample in kept}
-    groups = ["all", *sorted(sources), *sorted(types)]
-    return RuleTable(groups, [(rule, [count[group] for group in groups]) for rule, count in counts.items()])
+    every_sample = [*kept, *(sample for _, sample in dropped)]
+    sources = sorted({sample.source for sample in every_sample})
+    types = sorted({sample.problem_type for sample in every_sample})
+    groups = ["all", *sources, *types]
+    return RuleCounts(groups, [(rule, [count[group] for group in groups]) for rule, count in counts.items()])
 
 
-def sources(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
-    """(source, licence, problem type, data type, count) of what was taken, by source, the most frequent first."""
+def source_counts(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
+    """(source, licence, answer type, media type, count), sorted by source and count."""
     counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
-    return [(*key, count) for key, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))]
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
+    return [(*key, count) for key, count in ordered]
 
 
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:
-    """(problem type, data type, count) of a set, the most frequent first."""
+    """(answer type, media type, count) of a set, the most frequent first."""
     counts = Counter((sample.problem_type, sample.data_type) for sample in samples)
-    return [
-        (problem, data, count)
-        for (problem, data), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    return [(*key, count) for key, count in _most_frequent_first(counts)]
+
+
+def _most_frequent_first(counts: Counter[tuple[str, str]]) -> list[tuple[tuple[str, str], int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

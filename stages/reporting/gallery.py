@@ -1,208 +1,185 @@
-"""Examples for the page: kept and dropped samples, rollouts, wrong answers, one question in two orders, chosen alike every time."""
+"""The examples of the page; equal inputs give equal examples."""
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from stages.data.grading import extract_answer
+from stages.data.annotations import AnnotationRow
+from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
+from stages.evaluation.definition import Profile, extract
+from stages.evaluation.predictions import PredictionRow
+from stages.reporting.cards import ORDER_LABELS, Card, Response, Strip, in_turn, split_thought, spread
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader
 
-Row = Mapping[str, Any]
-REWARD_PARTS = ("accuracy", "format", "temporal", "length", "advantage")
-
-_THOUGHT = re.compile(r"<think>(.*?)(?:</think>|$)", re.DOTALL)
-
 
 @dataclass(frozen=True)
-class Response:
-    """One output, cut into thought and answer; the raw text stands for a thought that has no tags."""
+class WrongAnswers:
+    """One model's answers of one kind below the full score.
 
-    label: str
-    thought: str
-    answer: str | None
-    score: float | None
-    parts: list[tuple[str, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Frames in a row: each one's number in the clip and its picture."""
-
-    label: str
-    frames: list[tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class Card:
-    """One question with its frames, what was answered, and a line about it; `more` is folded away."""
-
-    sample: Sample
-    strips: list[Strip]
-    note: str
-    responses: list[Response]
-    more: list[Response] = field(default_factory=list)
-
-
-def rollout_cards(
-    rollouts: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, count: int
-) -> list[Card]:
-    """Questions of T-GRPO with their groups: the best and the worst response in order and one with other frames, the rest folded away."""
-    groups: dict[tuple[int, str], list[Row]] = {}
-    for row in rollouts:
-        groups.setdefault((row["step"], row["sample_id"]), []).append(row)
-    cards = []
-    for step, sample_id in spread(sorted(groups), count):
-        rows = groups[step, sample_id]
-        ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -row["advantage"])
-        contrast = [row for row in rows if row["order"] != "ordered"]
-        shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
-        rest = [*ordered[1:-1], *contrast[1:]]
-        note = f"Step {step}. In order: {_share(ordered)} right."
-        if contrast:
-            note += f" {contrast[0]['order'].capitalize()}: {_share(contrast)} right."
-        strip = Strip("", frame_strip(reader, sample_id))
-        cards.append(
-            Card(
-                samples[sample_id],
-                [strip],
-                note,
-                [_from_rollout(row) for row in shown],
-                [_from_rollout(row) for row in rest],
-            )
-        )
-    return cards
-
-
-def dropped_cards(
-    rejects: Sequence[Reject],
-    annotations: Sequence[Row],
-    samples: Mapping[str, Sample],
-    reader: FrameReader,
-    count: int,
-) -> dict[str, list[Card]]:
-    """For each reason of the filter and how often it had it, samples that it dropped, evenly spread, with all that the teacher said."""
-    texts: dict[str, list[str]] = defaultdict(list)
-    for row in annotations:
-        texts[row["sample_id"]].append(row["text"])
-    groups: dict[str, list[Reject]] = defaultdict(list)
-    for reject in rejects:
-        groups[f"{reject.stage}: {reject.reason}"].append(reject)
-    ready = set(reader.sample_ids)
-    return {
-        f"{reason}, {len(group):,} dropped": [
-            Card(
-                samples[reject.sample_id],
-                [Strip("", frame_strip(reader, reject.sample_id))] if reject.sample_id in ready else [],
-                reject.detail or reason,
-                [response_from(text, "teacher", None) for text in texts[reject.sample_id] if text],
-            )
-            for reject in spread(group, count)
-        ]
-        for reason, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    }
-
-
-def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[Card]:
-    """Samples of the SFT set with their chains of thought, from each kind of question in turn."""
-    kinds = [sample.category or sample.problem_type for sample in kept]
-    return [
-        Card(
-            sample,
-            [Strip("", frame_strip(reader, sample.sample_id))],
-            kind,
-            [replace(response_from(sample.process or "", "teacher", None), answer=sample.answer)],
-        )
-        for sample, kind in in_turn(list(zip(kept, kinds, strict=True)), kinds, count)
-    ]
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """What one model got wrong of one kind of question: `wrong` of `asked`, and cards of the first ones."""
+    `wrong` counts scores of 0 and `partly` those between 0 and 1, of `asked` questions. `cards` show the lowest scores.
+    """
 
     kind: str
     wrong: int
+    partly: int
     asked: int
     cards: list[Card]
 
 
-def mistakes(
-    rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int
-) -> list[Mistakes]:
-    """Answers of one model that scored less than half with frames in order, `count` of each kind of question at most."""
-    kinds: dict[str, list[Row]] = {}
+def rollout_cards(
+    rollouts: Sequence[RolloutRow], samples: Mapping[str, Sample], reader: FrameReader, count: int
+) -> list[Card]:
+    """Groups of T-GRPO, evenly spread over the training.
+
+    Each card shows the best and the worst response in order, and one with contrast frames.
+    """
+    groups: dict[tuple[int, str], list[RolloutRow]] = {}
+    for row in rollouts:
+        groups.setdefault((row["step"], row["sample_id"]), []).append(row)
+    return [
+        _rollout_card(step, groups[step, sample_id], samples[sample_id], reader)
+        for step, sample_id in spread(sorted(groups), count)
+    ]
+
+
+def dropped_cards(
+    rejects: Sequence[Reject],
+    annotations: Sequence[AnnotationRow],
+    samples: Mapping[str, Sample],
+    reader: FrameReader,
+    count: int,
+) -> dict[str, list[Card]]:
+    """Dropped samples with the teacher's answers, by the filter's reason.
+
+    The most frequent reason comes first. A title names the reason and how many samples it dropped; the samples shown
+    are evenly spread.
+    """
+    answers: dict[str, list[AnnotationRow]] = defaultdict(list)
+    for row in annotations:
+        answers[row["sample_id"]].append(row)
+    groups: dict[str, list[Reject]] = defaultdict(list)
+    for reject in rejects:
+        groups[f"{reject.stage}: {reject.reason}"].append(reject)
+    with_frames = set(reader.sample_ids)
+    cards = {}
+    for reason, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        cards[f"{reason}, {len(group):,} dropped"] = [
+            Card(
+                samples[reject.sample_id],
+                [_strip(reader, reject.sample_id)] if reject.sample_id in with_frames else [],
+                reject.detail or reason,
+                [_from_annotation(row) for row in answers[reject.sample_id] if row["text"]],
+            )
+            for reject in spread(group, count)
+        ]
+    return cards
+
+
+def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[Card]:
+    """Samples of the SFT set, from each kind of question in turn."""
+    cards = []
+    for sample in in_turn(kept, [kind_of(sample) for sample in kept], count):
+        thought, _ = split_thought(sample.process or "")
+        response = Response("teacher", thought, sample.answer, None)
+        cards.append(Card(sample, [_strip(reader, sample.sample_id)], kind_of(sample), [response]))
+    return cards
+
+
+def wrong_answers(
+    rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
+) -> list[WrongAnswers]:
+    """One model's wrong answers with frames in order.
+
+    There are up to `count` cards for each kind of question.
+    """
+    kinds: dict[str, list[tuple[float, PredictionRow]]] = defaultdict(list)
     for row in rows:
-        if row["order"] == "ordered" and row[score] is not None:
-            kinds.setdefault(row["category"] or row["problem_type"], []).append(row)
+        score = row[profile]
+        if row["order"] == "ordered" and score is not None:
+            kinds[row["category"] or row["problem_type"]].append((score, row))
     found = []
     for kind, asked in sorted(kinds.items()):
-        wrong = [row for row in asked if row[score] < 0.5]
-        cards = [
-            Card(
-                samples[row["sample_id"]],
-                [Strip("", frame_strip(reader, row["sample_id"]))],
-                row["sample_id"] if row["status"] == "ok" else f"{row['sample_id']}, {row['status'].replace('_', ' ')}",
-                [response_from(row["text"], "answer", row[score])],
-            )
-            for row in wrong[:count]
-        ]
-        found += [Mistakes(kind, len(wrong), len(asked), cards)] if wrong else []
+        below = sorted(((score, row) for score, row in asked if score < 1), key=lambda scored: scored[0])
+        wrong = sum(score == 0 for score, _ in below)
+        cards = [_wrong_card(row, samples[row["sample_id"]], reader, profile) for _, row in below[:count]]
+        if below:
+            found.append(WrongAnswers(kind, wrong, len(below) - wrong, len(asked), cards))
     return found
 
 
-def reliance_cards(
-    rows: Sequence[Row], samples: Mapping[str, Sample], reader: FrameReader, score: str, count: int
+def order_cards(
+    rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
 ) -> list[Card]:
-    """Questions that a model got right with frames in order and wrong with the same frames shuffled, both strips as it saw them."""
-    shuffled = {
-        row["sample_id"]: row
-        for row in rows
-        if row["order"] == "shuffled" and row[score] is not None and row[score] < 0.5
-    }
-    right = [row for row in rows if row["order"] == "ordered" and row[score] == 1 and row["sample_id"] in shuffled]
+    """Questions with score 1 in order and score 0 shuffled."""
+    shuffled = {row["sample_id"]: row for row in rows if row["order"] == "shuffled" and row[profile] == 0}
+    right = [row for row in rows if row["order"] == "ordered" and row[profile] == 1 and row["sample_id"] in shuffled]
     cards = []
     for row in in_turn(right, [row["category"] for row in right], count):
         both = [row, shuffled[row["sample_id"]]]
-        labels = ["in order", "shuffled"]
-        strips = [
-            Strip(text, frame_strip(reader, each["sample_id"], each["frame_order"]))
-            for text, each in zip(labels, both, strict=True)
-        ]
-        responses = [response_from(each["text"], text, each[score]) for text, each in zip(labels, both, strict=True)]
+        strips = [_strip(reader, each["sample_id"], ORDER_LABELS[each["order"]], each["frame_order"]) for each in both]
+        responses = [from_prediction(each, ORDER_LABELS[each["order"]], profile) for each in both]
         cards.append(Card(samples[row["sample_id"]], strips, row["category"], responses))
     return cards
 
 
-def response_from(text: str, label: str, score: float | None, parts: Sequence[tuple[str, float]] = ()) -> Response:
-    """A raw output as thought and answer."""
-    thought = _THOUGHT.search(text)
-    return Response(label, (thought.group(1) if thought else text).strip(), extract_answer(text), score, list(parts))
+def kind_of(sample: Sample) -> str:
+    """What a question is about; its answer type without a category."""
+    return sample.category or sample.problem_type
 
 
-def in_turn(items: Sequence[Any], kinds: Sequence[str], count: int) -> list[Any]:
-    """Up to `count` items, one of each kind after the other, kinds by name and items in the order given."""
-    queues: dict[str, list[Any]] = {kind: [] for kind in sorted(kinds)}
-    for item, kind in zip(items, kinds, strict=True):
-        queues[kind].append(item)
-    rounds = max((len(queue) for queue in queues.values()), default=0)
-    return [queue[turn] for turn in range(rounds) for queue in queues.values() if turn < len(queue)][:count]
+def from_prediction(row: PredictionRow, label: str, profile: Profile) -> Response:
+    """A scored answer with the answer that `profile` graded."""
+    thought, _ = split_thought(row["text"])
+    answer = row["prediction"] if profile == "official" else extract(row["text"], profile)
+    if answer == row["text"]:
+        answer = "(graded as a whole)"
+    return Response(label, thought, answer, row[profile])
 
 
-def spread(items: Iterable[Any], count: int) -> list[Any]:
-    """Up to `count` items, evenly spread from the first to the last."""
-    items = list(items)
-    count = min(count, len(items))
-    return [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]
+def _from_rollout(row: RolloutRow) -> Response:
+    thought, _ = split_thought(row["text"])
+    parts = {
+        "accuracy": row["accuracy"],
+        "format": row["format"],
+        "temporal": row["temporal"],
+        "length": row["length"],
+        "advantage": row["advantage"],
+    }
+    given = [(name, value) for name, value in parts.items() if value is not None]
+    return Response(ORDER_LABELS[row["order"]], thought, row["answer"], row["accuracy"], given)
 
 
-def _from_rollout(row: Row) -> Response:
-    parts = [(name, row[name]) for name in REWARD_PARTS if row[name] is not None]
-    return response_from(row["text"], "in order" if row["order"] == "ordered" else row["order"], row["accuracy"], parts)
+def _from_annotation(row: AnnotationRow) -> Response:
+    """A teacher's answer.
+
+    The table holds no extracted answer, so the text after the thought stands as it is.
+    """
+    thought, rest = split_thought(row["text"])
+    return Response("teacher", thought, rest or None, None)
 
 
-def _share(rows: Sequence[Row]) -> str:
-    return f"{sum(row['accuracy'] > 0.5 for row in rows)} of {len(rows)}"
+def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader: FrameReader) -> Card:
+    ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -(row["advantage"] or 0.0))
+    contrast = [row for row in rows if row["order"] != "ordered"]
+    shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
+    more = [*ordered[1:-1], *contrast[1:]]
+    note = f"Step {step}. Mean accuracy in order: {_mean_accuracy(ordered)}."
+    if contrast:
+        note += f" {ORDER_LABELS[contrast[0]['order']].capitalize()}: {_mean_accuracy(contrast)}."
+    responses, folded = [_from_rollout(row) for row in shown], [_from_rollout(row) for row in more]
+    return Card(sample, [_strip(reader, sample.sample_id)], note, responses, folded)
+
+
+def _wrong_card(row: PredictionRow, sample: Sample, reader: FrameReader, profile: Profile) -> Card:
+    note = row["sample_id"] if row["status"] == "ok" else f"{row['sample_id']}, {row['status'].replace('_', ' ')}"
+    return Card(sample, [_strip(reader, row["sample_id"])], note, [from_prediction(row, "answer", profile)])
+
+
+def _strip(reader: FrameReader, sample_id: str, label: str = "", order: Sequence[int] | None = None) -> Strip:
+    return Strip(label, frame_strip(reader, sample_id, order))
+
+
+def _mean_accuracy(rows: Sequence[RolloutRow]) -> str:
+    return f"{sum(row['accuracy'] for row in rows) / len(rows):.2f} of {len(rows)} responses"

@@ -1,4 +1,4 @@
-"""What was measured beside what the paper reports: one table, scored by the rules of the paper's evaluation code."""
+"""The paper's scores beside the measured scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,25 @@ from stages.evaluation.statistics import Estimate
 
 
 @dataclass(frozen=True)
+class Run:
+    """One model on one benchmark with one number of frames.
+
+    `n_missing` counts the questions that could not be asked.
+    """
+
+    model: str
+    benchmark: str
+    frames: int
+    rows: Sequence[PredictionRow]
+    n_missing: int
+
+
+@dataclass(frozen=True)
 class Measured:
-    """A score of this project with what was really decoded for it, and how many questions were not asked or failed."""
+    """A measured score.
+
+    `shown` says which frames were decoded. `n_missing` counts the questions that were not asked or failed.
+    """
 
     score: Estimate | None
     shown: str
@@ -20,8 +37,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One model with one frame budget: per benchmark a published percentage, a measured score, or None."""
+class PaperRow:
+    """One model with one number of frames.
+
+    For each benchmark there is a published percentage, a measured score, or None.
+    """
 
     model: str
     frames: int | None
@@ -29,34 +49,38 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Against:
-    """The table: its columns, the paper's lines, and those of this project."""
+class PaperTable:
+    """The benchmarks, the paper's rows, and the measured rows."""
 
     benchmarks: list[str]
-    published: list[Line]
-    measured: list[Line]
+    published: list[PaperRow]
+    measured: list[PaperRow]
 
 
-def against_paper(runs: Mapping[tuple[str, str, int], tuple[Sequence[PredictionRow], int]]) -> Against | None:
-    """The table of (prediction rows, missing questions) by (model, benchmark, frames); None when no benchmark of the paper is there."""
-    columns = [name for name in COLUMNS if any(name == benchmark for _, benchmark, _ in runs)]
+def paper_table(runs: Sequence[Run]) -> PaperTable | None:
+    """The table of the paper's benchmarks that `runs` hold; None without one."""
+    asked = {run.benchmark for run in runs}
+    columns = [name for name in COLUMNS if name in asked]
     if not columns:
         return None
-    published = [Line(row.model, row.frames, [row.score(name) for name in columns]) for row in ROWS]
-    budgets = dict.fromkeys((model, frames) for model, benchmark, frames in runs if benchmark in columns)
-    measured = [
-        Line(
-            model,
-            frames,
-            [_measured(name, *found) if (found := runs.get((model, name, frames))) else None for name in columns],
-        )
-        for model, frames in budgets
-    ]
-    return Against(columns, published, measured)
+    by_cell = {(run.model, run.frames, run.benchmark): run for run in runs}
+    models = dict.fromkeys((run.model, run.frames) for run in runs if run.benchmark in columns)
+    return PaperTable(
+        columns,
+        [PaperRow(row.model, row.frames, [row.score(name) for name in columns]) for row in ROWS],
+        [_measured_row(model, frames, columns, by_cell) for model, frames in models],
+    )
 
 
-def _measured(name: str, rows: Sequence[PredictionRow], n_missing: int) -> Measured:
-    benchmark = get_benchmark(name)
-    kept = [row for row in rows if slices(benchmark)["all"](row)]
-    failed = sum(row["order"] == "ordered" and row["status"] == "error" for row in rows)
-    return Measured(estimate(kept, "ordered", benchmark, "video-r1"), shown(kept), n_missing + failed)
+def _measured_row(
+    model: str, frames: int, columns: Sequence[str], by_cell: Mapping[tuple[str, int, str], Run]
+) -> PaperRow:
+    found = [by_cell.get((model, frames, name)) for name in columns]
+    return PaperRow(model, frames, [_measured(run) if run else None for run in found])
+
+
+def _measured(run: Run) -> Measured:
+    benchmark = get_benchmark(run.benchmark)
+    rows = [row for row in run.rows if slices(benchmark)["all"](row)]
+    failed = sum(row["order"] == "ordered" and row["status"] == "error" for row in run.rows)
+    return Measured(estimate(rows, "ordered", benchmark, "video-r1"), shown(rows), run.n_missing + failed)

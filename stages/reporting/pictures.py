@@ -9,11 +9,15 @@ from PIL import Image
 from stages.video.frame_store import FrameReader
 
 MOST_FRAMES = 8
-LARGEST = 112  # pixels; larger frames are scaled down, smaller ones shown as they are
+LARGEST = 112  # pixels; a larger frame is scaled down, a smaller frame is shown as it is
 
 
 def frame_strip(reader: FrameReader, sample_id: str, order: Sequence[int] | None = None) -> list[tuple[int, str]]:
-    """Up to 8 frames of a sample, evenly spread over `order` (default: as stored): each one's number from 1 and a `data:` address."""
+    """Up to 8 frames of a sample, evenly spread over `order`.
+
+    Without `order`, the frames come as they are stored. Each frame is its number, counted from 1, and a `data:`
+    address.
+    """
     pictures = reader.pictures(sample_id)
     shown = list(order) if order is not None else list(range(len(pictures)))
     count = min(MOST_FRAMES, len(shown))
@@ -22,7 +26,10 @@ def frame_strip(reader: FrameReader, sample_id: str, order: Sequence[int] | None
 
 
 def data_address(picture: bytes) -> str:
-    """An encoded picture as a `data:` address, the stored bytes themselves where they are small."""
+    """An encoded picture as a `data:` address.
+
+    A small picture keeps its stored bytes.
+    """
     image = Image.open(io.BytesIO(picture))
     kind = "jpeg" if image.format == "JPEG" else "webp"
     if max(image.size) > LARGEST:

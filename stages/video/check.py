@@ -1,12 +1,10 @@
-"""Drafts of samples → samples whose media exists, is what the record says, and is known by its hash."""
+"""Checks that the media of samples is what their records say."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-
-import pyarrow as pa
 
 from stages.data.sample import Reject, Sample
 from stages.video.media import MediaError, MediaInfo
@@ -17,41 +15,23 @@ log = logging.getLogger(__name__)
 
 WINDOW = 4096  # drafts that are held at a time
 
-MEDIA_SCHEMA = pa.schema(
-    [
-        ("media_path", pa.string()),
-        ("sha256", pa.string()),
-        ("data_type", pa.string()),
-        ("n_frames", pa.int64()),
-        ("duration", pa.float64()),
-        ("fps", pa.float64()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("codec", pa.string()),
-        ("n_streams", pa.int32()),
-        ("has_cover", pa.bool_()),
-    ]
-)
-
 
 class MediaCheck(AbstractContextManager["MediaCheck"]):
-    """Probes each distinct file once, in sandboxed processes, however many drafts ask about it.
+    """Checks drafts of samples, and probes each file once, in sandboxed processes."""
 
-    `found`, where given, gets the path and the facts of every usable file, in the order in which they are met.
-    """
-
-    def __init__(self, limits: Limits, stage: str, found: Callable[[str, MediaInfo], None] | None = None) -> None:
+    def __init__(self, limits: Limits, stage: str) -> None:
         self._sandbox = Sandbox(limits)
         self._stage = stage
-        self._found = found
         self._known: dict[str, MediaInfo | MediaError] = {}
 
     def __exit__(self, *error: object) -> None:
         self._sandbox.__exit__(*error)
 
     def __call__(self, drafts: Iterable[Sample | Reject]) -> Iterator[Sample | Reject]:
-        """The drafts in order, with their SHA-256, or as rejects when their media is not what the record says; in constant memory
-        but for what is known of the files."""
+        """The drafts in order, with their media's hash, or as rejects.
+
+        It holds WINDOW drafts and what is known of every file so far.
+        """
         remaining = iter(drafts)
         seen = 0
         while window := list(islice(remaining, WINDOW)):
@@ -63,10 +43,7 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
 
     def _probe(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._known]
-        for path, info in zip(new, self._sandbox.map(probe, map(Path, new), Path), strict=True):
-            self._known[path] = info
-            if self._found and isinstance(info, MediaInfo):
-                self._found(path, info)
+        self._known.update(zip(new, self._sandbox.map(probe, map(Path, new), Path), strict=True))
 
     def _checked(self, draft: Sample | Reject) -> Sample | Reject:
         if isinstance(draft, Reject):

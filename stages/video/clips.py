@@ -1,9 +1,9 @@
-"""The table of clips: for each sample which others show the same or nearly the same, and what is wrong with its pixels."""
+"""The table of clips: which look alike, and which have poor pictures."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,12 @@ from stages.video.quality import BLACK_BELOW, Quality, flags
 
 
 class ClipRow(TypedDict):
-    """What is known of one sample's clip. `flags` and the numbers after it are those of `Quality`."""
+    """One sample that has frames.
+
+    same_media: id of the first sample with the same file, byte for byte. near_clip: id of the first sample whose clip
+    (with its bounds) looks nearly the same; the sample's own id where there is none, or where the clip is black.
+    flags: what is wrong with the clip. The others are those of Quality.
+    """
 
     sample_id: str
     same_media: str
@@ -27,6 +32,18 @@ class ClipRow(TypedDict):
     motion: float | None
     seconds: float
     keyframes: int | None
+
+
+class ClipCounts(TypedDict):
+    """For metrics.
+
+    copies: files that are copies of another one. near_duplicates: samples whose clip looks nearly like one of an
+    earlier file. flags: how many clips have each flag.
+    """
+
+    copies: int
+    near_duplicates: int
+    flags: dict[str, int]
 
 
 CLIPS_SCHEMA = pa.schema(
@@ -43,44 +60,45 @@ CLIPS_SCHEMA = pa.schema(
 )
 
 
-def clip_rows(samples: Sequence[Sample], store: Path, frame_keys: Path) -> list[dict[str, Any]]:
-    """One row per sample that has frames.
-
-    `same_media` is the id of the first sample with the same file, byte for byte; `near_clip` that of the first one whose clip
-    (with its bounds) looks the same, and its own where none does or where it is black.
-    """
-    keys: dict[str, str] = dict(
-        zip(*pq.read_table(frame_keys, columns=["sample_id", "frame_key"]).to_pydict().values(), strict=True)
-    )
-    described = ShardStore(store, SCHEMA).columns(
-        set(keys.values()), ["phash", "pts", "brightness", "motion", "keyframes"]
-    )
+def clip_rows(samples: Sequence[Sample], store: Path, frame_keys: Path) -> list[ClipRow]:
+    """One row per sample that has frames, in their order."""
+    table = pq.read_table(frame_keys, columns=["sample_id", "frame_key"])
+    keys: dict[str, str] = dict(zip(table["sample_id"].to_pylist(), table["frame_key"].to_pylist(), strict=True))
+    columns = ["phash", "pts", "brightness", "motion", "keyframes"]
+    described = ShardStore(store, SCHEMA).columns(set(keys.values()), columns)
     visible = [key for key in dict.fromkeys(keys.values()) if described[key]["brightness"] >= BLACK_BELOW]
     near = near_groups({key: np.array(described[key]["phash"], dtype=np.uint64) for key in visible})
     first_of_key: dict[str, str] = {}
     first_of_media: dict[str, str] = {}
-    rows = []
+    rows: list[ClipRow] = []
     for sample in samples:
         if (key := keys.get(sample.sample_id)) is None:
             continue
-        facts = described[key]
-        quality = Quality(facts["brightness"], facts["motion"], facts["pts"][-1] - facts["pts"][0], facts["keyframes"])
+        clip = described[key]
+        quality = Quality(clip["brightness"], clip["motion"], clip["pts"][-1] - clip["pts"][0], clip["keyframes"])
         rows.append(
             {
                 "sample_id": sample.sample_id,
                 "same_media": first_of_media.setdefault(sample.media_sha256, sample.sample_id),
                 "near_clip": first_of_key.setdefault(near.get(key, key), sample.sample_id),
                 "flags": flags(quality, sample.data_type),
-                **quality._asdict(),
+                "brightness": quality.brightness,
+                "motion": quality.motion,
+                "seconds": quality.seconds,
+                "keyframes": quality.keyframes,
             }
         )
     return rows
 
 
-def summary(samples: Sequence[Sample], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """For metrics: files that are copies of another one, samples whose clip nearly is an earlier file's, and flags."""
+def clip_counts(samples: Sequence[Sample], rows: Sequence[ClipRow]) -> ClipCounts:
+    """What the table of clips says, in numbers."""
     by_id = {sample.sample_id: sample for sample in samples}
-    copies = len({by_id[row["sample_id"]].media_path for row in rows}) - len({row["same_media"] for row in rows})
+    paths = {by_id[row["sample_id"]].media_path for row in rows}
     near = sum(by_id[row["near_clip"]].media_sha256 != by_id[row["sample_id"]].media_sha256 for row in rows)
     counts = Counter(flag for row in rows for flag in row["flags"])
-    return {"copies": copies, "near_duplicates": near, "flags": dict(sorted(counts.items()))}
+    return {
+        "copies": len(paths) - len({row["same_media"] for row in rows}),
+        "near_duplicates": near,
+        "flags": dict(sorted(counts.items())),
+    }

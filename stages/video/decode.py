@@ -1,4 +1,4 @@
-"""Exact frames: each is the one whose time stamp the packet table names, or there is none."""
+"""Decodes exact frames: each has the time stamp in the packet table."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -10,23 +10,27 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from stages.video.container import open_video, packets
+from stages.video.decoder import Decoder
 from stages.video.media import MediaError
-from stages.video.table import Decoder, Video, open_video, packets
+from stages.video.video_file import Video
 
 Convert = Callable[[np.ndarray], np.ndarray]
-Wanted = Callable[
-    [Iterable[Packet], Decoder], Iterator[tuple[int, VideoFrame]]
-]  # the wanted frames, each with its index
+IndexedFrame = tuple[int, VideoFrame]
+# Packets → the wanted frames with their indices.
+Select = Callable[[Iterable[Packet], Decoder], Iterator[IndexedFrame]]
 
-HELD_PIXELS = 1 << 22  # of frames that are converted together, which for small frames is half of the work of one by one
+# Pixels of frames that are converted together. For small frames this halves the work of converting them one by one.
+HELD_PIXELS = 1 << 22
 
 
 def decode(video: Video, indices_T: np.ndarray, convert: Convert, max_corrupt: int = 0) -> list[np.ndarray]:
-    """The frames at ascending `indices_T` of the table, upright uint8 RGB, passed through `convert` a few at a time.
+    """The converted pictures of the frames at ascending `indices_T`.
 
-    `convert` gets [T, H, W, 3] and gives as many pictures. Only the packets that lead from a keyframe to a wanted frame are decoded,
-    and of those not the ones nobody refers to. Raises MediaError when a frame does not come out, or when more than `max_corrupt`
-    packets or frames on the way to them were damaged.
+    An index is a place in the packet table. `convert` gets upright uint8 RGB pictures [T, H, W, 3], a few at a time,
+    and returns as many pictures. Only the packets that lead from a keyframe to a wanted frame are decoded; packets
+    among them that no other frame refers to are skipped. Raises MediaError when a frame does not come out, or when
+    more than `max_corrupt` packets or frames on the way were damaged.
     """
     if video.table.counted:
         return _finish(*_pictures(video, partial(_by_count, indices_T), convert), indices_T, max_corrupt)
@@ -34,31 +38,35 @@ def decode(video: Video, indices_T: np.ndarray, convert: Convert, max_corrupt: i
     needed_P = video.table.needed(indices_T)
     pictures, damaged = _pictures(video, partial(_by_time_stamp, wanted, needed_P), convert)
     if len(pictures) < len(indices_T) and not damaged:
-        # A keyframe that was none, as in streams that refresh gradually: what comes before it is needed as well.
+        # A stream that refreshes gradually has keyframes that do not decode alone: decode what comes before them too.
         pictures, damaged = _pictures(video, partial(_by_time_stamp, wanted, np.ones_like(needed_P)), convert)
     return _finish(pictures, damaged, indices_T, max_corrupt)
 
 
-def _pictures(video: Video, wanted: Wanted, convert: Convert) -> tuple[dict[int, np.ndarray], int]:
+def _pictures(video: Video, select: Select, convert: Convert) -> tuple[dict[int, np.ndarray], int]:
     """Converted pictures by frame index, and how much was damaged.
 
-    The file is read through and not sought in: reading is a hundredth of decoding, and positions in it are exact in every format.
+    The file is read from its start, without seeking: reading costs a hundredth of decoding, and positions in a file
+    that is read are exact in every format.
     """
-    rgb = (
-        VideoReformatter()
-    )  # one for all frames, in one thread: a new one per frame costs more than a small frame's decoding
     pictures: dict[int, np.ndarray] = {}
+    at_once = max(1, HELD_PIXELS // (video.geometry.height * video.geometry.width))
+    # One converter for all frames, in one thread: making one costs more than decoding a small frame.
+    reformatter = VideoReformatter()
     with open_video(video.path) as (container, stream):
         decoder = Decoder(stream)
-        frames = wanted(packets(container, stream), decoder)
-        while held := list(islice(frames, max(1, HELD_PIXELS // (video.geometry.height * video.geometry.width)))):
-            for _, alike in groupby(
-                held, key=lambda frame: (frame[1].height, frame[1].width)
-            ):  # a stream may change its size
-                indices, same = zip(*alike, strict=True)
-                upright = [video.geometry.upright(_rgb(frame, rgb)) for frame in same]
+        frames = select(packets(container, stream), decoder)
+        while held := list(islice(frames, at_once)):
+            for _, alike in groupby(held, key=_size):  # a stream may change its size
+                indices, same_size = zip(*alike, strict=True)
+                upright = [video.geometry.upright(_rgb(frame, reformatter)) for frame in same_size]
                 pictures |= zip(indices, convert(np.stack(upright)), strict=True)
     return pictures, decoder.damaged
+
+
+def _size(indexed: IndexedFrame) -> tuple[int, int]:
+    _, frame = indexed
+    return frame.height, frame.width
 
 
 def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
@@ -74,31 +82,36 @@ def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 
 def _by_time_stamp(
     wanted: dict[int, int], needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
-) -> Iterator[tuple[int, VideoFrame]]:
-    """The frames with the wanted time stamps, decoding the needed packets; `wanted` gives the index of each."""
+) -> Iterator[IndexedFrame]:
+    """The frames with the wanted time stamps, decoded from the needed packets.
 
-    def decoded() -> Iterator[list[VideoFrame]]:
-        first_pts: int | None = (
-            None  # of the keyframe this stretch began with; what is shown before it needs the stretch before
-        )
-        for packet, needed in zip(packets, needed_P, strict=False):
-            if not needed and first_pts is not None:
-                yield decoder(None)
-                first_pts = None
-            elif needed and (first_pts is None or packet.pts is None or packet.pts >= first_pts):
-                first_pts = packet.pts if first_pts is None else first_pts
-                yield decoder(packet, skippable=packet.pts not in wanted)
-        yield decoder(None)
+    `wanted` gives the index of each time stamp.
+    """
+    frames = chain.from_iterable(_decoded(wanted, needed_P, packets, decoder))
+    return ((wanted[frame.pts], frame) for frame in _ascending(frames, decoder) if frame.pts in wanted)
 
-    return (
-        (wanted[frame.pts], frame)
-        for frame in _ascending(chain.from_iterable(decoded()), decoder)
-        if frame.pts in wanted
-    )
+
+def _decoded(
+    wanted: dict[int, int], needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
+) -> Iterator[list[VideoFrame]]:
+    """The frames of each stretch of needed packets, from its keyframe on."""
+    first_pts: int | None = None  # of the keyframe; a frame that is shown before it needs the stretch before
+    for packet, needed in zip(packets, needed_P, strict=False):
+        if not needed and first_pts is not None:
+            yield decoder(None)
+            first_pts = None
+        elif needed and (first_pts is None or packet.pts is None or packet.pts >= first_pts):
+            first_pts = packet.pts if first_pts is None else first_pts
+            yield decoder(packet, skippable=packet.pts not in wanted)
+    yield decoder(None)
 
 
 def _ascending(frames: Iterable[VideoFrame], decoder: Decoder) -> Iterator[VideoFrame]:
-    """The frames as they come. MediaError where an undamaged one is stamped earlier than the one before: decoders show frames in order."""
+    """The frames as they come, checked to be in order.
+
+    A decoder puts frames out in the order in which they are shown. Raises MediaError when an undamaged frame has an
+    earlier time stamp than the frame before it.
+    """
     last = None
     for frame in frames:
         if last is not None and frame.pts is not None and frame.pts < last and not decoder.damaged:
@@ -107,8 +120,8 @@ def _ascending(frames: Iterable[VideoFrame], decoder: Decoder) -> Iterator[Video
         yield frame
 
 
-def _by_count(indices_T: np.ndarray, packets: Iterable[Packet], decoder: Decoder) -> Iterator[tuple[int, VideoFrame]]:
-    """The same for a table without time stamps: all frames are decoded and counted."""
+def _by_count(indices_T: np.ndarray, packets: Iterable[Packet], decoder: Decoder) -> Iterator[IndexedFrame]:
+    """The frames at `indices_T` when all frames are decoded and counted."""
     wanted = set(indices_T.tolist())
     frames = chain.from_iterable(map(decoder, chain(packets, [None])))
     return ((number, frame) for number, frame in enumerate(frames) if number in wanted)

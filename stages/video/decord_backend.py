@@ -1,8 +1,8 @@
 """Frames as the reference takes them, with decord: for parity only.
 
-decord seeks by its own index of keyframes and does not check what it gets. It returns wrong frames, silently, for open groups of
-pictures, HEVC, MPEG-TS, AVI with B-frames and edit lists, ignores mirroring and pixel shape, and cannot read AV1, Theora, GIF or
-WebM without a length (tests/video/test_decord_backend.py).
+decord seeks by its own index of keyframes and does not check what it gets. It returns wrong frames, silently, for
+open groups of pictures, HEVC, MPEG-TS, AVI with B-frames and edit lists. It ignores mirroring and pixel shape. It
+cannot read AV1, Theora, GIF, or WebM without a length. tests/video/test_decord_backend.py shows this.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from stages.video.media import MediaError
 def decode_with_decord(
     path: Path, choose: Callable[[np.ndarray, float], np.ndarray], convert: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Converted frames, their indices, times in seconds and the frame rate, all as decord has them.
+    """Converted frames, their indices, their times in seconds and the frame rate.
 
-    `choose` gets every frame's time and the rate and returns the indices to take. Raises MediaError.
+    All of them are as decord says. `choose` gets the time of every frame and the rate, and returns the indices to
+    take. Raises MediaError.
     """
     import decord
 

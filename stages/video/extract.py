@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -18,29 +17,34 @@ from stages.run.progress import progress_bar
 from stages.video.decode import decode
 from stages.video.decord_backend import decode_with_decord
 from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameRow, Frames, RefusedRow
 from stages.video.media import MediaError
 from stages.video.picture import folder_fps, folder_frames, read_image
 from stages.video.probe import media_sha256
 from stages.video.resize import Kernel, resize, smart_resize
 from stages.video.spec import FrameSpec
-from stages.video.table import read_video
+from stages.video.video_file import read_video
 from stages.video.workers import Limits, Sandbox
 
 log = logging.getLogger(__name__)
 
 
 class ExtractParams(FrameSpec):
-    """A frame spec and what the work of meeting it may cost."""
+    """A frame spec, and limits on the work of taking frames."""
 
-    workers: int = Field(default=0, ge=0, description="decoding processes, 0 = one per core")
-    timeout_s: float = Field(default=120, gt=0, description="per media file")
-    memory_mb: int = Field(default=2048, ge=128, description="per decoding process")
-    max_rejected: float = Field(ge=0, le=1, description="stop when a larger share of the samples cannot be used")
+    workers: int = Field(default=0, ge=0, description="decoding processes; 0 means one per core")
+    timeout_s: float = Field(default=120, gt=0, description="seconds that one media file may take")
+    memory_mb: int = Field(default=2048, ge=128, description="megabytes that one decoding process may allocate")
+    max_rejected: float = Field(
+        ge=0, le=1, description="share of the samples, 0 to 1; the stage stops when more have unusable media"
+    )
 
     @property
     def spec(self) -> FrameSpec:
-        """The frame spec alone: a class that other processes can import, which a stage's own, run as a command, is not."""
+        """The frame spec alone.
+
+        A worker process can import its class. It cannot import the class of a stage that runs as a command.
+        """
         return FrameSpec(**self.model_dump(include=set(FrameSpec.model_fields)))
 
     @property
@@ -50,7 +54,10 @@ class ExtractParams(FrameSpec):
 
 @dataclass(frozen=True)
 class Clip:
-    """What one row of the store is made from. start and end are seconds from the first frame, None for the whole."""
+    """What one row of the store is made from.
+
+    start and end are seconds from the first frame, None for the whole.
+    """
 
     key: str
     path: Path
@@ -63,11 +70,12 @@ class Clip:
 def extract(
     samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
 ) -> list[Reject]:
-    """Bring the frames of all samples into the store and write the table of frame keys, which says which row is whose.
+    """Bring the frames of all samples into the store.
 
-    Clips whose key the store has are not touched; new rows are appended in the order of the samples, so equal inputs give equal
-    shards. A clip that cannot be used has a row that says so, unless the next try may end better. Returns one reject per sample
-    whose media cannot be used.
+    Clips whose key the store has are not decoded again. New rows are appended in the order of the samples, so equal
+    inputs give equal shards. A clip that cannot be used gets a row with the reason, unless the next try may end
+    better. The table `frame_keys` says which row belongs to which sample. Returns one reject per sample whose media
+    cannot be used.
     """
     clips = {sample.sample_id: _clip(sample, params) for sample in samples}
     frames = ShardStore(store, SCHEMA)
@@ -93,8 +101,11 @@ def extract(
     ]
 
 
-def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaError]) -> Iterator[dict[str, Any]]:
-    """Rows of the clips, with their frames or with why there are none; those that the next run should try again go to `lost`."""
+def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaError]) -> Iterator[FrameRow | RefusedRow]:
+    """Rows of the clips, with their frames or with a reason.
+
+    Clips that the next run should try again go to `lost`.
+    """
     with Sandbox(params.limits) as sandbox:
         results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("path"))
         for clip, result in zip(clips, progress_bar(results, total=len(clips), unit="clip"), strict=True):
@@ -107,18 +118,21 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaErr
 
 
 def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError]:
-    """Which of the clips the store has as unusable, by key."""
+    """Why clips are unusable that the store has as such, by key."""
     rows = frames.columns(keys, ["refused", "detail"])
     return {key: MediaError(row["refused"], row["detail"]) for key, row in rows.items() if row["refused"] is not None}
 
 
-def row_of_clip(clip: Clip, spec: FrameSpec) -> dict[str, Any]:
-    """The row of the store for one clip. Raises MediaError, also when the file is not the one that was ingested."""
+def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
+    """One clip's row of the store. Raises MediaError as `take_frames` does."""
     return row_from_frames(clip.key, take_frames(clip, spec), spec.jpeg_quality)
 
 
 def take_frames(clip: Clip, spec: FrameSpec) -> Frames:
-    """The sampled and resized frames of one clip. Raises MediaError, also when the file is not the one that was ingested."""
+    """The sampled and resized frames of one clip.
+
+    Raises MediaError, also when the file is not the one that was ingested.
+    """
     if not clip.path.exists():
         raise MediaError("missing", "the file is gone")
     if not _is_as_ingested(clip):
@@ -142,9 +156,8 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
     video = read_video(clip.path)
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
-    pictures = decode(
-        video, indices_T, partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel), spec.max_corrupt
-    )
+    convert = partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel)
+    pictures = decode(video, indices_T, convert, spec.max_corrupt)
     return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 
@@ -164,7 +177,7 @@ def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
 
 
 def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> np.ndarray:
-    """Indices of the frames to take, among those shown between the clip's bounds (both included)."""
+    """Indices of the frames to take, between the clip's bounds (included)."""
     first = 0 if clip.start is None else int(np.searchsorted(seconds_N, clip.start, side="left"))
     last = len(seconds_N) if clip.end is None else int(np.searchsorted(seconds_N, clip.end, side="right"))
     if first >= last:
@@ -173,7 +186,10 @@ def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> n
 
 
 def _fitted(frames_THWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
-    """The frames at the size the model sees them; `shown` is their height and width on a screen if their pixels are not square."""
+    """The frames at the size at which the model sees them.
+
+    `shown` is their height and width on a screen; None means that their pixels are square.
+    """
     try:
         shown_height, shown_width = shown or frames_THWC.shape[1:3]
         height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, spec.max_pixels)

@@ -1,18 +1,17 @@
-"""The frame store, to write: frames → rows with their pictures, hashes and quality."""
+"""Frames → rows of the frame store: encoded pictures, hashes and quality."""
 
 import io
-from typing import Any
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from stages.video.frame_store import Frames
+from stages.video.frame_store import FrameRow, Frames
 from stages.video.hashes import phash
 from stages.video.quality import brightness, motion
 
 
-def row_from_frames(key: str, frames: Frames, jpeg_quality: int | None) -> dict[str, Any]:
+def row_from_frames(key: str, frames: Frames, jpeg_quality: int | None) -> FrameRow:
     """One row of the store; `jpeg_quality` None means lossless WebP."""
     luma_THW = np.stack([np.asarray(Image.fromarray(frame_HWC).convert("L")) for frame_HWC in frames.frames_THWC])
     return {

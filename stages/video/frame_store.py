@@ -1,12 +1,12 @@
-"""The frame store, to read: sampled, resized frames as encoded pictures."""
+"""Reads the frame store: sampled, resized frames as encoded pictures."""
 
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,43 @@ from stages.run.errors import UserError
 
 log = logging.getLogger(__name__)
 
+
+class FrameRow(TypedDict):
+    """A row whose clip has frames.
+
+    key: hash of the media, the clip's bounds and the frame spec. pictures: encoded files, JPEG or lossless WebP.
+    phash, brightness and motion: see `phash` and Quality. The others are those of Frames.
+    """
+
+    key: str
+    pictures: list[bytes]
+    indices: list[int]
+    pts: list[float]
+    source_fps: float
+    keyframes: int | None
+    phash: list[int]
+    brightness: float
+    motion: float | None
+
+
+class RefusedRow(TypedDict):
+    """A row whose clip has no frames and never will.
+
+    refused: a Reason. detail: more about it.
+    """
+
+    key: str
+    refused: str
+    detail: str
+
+
+class FrameKeyRow(TypedDict):
+    """Which row of the store holds the frames of a sample."""
+
+    sample_id: str
+    frame_key: str
+
+
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -31,18 +68,10 @@ SCHEMA = pa.schema(
         ("phash", pa.list_(pa.uint64())),
         ("brightness", pa.float64()),
         ("motion", pa.float64()),
-        ("refused", pa.string()),  # why the clip has no frames and never will; null where it has them
+        ("refused", pa.string()),  # null where the clip has frames
         ("detail", pa.string()),
     ]
 )
-
-
-class FrameKeyRow(TypedDict):
-    """Which row of the frame store holds the frames of a sample."""
-
-    sample_id: str
-    frame_key: str
-
 
 FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.string())])
 
@@ -51,9 +80,10 @@ FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.stri
 class Frames:
     """Frames of one clip in presentation order.
 
-    frames_THWC: uint8 RGB. indices_T: positions in the source video, counted from its first shown frame. pts_T: seconds from that
-    frame. source_fps: mean frame rate of the source. keyframes: how many the source has from the first to the last of these frames,
-    None where nobody counted. An image has T = 1, index 0, pts 0.0 and source_fps 0.0.
+    frames_THWC: uint8 RGB. indices_T: positions in the source video, counted from its first shown frame. pts_T:
+    seconds from that frame. source_fps: mean frame rate of the source. keyframes: how many keyframes the source has
+    from the first to the last of these frames, None where nobody counted. An image has T = 1, index 0, pts 0.0 and
+    source_fps 0.0.
     """
 
     frames_THWC: np.ndarray
@@ -74,12 +104,15 @@ class FrameShape:
 
 
 class FrameReader:
-    """Reads the frames of samples; data loader workers can have copies."""
+    """Reads the frames of samples.
+
+    Workers of a data loader can have copies of it.
+    """
 
     def __init__(self, store: Path, table: Path) -> None:
-        """`table` names each sample's frames: any Parquet file with the columns `sample_id` and `frame_key`.
+        """`table` is any Parquet file with the columns `sample_id` and `frame_key`.
 
-        UserError when the table lacks those columns, or when the store is not there.
+        Raises UserError when the table lacks those columns, or when the store is not there.
         """
         self._directory = store
         if missing := set(FRAME_KEYS_SCHEMA.names) - set(pq.read_schema(table).names):
@@ -97,11 +130,11 @@ class FrameReader:
         return list(self._keys)
 
     def load(self, sample_id: str) -> Frames:
-        """The frames of a sample; KeyError when the table has none for it."""
+        """The frames of a sample. Raises KeyError when the table lacks it."""
         return frames_from_row(self._row(sample_id))
 
     def pictures(self, sample_id: str) -> list[bytes]:
-        """The frames as they are stored: JPEG files, or WebP files where the store is lossless."""
+        """The stored files of a sample's frames: JPEG, or lossless WebP."""
         return self._row(sample_id, ["pictures"])["pictures"]
 
     def shape(self, sample_id: str) -> FrameShape:
@@ -111,7 +144,7 @@ class FrameReader:
             return FrameShape(len(row["pictures"]), picture.height, picture.width, np.array(row["pts"]))
 
     def check(self, sample_ids: Iterable[str]) -> None:
-        """UserError when the store lacks the frames of one of these samples."""
+        """Raises UserError when the store lacks frames of one of these samples."""
         missing = [name for name in sample_ids if self._keys[name] not in self._store]
         if missing:
             raise UserError(
@@ -119,22 +152,23 @@ class FrameReader:
                 f"`dvc pull {self._directory}` fetches them, `dvc repro frames` makes them"
             )
 
-    def _row(self, sample_id: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        return self._store.read(self._keys[sample_id], columns)
+    def _row(self, sample_id: str, columns: Sequence[str] | None = None) -> FrameRow:
+        return cast(FrameRow, self._store.read(self._keys[sample_id], columns))
 
     @cached_property
     def _store(self) -> ShardStore:
         return ShardStore(self._directory, SCHEMA)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"_directory": self._directory, "_keys": self._keys}
 
 
 def with_frames(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
-    """The samples to train on: those that have frames. UserError when there is none."""
+    """The samples that have frames. Raises UserError when there is none."""
     if not samples:
         raise UserError(
-            "no samples are left to train on: metrics/filter.json says which rule dropped how many, data/rejects.parquet why"
+            "no samples are left to train on: metrics/filter.json says how many each rule dropped, "
+            "data/rejects.parquet says why"
         )
     known = set(reader.sample_ids)
     chosen = [sample for sample in samples if sample.sample_id in known]
@@ -146,7 +180,8 @@ def with_frames(samples: Sequence[Sample], reader: FrameReader) -> list[Sample]:
     return chosen
 
 
-def frames_from_row(row: Mapping[str, Any]) -> Frames:
+def frames_from_row(row: FrameRow) -> Frames:
+    """The decoded frames of one row."""
     return Frames(
         frames_THWC=np.stack([_decode(picture) for picture in row["pictures"]]),
         indices_T=np.array(row["indices"], dtype=np.int64),

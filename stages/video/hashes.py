@@ -1,21 +1,23 @@
-"""Perceptual hashes of frames, and the groups of clips that look the same by them."""
+"""Perceptual hashes of frames, and groups of clips that look alike."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
-NEAR = 4  # bits of 64, in the mean over the frames: a re-encoded clip differs by 1.5, a cropped one by 12, another one by 32
-INDEXED_AT_ONCE = 4096  # clips; as many are compared one by one in less time than their index takes
-COSINES = np.cos(
-    np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1)
-)  # the eight lowest waves of a DCT-II over 32 pixels
+# Bits of 64, in the mean over the frames. A re-encoded clip differs by 1.5, a cropped one by 12, another clip by 32.
+NEAR = 4
+# Clips that are compared one by one before they get an index: for so many, making the index takes longer.
+INDEXED_AT_ONCE = 4096
+# The eight lowest waves of a DCT-II over 32 pixels.
+COSINES = np.cos(np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1))
 
 
 def phash(luma_THW: np.ndarray) -> np.ndarray:
-    """64-bit hash [T] uint64 of each frame of luma [T, H, W] uint8: which of the 8 x 8 lowest frequencies are above their median.
+    """64-bit hash [T] uint64 of each frame.
 
-    The frame is brought to 32 x 32 first, as in the imagehash library and its sources.
+    luma_THW: uint8. The frame is resized to 32 x 32. Each bit says whether one of the 8 x 8 lowest frequencies is
+    above their median, as in the imagehash library and its sources.
     """
     small_T = [
         np.asarray(Image.fromarray(luma_HW).resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2))
@@ -27,10 +29,11 @@ def phash(luma_THW: np.ndarray) -> np.ndarray:
 
 
 def near_groups(hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """By the name of each clip the first clip that looks the same, which may be itself.
+    """For each clip the first clip that looks like it.
 
-    Clips are alike when they have as many frames and their hashes differ in at most NEAR bits in the mean. Each one is compared with
-    the first of every group so far that shares a piece of its hashes, frame by frame for as long as it can still be alike.
+    That may be the clip itself. `hashes` maps the name of a clip to its frames' hashes [T]. Clips look alike when
+    they have as many frames and their hashes differ in at most NEAR bits in the mean. Each clip is compared with the
+    first clip of every earlier group.
     """
     first: dict[str, str] = {}
     groups: dict[int, _Groups] = {}
@@ -43,7 +46,10 @@ def near_groups(hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 class _Groups:
-    """The first clips of all groups of T frames. hashes_TN has room for more than there are; the latest are not in the index yet."""
+    """The first clips of all groups of T frames.
+
+    _hashes_TN has room for more clips than there are. The latest clips are not in the index yet.
+    """
 
     def __init__(self, frames: int) -> None:
         self._names: list[str] = []
@@ -51,19 +57,22 @@ class _Groups:
         self._index: _Index | None = None
 
     def find(self, hash_T: np.ndarray) -> str | None:
-        """The nearest first clip that is alike, the earliest of several."""
+        """The nearest first clip that looks alike, the earliest of several."""
         alike_K = np.arange(self._indexed, len(self._names))
         if self._index:
             alike_K = np.concatenate([self._index.candidates(hash_T), alike_K])
         bits_K = np.zeros(len(alike_K), dtype=np.int64)
-        for hashes_N, one in zip(self._hashes_TN, hash_T, strict=True):
+        for hashes_N, one in zip(self._hashes_TN, hash_T, strict=True):  # frame by frame, while some can still be alike
             bits_K = bits_K + np.bitwise_count(hashes_N[alike_K] ^ one)
-            alike_K, bits_K = alike_K[bits_K <= NEAR * len(hash_T)], bits_K[bits_K <= NEAR * len(hash_T)]
+            still_K = bits_K <= NEAR * len(hash_T)
+            alike_K, bits_K = alike_K[still_K], bits_K[still_K]
             if not alike_K.size:
                 return None
-        return self._names[alike_K[bits_K == bits_K.min()].min()]
+        nearest = alike_K[bits_K == bits_K.min()].min()
+        return self._names[nearest]
 
     def add(self, name: str, hash_T: np.ndarray) -> str:
+        """Make the clip the first of a new group; returns its name."""
         if len(self._names) == self._hashes_TN.shape[1]:
             self._hashes_TN = np.concatenate([self._hashes_TN, np.zeros_like(self._hashes_TN)], axis=1)
         self._hashes_TN[:, len(self._names)] = hash_T
@@ -78,28 +87,36 @@ class _Groups:
 
 
 class _Index:
-    """Clips by the 16-bit words of their hashes, four a frame.
+    """Clips by the 16-bit words of their hashes, four words a frame.
 
-    Clips of T frames that differ in at most 4 T bits (NEAR in the mean) have one of their 4 T words in common, or differ by one bit in
-    each of them and so in the first. order_WN are the clips sorted by each word; those whose word w is v stand from starts[w, v] on.
+    Clips of T frames that differ in at most 4 T bits (NEAR in the mean) have one of their 4 T words in common, or
+    they differ by one bit in each word, and so in the first. _order_WN: the clips sorted by each word. _starts_WV:
+    where the clips with value v of word w begin in that order.
     """
 
     def __init__(self, hashes_TN: np.ndarray) -> None:
         words_WN = np.ascontiguousarray(hashes_TN.T).view(np.uint16).T
         self.size = hashes_TN.shape[1]
         self._order_WN = np.array([np.argsort(words_N, kind="stable") for words_N in words_WN], dtype=np.int32)
-        self._starts = np.array(
-            [np.bincount(words_N.astype(np.int64) + 1, minlength=2**16 + 1).cumsum() for words_N in words_WN], np.int32
-        )
+        self._starts_WV = np.array([_starts(words_N) for words_N in words_WN], dtype=np.int32)
 
     def candidates(self, hash_T: np.ndarray) -> np.ndarray:
-        """Places of all clips that may be alike, some more than once; all places where that is fewer."""
+        """Places of all clips that may look alike, some more than once.
+
+        All places, where these are fewer.
+        """
         word_W = hash_T.view(np.uint16).astype(np.int64)
+        one_bit_off = word_W[0] ^ 1 << np.arange(16)
         words = np.concatenate([np.arange(len(word_W)), np.zeros(16, dtype=np.int64)])
-        values = np.concatenate([word_W, word_W[0] ^ 1 << np.arange(16)])
-        starts, ends = self._starts[words, values], self._starts[words, values + 1]
+        values = np.concatenate([word_W, one_bit_off])
+        starts, ends = self._starts_WV[words, values], self._starts_WV[words, values + 1]
         if (ends - starts).sum() >= self.size:
             return np.arange(self.size)
-        return np.concatenate(
-            [self._order_WN[word, start:end] for word, start, end in zip(words, starts, ends, strict=True)]
-        )
+        found = [self._order_WN[word, start:end] for word, start, end in zip(words, starts, ends, strict=True)]
+        return np.concatenate(found)
+
+
+def _starts(words_N: np.ndarray) -> np.ndarray:
+    """For each value of 16 bits how many words are smaller."""
+    counts = np.bincount(words_N.astype(np.int64) + 1, minlength=2**16 + 1)
+    return counts.cumsum()

@@ -1,4 +1,4 @@
-"""What is known about a media file, and the one way to say that it cannot be used."""
+"""Facts of a media file, and reasons why it is unusable."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,14 +24,17 @@ Reason = Literal[
     "crashed",
 ]
 
-# The same file may do another time.
+# Reasons that may be gone when the same file is read another time.
 PASSING: frozenset[Reason] = frozenset({"missing", "inaccessible", "changed", "timeout", "out of memory", "crashed"})
 
 MAX_PIXELS = 100_000_000  # of one image or frame; 8K video has 33 million
 
 
 class MediaError(Exception):
-    """A media file that cannot be used: a reason to count by, and the detail for a person."""
+    """A media file that cannot be used.
+
+    reason: a fixed word or two, to count by. detail: more about it, for a person.
+    """
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -40,26 +43,18 @@ class MediaError(Exception):
 
     @property
     def lasts(self) -> bool:
-        """Whether the same bytes will be refused again, whenever and wherever they are read."""
+        """Whether every later run would refuse the same bytes again."""
         return self.reason not in PASSING
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """Facts of one video, image or frame folder.
+    """What a record is checked against.
 
-    height and width are those shown: after rotation and pixel aspect ratio. n_frames counts the frames shown (edit lists applied),
-    duration is in seconds from the first to the end of the last, fps = n_frames / duration (0.0 for an image). n_streams counts
-    video streams without cover art.
+    sha256: hash of the media, see `media_sha256`. duration: seconds from the first frame to the end of the last, 0.0
+    for an image.
     """
 
     sha256: str
     data_type: DataType
-    n_frames: int
     duration: float
-    fps: float
-    height: int
-    width: int
-    codec: str
-    n_streams: int = 1
-    has_cover: bool = False

@@ -1,4 +1,4 @@
-"""The orders in which a model can be shown the frames of one clip."""
+"""The orders in which a model sees the frames of a clip."""
 
 import hashlib
 from typing import Literal
@@ -11,9 +11,9 @@ Order = Literal["ordered", "shuffled", "reversed", "single-frame"]
 def permutation(n: int, order: Order, *seed: str | int) -> np.ndarray:
     """Indices order_T [n] to take the frames by: frames_THWC[permutation(...)].
 
-    `shuffled` is drawn from the seed parts, usually (sample_id, seed), and is never the identity for n >= 2, so that the
-    shuffled group of T-GRPO always sees another input than the ordered one. `single-frame` repeats the middle frame, which
-    leaves the number of tokens as it is and takes the time away.
+    `shuffled` is drawn from the seed parts, usually (sample_id, seed). For n >= 2 it is never the identity, so that
+    the shuffled group of T-GRPO always sees another input than the ordered group. `single-frame` repeats the middle
+    frame: the number of tokens stays, and the time is gone.
     """
     if order == "single-frame":
         return np.full(n, n // 2)

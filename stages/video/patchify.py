@@ -1,4 +1,4 @@
-"""Frames as the flat patches the vision encoder of Qwen2-VL, Qwen2.5-VL and Qwen3-VL takes, still as bytes."""
+"""Frames → the flat patches of Qwen's vision encoders, still as bytes."""
 
 import numpy as np
 
@@ -6,13 +6,14 @@ import numpy as np
 def patchify(
     frames_THWC: np.ndarray, patch: int, merge: int, temporal_patch: int
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Cut uint8 frames [T, H, W, C] into patches_NK and return them with grid_thw, counted in patches.
+    """Cut uint8 frames [T, H, W, C] into patches_NK; also returns grid_thw.
 
-    H and W are multiples of patch * merge. The last frame is repeated until T is a multiple of temporal_patch, so an image
-    becomes one temporal patch. N runs over (t, block row, block column, row in block, column in block), a block being the
-    merge x merge patches that become one token; K over (channel, frame in patch, row, column). That is the layout of
-    transformers' Qwen2VLImageProcessorPil, Qwen2VLVideoProcessor and Qwen3VLVideoProcessor. Unlike them this does not
-    normalise: (byte / 255 - mean) / std on the device gives the same values from a quarter of the memory traffic.
+    grid_thw counts patches. H and W are multiples of patch * merge. The last frame is repeated until T is a multiple
+    of temporal_patch, so an image becomes one temporal patch. N runs over (t, block row, block column, row in block,
+    column in block); a block is the merge x merge patches that become one token. K runs over (channel, frame in
+    patch, row, column). That is the layout of transformers' Qwen2VLImageProcessorPil, Qwen2VLVideoProcessor and
+    Qwen3VLVideoProcessor. These normalise, and `patchify` does not: (byte / 255 - mean) / std on the device gives the
+    same values from a quarter of the memory traffic.
     """
     padding = -len(frames_THWC) % temporal_patch
     if padding:
@@ -23,8 +24,5 @@ def patchify(
         grid_t, temporal_patch, grid_h // merge, merge, patch, grid_w // merge, merge, patch, channels
     )
     patches = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
-    return patches.reshape(grid_t * grid_h * grid_w, channels * temporal_patch * patch * patch), (
-        grid_t,
-        grid_h,
-        grid_w,
-    )
+    patches_NK = patches.reshape(grid_t * grid_h * grid_w, channels * temporal_patch * patch * patch)
+    return patches_NK, (grid_t, grid_h, grid_w)

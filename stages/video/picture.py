@@ -20,7 +20,10 @@ FOLDER_FPS = 3.0  # MVBench's frame folders (TVQA); another rate stands in the f
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file's first bytes are those of a still image (an animated GIF is a video). Raises MediaError for a damaged one."""
+    """Whether the file begins like a still image.
+
+    An animated GIF is a video. Raises MediaError for a damaged image.
+    """
     with _damage_refused():
         try:
             image = _open(path)
@@ -30,16 +33,11 @@ def is_image(path: Path) -> bool:
             return image.format != "GIF" or getattr(image, "n_frames", 1) == 1
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width as shown, decoding the whole image to see that it is whole. Raises MediaError."""
-    height, width, _ = read_image(path).shape
-    return height, width
-
-
 def read_image(path: Path) -> np.ndarray:
-    """The image as uint8 RGB [H, W, 3], turned as its EXIF says, transparency on white as in qwen-vl-utils. Raises MediaError.
+    """The whole image as uint8 RGB [H, W, 3], turned upright.
 
-    16-bit grey is brought to 8 bits; Pillow would show all but its darkest 256 levels as white.
+    Raises MediaError. EXIF says how to turn it. Transparent parts become white, as in qwen-vl-utils. 16-bit grey is
+    scaled to 8 bits; Pillow would show all but its darkest 256 levels as white.
     """
     with _damage_refused(), _open(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -54,7 +52,10 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def folder_frames(folder: Path) -> list[Path]:
-    """The frames of a folder (%05d.jpg) in the order of their numbers. Raises MediaError when there are none, or a link leads out of it."""
+    """The numbered frames of a folder (00001.jpg, …) in order.
+
+    Raises MediaError when there are none, or when a link leads out of the folder.
+    """
     frames = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal()]
     if not frames:
         raise MediaError("no frames", f"{folder} has no numbered images")
@@ -65,7 +66,10 @@ def folder_frames(folder: Path) -> list[Path]:
 
 
 def folder_fps(folder: Path) -> float:
-    """The rate of a frame folder: the number in its fps.txt, or 3. Raises MediaError."""
+    """Frames per second of a frame folder.
+
+    It stands in fps.txt; without that file it is FOLDER_FPS. Raises MediaError.
+    """
     file = folder / "fps.txt"
     if not file.exists():
         return FOLDER_FPS
@@ -80,7 +84,10 @@ def folder_fps(folder: Path) -> float:
 
 @contextmanager
 def _damage_refused() -> Iterator[None]:
-    """MediaError for what Pillow's readers raise for damaged files. What the system says about a file keeps its errno and passes."""
+    """Raises MediaError for the errors of Pillow's readers about a damaged file.
+
+    An error of the system has an errno and propagates as it is.
+    """
     try:
         yield
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error) as error:
@@ -91,7 +98,7 @@ def _damage_refused() -> Iterator[None]:
 
 def _open(path: Path) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that holds
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is checked below
         try:
             image = Image.open(path, formats=FORMATS)
         except Image.DecompressionBombError as error:

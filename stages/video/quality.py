@@ -1,4 +1,4 @@
-"""What the pixels of a clip say about its worth: how bright it is and how much it moves, and the flags that follow from the numbers."""
+"""Measures how bright a clip is and how much it moves."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,8 +14,12 @@ KEYFRAME_EVERY = 15.0  # seconds; left to themselves encoders set one at least e
 
 
 class Quality(NamedTuple):
-    """brightness: mean luma of the brightest frame, 0 to 255. motion: the largest mean difference of luma between neighbouring frames,
-    None for a single one. seconds: from the first to the last frame. keyframes: how many lie between them, None where it is not known."""
+    """Numbers that say what a clip's pictures are worth.
+
+    brightness: mean luma of the brightest frame, 0 to 255. motion: the largest mean difference of luma between
+    neighbouring frames, None for a single frame. seconds: from the first to the last frame. keyframes: how many lie
+    between them, None where it is not known.
+    """
 
     brightness: float
     motion: float | None
@@ -24,17 +28,19 @@ class Quality(NamedTuple):
 
 
 def brightness(luma_THW: np.ndarray) -> float:
+    """Mean luma of the brightest frame."""
     return float(luma_THW.mean(axis=(1, 2)).max())
 
 
 def motion(luma_THW: np.ndarray) -> float | None:
+    """Largest mean difference of neighbouring frames; luma of a signed type."""
     if len(luma_THW) < 2:
         return None
     return max(float(np.abs(after - before).mean()) for before, after in pairwise(luma_THW))
 
 
 def flags(quality: Quality, data_type: DataType) -> list[Flag]:
-    """What is wrong with a clip, if anything; of an image only whether it is black."""
+    """What is wrong with a clip; an image can only be black."""
     found: dict[Flag, bool] = {
         "black": quality.brightness < BLACK_BELOW,
         "frozen": quality.motion is not None and quality.motion < FROZEN_BELOW,

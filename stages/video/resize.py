@@ -1,4 +1,7 @@
-"""The size a model sees an image or frame at, and the kernels that bring it there, each bit-equal to the one it is named after."""
+"""Resizes images and frames to the size that a model sees.
+
+Each kernel is bit-equal to the library that it is named after.
+"""
 
 import math
 from typing import Literal
@@ -12,10 +15,11 @@ MAX_ASPECT_RATIO = 200
 
 
 def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Height and width nearest to the given ones that are multiples of `factor` with an area in [min_pixels, max_pixels].
+    """The nearest height and width that a model takes.
 
-    The rule of transformers and qwen-vl-utils: the area limits win over the aspect ratio, no side is below `factor`, and small
-    frames are scaled up. Raises ValueError for an aspect ratio above 200, as both of them do.
+    Both are multiples of `factor`, and their area is in [min_pixels, max_pixels]. As in transformers and
+    qwen-vl-utils the area limits win over the aspect ratio, no side is below `factor`, and small frames are scaled
+    up. Raises ValueError for an aspect ratio above 200, as both of them do.
     """
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise ValueError(f"aspect ratio of {width}x{height} is above {MAX_ASPECT_RATIO}")
@@ -32,10 +36,11 @@ def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixe
 
 
 def resize(frames_THWC: np.ndarray, height: int, width: int, kernel: Kernel) -> np.ndarray:
-    """Bicubic, antialiased resize of uint8 frames [T, H, W, 3] to [T, height, width, 3].
+    """Bicubic, antialiased resize of uint8 frames to [T, height, width, 3].
 
-    `pillow` equals Qwen2VLImageProcessorPil and qwen-vl-utils' fetch_image, `transformers` equals its video processors,
-    `qwen-vl-utils` equals its fetch_video. They differ by up to 6 levels, which is why a frame spec names one.
+    frames_THWC: RGB. `pillow` equals Qwen2VLImageProcessorPil and qwen-vl-utils' fetch_image, `transformers` equals
+    its video processors, `qwen-vl-utils` equals its fetch_video. They differ by up to 6 levels, which is why a frame
+    spec names one.
     """
     if frames_THWC.shape[1:3] == (height, width):
         return frames_THWC
@@ -49,9 +54,10 @@ def _pillow(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _torch(frames_THWC: np.ndarray, height: int, width: int, as_bytes: bool) -> np.ndarray:
-    """torch's bicubic, on bytes (weights rounded to 16 bits, which Pillow does not do) or on floats rounded at the end.
+    """torch's bicubic resize, on bytes or on floats.
 
-    Imported here because no other library computes these exact values and the pillow kernel should not pay for torch.
+    On bytes it rounds its weights to 16 bits, which Pillow does not do; floats are rounded at the end. No other
+    library computes these exact values. torch is imported here, so that the pillow kernel does not pay for it.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -59,9 +65,8 @@ def _torch(frames_THWC: np.ndarray, height: int, width: int, as_bytes: bool) -> 
     frames_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
     try:
         if not as_bytes:
-            frames_TCHW = (
-                frames_TCHW.contiguous().float()
-            )  # plane by plane: equal values, 12 ms and not 20 for a 1080p frame
+            # Plane by plane the values are equal, and a 1080p frame takes 12 ms instead of 20.
+            frames_TCHW = frames_TCHW.contiguous().float()
         resized_TCHW = interpolate(
             frames_TCHW, size=(height, width), mode="bicubic", antialias=True, align_corners=False
         )

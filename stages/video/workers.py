@@ -1,4 +1,7 @@
-"""Work on untrusted media in sandboxed processes: one that hangs, crashes or eats memory costs one task, with its reason."""
+"""Works on untrusted media in sandboxed processes.
+
+A process that hangs, crashes or needs too much memory costs one task, which gets its reason.
+"""
 
 import os
 import resource
@@ -8,10 +11,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -20,6 +23,7 @@ from stages.video.media import MediaError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Collect = Callable[[], list[Result | MediaError]]  # waits for the results of a chunk
 
 CHUNK_TASKS = 64
 CHUNK_BYTES = 4 << 20
@@ -27,7 +31,11 @@ CHUNK_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """workers: processes, 0 for one per core. timeout_s: seconds a task may take. memory_mb: what a process may allocate."""
+    """What the work may take.
+
+    workers: processes, 0 for one per core. timeout_s: seconds per task. memory_mb: megabytes that a process may
+    allocate.
+    """
 
     workers: int
     timeout_s: float
@@ -35,9 +43,10 @@ class Limits:
 
 
 class Sandbox(AbstractContextManager["Sandbox"]):
-    """Worker processes for untrusted media: this machine's, or those of the Dask cluster at DASK_SCHEDULER_ADDRESS where that is set.
+    """Worker processes for untrusted media.
 
-    They start with the first task and end with the block.
+    They run on this machine, or on the Dask cluster at DASK_SCHEDULER_ADDRESS where that is set. They start with the
+    first task and end with the block.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -51,19 +60,20 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     def map(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], path: Callable[[Task], Path]
     ) -> Generator[Result | MediaError, None, None]:
-        """`function` of every task, in the order of the tasks; a MediaError where it raised one or was stopped.
+        """`function` of every task, in the order of the tasks.
 
-        Tasks on small files travel in chunks. A chunk that is lost is done again task by task, so that only the guilty one is lost.
-        No more than a few chunks are under way, which bounds memory. Any other exception of `function` propagates, with the path.
+        The result is a MediaError where `function` raised one or was stopped. Any other exception propagates with the
+        path. Tasks on small files travel in chunks. When a chunk is lost, each of its tasks runs again alone, so that
+        only the guilty task is lost. Few chunks are under way at a time, which bounds memory.
         """
-        under_way: deque[tuple[Sequence[Task], Any]] = deque()
+        under_way: deque[Collect[Result]] = deque()
         for chunk in _chunks(tasks, path):
             crew = self._crew = self._crew or _crew(self._limits)
-            under_way.append((chunk, crew.submit(function, chunk, path)))
+            under_way.append(crew.submit(function, chunk, path))
             if len(under_way) > 2 * crew.size:
-                yield from crew.collect(function, path, *under_way.popleft())
-        while under_way and self._crew:
-            yield from self._crew.collect(function, path, *under_way.popleft())
+                yield from under_way.popleft()()
+        while under_way:
+            yield from under_way.popleft()()
 
 
 class LocalCrew:
@@ -81,27 +91,28 @@ class LocalCrew:
 
     def submit(
         self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
-    ) -> Future[Any]:
-        return self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
+    ) -> Collect[Result]:
+        """Start a chunk; returns a function that waits for its results."""
+        future = self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
+        return partial(self._collect, function, chunk, path, future)
 
-    def collect(
+    def _collect(
         self,
         function: Callable[[Task], Result],
-        path: Callable[[Task], Path],
         chunk: Sequence[Task],
-        future: Future[Any],
+        path: Callable[[Task], Path],
+        future: Future[list[Result | MediaError]],
     ) -> list[Result | MediaError]:
-        """The chunk's results; where its process was lost, those of each task in a process that no other task can take down."""
+        """The results of a chunk.
+
+        When its process was lost, each task runs again in a process of its own.
+        """
         try:
             return future.result()
         except (TimeoutError, ProcessExpired, MemoryError) as error:
             if len(chunk) == 1:
                 return [_loss(error, self._limits)]
-        return [
-            result
-            for task in chunk
-            for result in self.collect(function, path, [task], self.submit(function, [task], path))
-        ]
+        return [result for task in chunk for result in self.submit(function, [task], path)()]
 
     def stop(self) -> None:
         self._pool.stop()
@@ -109,7 +120,10 @@ class LocalCrew:
 
 
 class DaskCrew:
-    """The workers of a Dask cluster, each with sandboxed processes of its own. Needs `dask[distributed]` and a shared file system."""
+    """The workers of a Dask cluster, each with its own sandboxed processes.
+
+    Needs `dask[distributed]` and a shared file system.
+    """
 
     def __init__(self, address: str, limits: Limits) -> None:
         try:
@@ -121,19 +135,17 @@ class DaskCrew:
         try:
             self._client = Client(address, timeout=30)
         except OSError as error:
-            raise UserError(f"no Dask scheduler at {address} ({error}); mend or unset DASK_SCHEDULER_ADDRESS") from None
+            raise UserError(f"no Dask scheduler at {address} ({error}); fix or unset DASK_SCHEDULER_ADDRESS") from None
         self._there = (limits, os.getcwd())
         self.size = max(
             1, sum(worker["nthreads"] for worker in self._client.scheduler_info(n_workers=-1)["workers"].values())
         )
 
-    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]) -> Any:
-        return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False)
-
-    def collect(
-        self, function: Callable[[Task], Result], path: Callable[[Task], Path], chunk: Sequence[Task], future: Any
-    ) -> list[Result | MediaError]:
-        return future.result()
+    def submit(
+        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+    ) -> Collect[Result]:
+        """Start a chunk; returns a function that waits for its results."""
+        return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False).result
 
     def stop(self) -> None:
         self._client.close()
@@ -151,7 +163,7 @@ def _run_there(
     from distributed import get_worker
 
     crew = _crew_of_worker(replace(limits, workers=get_worker().state.nthreads), folder)
-    return crew.collect(function, path, chunk, crew.submit(function, chunk, path))
+    return crew.submit(function, chunk, path)()
 
 
 @lru_cache(maxsize=1)
@@ -171,9 +183,8 @@ def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Tas
     except MediaError as error:
         return error
     except Exception as error:
-        if (
-            isinstance(error, OSError) and error.errno
-        ):  # said by the system about the file, not by a library about its content
+        # The system sets errno when it cannot read a file; a library that cannot read the content sets none.
+        if isinstance(error, OSError) and error.errno:
             return MediaError("inaccessible", os.strerror(error.errno))
         error.add_note(f"while working on {path(task)}")
         raise
@@ -204,8 +215,11 @@ def _chunks(tasks: Iterable[Task], path: Callable[[Task], Path]) -> Iterator[Seq
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Processes started in the block, or by threads started in it, do not see Ctrl-C: it is for this one, which then ends them."""
-    resource_tracker.ensure_running()  # which starts with the first process otherwise, and lets Ctrl-C through again
+    """Processes that start in the block do not see Ctrl-C.
+
+    So it is with processes that its threads start. This process sees it, and then ends them.
+    """
+    resource_tracker.ensure_running()  # else it starts with the first process, and lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -221,7 +235,10 @@ def _size(path: Path) -> int:
 
 
 def _prepare_process(megabytes: int, folder: str) -> None:
-    """Limit threads and what this process may allocate. Not its address space: the libraries it maps would count, gigabytes with CUDA."""
+    """Limit the threads of this process and what it may allocate.
+
+    The limit is not on its address space: the libraries that it maps would count, which are gigabytes with CUDA.
+    """
     os.chdir(folder)
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resize kernel imports it: one process per core is enough
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when a resize kernel imports it; there is one process per core
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))

@@ -1,52 +1,18 @@
 """The chat client against a real HTTP server that misbehaves."""
 
 import asyncio
-import base64
 import gc
-import io
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from stages.chat import client
-from stages.chat.client import ChatClient, ChatParams, ChatSampling, Pace, Reply, Request, ask_all
+from stages.chat import failures
+from stages.chat.client import ChatClient
+from stages.chat.reply import Reply
 from stages.run.errors import UserError
+from tests.chat.asking import ask, params, request
 from tests.fault_server import THOUGHT, fault_server
-
-SAMPLING = ChatSampling(temperature=1.0, top_p=0.95, max_tokens=512, seed=7)
-
-
-def jpeg(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((28, 56, 3), shade, dtype=np.uint8)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def request(text: str = "which way?", pictures: tuple[bytes, ...] = (), payload: client.Payload = "images") -> Request:
-    return Request("teacher", text, pictures, "video", payload, SAMPLING)
-
-
-def params(url: str, **changes: object) -> ChatParams:
-    return ChatParams.model_validate(
-        {"base_url": url, "model": "teacher", "timeout_s": 1.0, "retries": 2, "concurrency": 4, **changes}
-    )
-
-
-def ask(parameters: ChatParams, *requests: Request) -> list[Reply]:
-    async def ask_in_turn() -> list[Reply]:
-        async with ChatClient(parameters) as client:
-            return [await client.request(each) for each in requests]
-
-    return asyncio.run(ask_in_turn())
-
-
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "LONGEST_BACKOFF", 0.05)
 
 
 def test_a_good_answer_comes_back_with_its_tokens() -> None:
@@ -125,8 +91,8 @@ def test_retry_after_is_honoured_in_seconds_and_as_a_date() -> None:
         ask(params(server.url), request())
         first, second = server.calls
     assert second.started - first.started >= 0.4
-    assert client._retry_after(formatdate(time.time() + 100, usegmt=True)) == pytest.approx(100, abs=2)
-    assert client._retry_after("soon") is None
+    assert failures.retry_after(formatdate(time.time() + 100, usegmt=True)) == pytest.approx(100, abs=2)
+    assert failures.retry_after("soon") is None
 
 
 def test_a_server_that_is_not_there_is_one_line_at_once() -> None:
@@ -153,7 +119,7 @@ def test_a_redirect_is_not_followed_and_is_one_line() -> None:
     with fault_server(lambda text, attempt: "elsewhere") as server:
         with pytest.raises(
             UserError,
-            match=r"sends elsewhere, to http://127\.0\.0\.1:9/v1/chat/completions; write that address into base_url",
+            match=r"redirects to http://127\.0\.0\.1:9/v1/chat/completions; write that address into base_url",
         ):
             ask(params(server.url), request())
         assert len(server.calls) == 1
@@ -203,119 +169,3 @@ def test_proxies_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with fault_server() as server:
         assert ask(params(server.url), request())[0].status == "ok"
-
-
-def test_frames_travel_as_the_stored_bytes_in_either_payload() -> None:
-    pictures = (jpeg(10), jpeg(200))
-    with fault_server() as server:
-        ask(params(server.url), request("a", pictures), request("b", pictures, "video"))
-        images, video = [call.body["messages"][0]["content"] for call in server.calls]
-    assert [part["type"] for part in images] == ["image_url", "image_url", "text"]
-    sent = [base64.b64decode(part["image_url"]["url"].removeprefix("data:image/jpeg;base64,")) for part in images[:2]]
-    assert sent == list(pictures)
-    assert [part["type"] for part in video] == ["video_url", "text"]
-    frames = video[0]["video_url"]["url"].removeprefix("data:video/jpeg;base64,").split(",")
-    assert [base64.b64decode(frame) for frame in frames] == list(pictures)
-
-
-def test_the_body_carries_the_model_and_the_sampling() -> None:
-    body = request().body()
-    assert {name: body[name] for name in ("model", "temperature", "top_p", "max_tokens", "seed")} == {
-        "model": "teacher",
-        "temperature": 1.0,
-        "top_p": 0.95,
-        "max_tokens": 512,
-        "seed": 7,
-    }
-
-
-def test_the_key_of_a_request_changes_with_everything_that_decides_the_answer() -> None:
-    base = request("q", (jpeg(1), jpeg(2)))
-    others = [
-        request("q2", (jpeg(1), jpeg(2))),
-        request("q", (jpeg(2), jpeg(1))),
-        request("q", (jpeg(1), jpeg(2)), "video"),
-        Request("other", "q", base.pictures, "video", "images", SAMPLING),
-        Request("teacher", "q", base.pictures, "image", "images", SAMPLING),
-        Request("teacher", "q", base.pictures, "video", "images", ChatSampling(0.5, 0.95, 512, 7)),
-        Request("teacher", "q", base.pictures, "video", "images", ChatSampling(1.0, 0.95, 512, 8)),
-        Request("teacher", "q", base.pictures, "video", "images", SAMPLING, identity="code 2"),
-    ]
-    assert len({base.key, *(other.key for other in others)}) == 1 + len(others)
-    assert base.key == request("q", (jpeg(1), jpeg(2))).key
-
-
-def test_the_prompt_estimate_counts_28_pixel_patches_and_text() -> None:
-    assert request("12345678", (jpeg(1),) * 3).prompt_estimate == 32 + 4 + 3 * (1 * 2 + 2)
-
-
-def test_concurrency_is_reached_and_never_exceeded_and_requests_are_drawn_lazily() -> None:
-    drawn = 0
-
-    def requests() -> Iterator[Request]:
-        nonlocal drawn
-        for number in range(40):
-            drawn += 1
-            yield request(f"question {number}")
-
-    async def all_of_it(url: str) -> list[str]:
-        texts, taken = [], 0
-        async with ChatClient(params(url, concurrency=8)) as client:
-            async for batch in ask_all(client, requests(), 8):
-                taken += len(batch)
-                assert drawn <= taken + 10 + 1
-                texts += [asked.text for asked, reply in batch if reply.status == "ok"]
-        return texts
-
-    with fault_server(latency_s=0.3) as server:
-        texts = asyncio.run(all_of_it(server.url))
-        assert max(call.in_flight for call in server.calls) == 8
-    assert sorted(texts) == sorted(f"question {number}" for number in range(40))
-
-
-def test_a_request_that_is_not_admitted_waits_and_ends_the_run_when_nothing_is_in_flight() -> None:
-    admitted: list[str] = []
-
-    def admit(asked: Request) -> bool:
-        if len(admitted) == 5:
-            return False
-        admitted.append(asked.text)
-        return True
-
-    async def some_of_it(url: str) -> list[str]:
-        async with ChatClient(params(url)) as client:
-            batches = ask_all(client, (request(str(number)) for number in range(20)), 4, admit)
-            return [asked.text async for batch in batches for asked, _ in batch]
-
-    with fault_server() as server:
-        assert sorted(asyncio.run(some_of_it(server.url))) == ["0", "1", "2", "3", "4"]
-        assert len(server.calls) == 5
-
-
-@pytest.mark.parametrize("limit", [{"requests_per_minute": 1200}, {"tokens_per_minute": 1200 * (32 + 512)}])
-def test_limits_per_minute_are_never_exceeded_on_the_servers_side(limit: dict[str, int]) -> None:
-    with fault_server() as server:
-
-        async def twelve() -> None:
-            async with ChatClient(params(server.url, **limit)) as client:  # one every 50 ms
-                await asyncio.gather(*(client.request(request(str(number))) for number in range(12)))
-
-        begin = time.monotonic()
-        asyncio.run(twelve())
-        started = sorted(call.started for call in server.calls)
-    # The one with number n is not sent, so cannot arrive, before n shares of the minute are over, however late any of them is.
-    assert [start >= begin + number * 0.05 for number, start in enumerate(started)] == [True] * 12
-
-
-def test_a_pace_spreads_amounts_over_the_minute() -> None:
-    async def starts() -> list[float]:
-        pace, begin = Pace(60_000), time.monotonic()
-        times = []
-        for amount in (100, 50, 0):  # 60,000 a minute is one each millisecond
-            await pace.wait(amount)
-            times.append(time.monotonic() - begin)
-        return times
-
-    _, second, third = asyncio.run(starts())
-    assert second >= 0.099  # each waits for the amounts before it, however late those were served
-    assert third >= 0.149

@@ -1,11 +1,11 @@
-"""Clips found again among known ones, by hashes worked by hand and by real encodings."""
+"""Clips found again in a benchmark: literal hashes and real encodings."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.curation.benchmark_overlap import FrameMatcher, KnownClips
+from stages.curation.benchmark_overlap import BenchmarkOverlap, ClipIndex
 from stages.data.shards import ShardStore
 from stages.run.errors import UserError
 from stages.run.files import write_table
@@ -17,13 +17,17 @@ def hashes(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint64)
 
 
-def test_a_clip_is_found_when_half_of_its_frames_are_within_eight_bits_of_one_known_clip() -> None:
-    known = KnownClips([("one", hashes(0, 2**64 - 1)), ("two", hashes(0xFFFF0000FFFF0000, 0x0F0F0F0F0F0F0F0F))])
-    assert known.find(hashes(0xFF, 0x0F0F0F0FF0F0F0F0)) == "one"  # the first frame differs by 8 bits, the second by 32
-    assert known.find(hashes(0x1FF, 0x0F0F0F0FF0F0F0F0)) is None  # 9 bits
-    assert known.find(hashes(0xFFFF0000FFFF0000, 0x0F0F0F0F0F0F0F0F, 0)) == "two"  # two frames of it, one of the other
-    assert known.find(hashes(0, 0x0F0F0F0FF0F0F0F0, 0x0F0F0F0FF0F0F0F0)) is None  # one frame of three
-    assert KnownClips([]).find(hashes(0)) is None
+def test_a_clip_is_found_when_half_of_its_frames_are_within_eight_bits_of_one_indexed_clip() -> None:
+    index = ClipIndex([("one", hashes(0, 2**64 - 1)), ("two", hashes(0xFFFF0000FFFF0000, 0x0F0F0F0F0F0F0F0F))])
+    assert (
+        index.name_of_overlap(hashes(0xFF, 0x0F0F0F0FF0F0F0F0)) == "one"
+    )  # the first frame differs by 8 bits, the second by 32
+    assert index.name_of_overlap(hashes(0x1FF, 0x0F0F0F0FF0F0F0F0)) is None  # 9 bits
+    assert (
+        index.name_of_overlap(hashes(0xFFFF0000FFFF0000, 0x0F0F0F0F0F0F0F0F, 0)) == "two"
+    )  # two frames of it, one of the other
+    assert index.name_of_overlap(hashes(0, 0x0F0F0F0FF0F0F0F0, 0x0F0F0F0FF0F0F0F0)) is None  # one frame of three
+    assert ClipIndex([]).name_of_overlap(hashes(0)) is None
 
 
 def clip(seed: int, frames: int = 4, light: float = 1.0) -> Frames:
@@ -46,7 +50,7 @@ def test_a_benchmarks_clip_is_found_when_it_was_encoded_again_and_cut_and_black_
     cut = Frames(shown.frames_THWC[:2], shown.indices_T[:2], shown.pts_T[:2], 1.0)
     benchmark = store(tmp_path / "bench", 95, shown=shown, black=black)
     ours = store(tmp_path / "ours", 40, cut=cut, other=clip(2), black=black)
-    matcher = FrameMatcher(ours / "frames", [benchmark])
-    assert [matcher(key) for key in ("cut", "other", "black")] == ["bench", None, None]
+    overlap = BenchmarkOverlap(ours / "frames", [benchmark])
+    assert [overlap(key) for key in ("cut", "other", "black")] == ["bench", None, None]
     with pytest.raises(UserError, match="holds no frames to compare with"):
-        FrameMatcher(ours / "frames", [tmp_path / "elsewhere"])
+        BenchmarkOverlap(ours / "frames", [tmp_path / "elsewhere"])

@@ -1,4 +1,4 @@
-"""The curated sets as a dataset folder, read back by `datasets` and uploaded to a hub on loopback."""
+"""The dataset folder, read by `datasets` and uploaded to a local hub."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard, constants
 
 from stages.curation.dataset import push_to_hub, write_dataset
-from stages.curation.rules import RuleParams
+from stages.curation.params import RuleParams
 from stages.data.sample import Sample, write_samples
 from stages.run.errors import UserError
 from stages.run.files import sha256_file
@@ -36,7 +36,7 @@ SAMPLE = Sample(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two SFT samples of two sources, one RL sample, written as a dataset."""
+    """A dataset of two SFT samples and one RL sample."""
     other = SAMPLE.model_copy(update={"sample_id": "s2", "source": "mine", "data_type": "image", "licence": ""})
     write_samples(tmp_path / "sft.parquet", [SAMPLE, other])
     write_samples(tmp_path / "rl.parquet", [SAMPLE.model_copy(update={"process": None})])
@@ -75,7 +75,7 @@ def test_equal_sets_give_equal_bytes_and_an_empty_set_is_left_out(folder: Path, 
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's protocol as one upload of small files takes."""
+    """The part of the hub's protocol that a small upload needs."""
 
     created: dict[str, Any]
     files: dict[str, bytes]

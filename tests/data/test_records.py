@@ -1,11 +1,12 @@
-"""Video-R1's record files: what is read, and what each bad record is told."""
+"""Video-R1's records: what is read, and what is refused why."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from stages.data.records import read_records, read_sample, write_records
+from stages.data.record_files import read_records
+from stages.data.records import read_sample, write_records
 from stages.data.sample import Reject, Sample
 from stages.data.sources import Source, read_source
 from stages.run.errors import UserError
@@ -72,7 +73,7 @@ def test_a_released_record_becomes_a_sample(media: Path) -> None:
         ({"clip_start": 3.0, "clip_end": 2.0}, "empty clip"),
     ],
 )
-def test_a_bad_record_is_a_reject_with_its_reason(media: Path, changes: dict, reason: str) -> None:
+def test_a_bad_record_is_a_reject_with_its_reason(media: Path, changes: dict[str, object], reason: str) -> None:
     reject = read(media, **changes)
     assert isinstance(reject, Reject)
     assert (reject.sample_id, reject.reason) == ("src-7", reason)

@@ -1,5 +1,6 @@
 """The append-only store: rows by key, old shards untouched."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ from stages.data.shards import ShardStore
 SCHEMA = pa.schema([("key", pa.string()), ("frames", pa.list_(pa.binary()))])
 
 
-def rows(*numbers: int) -> list[dict]:
+def rows(*numbers: int) -> list[dict[str, object]]:
     return [{"key": f"k{n}", "frames": [bytes([n]) * 3, b"x"]} for n in numbers]
 
 
@@ -37,7 +38,7 @@ def test_appending_leaves_old_shards_byte_identical(tmp_path: Path) -> None:
 
 
 def test_full_shards_are_on_disk_before_the_next_row_is_asked_for(tmp_path: Path) -> None:
-    def interrupted():
+    def interrupted() -> Iterator[dict[str, object]]:
         yield from rows(1, 2, 3)
         raise KeyboardInterrupt
 
@@ -47,9 +48,9 @@ def test_full_shards_are_on_disk_before_the_next_row_is_asked_for(tmp_path: Path
 
 
 def test_a_shard_of_large_rows_has_fewer_of_them_and_one_is_in_memory(tmp_path: Path) -> None:
-    memory = []
+    memory: list[int] = []
 
-    def large():
+    def large() -> Iterator[dict[str, object]]:
         for number in range(30):
             memory.append(psutil.Process().memory_info().rss)
             yield {"key": f"k{number}", "frames": [bytes(4 << 20)]}

@@ -1,4 +1,4 @@
-"""The kinds of sources: what each of them takes from its rows, and which rows it takes."""
+"""The kinds of sources: which rows each takes, and what from them."""
 
 import json
 from pathlib import Path
@@ -112,14 +112,14 @@ def test_a_dataset_that_is_damaged_midway_is_one_line(root: Path) -> None:
     (root / "cut" / "train.parquet").write_bytes(data)
     drafts = read_source(Source(name="s", hub="cut", defaults={"problem_type": "free-form"}), root, root / "embedded")
     assert isinstance(next(drafts), Sample)
-    with pytest.raises(UserError, match=r"source cut: .*; mend its files, or"):
+    with pytest.raises(UserError, match=r"source cut: .*; correct its files, or"):
         list(drafts)
 
 
 def test_a_dataset_that_is_not_there_is_one_line(root: Path) -> None:
     Dataset.from_dict({"problem": ["?"]}).to_parquet(str(root / "mine" / "train.parquet"))
     with pytest.raises(
-        UserError, match=r"source mine: .*nosuch.*; mend its files, or its `hub`, `config` or `hub_split`"
+        UserError, match=r"source mine: .*nosuch.*; correct its files, or its `hub`, `config` or `hub_split`"
     ):
         list(read_source(Source(name="s", hub="mine", hub_split="nosuch"), root))
 

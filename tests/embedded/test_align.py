@@ -1,5 +1,7 @@
 """Dense alignment of the embedded model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,25 +15,25 @@ from stages.model.load import load_model
 
 
 @pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("align") / "model"
     write_tiny(folder, corpus(np.random.default_rng(0), 500), seed=0, prompt="plain")
     return folder
 
 
-def test_naming_loss_is_the_mean_over_names_that_exist():
+def test_naming_loss_is_the_mean_over_names_that_exist() -> None:
     logits_MV = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.25, 0.25, 0.25, 0.25]]).log()
     names_MS = torch.tensor([[0, 1], [2, -1]])
     assert naming_loss(logits_MV, names_MS).item() == pytest.approx(np.log([2, 4, 4]).mean())
 
 
-def test_hits_count_things_only():
+def test_hits_count_things_only() -> None:
     logits_MV = torch.tensor([[5.0, 4, 3, 2, 1, 0], [0.0, 1, 2, 3, 4, 5], [9.0, 8, 7, 6, 0, 0]])
     names_MS = torch.tensor([[0, 5, 2, 3], [0, 5, 4, 3], [5, -1, 5, 5]])
     assert hits(logits_MV, names_MS) == {"colour": 0.5, "shape": 0.5, "row": 1.0, "column": 1.0}
 
 
-def test_every_merged_token_has_its_cells_names(untrained):
+def test_every_merged_token_has_its_cells_names(untrained: Path) -> None:
     builder = PromptBuilder(untrained)
     batch = next(random_clips(builder, 3, np.random.default_rng(0)))
     assert batch.grid_thw.tolist() == [[4, 6, 6]] * 3
@@ -49,7 +51,7 @@ def test_every_merged_token_has_its_cells_names(untrained):
 
 
 @pytest.mark.slow
-def test_alignment_lowers_the_loss_and_is_the_same_every_time(untrained):
+def test_alignment_lowers_the_loss_and_is_the_same_every_time(untrained: Path) -> None:
     builder = PromptBuilder(untrained)
     first, second = load_model(untrained), load_model(untrained)
     seen = [align(model, builder, steps=40, clips=4, learning_rate=4e-3, seed=3) for model in (first, second)]

@@ -69,13 +69,15 @@ LOOKS = [
     (
         "How far right does it end, in percent?",
         at((1, 0), (1, 2), (1, 0), (1, 1)),
-        "frame 1 center left, frame 3 center right, frame 5 center left, frame 7 center middle, so it ends at 50 percent.",
+        "frame 1 center left, frame 3 center right, frame 5 center left, frame 7 center middle, "
+        "so it ends at 50 percent.",
         "50",
     ),
     (
         "Where does it end?\nA. top left\nB. top right\nC. bottom left\nD. bottom right",
         at((0, 0), (2, 2), (0, 2), (2, 0)),
-        "frame 1 top left, frame 3 bottom right, frame 5 top right, frame 7 bottom left, so it ends bottom left, option C.",
+        "frame 1 top left, frame 3 bottom right, frame 5 top right, frame 7 bottom left, "
+        "so it ends bottom left, option C.",
         "C",
     ),
     (

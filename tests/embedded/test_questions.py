@@ -1,4 +1,4 @@
-"""Question families: answers that hold by construction, and temporal ones that need the order of frames."""
+"""Question families: known answers, and temporal ones that need the order."""
 
 from collections import Counter, defaultdict
 from itertools import permutations

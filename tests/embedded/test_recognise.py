@@ -1,4 +1,4 @@
-"""Seeing pictures that went through the sizes and the compression of the frame store."""
+"""Recognition in pictures as the frame store keeps them."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.embedded.glyphs import STAMPS
+from stages.embedded.glyphs import GLYPHS
 from stages.embedded.recognise import things, tint
 from stages.embedded.scene import COLOURS, TINTS, Scene, Spot, draw
 
@@ -17,7 +17,7 @@ def stored(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(buffer))
 
 
-@pytest.mark.parametrize("kind", STAMPS)
+@pytest.mark.parametrize("kind", GLYPHS)
 def test_every_kind_is_seen_in_every_colour_on_every_backdrop(kind: str) -> None:
     for colour in COLOURS:
         for backdrop in TINTS:
@@ -41,6 +41,6 @@ def test_an_empty_backdrop_holds_nothing() -> None:
 def test_any_picture_can_be_looked_at(shape: tuple[int, int]) -> None:
     for picture in (np.zeros((*shape, 3), np.uint8), np.full((*shape, 3), 255, np.uint8)):
         assert tint(picture) in TINTS
-        assert all(spot.kind in STAMPS for spot in things(picture))
+        assert all(spot.kind in GLYPHS for spot in things(picture))
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert all(spot.colour in COLOURS for spot in things(noise))

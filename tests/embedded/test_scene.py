@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.embedded.glyphs import STAMPS
+from stages.embedded.glyphs import GLYPHS
 from stages.embedded.scene import COLOURS, FRAMES, SIZE, TINTS, Scene, Spot, backdrop, cells, draw, random_scene
 
 LEFT = Spot(1, 0, "red", "square")
@@ -48,8 +48,8 @@ def test_frames_of_a_still_scene_are_equal_so_that_none_tells_when_it_was() -> N
 
 
 @pytest.mark.parametrize("offset", [(-2, -2), (2, 2)])
-def test_every_stamp_stays_in_its_cell_at_the_largest_offsets(offset: tuple[int, int]) -> None:
-    for kind in STAMPS:
+def test_every_glyph_stays_in_its_cell_at_the_largest_offsets(offset: tuple[int, int]) -> None:
+    for kind in GLYPHS:
         for row, col in np.ndindex(3, 3):
             picture = draw(Scene("teal", ((Spot(row, col, "yellow", kind),),) * 4, offset))[0]
             y, x = np.nonzero((picture == COLOURS["yellow"]).all(axis=-1))

@@ -1,4 +1,4 @@
-"""The embedded teacher, asked over HTTP about pictures as the frame store keeps them."""
+"""The embedded teacher, asked over HTTP with stored pictures."""
 
 import base64
 import http.client
@@ -22,7 +22,9 @@ from PIL import Image
 from stages.data.grading import extract_answer, is_well_formed
 from stages.embedded.questions import FAMILIES, Question, make
 from stages.embedded.scene import Scene, Spot, draw
-from stages.embedded.teacher import MODEL, Teacher, base_url, embedded_teacher, serve
+from stages.embedded.teacher import Teacher
+from stages.embedded.teacher_protocol import MODEL
+from stages.embedded.teacher_server import base_url, embedded_teacher, serve
 
 SAMPLED = (0, 2, 4, 6, 9, 11, 13, 15)
 RED = Spot(1, 0, "red", "circle")
@@ -213,8 +215,9 @@ def test_the_process_serves_an_openai_client_and_leaves_with_the_context() -> No
 @pytest.mark.integration
 def test_the_process_leaves_when_its_parent_is_killed() -> None:
     code = (
-        "import time\nfrom stages.embedded.teacher import embedded_teacher\n"
-        "with embedded_teacher(0.5, 0) as url:\n    __import__('sys').stdout.write(url + '\\n')\n    __import__('sys').stdout.flush()\n"
+        "import time\nfrom stages.embedded.teacher_server import embedded_teacher\n"
+        "with embedded_teacher(0.5, 0) as url:\n"
+        "    print(url, flush=True)\n"
         "    time.sleep(60)"
     )
     root = Path(__file__).parents[2]

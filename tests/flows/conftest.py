@@ -1,12 +1,22 @@
-"""A toy repository of the project's form: real git, real DVC, stages of plain Python that take no time
-unless their parameter `await` names files that do not exist yet."""
+"""A toy repository of the project's form, and `make ui` for it.
+
+git and DVC are real. The stages are plain Python and take no time, unless their parameter `await` names files that do
+not exist yet.
+"""
 
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+
+from tests.conftest import ROOT
+from tests.flows.service import Service, listening
+from tests.flows.test_process_tree import ends
 
 STAGE = """\
 import json, os, sys, time
@@ -124,3 +134,26 @@ def toy(new_toy: Path, tmp_path: Path) -> Path:
 def finished(finished_toy: Path, tmp_path: Path) -> Path:
     """A checkout of the toy in which all is up to date."""
     return Path(shutil.copytree(finished_toy, tmp_path / "toy"))
+
+
+@pytest.fixture(scope="session")
+def webhook() -> Iterator[tuple[str, list[str]]]:
+    """A webhook's address, and the messages that it has got."""
+    messages: list[str] = []
+    with listening(messages) as address:
+        yield address, messages
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
+    """`make ui` in a toy checkout, shared by the tests of a file."""
+    folder = tmp_path_factory.mktemp("service")
+    checkout = build_toy(folder / "toy")
+    shutil.copy(ROOT / "prefect.yaml", checkout)
+    service = Service(checkout, folder / "home", *webhook)
+    parts = psutil.Process(service.process.pid).children(recursive=True)
+    yield service
+    service.process.send_signal(signal.SIGINT)
+    assert service.process.wait(90) == 0
+    assert len(parts) >= 3
+    assert ends([part.pid for part in parts])

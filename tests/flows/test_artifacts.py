@@ -1,12 +1,12 @@
-from flows.artifacts import comparison_rows, metric_row, metric_rows, moved_metrics, stage_row
-from flows.dvc import Outcome, Stage
+from flows.artifacts import ExperimentResult, comparison_rows, metric_row, metric_rows, moved_metrics, stage_row
+from flows.graph import Stage, StageResult
 
 
 def test_a_stage_row_shows_state_duration_and_output_hashes() -> None:
     stage = Stage(
         "sft", ("base",), {"models/sft": "81640b1404fd0fc82951afc9a2e321d5.dir", "metrics/sft.json": "e008b939aea9"}
     )
-    assert stage_row(stage, Outcome("Completed", 12.34)) == {
+    assert stage_row(stage, StageResult("Completed", 12.34)) == {
         "stage": "sft",
         "state": "Completed",
         "seconds": 12.3,
@@ -15,7 +15,7 @@ def test_a_stage_row_shows_state_duration_and_output_hashes() -> None:
 
 
 def test_a_failed_stage_shows_no_outputs() -> None:
-    assert stage_row(Stage("sft", (), {"models/sft": "81640b14"}), Outcome("Failed", 1.0))["outputs"] == ""
+    assert stage_row(Stage("sft", (), {"models/sft": "81640b14"}), StageResult("Failed", 1.0))["outputs"] == ""
 
 
 def test_a_metric_row_shows_how_the_metric_moved() -> None:
@@ -53,10 +53,12 @@ def test_metrics_that_moved_come_first_and_evaluations_before_what_led_to_them()
 
 def test_a_comparison_has_a_column_per_experiment_and_only_the_metrics_that_differ() -> None:
     experiments = {
-        "a-1": ({"tgrpo.alpha": 0.0}, {"m.json:loss": 1.5, "m.json:count": 4, "evaluate.json:accuracy": 0.5}),
-        "a-2": ({"tgrpo.alpha": 0.3}, {"m.json:loss": 1.25, "m.json:count": 4}),
+        "a-1": ExperimentResult(
+            {"tgrpo.alpha": 0.0}, {"m.json:loss": 1.5, "m.json:count": 4, "evaluate.json:accuracy": 0.5}
+        ),
+        "a-2": ExperimentResult({"tgrpo.alpha": 0.3}, {"m.json:loss": 1.25, "m.json:count": 4}),
     }
-    moved = moved_metrics([metrics for _, metrics in experiments.values()])
+    moved = moved_metrics([one.metrics for one in experiments.values()])
     assert moved == ["evaluate.json:accuracy", "m.json:loss"]
     assert comparison_rows(experiments, moved) == [
         {"file": "params.yaml", "name": "tgrpo.alpha", "a-1": 0.0, "a-2": 0.3},

@@ -1,11 +1,13 @@
-"""The embedded pipeline with small numbers, from rendered clips to the report, in two clean clones: once by DVC, once by the flow."""
+"""The embedded pipeline in two clean clones, by DVC and by the flow.
+
+Its numbers are small, and it goes from rendered clips to the report.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -35,7 +37,7 @@ SMALL = {
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
-    """A repository with the project as it is now, small numbers in its params.yaml."""
+    """A repository with the present project and a small params.yaml."""
     root = tmp_path / "origin"
     for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
         if name and (ROOT / name).is_file():
@@ -74,6 +76,6 @@ def test_two_clean_clones_end_with_the_same_hashes_one_by_dvc_and_one_by_the_flo
     assert {"data/shapes", "models/base", "models/sft", "models/tgrpo", "report/index.html"} <= made
 
 
-def recorded(root: Path) -> dict[str, Any]:
-    """The stages of a dvc.lock: commands, parameters, and the hashes of what they read and made."""
+def recorded(root: Path) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """The stages of a dvc.lock."""
     return YAML(typ="safe").load((root / "dvc.lock").read_text())["stages"]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import dvc
-from flows.dvc import Stage, UsageError
-from flows.process_tree import Guards
+from flows import dvc, graph
+from flows.errors import UsageError
+from flows.graph import Stage
+from flows.process_tree import CommandRunner
 from tests.conftest import ROOT
 from tests.flows.conftest import edit, run_dvc
 
@@ -25,7 +26,7 @@ GRAPH = [
 
 
 def chosen(*targets: str, single: bool = False, downstream: bool = False) -> list[str]:
-    return [stage.name for stage in dvc.select(GRAPH, targets, single, downstream)]
+    return [stage.name for stage in graph.select(GRAPH, targets, single, downstream)]
 
 
 def test_no_targets_select_all_stages() -> None:
@@ -97,10 +98,10 @@ def test_benchmarks_come_before_the_filter_that_compares_with_them_and_only_that
 @pytest.mark.integration
 def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path) -> None:
     lines: list[str] = []
-    with Guards([]) as guards:
+    with CommandRunner([]) as runner:
 
         def state(force: bool = False) -> str:
-            return dvc.reproduce(toy, "shapes", guards, lines.append, force).state
+            return dvc.reproduce(toy, "shapes", runner, lines.append, force).state
 
         assert state() == "Completed"
         assert lines == ["Running stage 'shapes':", "> python stage.py shapes out/shapes.json", "shapes starts"]
@@ -112,7 +113,7 @@ def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path)
         edit(toy, '"shapes": {"value": 2}', '"shapes": {"value": 1}')
         assert state() == "Restored"
         edit(toy, '"shapes": {"value": 1}', '"shapes": {"value": 1, "fail": true}')
-        failed = dvc.reproduce(toy, "shapes", guards, lines.append)
+        failed = dvc.reproduce(toy, "shapes", runner, lines.append)
     assert failed.state == "Failed"
     assert "shapes cannot go on: the reason" in lines
 
@@ -153,14 +154,14 @@ def test_a_stage_waits_for_somebodys_own_dvc_repro_and_says_so_once(toy: Path) -
             (toy / "go").touch()
 
     command = [sys.executable, "-m", "dvc", "repro", "shapes"]
-    with subprocess.Popen(command, cwd=toy, stdout=subprocess.PIPE, text=True) as person, Guards([]) as guards:
+    with subprocess.Popen(command, cwd=toy, stdout=subprocess.PIPE, text=True) as person, CommandRunner([]) as runner:
         assert person.stdout
         assert any(line == "shapes starts\n" for line in person.stdout)
-        assert dvc.reproduce(toy, "shapes", guards, take).state == "Cached"
+        assert dvc.reproduce(toy, "shapes", runner, take).state == "Cached"
         assert person.wait() == 0
-    [told] = [line for line in lines if "(PID" in line]
-    assert told.startswith(f"  (PID {person.pid}): ")
-    assert told.endswith("repro shapes")
+    [waiting] = [line for line in lines if "(PID" in line]
+    assert waiting.startswith(f"  (PID {person.pid}): ")
+    assert waiting.endswith("repro shapes")
 
 
 @pytest.mark.integration

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from flows import dvc, experiment
-from flows.dvc import UsageError
+from flows.errors import UsageError
 from flows.experiment import Experiment, override
 from flows.pipeline import combine
-from flows.process_tree import Guards
+from flows.process_tree import CommandRunner
 from tests.flows.conftest import edit, git, run_dvc
 
 PARAMS = """\
@@ -93,9 +93,9 @@ def test_an_experiment_is_shown_by_dvc_and_leaves_the_checkout_as_it_was(finishe
     before = dvc.snapshot(one.root)
     assert "tgrpo" in before.changed
     assert "sft" not in before.changed
-    with Guards([]) as guards:
+    with CommandRunner([]) as runner:
         states = {
-            stage.name: dvc.reproduce(one.root, stage.name, guards, lambda line: None).state for stage in before.stages
+            stage.name: dvc.reproduce(one.root, stage.name, runner, lambda line: None).state for stage in before.stages
         }
     experiment.save(one)
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from flows.dvc import Snapshot, Stage
+from flows.graph import Snapshot, Stage
 from flows.lineage import code_of, lineage_rows, parameter_rows
 
 FOLDER = "11111111aaaa.dir"

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from flows.lock import hold
-from flows.process_tree import Guards
+from flows.process_tree import CommandRunner
 
 
 def test_the_second_waits_and_learns_who_holds_the_lock(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_second_waits_and_learns_who_holds_the_lock(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_the_lock_lasts_until_the_last_guard_is_gone(tmp_path: Path) -> None:
+def test_the_lock_lasts_until_the_last_process_that_has_it_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "flow.lock"
     script = "import sys; sys.stdin.read()"
     with hold(path, "killed run", lambda holder: None) as lock:
@@ -47,9 +47,9 @@ def test_the_lock_lasts_until_the_last_guard_is_gone(tmp_path: Path) -> None:
         assert heard == ["killed run"]
 
 
-def test_a_guard_holds_the_locks_of_its_flow(tmp_path: Path) -> None:
+def test_a_supervisor_holds_the_locks_of_its_flow(tmp_path: Path) -> None:
     lines: list[str] = []
     script = "import os; print(os.path.realpath(f'/proc/{os.getppid()}/fd/{FD}'))"
-    with hold(tmp_path / "flow.lock", "run", lambda holder: None) as lock, Guards([lock]) as guards:
-        guards.run([sys.executable, "-c", script.replace("{FD}", str(lock))], tmp_path, os.environ, lines.append)
+    with hold(tmp_path / "flow.lock", "run", lambda holder: None) as lock, CommandRunner([lock]) as runner:
+        runner.run([sys.executable, "-c", script.replace("{FD}", str(lock))], tmp_path, os.environ, lines.append)
     assert lines == [str((tmp_path / "flow.lock").resolve())]

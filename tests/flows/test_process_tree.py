@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.process_tree import ENDED, Guards
+from flows.process_tree import ENDED, CommandRunner
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,9 +25,9 @@ time.sleep(600)
 FLOW = """\
 import os, sys
 from pathlib import Path
-from flows.process_tree import Guards
-with Guards([]) as guards:
-    guards.run([sys.executable, sys.argv[1]], Path.cwd(), os.environ, lambda line: print(line, flush=True))
+from flows.process_tree import CommandRunner
+with CommandRunner([]) as runner:
+    runner.run([sys.executable, sys.argv[1]], Path.cwd(), os.environ, lambda line: print(line, flush=True))
 """
 
 
@@ -54,9 +54,9 @@ def ends(pids: list[int]) -> bool:
 
 def test_lines_arrive_in_order_and_the_exit_status_is_passed_on(tmp_path: Path) -> None:
     lines: list[str] = []
-    with Guards([]) as guards:
+    with CommandRunner([]) as runner:
         script = "import sys; print('one'); print('two', flush=True); print('three', file=sys.stderr); sys.exit(7)"
-        status = guards.run([sys.executable, "-c", script], tmp_path, os.environ, lines.append)
+        status = runner.run([sys.executable, "-c", script], tmp_path, os.environ, lines.append)
     assert lines == ["one", "two", "three"]
     assert status == 7
 
@@ -71,9 +71,9 @@ def test_leaving_the_context_ends_the_command_and_all_that_descends_from_it(tmp_
         lines.append(line)
         started.set()
 
-    with Guards([]) as guards:
+    with CommandRunner([]) as runner:
         command = [sys.executable, str(family)]
-        thread = threading.Thread(target=lambda: statuses.append(guards.run(command, tmp_path, os.environ, take)))
+        thread = threading.Thread(target=lambda: statuses.append(runner.run(command, tmp_path, os.environ, take)))
         thread.start()
         assert started.wait(60)
         pids = [int(pid) for pid in lines[0].split()]
@@ -98,19 +98,21 @@ def test_a_killed_flow_leaves_no_process(tmp_path: Path, family: Path) -> None:
 
 def test_what_a_finished_command_left_behind_is_ended(tmp_path: Path) -> None:
     script = (
-        "import subprocess, sys; quiet = subprocess.DEVNULL; print(subprocess.Popen("
-        "[sys.executable, '-c', 'import time; time.sleep(600)'], stdout=quiet, stderr=quiet, start_new_session=True).pid)"
+        "import subprocess, sys; quiet = subprocess.DEVNULL; "
+        "print(subprocess.Popen("
+        "[sys.executable, '-c', 'import time; time.sleep(600)'], "
+        "stdout=quiet, stderr=quiet, start_new_session=True).pid)"
     )
     lines: list[str] = []
-    with Guards([]) as guards:
-        assert guards.run([sys.executable, "-c", script], tmp_path, os.environ, lines.append) == 0
+    with CommandRunner([]) as runner:
+        assert runner.run([sys.executable, "-c", script], tmp_path, os.environ, lines.append) == 0
     assert ends([int(lines[0])])
 
 
 def test_nothing_starts_once_the_context_is_left(tmp_path: Path) -> None:
-    with Guards([]) as guards:
+    with CommandRunner([]) as runner:
         pass
-    assert guards.run([sys.executable, "-c", "open('trace', 'w')"], tmp_path, os.environ, lambda line: None) == ENDED
+    assert runner.run([sys.executable, "-c", "open('trace', 'w')"], tmp_path, os.environ, lambda line: None) == ENDED
     assert not (tmp_path / "trace").exists()
 
 
@@ -121,10 +123,10 @@ def test_no_more_commands_run_at_once_than_allowed(tmp_path: Path) -> None:
         "print(sum(name.startswith('in-') for name in os.listdir())); os.remove(f'in-{sys.argv[1]}')"
     )
     seen: list[str] = []
-    with Guards([], parallel=1) as guards:
+    with CommandRunner([], parallel=1) as runner:
         commands = [[sys.executable, "-c", script, str(i)] for i in range(3)]
         threads = [
-            threading.Thread(target=guards.run, args=(command, tmp_path, os.environ, seen.append))
+            threading.Thread(target=runner.run, args=(command, tmp_path, os.environ, seen.append))
             for command in commands
         ]
         for thread in threads:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import dvc
-from flows.dvc import UsageError
+from flows.errors import UsageError
 from flows.keep import keep
 from tests.conftest import ROOT
 from tests.flows.conftest import edit, git, run_dvc

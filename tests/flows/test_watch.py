@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows import dvc
-from flows.dvc import UsageError
+from flows.errors import UsageError
 from flows.watch import Watch, fingerprint
 from tests.conftest import ROOT
 from tests.flows.conftest import edit

@@ -1,7 +1,7 @@
 """Counts of what became of the samples."""
 
 from stages.data.sample import Reject, Sample
-from stages.reporting.funnel import RuleTable, by_rule
+from stages.reporting.funnel import RuleCounts, rule_counts
 
 LEFT = Sample(
     sample_id="s1",
@@ -23,7 +23,7 @@ def test_each_rule_is_counted_in_all_by_source_and_by_answer_type() -> None:
         Reject(sample_id="s2", stage="filter sft", reason="correctness"),
         Reject(sample_id="s1", stage="filter rl", reason="difficulty"),
     ]
-    assert by_rule("SFT", [LEFT], dropped, {"s1": LEFT, "s2": words}) == RuleTable(
+    assert rule_counts("SFT", [LEFT], dropped, {"s1": LEFT, "s2": words}) == RuleCounts(
         groups=["all", "mine", "shapes", "OCR", "numerical"],
         rows=[("correctness", [2, 1, 1, 1, 1]), ("length", [1, 1, 0, 1, 0]), ("kept", [1, 0, 1, 0, 1])],
     )

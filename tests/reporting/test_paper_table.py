@@ -1,17 +1,18 @@
-"""The table against the paper: its own rules, its own columns, and what was really decoded."""
+"""The paper's scores beside the measured scores."""
 
 import pytest
 
 from stages.evaluation.benchmarks import names
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import COLUMNS, ROWS
-from stages.reporting.paper_table import Measured, against_paper
+from stages.reporting.paper_table import Measured, Run, paper_table
 from tests.evaluation.toy import scored_row
 
 
 def test_only_benchmarks_of_the_paper_that_were_evaluated_are_columns() -> None:
-    assert against_paper({("SFT", "shapes", 8): (_rows([1.0]), 0)}) is None
-    table = against_paper({("SFT", "mmvu", 16): (_rows([1.0]), 0), ("SFT", "shapes", 8): (_rows([1.0]), 0)})
+    embedded = Run("SFT", "shapes", 8, _rows([1.0]), 0)
+    assert paper_table([embedded]) is None
+    table = paper_table([Run("SFT", "mmvu", 16, _rows([1.0]), 0), embedded])
     assert table is not None
     assert table.benchmarks == ["mmvu"]
     assert [(line.model, line.frames, line.cells) for line in table.published][:2] == [
@@ -22,11 +23,12 @@ def test_only_benchmarks_of_the_paper_that_were_evaluated_are_columns() -> None:
 
 def test_a_cell_holds_the_papers_score_the_frames_decoded_and_what_is_missing() -> None:
     failed = scored_row("failed", video_r1=None, category="Art", status="error", n_frames=16, size=(448, 252))
-    runs = {
-        ("SFT", "mvbench", 16): ([*_rows([1.0, 0.0]), failed], 2),
-        ("T-GRPO", "mvbench", 32): (_rows([1.0, 1.0]), 0),
-    }
-    table = against_paper(runs | {("T-GRPO", "mmvu", 16): (_rows([0.0]), 0)})
+    runs = [
+        Run("SFT", "mvbench", 16, [*_rows([1.0, 0.0]), failed], 2),
+        Run("T-GRPO", "mvbench", 32, _rows([1.0, 1.0]), 0),
+        Run("T-GRPO", "mmvu", 16, _rows([0.0]), 0),
+    ]
+    table = paper_table(runs)
     assert table is not None
     assert [(line.model, line.frames) for line in table.measured] == [("SFT", 16), ("T-GRPO", 32), ("T-GRPO", 16)]
     _, cell = table.measured[0].cells

@@ -1,4 +1,7 @@
-"""Clips whose every frame says its own number, made with ffmpeg: two rows of five grey blocks are the bits of the number."""
+"""Makes clips with ffmpeg whose every frame shows its own number.
+
+Two rows of five grey blocks are the bits of the number.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +9,9 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+from ffmpeg.nodes import Stream
+
+Option = Any  # of ffmpeg: text, a number, or None for a flag
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 HEIGHT, WIDTH, FPS = 96, 160, 25
@@ -13,7 +19,10 @@ DARK, BRIGHT = 40, 215
 
 
 def numbered_frame(number: int) -> np.ndarray:
-    """Frame [96, 160, 3] with the ten bits of `number`, most significant first, and a faint moving ramp to give codecs work."""
+    """Frame [96, 160, 3] uint8 that shows the bits of `number`.
+
+    There are ten bits, the highest first. A faint moving ramp gives codecs work.
+    """
     bits = np.array([number >> bit & 1 for bit in range(9, -1, -1)]).reshape(2, 5)
     blocks = np.where(bits, BRIGHT, DARK).repeat(48, axis=0).repeat(32, axis=1)
     ramp = (np.arange(WIDTH) + np.arange(HEIGHT)[:, None] + 3 * number) % 32 - 16
@@ -21,7 +30,10 @@ def numbered_frame(number: int) -> np.ndarray:
 
 
 def read_number(frame_HWC: np.ndarray) -> int:
-    """The number a frame [H, W, 3] carries, whatever its size; ValueError when a block is neither dark nor bright."""
+    """The number that a frame [H, W, 3] shows, at any size.
+
+    Raises ValueError when a block is neither dark nor bright.
+    """
     height, width = frame_HWC.shape[:2]
     number = 0
     for row in range(2):
@@ -34,8 +46,11 @@ def read_number(frame_HWC: np.ndarray) -> int:
     return number
 
 
-def encode(path: Path, frames: int = 60, source: dict[str, Any] | None = None, **output: Any) -> Path:
-    """Encode `frames` numbered frames with ffmpeg; `source` and `output` are ffmpeg's options of the input and of the file."""
+def encode(path: Path, frames: int = 60, source: dict[str, Option] | None = None, **output: Option) -> Path:
+    """Encode `frames` numbered frames with ffmpeg.
+
+    `source` and `output` are ffmpeg's options of the input and of the file.
+    """
     pictures = np.stack([numbered_frame(number) for number in range(frames)])
     stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{WIDTH}x{HEIGHT}", r=FPS, **(source or {}))
     options = {"pix_fmt": "yuv420p", "threads": 1, **output}
@@ -43,36 +58,32 @@ def encode(path: Path, frames: int = 60, source: dict[str, Any] | None = None, *
     return path
 
 
-def remux(path: Path, original: Path, source: dict[str, Any] | None = None, **output: Any) -> Path:
+def remux(path: Path, original: Path, source: dict[str, Option] | None = None, **output: Option) -> Path:
     """Copy a clip's packets into another file with other container options."""
     run(ffmpeg.input(str(original), **(source or {})).output(str(path), c="copy", **output))
     return path
 
 
-def run(stream: Any, data: bytes | None = None) -> None:
+def run(stream: Stream, data: bytes | None = None) -> None:
+    """Run one ffmpeg command with `data` as its standard input."""
     ffmpeg.run(stream, cmd=FFMPEG, input=data, quiet=True, overwrite_output=True)
 
 
-H264 = {"vcodec": "libx264", "g": 12, "bf": 3}
-OPEN_GOP = {**H264, "x264-params": "open-gop=1:b-pyramid=normal"}
-X265 = {"vcodec": "libx265", "x265-params": "keyint=12:log-level=none:pools=1:frame-threads=1"}
+H264: dict[str, Option] = {"vcodec": "libx264", "g": 12, "bf": 3}
+OPEN_GOP: dict[str, Option] = {**H264, "x264-params": "open-gop=1:b-pyramid=normal"}
+X265: dict[str, Option] = {"vcodec": "libx265", "x265-params": "keyint=12:log-level=none:pools=1:frame-threads=1"}
 TILTED = ("rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4", "mirrored.mp4")
 
 # How each kind of file is made. They show frames 0..59 at 25 per second unless a test says otherwise.
-ENCODED: dict[str, dict[str, Any]] = {
+ENCODED: dict[str, dict[str, Option]] = {
     "h264.mp4": H264,
     "h264-open-gop.mp4": OPEN_GOP,
     "hevc.mp4": X265,
     "hevc.mkv": X265,
     "vp8.webm": {"vcodec": "libvpx", "g": 20, "b:v": "300k"},
     "vp9.webm": {"vcodec": "libvpx-vp9", "g": 20, "cpu-used": 5, "b:v": "300k"},
-    "vp9-live.webm": {
-        "vcodec": "libvpx-vp9",
-        "g": 20,
-        "cpu-used": 5,
-        "b:v": "300k",
-        "live": 1,
-    },  # no frame count, no length
+    # No frame count, no length.
+    "vp9-live.webm": {"vcodec": "libvpx-vp9", "g": 20, "cpu-used": 5, "b:v": "300k", "live": 1},
     "av1.mp4": {"vcodec": "libsvtav1", "g": 20, "preset": 8, "crf": 15, "svtav1-params": "lp=1"},
     "mpeg4-b-frames.avi": {"vcodec": "mpeg4", "bf": 2, "g": 12, "q:v": 2},
     "h264-b-frames.avi": H264,
@@ -89,11 +100,8 @@ ENCODED: dict[str, dict[str, Any]] = {
     "wide-pixels.mp4": {**H264, "vf": "setsar=2/1"},
     "one-frame.mp4": {**H264, "frames": 1},
     "three-frames.mp4": {**H264, "frames": 3},
-    "variable-rate.mp4": {
-        **H264,
-        "vf": "select='lt(n,20)+not(mod(n,4))'",
-        "fps_mode": "vfr",
-    },  # 0..19, then every fourth
+    # Frames 0 to 19, then every fourth.
+    "variable-rate.mp4": {**H264, "vf": "select='lt(n,20)+not(mod(n,4))'", "fps_mode": "vfr"},
 }
 
 
@@ -118,13 +126,16 @@ def make_clips(folder: Path) -> Path:
 
 
 def end_edit_after(seconds: float, mp4: bytes) -> bytes:
-    """The clip with the length in its edit list (version 0: size, 'elst', flags, count, then the length) cut to `seconds`."""
+    """The clip with the length in its edit list cut to `seconds`.
+
+    An edit list of version 0 is size, 'elst', flags, count, then the length.
+    """
     place = mp4.index(b"elst") + 12
     return mp4[:place] + int(seconds * 1000).to_bytes(4, "big") + mp4[place + 4 :]
 
 
 def damage(data: bytes, flips: int) -> bytes:
-    """The bytes with bits flipped in the middle half, the same ones every time."""
+    """The bytes with some bits of the middle half flipped."""
     damaged = bytearray(data)
     for place in np.random.default_rng(3).integers(len(data) // 4, len(data) * 3 // 4, flips):
         damaged[place] ^= 1 << int(place) % 8

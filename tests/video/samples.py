@@ -1,4 +1,4 @@
-"""Samples that ask about given media, and the parameters the tests take their frames with."""
+"""Samples that ask about given media, and parameters for their frames."""
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def params(**changes: Any) -> ExtractParams:
-    return ExtractParams(**{**PARAMS, **changes})
+def params(**changes: object) -> ExtractParams:
+    return ExtractParams.model_validate({**PARAMS, **changes})
 
 
 def sample(

@@ -20,7 +20,10 @@ from tests.video.test_workers import outcomes, work
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two worker processes, known by the address in the environment. Daemons may not have sandboxes, so they are none."""
+    """Two worker processes, with the scheduler's address in the environment.
+
+    A daemon may not start sandboxes, so the workers are no daemons.
+    """
     from dask import config
     from distributed import LocalCluster
 
@@ -44,7 +47,7 @@ def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(
     monkeypatch.chdir(tmp_path)  # relative paths mean the same on the workers
     write_samples(Path("samples.parquet"), [sample("clip", Path("clip.mp4")), sample("damaged", Path("damaged.mp4"))])
     Path("params.yaml").write_text(f"frames: {json.dumps(PARAMS)}\n")
-    names = ("frames", "table.parquet", "clips.parquet", "rejects.parquet", "metrics.json")
+    names = ("frame-store", "frame-keys.parquet", "clips.parquet", "rejects.parquet", "metrics.json")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for place in ("there", "here"):
         flags = [text for name in names for text in (f"--{name.split('.')[0]}", f"{place}/{name}")]
@@ -53,7 +56,7 @@ def test_a_cluster_writes_the_same_bytes_and_a_crash_costs_one_task(
     assert [(reject.sample_id, reject.reason) for reject in read_rejects(Path("there/rejects.parquet"))] == [
         ("damaged", "corrupt")
     ]
-    for name in ("frames/00000.parquet", *names[1:]):
+    for name in ("frame-store/00000.parquet", *names[1:]):
         assert Path("there", name).read_bytes() == Path("here", name).read_bytes()
 
 

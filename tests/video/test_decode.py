@@ -7,7 +7,7 @@ from PIL import Image
 
 from stages.video.decode import decode
 from stages.video.media import MediaError
-from stages.video.table import read_video
+from stages.video.video_file import read_video
 from tests.video.clips import ENCODED, FFMPEG, H264, OPEN_GOP, damage, encode, read_number, remux, run
 
 # The frames each file shows: 0..59 at 25 per second if it is not named here.

@@ -1,4 +1,4 @@
-"""Where decord differs from the truth: the reason why it is not the default."""
+"""Where decord is wrong, which is why it is not the default."""
 
 from pathlib import Path
 

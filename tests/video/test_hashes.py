@@ -45,14 +45,14 @@ def test_clips_are_grouped_with_the_first_that_differs_by_four_bits_or_less_in_t
 
 
 def flipped(hash_T: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """The hashes with the bits at these places, counted over all frames, turned over."""
+    """The hashes with the bits at these places turned over."""
     bits_T64 = np.unpackbits(hash_T.view(np.uint8)).copy()
     bits_T64[bits] ^= 1
     return np.packbits(bits_T64).view(np.uint64)
 
 
 def plainly(hashes_NT: np.ndarray) -> list[int]:
-    """The place of each clip's group, by comparing it with the first of every group."""
+    """The place of each clip's group, by comparing all first clips."""
     firsts: list[int] = []
     groups = []
     for place, hash_T in enumerate(hashes_NT):

@@ -1,11 +1,9 @@
-from typing import Any
-
 import pytest
 from pydantic import ValidationError
 
 from stages.video.spec import FrameSpec
 
-REFERENCE: dict[str, Any] = {
+REFERENCE: dict[str, object] = {
     "policy": "fps",
     "max_frames": 16,
     "min_pixels": 100_352,
@@ -15,8 +13,8 @@ REFERENCE: dict[str, Any] = {
 }
 
 
-def spec(**changes: Any) -> FrameSpec:
-    return FrameSpec(**{**REFERENCE, **changes})
+def spec(**changes: object) -> FrameSpec:
+    return FrameSpec.model_validate({**REFERENCE, **changes})
 
 
 def test_uniform_frames_reach_from_the_first_to_the_last() -> None:
@@ -62,7 +60,7 @@ def test_the_key_covers_the_spec_the_media_and_the_bounds_and_nothing_else() -> 
 def test_the_key_of_a_stage_with_more_parameters_is_that_of_its_spec() -> None:
     from stages.frames import FramesParams
 
-    stage = FramesParams(**REFERENCE, workers=3, max_rejected=0.5)
+    stage = FramesParams.model_validate({**REFERENCE, "workers": 3, "max_rejected": 0.5})
     assert stage.key("a" * 64, None, None) == spec().key("a" * 64, None, None)
 
 

@@ -24,7 +24,7 @@ LIMITS = Limits(workers=1, timeout_s=5, memory_mb=400)
 
 
 def work(path: Path) -> str:
-    """What a file on a hostile disk may do to a decoder, by its name."""
+    """Do to a process what the name of the file says."""
     if path.name == "refuse":
         raise MediaError("corrupt", "3 damaged")
     if path.name == "crash":

@@ -1,0 +1,95 @@
+"""The stages of dvc.yaml, and the choice of those to run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import JsonValue
+
+from flows.errors import UsageError, nearest
+
+StageState = Literal["Completed", "Cached", "Restored", "Failed"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph; a matrix stage has one per item.
+
+    name: DVC's address, `evaluate@sft-shapes-8`; upstream: the stages whose outputs this one reads; outs, deps: path →
+    hash as recorded in dvc.lock, an empty hash before the first run; metrics: the outputs that hold numbers; params:
+    section → values as recorded in dvc.lock; command: what DVC runs.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    outs: dict[str, str]
+    deps: dict[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    params: dict[str, JsonValue] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def group(self) -> str:
+        """The name in dvc.yaml, without the matrix item."""
+        return self.name.partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkout as DVC sees it now.
+
+    stages: in dvc.yaml's order, upstream first; changed: the names of the stages that are not up to date; metrics:
+    number by `file:key`.
+    """
+
+    stages: list[Stage]
+    changed: set[str]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage ended, and after how many seconds."""
+
+    state: StageState
+    seconds: float
+
+
+def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downstream: bool) -> list[Stage]:
+    """The stages of a run, selected as `dvc repro` selects them.
+
+    By default these are the targets and what they need; with `single` the targets alone; with `downstream` the targets
+    and what needs them. The plain name of a matrix stage means all its items. No targets mean all stages.
+    """
+    if single and downstream:
+        raise UsageError("single and downstream exclude each other: choose one")
+    if not targets:
+        return list(stages)
+    names = {stage.name for stage in stages} | {stage.group for stage in stages}
+    for target in targets:
+        if target not in names:
+            raise UsageError(f"no stage {target!r} in dvc.yaml{nearest(target, names)}")
+    chosen = {stage.name for stage in stages if stage.name in targets or stage.group in targets}
+    if downstream:
+        chosen = with_downstream(stages, chosen)
+    elif not single:
+        chosen = with_upstream(stages, chosen)
+    return [stage for stage in stages if stage.name in chosen]
+
+
+def with_upstream(stages: Sequence[Stage], names: set[str]) -> set[str]:
+    """The names of some stages and of all that they rest on."""
+    found = set(names)
+    for stage in reversed(stages):
+        if stage.name in found:
+            found.update(stage.upstream)
+    return found
+
+
+def with_downstream(stages: Sequence[Stage], names: set[str]) -> set[str]:
+    """The names of some stages and of all that rest on them."""
+    found = set(names)
+    for stage in stages:
+        if found & set(stage.upstream):
+            found.add(stage.name)
+    return found

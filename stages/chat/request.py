@@ -1,0 +1,98 @@
+"""One question to a server: frames and text as a chat request.
+
+Frames travel in one of two payloads, always as the stored bytes (JPEG, or WebP where the frame store is lossless):
+
+`images`  Each frame is an image part, `data:image/jpeg;base64,…`. Every vision server takes it. vLLM needs
+          `--limit-mm-per-prompt '{"image": 16}'`, at least the frames per clip. A Qwen model then sees pictures, and
+          no video.
+`video`   The frames of a clip are one video part, vLLM's `data:video/jpeg;base64,FRAME,FRAME,…`. vLLM needs
+          `--limit-mm-per-prompt '{"video": 1}'` and `--media-io-kwargs '{"video": {"num_frames": -1}}'`: without the
+          second, newer versions drop every frame after the 32nd. Versions before vllm-project/vllm#37301 refuse this
+          payload for Qwen3-VL. A sample of type image still travels as an image part.
+"""
+
+import hashlib
+import io
+import json
+import math
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from PIL import Image
+from pydantic import JsonValue
+
+from stages.chat.parameters import Payload
+from stages.data.sample import DataType
+
+JPEG_START = b"\xff\xd8"
+TOKEN_SIDE = 28  # pixels: one token of Qwen2.5-VL covers 28x28
+
+
+@dataclass(frozen=True)
+class ChatSampling:
+    """How the server draws the answer's tokens.
+
+    Fields that are None are not sent.
+    """
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One user turn: frames in order, then the text.
+
+    `identity` is whatever else decides the answer but is not sent: the embedded teacher's settings and code.
+    """
+
+    model: str
+    text: str
+    pictures: tuple[bytes, ...]
+    data_type: DataType
+    payload: Payload
+    sampling: ChatSampling
+    identity: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over everything that decides the answer.
+
+        The bytes of every frame are part of it.
+        """
+        parts = [self.model, self.text, self.data_type, self.payload, vars(self.sampling), self.identity]
+        frames = [hashlib.sha256(picture).hexdigest() for picture in self.pictures]
+        return hashlib.sha256(json.dumps([*parts, frames], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def prompt_estimate(self) -> int:
+        """About how many tokens the prompt has, rounded up.
+
+        One token for 2 bytes of text and one for 28x28 pixels of each frame, with 2 more per frame and 32 per request.
+        """
+        width, height = Image.open(io.BytesIO(self.pictures[0])).size if self.pictures else (0, 0)
+        tokens_per_frame = math.ceil(width / TOKEN_SIDE) * math.ceil(height / TOKEN_SIDE) + 2
+        return 32 + len(self.text.encode()) // 2 + len(self.pictures) * tokens_per_frame
+
+    def body(self) -> dict[str, JsonValue]:
+        """The JSON body to post."""
+        content: list[JsonValue] = [
+            *frame_parts(self.pictures, self.data_type, self.payload),
+            {"type": "text", "text": self.text},
+        ]
+        sampling = {name: value for name, value in vars(self.sampling).items() if value is not None}
+        return {"model": self.model, "messages": [{"role": "user", "content": content}], **sampling}
+
+
+def frame_parts(pictures: Sequence[bytes], data_type: DataType, payload: Payload) -> list[dict[str, JsonValue]]:
+    """The content parts that carry the frames."""
+    frames = [b64encode(picture).decode() for picture in pictures]
+    if payload == "video" and data_type == "video":
+        return [{"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(frames)}"}}]
+    types = ["jpeg" if picture.startswith(JPEG_START) else "webp" for picture in pictures]
+    urls = [f"data:image/{kind};base64,{frame}" for kind, frame in zip(types, frames, strict=True)]
+    return [{"type": "image_url", "image_url": {"url": url}} for url in urls]

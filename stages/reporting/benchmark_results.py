@@ -1,0 +1,116 @@
+"""One benchmark in the report: figures, sentences and examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from stages.data.sample import read_rejects, read_samples
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.definition import Profile
+from stages.evaluation.metrics import slices
+from stages.evaluation.predictions import read_predictions
+from stages.reporting.cards import Card
+from stages.reporting.charts import interval_chart
+from stages.reporting.comparison import Comparison, compare_models, label
+from stages.reporting.findings import sentences
+from stages.reporting.gallery import WrongAnswers, order_cards, wrong_answers
+from stages.reporting.paper_table import Run
+from stages.run.errors import UserError
+from stages.video.frame_store import FrameReader
+
+ORDER_EXAMPLES = 2  # questions per benchmark that the last model got right in order and wrong shuffled
+
+
+@dataclass(frozen=True)
+class KindCharts:
+    """Two charts by kind of question.
+
+    `scores` shows all models, and `gaps` the last model's gap to each other order.
+    """
+
+    scores: Markup
+    gaps: Markup
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """One benchmark with one number of frames.
+
+    `files` are the tables behind it.
+    """
+
+    comparison: Comparison
+    sentences: list[str]
+    kinds: KindCharts
+    order_cards: list[Card]
+    wrong: list[WrongAnswers]
+    runs: list[Run]
+    files: list[Path]
+
+
+def benchmark_result(
+    name: str,
+    frames: int,
+    title: str,
+    models: Sequence[str],
+    benchmarks: Path,
+    predictions: Path,
+    profile: Profile,
+    n_wrong: int,
+) -> BenchmarkResult:
+    """The result of `models` on one benchmark.
+
+    UserError when the predictions of a model are not there. `n_wrong` is the largest number of wrong answers shown for
+    each kind of question.
+    """
+    files = prediction_files(name, frames, models, predictions)
+    rows = {model: read_predictions(path) for model, path in files.items()}
+    folder, benchmark = benchmarks / f"{name}-{frames}", get_benchmark(name)
+    questions = read_samples(folder / "samples.parquet")
+    n_missing = len(read_rejects(folder / "quarantine.parquet"))
+    samples = {sample.sample_id: sample for sample in questions}
+    reader = FrameReader(folder / "frames", folder / "frames.parquet")
+    last = rows[models[-1]]
+    named = slices(benchmark)
+    need_order = [row for row in last if named.get("temporal", named["all"])(row)]
+    comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile)
+    return BenchmarkResult(
+        comparison=comparison,
+        sentences=sentences(rows, benchmark, profile),
+        kinds=_kind_charts(comparison),
+        order_cards=order_cards(need_order, samples, reader, profile, ORDER_EXAMPLES),
+        wrong=wrong_answers(last, samples, reader, profile, n_wrong),
+        runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
+        files=list(files.values()),
+    )
+
+
+def prediction_files(name: str, frames: int, models: Sequence[str], predictions: Path) -> Mapping[str, Path]:
+    """Each model's predictions of one benchmark; UserError without a file."""
+    files = {model: predictions / f"{model}-{name}-{frames}.parquet" for model in models}
+    if missing := [str(path) for path in files.values() if not path.exists()]:
+        raise UserError(
+            f"no predictions at {', '.join(missing)}; run `dvc repro evaluate`, or change report.models, "
+            "report.benchmarks or report.frames in params.yaml"
+        )
+    return files
+
+
+def _kind_charts(comparison: Comparison) -> KindCharts:
+    scores = {
+        name: [found.ordered if found else None for found in models] for name, models in comparison.categories.items()
+    }
+    styles = [f"s{number}" for number in range(len(comparison.models))]
+    subsets = zip(("all questions", "temporal", "static"), comparison.slices.values(), strict=False)
+    last = {name: found[-1] for name, found in (*subsets, *comparison.categories.items()) if found}
+    gaps = {
+        name: [found.others[order].gap if order in found.others else None for order in comparison.orders]
+        for name, found in last.items()
+        if found and found.others
+    }
+    return KindCharts(
+        interval_chart(f"Score by kind of question, {comparison.name}", scores, styles),
+        interval_chart(f"Points lost in other orders, {comparison.name}", gaps, comparison.orders),
+    )

@@ -1,0 +1,58 @@
+"""The content of the page, and its template."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stages.evaluation.definition import Profile
+from stages.reporting.benchmark_results import BenchmarkResult
+from stages.reporting.cards import ORDER_LABELS, Card
+from stages.reporting.curves import CurveChart
+from stages.reporting.funnel import FunnelStep, RuleCounts
+from stages.reporting.numbers import signed, with_sign
+from stages.reporting.paper_table import PaperTable
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page.
+
+    `hashes` are (file, SHA-256) of the files behind it. `settings` is the text of params.yaml.
+    """
+
+    last_model: str
+    profile: Profile
+    results: list[BenchmarkResult]
+    paper: PaperTable | None
+    funnel: dict[str, list[FunnelStep]]
+    rejects: list[tuple[str, str, int]]
+    rules: dict[str, RuleCounts]
+    sources: list[tuple[str, str, str, str, int]]
+    compositions: dict[str, list[tuple[str, str, int]]]
+    charts: dict[str, list[CurveChart]]
+    rollouts: list[Card]
+    kept: list[Card]
+    dropped: dict[str, list[Card]]
+    settings: str
+    hashes: list[tuple[str, str]]
+
+
+def render(page: Page) -> str:
+    """The page as HTML.
+
+    Every text is escaped, because questions and answers are untrusted.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
+    return environment.get_template("report.html.j2").render(vars(page), labels=ORDER_LABELS)
+
+
+def _percentage(share: float) -> str:
+    return f"{100 * share:.1f}"

@@ -40,6 +40,7 @@ from stages.video.frame_store import FrameReader
 # plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
 COLUMNS: tuple[Figure, ...] = get_args(Figure)
 KEPT_ROLLOUTS = 20
+HEADLINE: tuple[Figure, ...] = ("reward", "accuracy", "p_contrast", "kl")  # the figures that DVC compares
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
@@ -90,6 +91,7 @@ def run(
     model: Path,
     out: Path,
     metrics: Path,
+    headline: Path,
     plot: Path,
     rollouts: Path,
 ) -> None:
@@ -102,6 +104,7 @@ def run(
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
         metrics: Means over the first and last steps, as JSON.
+        headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
     """
@@ -119,7 +122,9 @@ def run(
     if trainer.is_world_process_zero():
         history = step_rows(trainer.state.log_history)
         write_atomic(plot, steps_csv(history))
-        write_json(metrics, {**summary(history), "left_out": questions.reasons, **resume_note(work)})
+        means = summary(history)
+        write_json(metrics, {**means, "left_out": questions.reasons, **resume_note(work)})
+        write_json(headline, {name: means["last"][name] for name in HEADLINE})
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, ROLLOUT_SCHEMA)
 

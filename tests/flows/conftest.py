@@ -144,6 +144,13 @@ def webhook() -> Iterator[tuple[str, list[str]]]:
         yield address, messages
 
 
+@pytest.fixture
+def toy_with_deployments(toy: Path) -> Path:
+    """A checkout of the toy that `make ui` can deploy."""
+    shutil.copy(ROOT / "prefect.yaml", toy)
+    return toy
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
     """`make ui` in a toy checkout, shared by the tests of a file."""

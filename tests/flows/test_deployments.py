@@ -125,10 +125,7 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
 def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, finished: Path) -> None:
     toy = finished
     status = git(toy, "status", "--short")
-    (toy / ".dvc" / "tmp" / "run_sweep.py").write_text(
-        "from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})"
-    )
-    command = [sys.executable, ".dvc/tmp/run_sweep.py"]
+    command = [sys.executable, "-m", "flows.sweep", "tgrpo.value=200,300"]
     done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
     run = Run(service, done.returncode, done.stdout + done.stderr)
     assert run.status == 0, run.output

@@ -44,7 +44,7 @@ class Experiment:
     def params(self) -> str:
         """The text of params.yaml that the experiment runs with."""
         source = self.home / "profiles" / f"{self.profile}.yaml" if self.profile else self.home / "params.yaml"
-        if not source.is_file():
+        if (self.profile and not re.fullmatch(r"[\w-]+", self.profile)) or not source.is_file():
             raise UsageError(f"no profile {self.profile!r}: {source} does not exist")
         text = source.read_text(encoding="utf-8")
         parameters.load_yaml(text, str(source))

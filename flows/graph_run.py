@@ -146,4 +146,4 @@ def advice(root: Path, stage: Stage) -> list[str]:
         ways.append(f"`dvc checkout --force {stage.name}`")
     if in_git := [path for path in lost if path in stage.in_git]:
         ways.append(f"`git checkout -- {' '.join(in_git)}`")
-    return [f"DVC removed the old outputs before the stage ran; {' and '.join(ways)} put them back"]
+    return [f"DVC removed the old outputs before the stage ran; to get them back: {', '.join(ways)}"]

@@ -107,12 +107,16 @@ class Run:
         """The state as the server holds it."""
         return self.service.call(f"/flow_runs/{self.id}")["state"]
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks of the run, as the server holds them."""
+        return self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
+
     def stages(self) -> dict[str, str]:
         """The stages' states, which Prefect writes a moment later."""
         final: dict[str, str] = {}
 
         def read() -> bool:
-            tasks = self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
+            tasks = self.tasks()
             final.update({task["name"].partition(" · ")[0]: task["state_name"] for task in tasks})
             return all(task["state_type"] in (*ENDS, "PENDING") for task in tasks)
 

@@ -1,4 +1,4 @@
-"""What answers questions: a model in this process, or any server of the OpenAI chat protocol."""
+"""Engines that answer: a model in this process, or a served one."""
 
 import asyncio
 import hashlib
@@ -46,18 +46,21 @@ class Showing:
 
 
 class Engine(Protocol):
-    """Answers the showings whose key is not in `done`, and hands the outputs to `keep` as they come."""
+    """Answers the showings whose key is not in `done`.
+
+    It hands the outputs to `keep` as they come.
+    """
 
     def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None: ...
 
 
 @dataclass(frozen=True)
 class TransformersEngine:
-    """A model folder that runs in this process, on the GPU if there is one.
+    """A model that runs in this process, on the GPU if possible.
 
-    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on the showings of
-    one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed evaluation adds up the same sums in
-    the same order as an uninterrupted one, and a further order changes no answer.
+    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on
+    the showings of one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed
+    evaluation adds up the same sums in the same order as an uninterrupted one, and a further order changes no answer.
     """
 
     folder: Path
@@ -104,7 +107,7 @@ class TransformersEngine:
 
 @dataclass(frozen=True)
 class Shown:
-    """A showing as the model sees it, with the number and size of its frames in pixels."""
+    """A showing as the model sees it; `width` and `height` in pixels."""
 
     showing: Showing
     prompt: Prompt = field(repr=False)
@@ -115,14 +118,17 @@ class Shown:
 
 
 def windows(showings: Sequence[Showing]) -> Iterator[list[Showing]]:
-    """The showings of one order after the other, up to WINDOW at a time."""
+    """The showings order by order, up to WINDOW at a time."""
     for order in dict.fromkeys(showing.order for showing in showings):
         same = [showing for showing in showings if showing.order == order]
         yield from (same[start : start + WINDOW] for start in range(0, len(same), WINDOW))
 
 
 def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[list[Shown]]:
-    """Groups of like length, the longest first, each padded to its longest within the budget of tokens."""
+    """Groups of like length, the longest first.
+
+    A group has at most `batch_tokens` tokens after padding, each answer at its full length.
+    """
     batch: list[Shown] = []
     for each in sorted(shown, key=lambda each: (-len(each.prompt.ids_P), each.showing.key)):
         longest = len(batch[0].prompt.ids_P) if batch else len(each.prompt.ids_P)
@@ -205,7 +211,7 @@ class ServerEngine:
 
 
 def _status(reply: Reply) -> OutputStatus:
-    """A refusal is an answer of the model, though an empty one; only a request that failed is an error."""
+    """The status of a reply; a refusal is an empty answer."""
     match reply.status:
         case "failed":
             return "error"
@@ -232,5 +238,5 @@ def _from_completion(shown: Shown, completion: Completion) -> Output:
 
 
 def _seed(seed: int, key: str) -> int:
-    """Each showing draws its own random numbers, whatever else is in its batch."""
+    """Each showing draws its own random numbers, in any batch."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") >> 1

@@ -7,6 +7,7 @@ The command is that of dvc.yaml's stage for the benchmark, with another model an
 """
 
 import argparse
+import itertools
 import re
 import shlex
 import sys
@@ -65,7 +66,7 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner:
     before = dvc.snapshot(home)
     stage = find_stage(before.stages, benchmark)
     folder = Path("runs") / EVALUATION / f"{label}-{benchmark}"
-    outputs = {"--predictions": str(folder / "predictions.parquet"), "--metrics": str(folder / "metrics.json")}
+    outputs = outputs_in(folder, stage)
     command, replaced = with_options(stage.command, {"--name": label, "--model": checkpoint, **outputs})
     makes_model = {one.name for one in before.stages if replaced["--model"] in one.outs}
     targets = [one for one in stage.upstream if one not in makes_model]
@@ -74,7 +75,7 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner:
     wait(graph_run.start())
     if not graph_run.succeeded:
         return graph_run.final_state()
-    metrics = home / outputs["--metrics"]
+    metrics = home / folder / "metrics.json"
     earlier = dvc.read_metrics(metrics, home)
     state = run_command.with_options(task_run_name=f"{label} on {benchmark}")(home, command, runner, return_state=True)
     if not state.is_completed():
@@ -90,6 +91,13 @@ def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> St
     if runner.run(command, home, dvc.environment(), log.take):
         return Failed(message="\n".join(log.tail))
     return Completed(message=f"{time.monotonic() - start:.1f} s")
+
+
+def outputs_in(folder: Path, stage: Stage) -> dict[str, str]:
+    """For each option of the command that names an output: a file of the folder."""
+    words = shlex.split(stage.command)
+    options = [(option, path) for option, path in itertools.pairwise(words) if path in stage.outs]
+    return {option: str(folder / f"{option.lstrip('-')}{Path(path).suffix}") for option, path in options}
 
 
 def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:

@@ -94,6 +94,13 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
     edit(root, "python stage.py evaluate-${item.model}", command, file="dvc.yaml")
     edit(root, "metrics/${item.model}.json out/${item.model}.json", "metrics/${item.model}.json", file="dvc.yaml")
     edit(root, '"out/${item.model}.json"]', '"out/${item.model}.json", out/shapes.json]', file="dvc.yaml")
+    outs = '    outs: ["out/${item.model}.txt"]\n'
+    edit(
+        root,
+        '    metrics: [{"metrics/${item.model}.json"',
+        f'{outs}    metrics: [{{"metrics/${{item.model}}.json"',
+        file="dvc.yaml",
+    )
     (root / "evaluate.py").write_text(EVALUATE)
     edit(root, '"shapes": {"value": 1}', '"shapes": {"value": 2}')
     (root / "step-3.json").write_text('{"value": 7}')

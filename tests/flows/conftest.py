@@ -133,7 +133,7 @@ def toy(new_toy: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def finished(finished_toy: Path, tmp_path: Path) -> Path:
     """A checkout of the toy in which all is up to date."""
-    return Path(shutil.copytree(finished_toy, tmp_path / "toy"))
+    return Path(shutil.copytree(finished_toy, tmp_path / "finished"))
 
 
 @pytest.fixture(scope="session")

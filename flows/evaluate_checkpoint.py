@@ -94,7 +94,7 @@ def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> St
 
 
 def outputs_in(folder: Path, stage: Stage) -> dict[str, str]:
-    """For each option of the command that names an output: a file of the folder."""
+    """For each option that names an output, a file of the folder."""
     words = shlex.split(stage.command)
     options = [(option, path) for option, path in itertools.pairwise(words) if path in stage.outs]
     return {option: str(folder / f"{option.lstrip('-')}{Path(path).suffix}") for option, path in options}

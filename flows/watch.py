@@ -32,8 +32,8 @@ log = logging.getLogger("flows.watch")
 class Watch:
     """What is known of the source folders of a checkout.
 
-    A folder holds new data when it differs from the state for which a run was started last. That state is kept in `.dvc/tmp`.
-    A folder that is seen for the first time is noted at once, so that every later change of it counts.
+    A folder holds new data when it differs from the state for which a run was started last. That state is kept in
+    `.dvc/tmp`. A folder that is seen for the first time is noted at once, so that every later change of it counts.
     """
 
     def __init__(self, root: Path) -> None:
@@ -71,7 +71,7 @@ class Watch:
                 log.info("watching %s: a change since %s starts a run", folder, since)
 
     def remember(self, handled: Mapping[str, str]) -> None:
-        """Keeps the state of the folders for the next look, also over a restart."""
+        """Keeps the state of the folders, also over a restart."""
         self.memory.parent.mkdir(exist_ok=True)
         temporary = self.memory.with_suffix(".new")
         temporary.write_text(json.dumps(handled))

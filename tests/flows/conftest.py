@@ -153,7 +153,7 @@ def toy_with_deployments(toy: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
-    """`make ui` in a toy checkout, shared by the tests of a file."""
+    """`make ui` in a toy checkout, shared by a file's tests."""
     folder = tmp_path_factory.mktemp("service")
     checkout = build_toy(folder / "toy")
     shutil.copy(ROOT / "prefect.yaml", checkout)

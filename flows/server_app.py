@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 
 import uvicorn
-from fastapi import FastAPI
 from prefect.server.api.server import create_app
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
 NAMES = [HOST, "localhost"]
@@ -32,12 +32,14 @@ location.replace("/");
 """
 
 
-def secure_app(temporary: bool) -> FastAPI:
-    """The server's application, with a check of hosts and a login page."""
+def secure_app(temporary: bool) -> ASGIApp:
+    """The server's application, with a check of hosts and a login page.
+
+    The check lies around the application: the server's own services call it from inside, under a name of their own.
+    """
     app = create_app(ephemeral=temporary, final=True)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=NAMES)
     app.router.routes.insert(0, Route("/login", login))
-    return app
+    return TrustedHostMiddleware(app, allowed_hosts=NAMES)
 
 
 def login(request: Request) -> HTMLResponse:

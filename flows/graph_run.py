@@ -133,7 +133,7 @@ def rename_task(state: str) -> None:
     In the graph a stage that ran and one that was up to date have the same colour.
     """
     if context := TaskRunContext.get():
-        context.task_run.name = f"{context.task_run.name} · {state.lower()}"
+        context.task_run.name = f"{context.task_run.name} ({state.lower()})"
 
 
 def advice(root: Path, stage: Stage) -> list[str]:

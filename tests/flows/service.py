@@ -117,7 +117,7 @@ class Run:
 
         def read() -> bool:
             tasks = self.tasks()
-            final.update({task["name"].partition(" · ")[0]: task["state_name"] for task in tasks})
+            final.update({task["name"].partition(" (")[0]: task["state_name"] for task in tasks})
             return all(task["state_type"] in (*ENDS, "PENDING") for task in tasks)
 
         until(read, self.service.log)

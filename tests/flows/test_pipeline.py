@@ -29,7 +29,7 @@ def test_only_what_changed_is_run_and_what_was_there_before_is_restored(service:
     assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
     again = service.run(toy)
     assert again.stages() == dict.fromkeys(ALL, "Cached")
-    assert {task["name"] for task in again.tasks()} == {f"{stage} · cached" for stage in ALL}
+    assert {task["name"] for task in again.tasks()} == {f"{stage} (cached)" for stage in ALL}
     edit(toy, '"value": 100,', '"value": 150,')
     changed = {"tgrpo": "Completed", "evaluate@tgrpo": "Completed", "report": "Completed"}
     assert service.run(toy).stages() == {**dict.fromkeys(ALL, "Cached"), **changed}

@@ -1,7 +1,7 @@
-"""`make keep STAGE=sft`: records the outputs of a stage as they are.
+"""`make keep STAGE=sft`: record outputs as they are after a harmless edit.
 
-That is for an edit that changes no result. It shows what changed in the code since the outputs were made. It refuses
-where parameters, data or the outputs themselves changed: then the stage has to run again.
+It shows what changed in the code since the outputs were made. It refuses where parameters, data or the outputs themselves
+changed: then the stage has to run again.
 """
 
 import argparse
@@ -23,8 +23,9 @@ COPIES = Path(".work") / "code"  # one zip file of the folder stages for each st
 def keep(root: Path, target: str) -> str:
     """Records the outputs of a stage; returns the differences in its code.
 
-    A matrix stage means all its items. UsageError when a stage has to run again, or when no copy of the code that ran
-    is left to compare with.
+    The name of a matrix stage means all its items.
+
+    UsageError when a stage has to run again, or when no copy of the code that ran is left to compare with.
     """
     stages = graph.select(dvc.snapshot(root).stages, [target], single=True, downstream=False)
     differences = {difference for stage in stages for difference in code_differences(root, stage.name)}
@@ -48,7 +49,10 @@ def code_differences(root: Path, stage: str) -> list[str]:
 
 
 def differences_of(root: Path, path: str, recorded: str) -> Iterator[str]:
-    """The diff of each file below `path` since the copy that ran."""
+    """The diff of each file below `path` since it ran.
+
+    `path` is a file or a folder.
+    """
     before = copy_that_ran(root, path, recorded)
     now = {name: text for name, text in read_tree(root).items() if Path(name).is_relative_to(path)}
     for name in sorted(before.keys() | now.keys()):
@@ -57,7 +61,7 @@ def differences_of(root: Path, path: str, recorded: str) -> Iterator[str]:
 
 
 def copy_that_ran(root: Path, path: str, recorded: str) -> dict[str, bytes]:
-    """The files below `path` in the copy that dvc.lock recorded."""
+    """The files below `path` whose hash dvc.lock recorded, by name."""
     for archive in sorted((root / COPIES).glob("*.zip")):
         with zipfile.ZipFile(archive) as copy:
             names = [name for name in copy.namelist() if Path(name).is_relative_to(path)]
@@ -71,7 +75,7 @@ def copy_that_ran(root: Path, path: str, recorded: str) -> dict[str, bytes]:
 
 
 def dvc_hash(path: str, files: Mapping[str, bytes]) -> str:
-    """The hash that DVC gives a file or a folder of files."""
+    """The hash that DVC gives a file or a folder."""
     digests = {name: hashlib.md5(data, usedforsecurity=False).hexdigest() for name, data in files.items()}
     if path in digests:
         return digests[path]

@@ -16,14 +16,14 @@ import io
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from PIL import Image
 from pydantic import JsonValue
 
-from stages.chat.parameters import Payload
+from stages.chat.parameters import ChatParams, MaxTokensField, Payload
 from stages.data.sample import DataType
 
 JPEG_START = b"\xff\xd8"
@@ -44,6 +44,31 @@ class ChatSampling:
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """The part of the body in which servers differ."""
+
+    extra_body: Mapping[str, JsonValue] = field(default_factory=dict)
+    max_tokens_field: MaxTokensField = "max_tokens"
+    send_seed: bool = True
+
+    @classmethod
+    def of(cls, params: ChatParams) -> "Dialect":
+        """The dialect of the server that `params` names."""
+        return cls(params.extra_body, params.max_tokens_field, params.send_seed)
+
+    def body(self, sampling: ChatSampling) -> dict[str, JsonValue]:
+        """The fields of the sampling, in the server's names, and the further fields."""
+        fields = {name: value for name, value in vars(sampling).items() if value is not None}
+        fields[self.max_tokens_field] = fields.pop("max_tokens")
+        if not self.send_seed:
+            fields.pop("seed", None)
+        return {**fields, **self.extra_body}
+
+
+PLAIN = Dialect()
+
+
+@dataclass(frozen=True)
 class Request:
     """One user turn: frames in order, then the text.
 
@@ -57,16 +82,19 @@ class Request:
     payload: Payload
     sampling: ChatSampling
     identity: str = ""
+    dialect: Dialect = PLAIN
 
     @cached_property
     def key(self) -> str:
         """SHA-256 over everything that decides the answer.
 
-        The bytes of every frame are part of it.
+        The bytes of every frame are part of it. The plain dialect is not, so that keys from before it stay valid. The
+        seed is part of it even where it is not sent: it tells the answers to one question apart.
         """
         parts = [self.model, self.text, self.data_type, self.payload, vars(self.sampling), self.identity]
         frames = [hashlib.sha256(picture).hexdigest() for picture in self.pictures]
-        return hashlib.sha256(json.dumps([*parts, frames], sort_keys=True).encode()).hexdigest()
+        dialect = [vars(self.dialect)] if self.dialect != PLAIN else []
+        return hashlib.sha256(json.dumps([*parts, frames, *dialect], sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def prompt_estimate(self) -> int:
@@ -84,8 +112,8 @@ class Request:
             *frame_parts(self.pictures, self.data_type, self.payload),
             {"type": "text", "text": self.text},
         ]
-        sampling = {name: value for name, value in vars(self.sampling).items() if value is not None}
-        return {"model": self.model, "messages": [{"role": "user", "content": content}], **sampling}
+        messages: list[JsonValue] = [{"role": "user", "content": content}]
+        return {"model": self.model, "messages": messages, **self.dialect.body(self.sampling)}
 
 
 def frame_parts(pictures: Sequence[bytes], data_type: DataType, payload: Payload) -> list[dict[str, JsonValue]]:

@@ -17,7 +17,7 @@ from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.parameters import ChatParams
 from stages.chat.reply import Reply
-from stages.chat.request import ChatSampling, Request
+from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
@@ -188,6 +188,7 @@ class ServerEngine:
                 self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed
             ),
             identity=showing.key,
+            dialect=Dialect.of(self.server),
         )
 
     def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:
@@ -196,7 +197,7 @@ class ServerEngine:
             "key": showing.key,
             "sample_id": showing.sample.sample_id,
             "order": showing.order,
-            "text": reply.text,
+            "text": reply.whole_text,
             "status": _status(reply),
             "tokens": reply.completion_tokens,
             "frame_order": self._order(showing, len(request.pictures)),

@@ -127,6 +127,10 @@ class FrameReader:
         """The stored files of a sample's frames: JPEG, or lossless WebP."""
         return self._row(sample_id, ["pictures"])["pictures"]
 
+    def times(self, sample_id: str) -> list[float]:
+        """The seconds of the frames, from the first frame of the clip's media."""
+        return self._row(sample_id, ["pts"])["pts"]
+
     def check(self, sample_ids: Iterable[str]) -> None:
         """Raises UserError when the store lacks frames of one of these samples."""
         missing = [name for name in sample_ids if self._keys[name] not in self._store]

@@ -61,6 +61,11 @@ class EvaluateParams(Params):
         default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails"
     )
     seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
+    max_prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="longest prompt in this process; null: the model's limit; longer ones count as missing",
+    )
     batch_tokens: int = Field(
         default=16384, ge=1, description="most tokens of one batch in this process, prompts and answers together"
     )
@@ -237,7 +242,9 @@ def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[En
     if params.engine == "openai" and params.server is not None:
         return ServerEngine(params.server, reader, sampling, params.seed), []
     folder = find_model(model, None)
-    return TransformersEngine(folder, reader, sampling, params.seed, params.batch_tokens, params.precision), [folder]
+    return TransformersEngine(
+        folder, reader, sampling, params.seed, params.batch_tokens, params.precision, params.max_prompt_tokens
+    ), [folder]
 
 
 if __name__ == "__main__":

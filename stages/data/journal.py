@@ -34,8 +34,8 @@ class JournaledStore:
         archive: Archive | None = None,
     ) -> None:
         self._store = ShardStore(directory, schema, rows_per_shard)
-        self._archive = archive
         self._schema = schema
+        self._archive = archive
         self._path = journal
         self._lock = threading.Lock()
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -52,15 +52,19 @@ class JournaledStore:
         self._file.close()
 
     def add(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append rows to the journal; they are on disk when this returns."""
+        """Append rows to the journal; they are on disk when this returns.
+
+        ValueError, before any of them is written, for a row that does not fit the schema.
+        """
+        keys = [self._checked(dict(row)) for row in rows]
         lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
         with self._lock:
             offset = os.fstat(self._file.fileno()).st_size
             self._file.write(b"".join(lines))
             self._file.flush()
             os.fsync(self._file.fileno())
-            for row, line in zip(rows, lines, strict=True):
-                self._offsets[str(row["key"])] = offset
+            for key, line in zip(keys, lines, strict=True):
+                self._offsets[key] = offset
                 offset += len(line)
 
     def read(self, key: str) -> Row:
@@ -95,7 +99,8 @@ class JournaledStore:
     def _recover(self) -> dict[str, int]:
         """Offsets by key of the journal's rows that the store lacks.
 
-        A last line without its end is cut off. A line that is no row of this store is named and left out.
+        A last line without its end is cut off. A line that is no row of the store is named in the log and passed over:
+        its question will be asked again.
         """
         offsets: dict[str, int] = {}
         end = 0
@@ -103,20 +108,24 @@ class JournaledStore:
         for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
                 break
-            if key := self._key(line):
-                offsets[key] = end
-            else:
-                log.warning("%s, line %d: damaged, left out", self._path, number)
+            try:
+                offsets[self._checked(json.loads(line))] = end
+            except (ValueError, RecursionError) as error:  # no JSON, not a row, or not the store's
+                log.warning("%s: line %d is no answer and is passed over: %s", self._path, number, _one_line(error))
             end += len(line)
         self._file.truncate(end)
         return {key: offset for key, offset in offsets.items() if key not in self._store}
 
-    def _key(self, line: bytes) -> str | None:
-        """The key of a line's row; None when it is no row of this store."""
+    def _checked(self, row: object) -> str:
+        """The key of a row; ValueError when the row does not fit the store's schema."""
+        if not isinstance(row, dict) or not isinstance(key := row.get("key"), str):
+            raise ValueError("an object with a key is wanted")
         try:
-            row = json.loads(line)
             pa.Table.from_pylist([row], schema=self._schema)
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException):
-            return None
-        key = row.get("key")
-        return key if isinstance(key, str) else None
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            raise ValueError(f"a value does not fit its column: {_one_line(error)}") from None
+        return key
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

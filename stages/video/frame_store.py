@@ -93,6 +93,16 @@ class Frames:
     keyframes: int | None = None
 
 
+@dataclass(frozen=True)
+class FrameShape:
+    """Number of frames, their size in pixels, and their times pts_T in seconds."""
+
+    count: int
+    height: int
+    width: int
+    pts_T: np.ndarray
+
+
 class FrameReader:
     """Reads the frames of samples.
 
@@ -130,6 +140,12 @@ class FrameReader:
     def times(self, sample_id: str) -> list[float]:
         """The seconds of the frames, from the first frame of the clip's media."""
         return self._row(sample_id, ["pts"])["pts"]
+
+    def shape(self, sample_id: str) -> FrameShape:
+        """The shape of a sample's frames, from the first picture's header."""
+        row = self._row(sample_id, ["pictures", "pts"])
+        with Image.open(io.BytesIO(row["pictures"][0])) as picture:
+            return FrameShape(len(row["pictures"]), picture.height, picture.width, np.array(row["pts"]))
 
     def check(self, sample_ids: Iterable[str]) -> None:
         """Raises UserError when the store lacks frames of one of these samples."""

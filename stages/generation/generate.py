@@ -31,8 +31,8 @@ class Sampling:
 class Completion:
     """One response: its tokens ids_C (the end token included) and its text.
 
-    logps_C are the tokens' log-probabilities under the raw logits, at temperature 1 and without top_p. `truncated` says
-    whether the token limit cut the response off.
+    logps_C are the tokens' log-probabilities at the temperature of sampling (1 if that is 0) and without top_p.
+    `truncated` says whether the token limit cut the response off.
     """
 
     ids_C: Tensor
@@ -106,7 +106,7 @@ def _decode(
         for step in range(sampling.max_new_tokens):
             ids_A = choose(logits_RV.float(), uniform_RC[active_A, step], sampling, banned_ids)
             ids_RC[active_A, step] = ids_A
-            logps_RC[active_A, step] = logits_RV.float().log_softmax(-1).gather(1, ids_A[:, None])[:, 0]
+            logps_RC[active_A, step] = log_probabilities(logits_RV.float(), ids_A, sampling.temperature)
             going_A = ~torch.isin(ids_A, end_ids)
             if step + 1 == sampling.max_new_tokens or not going_A.any():
                 break
@@ -126,10 +126,10 @@ def _decode(
 
 
 def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids: Tensor) -> Tensor:
-    """The next token of each row, drawn by a number in [0, 1).
+    """The next token of each row, drawn by uniform numbers.
 
-    It is the token whose share of the cumulated distribution holds that number. Tokens cumulate in the order of their
-    ids, so that nothing is sorted.
+    It is the token whose share of the cumulated distribution holds the row's number in [0, 1). Tokens cumulate in the
+    order of their ids, so that nothing is sorted.
     """
     logits_RV = logits_RV.index_fill(1, banned_ids, -torch.inf)
     if sampling.temperature == 0:
@@ -143,6 +143,13 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
         cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True
     )
     return place_R1[:, 0].clamp(max=logits_RV.shape[1] - 1)  # beyond it only for NaN, which training reports
+
+
+def log_probabilities(logits_RV: Tensor, ids_R: Tensor, temperature: float) -> Tensor:
+    """Log-probability of each row's token, [R].
+
+    A temperature of 0 counts as 1."""
+    return (logits_RV / (temperature or 1.0)).log_softmax(dim=-1).gather(1, ids_R[:, None])[:, 0]
 
 
 def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:

@@ -24,7 +24,8 @@ from stages.rl.exchange import gather, gather_grades, gather_types
 from stages.rl.grading import GradedGroup, grades_of
 from stages.rl.guards import trip
 from stages.rl.loss import StepSize, policy_loss
-from stages.rl.metrics import rollout_metrics, rollout_rows, step_rows
+from stages.rl.metrics import Figure, rollout_metrics, rollout_rows, step_rows
+from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
 from stages.rl.rewards import Rewards, group_rewards
 from stages.rl.sampler import Sampler, update_copy
@@ -35,6 +36,7 @@ from stages.run.files import write_json
 
 log = logging.getLogger(__name__)
 
+UPDATE_FIGURES: tuple[Figure, ...] = ("kl", "entropy", "sampling_logp_difference", "sampling_kl")
 LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
@@ -108,9 +110,25 @@ class TgrpoTrainer(ResumableTrainer):
             self.params.loss,
             self._size,
             self.params.max_new_tokens,
+            self._weights(batch.old_logps_RC, batch),
         )
-        self._update_metrics.append(torch.stack([kl, scores.entropy]))
+        policies = batch.old_logps_RC, batch.sampled_logps_RC, batch.packed.mask_RC
+        figures = [kl, scores.entropy, logp_difference(*policies), sampling_kl(*policies)]
+        self._update_metrics.append(torch.stack(figures))
         return loss
+
+    def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
+        """Weights that correct the loss; None where that is off."""
+        loss = self.params.loss
+        if loss.importance_sampling_mode == "off":
+            return None
+        return importance_weights(
+            scored_logps_RC,
+            batch.sampled_logps_RC,
+            batch.packed.mask_RC,
+            loss.importance_sampling_mode,
+            loss.importance_sampling_clip_max,
+        )
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Loss and gradient of one micro-batch, timed."""
@@ -191,9 +209,11 @@ class TgrpoTrainer(ResumableTrainer):
         """
         if "loss" not in logs:
             return super().log(logs, start_time)
-        kl, entropy = gather(self.accelerator, torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
+        figures = gather(self.accelerator, torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
         self._update_metrics.clear()
-        logs |= self._rollout_metrics | {"kl": kl if self.params.loss.beta else math.nan, "entropy": entropy}
+        logs |= self._rollout_metrics | dict(zip(UPDATE_FIGURES, figures, strict=True))
+        if self.params.loss.beta == 0:
+            logs["kl"] = math.nan
         logs |= self._speed()
         super().log(logs, start_time)
         self._log_speed()

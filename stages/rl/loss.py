@@ -43,9 +43,9 @@ class LossParams(Params):
     )
     importance_sampling_mode: CorrectionMode = Field(
         default="off",
-        description="weight the loss by π_scored / π_sampled, of each token or sequence; a ratio above the bound becomes "
-        "the bound (token_truncate, sequence_truncate: TIS, verl's rollout_is token and sequence) or 0 (token_mask, "
-        "sequence_mask); TRL's vllm_importance_sampling_mode",
+        description="weight the loss by π_scored / π_sampled, of each token or sequence; a ratio above the bound "
+        "becomes the bound (token_truncate, sequence_truncate: TIS, verl's rollout_is token and sequence) or 0 "
+        "(token_mask, sequence_mask); TRL's vllm_importance_sampling_mode",
     )
     importance_sampling_clip_max: float = Field(
         default=3.0,

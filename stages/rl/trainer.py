@@ -21,12 +21,14 @@ from stages.model.training import ResumableTrainer
 from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
 from stages.rl.exchange import gather, gather_grades, gather_types
+from stages.rl.gpu_idle import GpuIdle
 from stages.rl.grading import GradedGroup, grades_of
 from stages.rl.guards import trip
 from stages.rl.loss import StepSize, policy_loss
 from stages.rl.metrics import Figure, rollout_metrics, rollout_rows, step_rows
 from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
+from stages.rl.questions import rows_of_step
 from stages.rl.rewards import Rewards, group_rewards
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
@@ -68,11 +70,12 @@ class TgrpoTrainer(ResumableTrainer):
     ) -> None:
         questions: Any = train_dataset  # Trainer takes any sized sequence
         super().__init__(model=model, args=args, train_dataset=questions, data_collator=_rows)
-        self.params, self.sampler = params, sampler
+        self.params, self.sampler, self.plan = params, sampler, train_dataset
         self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
         self.ema: dict[str, float] = {}
         self.stopwatch = Stopwatch()
+        self.gpu_idle = GpuIdle()
         self._micro_batches: list[MicroBatch] = []
         self._size = StepSize(rows=1, tokens=1)
         self._rollout_metrics: dict[str, float] = {}
@@ -142,6 +145,7 @@ class TgrpoTrainer(ResumableTrainer):
                 self._sampling_model(),
                 [row for batch in rows for row in batch],
                 self.state.global_step,
+                self._next_rows(),
                 self.compute_loss_context_manager,
             )
         rewards, advantages_BG = self._assess(groups)
@@ -154,6 +158,12 @@ class TgrpoTrainer(ResumableTrainer):
         resampled, skipped = gather(self.accelerator, counts).sum(dim=0).tolist()
         self._rollout_metrics |= {"resampled": resampled, "skipped": skipped}
         self._keep(groups, rewards, advantages_BG)
+
+    def _next_rows(self) -> list[int]:
+        """The questions of this process's next rollout."""
+        step, args = self.state.global_step + self.params.updates_per_rollout, self.args
+        batches, size = args.gradient_accumulation_steps, args.per_device_train_batch_size
+        return rows_of_step(self.plan, step, batches, size, args.process_index, args.world_size)
 
     def _assess(self, groups: Sequence[GradedGroup]) -> tuple[Rewards, Tensor]:
         """Rewards and advantages of this process's groups.
@@ -221,11 +231,17 @@ class TgrpoTrainer(ResumableTrainer):
             raise UserError(message)
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of each phase, and completion tokens per second over all processes."""
+        """Seconds of each phase, tokens per second, idle share of the GPU.
+
+        Tokens are the completion tokens of all processes.
+        """
         seconds = self.stopwatch.take()
         tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
         speed = {f"seconds_{phase}": value for phase, value in seconds.items()}
-        return speed | {"tokens_per_second": tokens / sum(seconds.values())}
+        speed["tokens_per_second"] = tokens / sum(seconds.values())
+        if (idle := self.gpu_idle.take()) is not None:
+            speed["gpu_idle"] = idle
+        return speed
 
     def _log_speed(self) -> None:
         step, last = self.state.global_step, self.state.max_steps
@@ -249,6 +265,14 @@ class TgrpoTrainer(ResumableTrainer):
             write_json(self.kept / f"{step:08d}.json", {"rows": rows})
 
     # Checkpoints
+
+    def train_on(self) -> None:
+        """Train from the last whole checkpoint, and measure the GPU."""
+        self.gpu_idle.start(self.args.device)
+        try:
+            super().train_on()
+        finally:
+            self.gpu_idle.stop()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order

@@ -36,7 +36,10 @@ def page() -> str:
 
 
 def model_of(stage: str) -> type[BaseModel]:
-    """The parameter model of a stage: the type of the first argument of its `run`."""
+    """The parameter model of a stage.
+
+    It is the type of the first argument of the stage's `run`.
+    """
     run = importlib.import_module(f"stages.{stage}").run
     return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
 
@@ -48,7 +51,10 @@ def section(stage: str, model: type[BaseModel]) -> str:
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Name, type with bounds, default and meaning of each field; the fields of a model inside follow it."""
+    """Name, type with bounds, default and meaning of each field.
+
+    The fields of a model inside follow the field that holds it.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name, cell(kind(field)), cell(default(field)), cell(field.description or "")
         if inner := model_inside(field.annotation):
@@ -101,7 +107,7 @@ def yaml_text(value: Any) -> str:
 
 
 def model_inside(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, also in a list or beside null."""
+    """The model that a field holds, perhaps in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := model_inside(part))), None)

@@ -2,11 +2,11 @@
 
     python -m speed.evaluation [QUESTIONS] [MODEL_FOLDER]
 
-Both answer with one model in one process, and the answers are equal. The reference's way is a loop over the questions that decodes the
-video, encodes its frames and prefills the prompt for each question alone. The project decodes each video once into the frame store
-(`decode_s`, in a process of its own) and batches prompts by length. Decoding is greedy, frames come in order and shuffled, one thread
-computes. Without a model folder the embedded model answers with random weights, which never ends an answer early. The last line of the
-output is JSON.
+Both answer with one model in one process, and the answers are equal. The reference's way is a loop over the questions
+that decodes the video, encodes its frames and prefills the prompt for each question alone. The project decodes each
+video once into the frame store (`decode_s`, in a process of its own) and batches prompts by length. Decoding is greedy,
+frames come in order and shuffled, one thread computes. Without a model folder the embedded model answers with random
+weights, which never ends an answer early. The last line of the output is JSON.
 """
 
 import json
@@ -85,7 +85,7 @@ def project(folder: Path, showings: Sequence[Showing], reader: FrameReader) -> l
 
 
 def prepare(place: Path, root: Path, out: Path) -> None:
-    """Run the benchmark stage as a process of its own, so that its workers import no torch."""
+    """Run the benchmark stage in a process whose workers import no torch."""
     settings = FRAMES.model_dump(exclude={"max_frames"})
     (place / "params.yaml").write_text(json.dumps({"benchmark": {"defaults": settings}}))
     flags = {
@@ -102,7 +102,7 @@ def prepare(place: Path, root: Path, out: Path) -> None:
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float, float]:
-    """The result of a call, its seconds, and its CPU seconds in this process."""
+    """A call's result, its seconds, and its CPU seconds here."""
     start, cpu = time.perf_counter(), time.process_time()
     return call(), time.perf_counter() - start, time.process_time() - cpu
 

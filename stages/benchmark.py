@@ -30,9 +30,10 @@ class BenchmarkParams(ExtractParams):
 def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path, frames: int | None = None) -> None:
     """Read the benchmark `name` in `root` into the folder `out`.
 
-    `out` gets samples.parquet, quarantine.parquet, frames.parquet and the store frames/. `root` is a folder, the name of a dataset on
-    the hub, or a file with such names. `frames` is the most frames per clip. A question that cannot be asked is in the quarantine with
-    its reason, so kept and quarantined questions together are the whole benchmark. UserError when too many are in the quarantine.
+    `out` gets samples.parquet, quarantine.parquet, frames.parquet and the store frames/. `root` is a folder, the name
+    of a dataset on the hub, or a file with such names. `frames` is the most frames per clip. A question that cannot be
+    asked is in the quarantine with its reason, so kept and quarantined questions together are the whole benchmark.
+    UserError when too many are in the quarantine.
     """
     params = _with_budget(params, frames)
     benchmark, folder = get_benchmark(name), benchmark_folder(root)
@@ -56,13 +57,13 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
     if len(rejected) > params.max_rejected * len(checked) or not kept:
         raise UserError(
             f"{len(rejected)} of {len(checked)} questions of {name} are unusable, more than benchmark.max_rejected = "
-            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; fix the media or raise the limit"
+            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; fix the media or raise it"
         )
     write_samples(out / "samples.parquet", kept)
 
 
 def _with_budget(params: BenchmarkParams, frames: int | None) -> BenchmarkParams:
-    """The parameters with the frame budget of the command line, if it gives one."""
+    """The parameters with the command line's frame budget, if any."""
     if frames is None:
         return params
     if "max_frames" in params.model_fields_set:

@@ -1,4 +1,4 @@
-"""Evaluation end to end on a tiny random model, with stored frames and answers in a journal."""
+"""Evaluation end to end on a tiny random model."""
 
 import json
 import logging
@@ -89,7 +89,7 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
     )
     run(PARAMS, str(model), "mmvu", place)
     assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
-    with pytest.raises(UserError, match=r"no prepared benchmark; run `python -m stages.benchmark --name mvbench"):
+    with pytest.raises(UserError, match=r"no prepared benchmark; first run `python -m stages.benchmark --name mvbench"):
         run(PARAMS, str(model), "mvbench", place / "nowhere")
 
 
@@ -228,7 +228,7 @@ def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: P
 
 
 def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own; its predictions are `<name>.parquet`."""
+    """The command line in a process; its predictions are `<name>.parquet`."""
     flags = {"model": model, "benchmark": "shapes", "data": place, "name": name}
     flags |= {"predictions": place / f"{name}.parquet", "metrics": place / f"{name}.json"}
     words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]

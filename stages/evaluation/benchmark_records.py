@@ -1,4 +1,4 @@
-"""Record files and media of the public benchmarks, read from a local folder."""
+"""Record files and media of the public benchmarks, in a local folder."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +29,11 @@ def read_benchmark(
 ) -> Iterator[Sample | Reject]:
     """The questions of the benchmark `name` in `root`.
 
-    They come from Video-R1's `eval_<name>.json` where that file is there. Otherwise they come from the official files: of the patterns
-    `official_files` the first one that matches a file counts. `video_r1` and `official` turn a record into the fields of a Video-R1
-    record; `official` also gets the file of the record. A record without `problem_id` is named after its place in the file. The media
-    path is looked for in `root`. A question with the id of an earlier one is a reject. UserError when no file of either kind is there.
+    They come from Video-R1's `eval_<name>.json` where that file is there. Otherwise they come from the official files:
+    of the patterns `official_files` the first one that matches a file counts. `video_r1` and `official` turn a record
+    into the fields of a Video-R1 record; `official` also gets the file of the record. A record without `problem_id` is
+    named after its place in the file. The media path is looked for in `root`. A question with the id of an earlier one
+    is a reject. UserError when no file of either kind is there.
     """
     media, seen = MediaFolder(root), set[str]()
     for record in _records(root, name, video_r1, official, official_files):
@@ -44,22 +45,23 @@ def read_benchmark(
 
 
 def video_r1_records(root: Path, name: str) -> Path:
-    """The path of Video-R1's own evaluation file of a benchmark, whether or not it is there."""
+    """The path that Video-R1's own evaluation file of a benchmark has."""
     return root / f"eval_{name.replace('_', '')}.json"
 
 
 class MediaFolder:
-    """The media of one benchmark, whatever their real suffix and enclosing folders are."""
+    """The media of one benchmark, under any suffix and enclosing folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, path: str) -> Path | None:
-        """The file (or folder of frames) that a record's path means, or None.
+        """The file or folder of frames at a record's path, or None.
 
-        Video-R1's files name every medium `./Evaluation/<Bench>/….mp4`, also a WebM or AVI file or a folder of frames. Archives unpack
-        into folders of their own, so the path after `Evaluation/<Bench>` may also be the end of a longer path. It must then be the end
-        of one medium's path only, because base names are not unique; links to the same file count once.
+        Video-R1's files name every medium `./Evaluation/<Bench>/….mp4`, also a WebM or AVI file or a folder of frames.
+        Archives unpack into folders of their own, so the path after `Evaluation/<Bench>` may also be the end of a
+        longer path. It must then be the end of one medium's path only, because base names are not unique; links to the
+        same file count once.
         """
         parts = Path(path).parts
         inner = parts[2:] if parts[:1] == ("Evaluation",) else parts
@@ -73,7 +75,7 @@ class MediaFolder:
         return deeper[0] if len({os.path.realpath(media) for media in deeper}) == 1 else None
 
     def _with_its_suffix(self, named: Path) -> Path | None:
-        """The path itself, with a suffix of a video, or without one: whichever is there."""
+        """The path as it is, with a video's suffix, or without one."""
         for media in (named, *(named.with_suffix(suffix) for suffix in VIDEO_SUFFIXES), named.with_suffix("")):
             # os.path.exists is False for a name that is too long, where Path.exists raises.
             if os.path.exists(media) and media != self.root:
@@ -92,7 +94,7 @@ class MediaFolder:
 
 @dataclass(frozen=True)
 class _Record:
-    """A record as it was read, its place in the files, and the function that knows its layout."""
+    """A record, its place in the files, and its layout's converter."""
 
     place: str
     raw: object
@@ -137,7 +139,7 @@ def _rows(file: Path) -> Iterator[tuple[str, object]]:
 
 
 def _draft(record: _Record, name: str, media: MediaFolder) -> Sample | Reject:
-    """The record as a sample, or as a reject that says what is wrong with it."""
+    """The record as a sample, or as a reject that says why."""
     place = record.place.replace(" ", "-")
     try:
         if not isinstance(record.raw, Mapping):

@@ -37,10 +37,10 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def benchmark_folder(root: Path) -> Path:
-    """The folder with a benchmark's files, fetched from the hub where `root` names a dataset.
+    """The folder with a benchmark's files, fetched from the hub where needed.
 
-    `root` is a folder, a dataset's name, or a text file with one name per line. A name is `owner/dataset` or `owner/dataset@revision`;
-    the first dataset holds the records. UserError when a dataset cannot be fetched.
+    `root` is a folder, a dataset's name, or a text file with one name per line. A name is `owner/dataset` or
+    `owner/dataset@revision`; the first dataset holds the records. UserError when a dataset cannot be fetched.
     """
     if root.is_dir():
         return root
@@ -51,9 +51,10 @@ def benchmark_folder(root: Path) -> Path:
 
 
 def fetch(name: str, *others: str) -> Path:
-    """Fetch a dataset of the hub, or its missing files, and unpack its archives.
+    """Fetch a dataset's missing files from the hub and unpack its archives.
 
-    `others` are datasets with further files, such as its videos; each becomes a folder inside. A second process waits for the first.
+    `others` are datasets with further files, such as its videos; each becomes a folder inside. A second process waits
+    for the first.
     """
     folder = WORK / "hub" / _folder_name(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +86,10 @@ def _download(name: str, folder: Path) -> None:
 
 
 def unpack(archive: Path) -> None:
-    """Unpack a zip or tar archive into the folder it lies in, once.
+    """Unpack a zip or tar archive into its own folder, once.
 
-    A member that leads out of the folder is refused. UserError when the content does not fit on the disk, or the archive is damaged.
+    A member that leads out of the folder is refused. UserError when the content does not fit on the disk, or the
+    archive is damaged.
     """
     done = archive.with_name(f".{archive.name}.unpacked")
     if done.exists():

@@ -1,4 +1,4 @@
-"""The paper's figures for its models (arXiv 2503.21776), to compare measured figures with."""
+"""The paper's figures for its models (arXiv 2503.21776)."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ COLUMNS = ("vsi_bench", "videommmu", "mmvu", "mvbench", "tempcompass", "videomme
 class Published:
     """One row of the paper's tables.
 
-    `scores` holds the accuracy in percent on each benchmark of COLUMNS, None where the paper has none. That of VSI-Bench is
-    (accuracy + MRA) / 2. `frames` is the frame budget, None where the paper does not say it.
+    `scores` holds the accuracy in percent on each benchmark of COLUMNS, None where the paper has none. That of
+    VSI-Bench is (accuracy + MRA) / 2. `frames` is the frame budget, None where the paper does not say it.
     """
 
     model: str

@@ -16,7 +16,7 @@ PARAMS = EvaluateParams(max_new_tokens=6, batch_tokens=400, threads=1)
 
 
 def prepare(folder: Path) -> None:
-    """Write a benchmark of six clips and one image; the last clip has no frames."""
+    """Write a benchmark of six clips, one without frames, and an image."""
     samples = [asked(f"v{index}", "direction", "Which way does it move? " * (1 + index % 3)) for index in range(6)]
     samples.append(asked("i0", "colour", "What colour is it?", "image"))
     write_samples(folder / "samples.parquet", samples)
@@ -34,7 +34,7 @@ def prepare(folder: Path) -> None:
 
 
 def evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[PredictionRow]:
-    """The predictions of one run of the stage; its files are `<name>.parquet` and `<name>.json`."""
+    """The predictions of one run, which writes `<name>.parquet` and `<name>.json`."""
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
     run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
     return read_predictions(predictions)

@@ -1,4 +1,4 @@
-"""Reading public record files: media by other names, records that cannot be used, and the two adapters without golden data."""
+"""Public record files: media by other names, unusable records, two adapters."""
 
 import json
 import re

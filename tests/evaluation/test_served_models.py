@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_asked_again(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server refuses the first shuffled request it sees; the next run asks that one alone."""
+    """The server refuses one request; the next run asks that one alone."""
     with _Server() as server:
         waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
         params = PARAMS.model_copy(update={"server": waiting, "max_failed": 0.1}).asking("served", server.url)
@@ -80,7 +80,7 @@ def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(
 
 
 class _Server:
-    """A real HTTP server on loopback that always answers B, but fails its second request."""
+    """A real HTTP server that answers B, but fails its second request."""
 
     def __enter__(self) -> "_Server":
         requests: list[dict[str, Any]] = []

@@ -19,7 +19,7 @@ def names() -> list[str]:
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The benchmark called `name`; UserError with the nearest or all names when there is none."""
+    """The benchmark called `name`; UserError when there is none."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         advice = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names())}"

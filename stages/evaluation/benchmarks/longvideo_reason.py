@@ -17,14 +17,14 @@ _OPTION = re.compile(r"^[A-Z][.)] .*$", re.MULTILINE)
 def read(root: Path) -> Iterator[Sample | Reject]:
     """The official `test*` file in `root` or in its `data/`.
 
-    The videos come from a second repository; they may lie anywhere below `root` and are found by name. The category is the record's own
-    problem type. A record without options in its text is a reject.
+    The videos come from a second repository; they may lie anywhere below `root` and are found by name. The category is
+    the record's own problem type. A record without options in its text is a reject.
     """
     yield from read_benchmark(root, "longvideo_reason", lambda fields: fields, _official, "test*", "data/test*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: whether the text in the answer tags equals the letter. Video-R1: the grader's score."""
+    """Whether the answer is exactly the letter; for Video-R1 the grader's score."""
     return float(prediction == sample.answer) if profile == "official" else score_answer(prediction, sample, profile)
 
 

@@ -1,4 +1,4 @@
-"""MVBench: 20 temporal tasks of 200 multiple-choice questions, on clips from eleven sources."""
+"""MVBench: 20 temporal tasks of 200 multiple-choice questions each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,14 +36,14 @@ FOLDERS = {
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json`, with the clips in `video/`.
 
-    Clips that were added later lie in `video/data0613/`. The category is the task. Video-R1's file asks about whole clips; the official
-    records have bounds, to which a clip is cut.
+    Clips that were added later lie in `video/data0613/`. The category is the task. Video-R1's file asks about whole
+    clips; the official records have bounds, to which a clip is cut.
     """
     yield from read_benchmark(root, "mvbench", _video_r1, _official, "json/*.json")
 
 
 def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
-    """Official: the mean of the tasks' accuracies. Video-R1: every question weighs the same.
+    """The mean of the tasks' accuracies; for Video-R1 the plain mean.
 
     The two are equal where every task is complete.
     """
@@ -53,8 +53,8 @@ def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[s
 def _video_r1(fields: Fields) -> Fields:
     """Add the task, which the file does not name.
 
-    The file holds 200 questions of each task, in alphabetical order and numbered from 1. Where the clip's folder is not the task's own,
-    the category is the folder.
+    The file holds 200 questions of each task, in alphabetical order and numbered from 1. Where the clip's folder is not
+    the task's own, the category is the folder.
     """
     clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
     tasks = [task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])]

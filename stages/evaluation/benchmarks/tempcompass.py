@@ -1,4 +1,4 @@
-"""TempCompass: four tasks on short clips that differ only in what happens over time."""
+"""TempCompass: four tasks on short clips that differ in time only."""
 
 import re
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: by the matching of the question's task. Video-R1: whether the answer is exactly the right one.
+    """Whether the answer matches by the official rules of its task.
 
-    An answer that the official matching does not recognise counts 0, as in the benchmark's own code without a judge. Captioning is not
-    scored in either profile, because only a judge can score it.
+    For Video-R1 the answer must be exactly the right one. An answer that the official matching does not recognise
+    counts 0, as in the benchmark's own code without a judge. Captioning is not scored in either profile, because only a
+    judge can score it.
     """
     task = sample.category.split("/")[0]
     if task == "captioning":
@@ -41,7 +42,10 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
-    """The letter that a multiple-choice answer means: a whole option, a bare letter, or the prefix `X.` or `X)`."""
+    """The letter that a multiple-choice answer means, or None.
+
+    The answer is a whole option, a bare letter, or begins with `X.` or `X)`.
+    """
     if prediction in options:
         return prediction[0]
     if re.fullmatch(r"[A-D]|[A-D][.)].*", prediction, re.DOTALL):
@@ -67,13 +71,13 @@ def match_caption(prediction: str, options: list[str]) -> str | None:
 
 
 def _video_r1(fields: Fields) -> Fields:
-    """Add the task to the category; the file says a question's dimension alone."""
+    """Add the task, which the file does not name, to the category."""
     dimension = fields.get("dim") or fields.get("original_question_type") or "any"
     return {**fields, "original_question_type": f"{_task(fields)}/{dimension}"}
 
 
 def _task(fields: Fields) -> str:
-    """The task, which decides the official scoring, from the form of the question and its answer."""
+    """The task of a question, which its form shows."""
     answer = (extract_answer(fields["solution"]) or fields["solution"]).strip()
     if fields["problem_type"] == "multiple choice":
         return "multi-choice"

@@ -1,4 +1,4 @@
-"""Video-MME with subtitles: the same questions on the same videos, as a run of its own."""
+"""Video-MME with subtitles: a run of its own on the same questions."""
 
 import re
 from collections.abc import Iterator
@@ -25,9 +25,10 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
-    """The question, preceded by the subtitles on screen in its frames, as in the benchmark's own prompt.
+    """The question after the subtitles that are on screen in its frames.
 
-    The subtitles are in `subtitle/<videoID>.srt`. Without a file, or without a line in the frames, the question says that there are none.
+    The text is that of the benchmark's own prompt. The subtitles are in `subtitle/<videoID>.srt`. Without a file, or
+    without a line in the frames, the question says that there are none.
     """
     file = root / "subtitle" / f"{Path(sample.media_path).stem}.srt"
     spoken = read_srt(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else []
@@ -37,7 +38,7 @@ def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
 
 
 def read_srt(text: str) -> list[tuple[float, float, str]]:
-    """(start, end, line) of each block of a SubRip file, times in seconds.
+    """(start, end, line) of each block of a SubRip file, in seconds.
 
     Blocks without a time are skipped. Markup is removed.
     """

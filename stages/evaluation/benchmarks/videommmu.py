@@ -18,9 +18,9 @@ QUESTION_ONLY = "Question-only"  # the questions of Adaptation without the lectu
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_videommmu.json`, or the official `<track>/test*` files with `<discipline>/<id>.mp4`.
 
-    The category is the track where the official records are read; Video-R1's own file does not say it. Where the official folder
-    `question_only` is there, the questions of Adaptation are asked a second time, on its 2 s clips of the question's picture. These
-    have a category of their own, which no mean includes.
+    The category is the track where the official records are read; Video-R1's own file does not say it. Where the
+    official folder `question_only` is there, the questions of Adaptation are asked a second time, on its 2 s clips of
+    the question's picture. These have a category of their own, which no mean includes.
     """
     yield from read_benchmark(root, "videommmu", lambda fields: fields, _official, "[PCA]*/test*")
     if (root / "question_only").is_dir() and not video_r1_records(root, "videommmu").is_file():
@@ -28,9 +28,10 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def delta_knowledge(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
-    """Δknowledge: the part of the wrong answers without the lecture that the lecture turns right.
+    """Δknowledge: the share of wrong answers that the lecture turns right.
 
-    (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in order.
+    (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in
+    order.
     """
     ordered = [row for row in rows if row["order"] == "ordered" and row[profile] is not None]
     after = {_question(row): row[profile] for row in ordered if row["category"] == "Adaptation"}

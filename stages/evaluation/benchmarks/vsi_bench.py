@@ -14,14 +14,17 @@ from stages.evaluation.definition import Benchmark, Profile, relative_accuracy_o
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_vsibench.json`, or the official records with `<dataset>/<scene_name>.mp4`.
 
-    The official records are `test.jsonl` or `test-*.parquet`. The debiased and pruned selections (`test_*`) of newer releases are not
-    read.
+    The official records are `test.jsonl` or `test-*.parquet`. The debiased and pruned selections (`test_*`) of newer
+    releases are not read.
     """
     yield from read_benchmark(root, "vsi_bench", lambda fields: fields, _official, "test[.-]*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: the first word of the answer, as a letter in either case or by MRA with `≤`. Video-R1: the grader's score."""
+    """The score of the answer's first word; for Video-R1 the grader's score.
+
+    Letters count in either case, numbers by MRA with `≤`.
+    """
     if profile == "video-r1":
         return score_answer(prediction, sample, profile)
     word = first_word(prediction or "")
@@ -31,7 +34,7 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
-    """Official: the mean of 8 task types. Video-R1: (accuracy + MRA) / 2.
+    """A mean of 8 task types, or (accuracy + MRA) / 2 for Video-R1.
 
     Officially the three levels of `object_rel_direction` are averaged first.
     """
@@ -41,7 +44,10 @@ def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[s
 
 
 def first_word(text: str) -> str:
-    """An answer up to its first space, without a trailing dot, as the benchmark's own scorer cuts it."""
+    """An answer up to its first space, without a trailing dot.
+
+    The benchmark's own scorer cuts it so.
+    """
     return text.split(" ")[0].rstrip(".").strip()
 
 

@@ -82,8 +82,8 @@ def test_fixed_room_gives_the_tokens_of_growing_room(
 def test_a_step_writes_to_the_same_addresses_token_by_token(
     model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
 ) -> None:
+    decoder = FixedDecoder(model, started(model, builder, prompts, CUT), CUT)
     with torch.no_grad(), shared_prefix(model):
-        decoder = FixedDecoder(model, started(model, builder, prompts, CUT), CUT)
         decoder.make_room()
         addresses = [buffer.data_ptr() for buffer in decoder.buffers()]
         before = [buffer.clone() for buffer in decoder.buffers()]
@@ -105,9 +105,9 @@ def test_a_step_compiles_as_one_graph(
 ) -> None:
     torch.compiler.reset()
     policy = adapted(model) if with_adapters else model
+    plain = FixedDecoder(policy, started(policy, builder, prompts, sampling), sampling)
+    compiled = FixedDecoder(policy, started(policy, builder, prompts, sampling), sampling)
     with torch.no_grad(), shared_prefix(policy):
-        plain = FixedDecoder(policy, started(policy, builder, prompts, sampling), sampling)
-        compiled = FixedDecoder(policy, started(policy, builder, prompts, sampling), sampling)
         for decoder in (plain, compiled):
             decoder.make_room()
         step = torch.compile(compiled.step, fullgraph=True, backend="eager")

@@ -85,7 +85,10 @@ def _open_container(path: Path) -> InputContainer:
 
 
 def _moving(path: Path, streams: list[VideoStream]) -> list[VideoStream]:
-    """Those of the streams that have more than one frame; all when none has."""
+    """The streams that have more than one frame, or all of them.
+
+    All are returned when none has more than one.
+    """
     counts = Counter[int]()
     with _open_container(path) as container:
         wanted = [stream.index for stream in streams]

@@ -85,7 +85,7 @@ def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 def _by_time_stamp(
     table: PacketTable, indices_T: np.ndarray, needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
 ) -> Iterator[IndexedFrame]:
-    """The frames with the time stamps of `indices_T`, decoded from the needed packets."""
+    """The frames at `indices_T` by their time stamps, from the needed packets."""
     wanted = {int(table.pts_N[index]): int(index) for index in indices_T}
     frames = chain.from_iterable(_decoded(table, wanted.keys(), needed_P, packets, decoder))
     return ((wanted[frame.pts], frame) for frame in _ascending(frames, decoder) if frame.pts in wanted)

@@ -61,7 +61,7 @@ def geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
 
 
 def _without_unnamed(frame: VideoFrame) -> VideoFrame:
-    """The frame without the side data that PyAV has no name for, which FFmpeg's filter deletes."""
+    """The frame without the side data that PyAV has no name for."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)

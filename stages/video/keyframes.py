@@ -45,24 +45,29 @@ def _is_intra_mpeg4(packet: Packet) -> bool:
 
 
 def _is_intra_h263(packet: Packet) -> bool:
-    """The picture type is 0 in PTYPE (ITU-T H.263, 5.1.3), or in MPPTYPE where the header is extended (5.1.4)."""
+    """The picture type in PTYPE is 0 (ITU-T H.263, 5.1.3).
+
+    An extended header has it in MPPTYPE (5.1.4).
+    """
     if _bits(packet, 0, 22) != 0x20:
         return False
-    if _bits(packet, 35, 3) != 7:
+    if _bits(packet, 35, 3) < 6:
         return _bits(packet, 38, 1) == 0
     has_all_options = _bits(packet, 38, 3) == 1
     return _bits(packet, 59 if has_all_options else 41, 3) == 0
 
 
 def _is_intra_sorenson(packet: Packet) -> bool:
-    """PictureType is 0, which stands behind a size of 3, 19 or 35 bits (Video File Format Specification 10.1,
-    H.263)."""
+    """PictureType is 0 (Video File Format Specification 10.1, Sorenson H.263).
+
+    It stands behind a size of 3, 19 or 35 bits.
+    """
     size_bits = {0: 19, 1: 35}.get(_bits(packet, 30, 3), 3)
     return _bits(packet, 30 + size_bits, 2) == 0
 
 
-# By the name of the codec. Microsoft's MPEG-4 and WMV 7 begin with two bits of picture type, WMV 8 with one. Theora's first
-# two bits say header or data, and intra or inter (Theora Specification, 7.1).
+# By the name of the codec. Microsoft's MPEG-4 and WMV 7 begin with two bits of picture type, WMV 8 with one. The first
+# two bits of Theora say header or data, and intra or inter (Theora Specification, 7.1).
 INTRA_TESTS: dict[str, KeyframeTest] = {
     "mpeg4": _is_intra_mpeg4,
     "h263": _is_intra_h263,
@@ -77,6 +82,9 @@ INTRA_TESTS: dict[str, KeyframeTest] = {
 
 
 def _bits(packet: Packet, start: int, count: int) -> int:
-    """`count` bits of the packet from bit `start` on; zeros after its end."""
+    """`count` bits of the packet from bit `start` on.
+
+    Behind its end there are zeros.
+    """
     header = bytes(memoryview(packet)[:HEADER_BYTES]).ljust(HEADER_BYTES, b"\0")
     return int.from_bytes(header, "big") >> (8 * HEADER_BYTES - start - count) & (1 << count) - 1

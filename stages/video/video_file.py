@@ -57,11 +57,14 @@ def read_video(path: Path) -> Video:
 
 
 def _check_end(path: Path, container: str, rows: Sequence[PacketRow], listed: int) -> None:
-    """Raises MediaError when the file ends earlier than it says; `listed` frames are in its index."""
+    """Raises MediaError when the file ends earlier than it says.
+
+    `listed` frames are in its index.
+    """
     if len(rows) < listed:
         raise MediaError("truncated", f"{len(rows)} of {listed} frames are in the file")
     if missing := missing_bytes(path, container):
-        raise MediaError("truncated", f"the file ends {missing} bytes too early, after {len(rows)} frames")
+        raise MediaError("truncated", f"{missing} bytes are missing at the end of the file, after frame {len(rows)}")
     if rows[-1].is_corrupt and container != "mpegts":
         raise MediaError("truncated", f"the file ends inside its last frame, number {len(rows)}")
 
@@ -88,10 +91,10 @@ def _decoded_stamps(path: Path) -> list[int | None]:
 
 
 def _first_pts(path: Path, rows: Sequence[PacketRow], stream: VideoStream) -> int | None:
-    """Time stamp of the first frame that can be decoded, None for all frames.
+    """Time stamp of the first frame that can be decoded.
 
-    It is that of the first keyframe, or of a picture that is shown before it (a leading picture) and needs nothing
-    from before it. A decoder that reports missing references tells which ones these are.
+    None where all can. It is that of the first keyframe, or of a picture that is shown before it (a leading picture)
+    and needs nothing from before it. A decoder that reports missing references tells which ones these are.
     """
     key = next((position for position, row in enumerate(rows) if row.is_key), None)
     if key is None:
@@ -111,17 +114,19 @@ def _first_pts(path: Path, rows: Sequence[PacketRow], stream: VideoStream) -> in
 
 
 def _clean_leading(path: Path, key: int, key_pts: int) -> set[int]:
-    """Time stamps of the undamaged frames that are shown before the keyframe at `key`."""
+    """Time stamps of the undamaged frames that are shown before a keyframe.
+
+    key: position of its packet. key_pts: its time stamp. None of them counts when there is damage.
+    """
     clean: set[int] = set()
     with open_video(path) as (container, stream):
         decoder = Decoder(stream)
         for frame in _from_packet(key, packets(container, stream), decoder):
+            if frame.pts is None or frame.pts >= key_pts:
+                break
             if decoder.damaged:
-                clean.clear()
-            elif frame.pts is not None:
-                if frame.pts >= key_pts:
-                    break
-                clean.add(frame.pts)
+                return set()
+            clean.add(frame.pts)
     return clean
 
 

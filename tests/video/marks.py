@@ -1,4 +1,4 @@
-"""Changes which packets a container marks as keyframes, and leaves the packets as they are."""
+"""Changes a container's marks of keyframes, and leaves the packets alone."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,7 +13,10 @@ def without_index(data: bytes) -> bytes:
 
 
 def marked(data: bytes, mark: Mark) -> bytes:
-    """The file with other marks: mp4, mov, AVI, Matroska, WebM or FLV, as ffmpeg writes them."""
+    """The file with other marks.
+
+    It is mp4, mov, AVI, Matroska, WebM or FLV, as ffmpeg writes them.
+    """
     if data[:4] == b"RIFF":
         return _marked_avi(data, mark)
     if data[:3] == b"FLV":
@@ -22,7 +25,10 @@ def marked(data: bytes, mark: Mark) -> bytes:
 
 
 def _marked_mp4(data: bytes, mark: Mark) -> bytes:
-    """With other frames in the sync sample box, which keeps its length; without the box all frames are marked."""
+    """With other frames in the sync sample box, which keeps its length.
+
+    Without the box all frames are marked.
+    """
     place = data.find(b"stss")
     if place < 0:
         return data
@@ -42,7 +48,10 @@ def _marked_avi(data: bytes, mark: Mark) -> bytes:
 
 
 def _marked_flv(data: bytes, mark: Mark) -> bytes:
-    """With other frame types in the tags of the video; a tag of 11 bytes before and 4 behind its data."""
+    """With other frame types in the video's tags.
+
+    A tag has 11 bytes before its data and 4 behind.
+    """
     changed = bytearray(data)
     place, number = 13, 0
     while place < len(data):
@@ -54,7 +63,10 @@ def _marked_flv(data: bytes, mark: Mark) -> bytes:
 
 
 def _marked_matroska(data: bytes, mark: Mark) -> bytes:
-    """With other flags in the simple blocks of the only track: number, two bytes of time, flags."""
+    """With other flags in the simple blocks of the only track.
+
+    A block begins with the track's number, two bytes of time, and flags.
+    """
     changed = bytearray(data)
     for number, place in enumerate(_simple_blocks(data)):
         changed[place + 3] = data[place + 3] & 0x7F | (0x80 if mark(number) else 0)

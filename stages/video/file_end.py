@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
+SEGMENT = 0x18538067  # the element of Matroska that holds all others
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ASF_HEADER_BYTES = 1 << 16
 

@@ -24,7 +24,7 @@ from stages.evaluation.engines import Engine, ServerEngine, ServerParams, Showin
 from stages.evaluation.metrics import summarise
 from stages.evaluation.predictions import OUTPUT_SCHEMA, PREDICTION_SCHEMA, Output, prediction_row, read_predictions
 from stages.evaluation.text_summary import comparison_text, published_text, rejects_text, summary_text
-from stages.generation.generate import Sampling
+from stages.generation.sampling import Sampling
 from stages.model.load import Precision, find_model
 from stages.run.command import command
 from stages.run.errors import UserError

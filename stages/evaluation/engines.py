@@ -22,7 +22,8 @@ from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
-from stages.generation.generate import Completion, Sampling, generate
+from stages.generation.generate import Completion, generate
+from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar

@@ -179,6 +179,16 @@ def covers(deps: set[str], path: Path) -> bool:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_dvc_passes_the_flags_that_a_stage_has_and_all_that_it_needs(stage: str) -> None:
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    _, *names = [f"--{argument.arg.replace('_', '-')}" for argument in run.args.args]
+    needed = names[: len(names) - len(run.args.defaults)]
+    passed = re.findall(r"--[a-z-]+", re.sub(r"\$\{[^}]*\}", "", PIPELINE[stage]["cmd"]))
+    assert set(needed) <= set(passed) <= set(names)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
     assert any(re.match(rf"{stage}\b", str(section)) for section in PIPELINE[stage]["params"])
 

@@ -8,7 +8,7 @@ text     word error rate and ROUGE
 
 from collections.abc import Sequence
 
-from stages.data.grading.choice import letter_of, lettered, named_option, option_letter
+from stages.data.grading.choice import letter_of, lettered, named_option, option_letter, option_texts
 from stages.data.grading.number import numbers_in, parse_number, relative_accuracy, same_number
 from stages.data.grading.output import Strictness, extract_answer, is_well_formed
 from stages.data.grading.text import MAX_ANSWER, free_form, word_error_rate
@@ -25,7 +25,9 @@ __all__ = [
     "named_option",
     "numbers_in",
     "option_letter",
+    "option_texts",
     "parse_number",
+    "same_number",
 ]
 
 
@@ -49,7 +51,7 @@ def grade(
         case "numerical":
             return float(same_number(prediction, answer, strictness))
         case "OCR":
-            return 1.0 - word_error_rate(prediction, answer)
+            return 1.0 - word_error_rate(prediction, answer, strictness)
         case "free-form":
             return free_form(prediction, answer, strictness)
         case "regression":

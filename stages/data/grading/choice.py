@@ -86,10 +86,15 @@ def option_texts(options: Sequence[str]) -> dict[str, str]:
     return {letter: same_case(plain(option)) for letter, option in zip(string.ascii_uppercase, options, strict=False)}
 
 
+_OPTION_LETTER = re.compile(
+    r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL
+)
+
+
 def option_letter(text: str) -> str | None:
-    """The letter of an option's line, or of an answer that is written like one."""
-    line = _LINE.fullmatch(text.strip())
-    return line["letter"] if line else None
+    """The letter at the start of an option's line, or that is the whole text."""
+    found = _OPTION_LETTER.fullmatch(text.strip())
+    return (found.group(1) or found.group(2)).upper() if found else None
 
 
 def lettered(options: Sequence[str]) -> list[str]:
@@ -121,10 +126,12 @@ def _at_the_start(answer: str, texts: dict[str, str]) -> set[str]:
     if letter not in texts:
         return set()
     rest = found["rest"].strip()
+    if _bare_text(texts[letter]) == _bare_text(same_case(rest)):
+        return {letter}
     another = _ANOTHER.match(rest)
     if another and another["letter"] in texts and another["letter"] != letter and not _is_word(rest, another):
         return {letter, another["letter"]}
-    return {letter} | (set() if _bare_text(texts[letter]) == _bare_text(same_case(rest)) else _by_text(rest, texts))
+    return {letter} | _by_text(rest, texts)
 
 
 def _marked(mark: re.Pattern[str], answer: str, texts: dict[str, str]) -> set[str]:

@@ -142,7 +142,7 @@ def _formula(text: str) -> float | None:
         r"√\s*(\d+|\{)", lambda found: r"\sqrt" + (found[1] if found[1] == "{" else "{" + found[1] + "}"), text
     )
     text = re.sub(r"\^\s*(\d{1,2})", r"^{\1}", text).replace("π", r"\pi ").replace("×", r"\times ").replace("÷", "/")
-    found = parse(f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
+    found = parse(f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=0)
     try:
         value = float(found[0]) if found and not isinstance(found[0], str) else math.nan
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):  # a formula that is no real number

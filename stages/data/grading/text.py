@@ -13,7 +13,6 @@ from rapidfuzz.distance import LCSseq
 from stages.data.grading.output import Strictness
 
 if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
 MAX_ANSWER = 2_000
@@ -58,12 +57,15 @@ def same_case(text: str) -> str:
     return text.lower()
 
 
-def word_error_rate(prediction: str, answer: str) -> float:
+def word_error_rate(prediction: str, answer: str, strictness: Strictness = "default") -> float:
     """Word error rate of `prediction` against `answer`, at most 1.
 
-    Letters of scripts without spaces count as words, so there it is the character error rate.
+    Letters of scripts without spaces count as words, so there it is the character error rate; for the reference code
+    they do not.
     """
-    prediction, answer = _spaced(prediction), _spaced(answer)
+    prediction, answer = prediction[:MAX_ANSWER], answer[:MAX_ANSWER]
+    if strictness == "default":
+        prediction, answer = _spaced(prediction), _spaced(answer)
     if not answer.split():
         return float(bool(prediction.split()))
     return min(1.0, float(jiwer.wer(answer, prediction)))
@@ -72,10 +74,11 @@ def word_error_rate(prediction: str, answer: str) -> float:
 def free_form(prediction: str, answer: str, strictness: Strictness = "default") -> float:
     """The grade of a free-form answer: ROUGE, but 1 for the same words and 0 for another label.
 
-    Of answers such as "Caption A: …" the labels decide where both have one.
+    Of answers such as "Caption A: …" the labels decide where both have one. The reference code knows neither rule, and
+    sees a-z and 0-9 only.
     """
     if strictness == "reference-code":
-        return _reference_rouge(prediction, answer)
+        return mean_rouge(*(_stemmer().tokenize(text[:MAX_ANSWER]) for text in (prediction, answer)))
     prediction, answer = _comparable(prediction), _comparable(answer)
     if prediction == answer:
         return 1.0
@@ -91,8 +94,11 @@ def rouge(prediction: str, answer: str) -> float:
     The same words in the same order give 1, also a single word.
     """
     given, right = _tokens(prediction), _tokens(answer)
-    if given == right and given:
-        return 1.0
+    return 1.0 if given == right and given else mean_rouge(given, right)
+
+
+def mean_rouge(given: Sequence[str], right: Sequence[str]) -> float:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L of two lists of tokens, as the package rouge-score defines them."""
     longest = LCSseq.similarity(given, right)
     scores = [_ngram_f1(given, right, 1), _ngram_f1(given, right, 2), _f1(longest, len(given), len(right))]
     return sum(scores) / len(scores)
@@ -109,7 +115,7 @@ def _unlabelled(text: str, labelled: re.Match[str] | None) -> str:
 
 def _spaced(text: str) -> str:
     """Text in NFC with spaces around letters of scripts that have none."""
-    return _ONE_SPACELESS.sub(r" \1 ", unicodedata.normalize("NFC", text[:MAX_ANSWER])).strip()
+    return _ONE_SPACELESS.sub(r" \1 ", unicodedata.normalize("NFC", text)).strip()
 
 
 def _tokens(text: str) -> list[str]:
@@ -135,22 +141,8 @@ def _f1(common: int, given: int, right: int) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _reference_rouge(prediction: str, answer: str) -> float:
-    """ROUGE as the released code computes it, which sees a-z and 0-9 only."""
-    scores = _reference_scorer().score(answer[:MAX_ANSWER], prediction[:MAX_ANSWER])
-    return sum(score.fmeasure for score in scores.values()) / len(scores)
-
-
-# The imports take seconds, and most callers grade no free text.
 @lru_cache(maxsize=1)
 def _stemmer() -> "DefaultTokenizer":
-    from rouge_score.tokenizers import DefaultTokenizer
+    from rouge_score.tokenizers import DefaultTokenizer  # takes seconds, and most callers grade no free text
 
     return DefaultTokenizer(use_stemmer=True)
-
-
-@lru_cache(maxsize=1)
-def _reference_scorer() -> "RougeScorer":
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_stemmer())

@@ -56,8 +56,12 @@ def _video_r1(fields: Fields) -> Fields:
     The file holds 200 questions of each task, in alphabetical order and numbered from 1. Where the clip's folder is not
     the task's own, the category is the folder.
     """
-    clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
-    tasks = [task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])]
+    clip = fields["path"].removeprefix("./").removeprefix("Evaluation/MVBench/").removeprefix("video/")
+    there = [task for task, folder in FOLDERS.items() if clip.startswith(f"{folder}/")]
+    number = fields["problem_id"]
+    numbered = list(FOLDERS)[(number - 1) // 200 :][:1] if isinstance(number, int) and number > 0 else []
+    named = [fields.get("original_question_type")]
+    tasks = [task for task in [*named, *numbered] if task in there] or (there if len(there) == 1 else [])
     return {**fields, "data_type": "video", "original_question_type": tasks[0] if tasks else clip.split("/")[0]}
 
 
@@ -75,4 +79,4 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, group=group)
+BENCHMARK = Benchmark(read=read, group=group, categories=frozenset(FOLDERS))

@@ -60,6 +60,11 @@ class EvaluateParams(Params):
         default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails"
     )
     seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
+    max_prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="longest prompt in this process; null: the model's limit; longer ones count as missing",
+    )
     batch_tokens: int = Field(
         default=16384, ge=1, description="most tokens of one batch in this process, prompts and answers together"
     )
@@ -109,16 +114,17 @@ def run(
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
+    headline: Path | None = None,
     against: Path | None = None,
 ) -> None:
     """Ask `model` every question of the benchmark, and score its answers.
 
-    `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage wrote.
-    `server` is the address of an OpenAI-compatible server; it replaces the one of the parameters. Without paths the two
-    files go to `evaluations/`, named after `name` (default: the end of the model's name) and the folder. `against`,
-    another model's predictions, adds a paired comparison to the log. Answers go to a journal as they come, so a killed
-    run goes on where it was and ends with the same files. The next run asks failed requests again. UserError when no
-    question has frames.
+    `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage
+    wrote. `server` is the address of an OpenAI-compatible server; it replaces the one of the parameters. Without
+    paths the two files go to `evaluations/`, named after `name` (default: the end of the model's name) and the
+    folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions, adds a
+    paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was and
+    ends with the same files. The next run asks failed requests again. UserError when no question has frames.
     """
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)
@@ -138,7 +144,9 @@ def run(
     summary = summarise(rows, len(prepared.samples) + len(prepared.quarantine), definition, params.profile)
     write_table(predictions or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.parquet", rows, PREDICTION_SCHEMA)
     write_json(metrics or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.json", summary.metrics() | resume_note(work))
-    log.info("%s", summary_text(name, benchmark, params.profile, summary))
+    if headline:
+        write_json(headline, summary.few())
+    log.info(summary_text(name, benchmark, params.profile, summary))  # many lines: no argument, which would be escaped
     if figures := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", figures)
     if against:
@@ -221,7 +229,9 @@ def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[En
     if params.engine == "openai" and params.server is not None:
         return ServerEngine(params.server, reader, sampling, params.seed), []
     folder = find_model(model, None)
-    return TransformersEngine(folder, reader, sampling, params.seed, params.batch_tokens, params.precision), [folder]
+    return TransformersEngine(
+        folder, reader, sampling, params.seed, params.batch_tokens, params.precision, params.max_prompt_tokens
+    ), [folder]
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
+from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, save_trained
+from stages.model.training_set import training_set
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
@@ -33,11 +35,12 @@ from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
 from stages.run.work import resume_note, work_dir
-from stages.video.frame_store import FrameReader, with_frames
+from stages.video.frame_store import FrameReader
 
 # plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
 COLUMNS: tuple[Figure, ...] = get_args(Figure)
 KEPT_ROLLOUTS = 20
+HEADLINE: tuple[Figure, ...] = ("reward", "accuracy", "p_contrast", "kl")  # the figures that DVC compares
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
@@ -88,6 +91,7 @@ def run(
     model: Path,
     out: Path,
     metrics: Path,
+    headline: Path,
     plot: Path,
     rollouts: Path,
 ) -> None:
@@ -100,20 +104,27 @@ def run(
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
         metrics: Means over the first and last steps, as JSON.
+        headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
     """
     params.configure_torch()
     reader = FrameReader(frame_store, samples)
-    questions = with_frames(read_samples(samples), reader)
+    questions = training_set(
+        read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
+    )
     work = work_dir("tgrpo", params, [samples, model])
-    trainer = build_trainer(params, questions, reader, model, work)
+    trainer = build_trainer(params, questions.samples, reader, model, work)
+    if trainer.is_world_process_zero():
+        questions.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = step_rows(trainer.state.log_history)
         write_atomic(plot, steps_csv(history))
-        write_json(metrics, {**summary(history), **resume_note(work)})
+        means = summary(history)
+        write_json(metrics, {**means, "left_out": questions.reasons, **resume_note(work)})
+        write_json(headline, {name: means["last"][name] for name in HEADLINE})
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, ROLLOUT_SCHEMA)
 
@@ -164,7 +175,7 @@ def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     """The model to train, with adapters or a frozen vision tower."""
     model = load_scorer(path, params)
     if params.freeze_vision:
-        model.get_submodule("model.visual").requires_grad_(False)
+        freeze_vision(model)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

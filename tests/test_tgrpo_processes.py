@@ -27,9 +27,8 @@ def start(params: TgrpoParams, inputs: Path, folder: Path, *launcher: str, **env
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
     flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
-    flags |= {
-        name: folder / file for name, file in {"out": "model", "metrics": "metrics.json", "plot": "plot.csv"}.items()
-    }
+    files = {"out": "model", "metrics": "metrics.json", "headline": "headline.json", "plot": "plot.csv"}
+    flags |= {name: folder / file for name, file in files.items()}
     flags["rollouts"] = folder / "rollouts.parquet"
     return subprocess.Popen(
         [

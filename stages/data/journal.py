@@ -1,6 +1,7 @@
 """A store of answers: none is lost, none is paid for twice."""
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ import pyarrow as pa
 
 from stages.data.archive import Archive
 from stages.data.shards import Row, ShardStore
+
+log = logging.getLogger(__name__)
 
 
 class JournaledStore:
@@ -29,6 +32,7 @@ class JournaledStore:
         archive: Archive | None = None,
     ) -> None:
         self._store = ShardStore(directory, schema, rows_per_shard)
+        self._schema = schema
         self._archive = archive
         self._path = journal
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -45,14 +49,18 @@ class JournaledStore:
         self._file.close()
 
     def add(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append rows to the journal; they are on disk when this returns."""
+        """Append rows to the journal; they are on disk when this returns.
+
+        ValueError, before any of them is written, for a row that does not fit the schema.
+        """
+        keys = [self._checked(dict(row)) for row in rows]
         lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
         offset = os.fstat(self._file.fileno()).st_size
         self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
-        for row, line in zip(rows, lines, strict=True):
-            self._offsets[str(row["key"])] = offset
+        for key, line in zip(keys, lines, strict=True):
+            self._offsets[key] = offset
             offset += len(line)
 
     def read(self, key: str) -> Row:
@@ -86,15 +94,33 @@ class JournaledStore:
     def _recover(self) -> dict[str, int]:
         """Offsets by key of the journal's rows that the store lacks.
 
-        A last line without its end is cut off.
+        A last line without its end is cut off. A line that is no row of the store is named in the log and passed over:
+        its question will be asked again.
         """
         offsets: dict[str, int] = {}
         end = 0
         self._file.seek(0)
-        for line in self._file:
+        for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
                 break
-            offsets[json.loads(line)["key"]] = end
+            try:
+                offsets[self._checked(json.loads(line))] = end
+            except (ValueError, RecursionError) as error:  # no JSON, not a row, or not the store's
+                log.warning("%s: line %d is no answer and is passed over: %s", self._path, number, _one_line(error))
             end += len(line)
         self._file.truncate(end)
         return {key: offset for key, offset in offsets.items() if key not in self._store}
+
+    def _checked(self, row: object) -> str:
+        """The key of a row; ValueError when the row does not fit the store's schema."""
+        if not isinstance(row, dict) or not isinstance(key := row.get("key"), str):
+            raise ValueError("an object with a key is wanted")
+        try:
+            pa.Table.from_pylist([row], schema=self._schema)
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            raise ValueError(f"a value does not fit its column: {_one_line(error)}") from None
+        return key
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from stages.data.record_files import read_records
 from stages.data.records import read_sample
-from stages.data.sample import Reject, Sample
+from stages.data.sample import Reject, Sample, Unusable
 from stages.run.errors import UserError
 
 RECORD_SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
@@ -143,10 +143,14 @@ def _draft(record: _Record, name: str, media: MediaFolder) -> Sample | Reject:
     """The record as a sample, or as a reject that says why."""
     place = record.place.replace(" ", "-")
     try:
+        if isinstance(record.raw, Unusable):
+            raise record.raw
         if not isinstance(record.raw, Mapping):
             raise TypeError("the record is no JSON object")
         fields = record.convert(dict(record.raw))
         found = media.find(fields["path"])
+    except Unusable as error:
+        return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason=error.reason, detail=error.detail)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         detail = f"{type(error).__name__}: {error}"
         return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason="invalid record", detail=detail)

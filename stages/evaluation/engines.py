@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
 from stages.generation.generate import Completion, Sampling, generate
-from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order, permutation
+
+log = logging.getLogger(__name__)
 
 WINDOW = 128  # showings whose pixels are in memory at once; batches are formed among them
 
@@ -69,6 +72,7 @@ class TransformersEngine:
     seed: int
     batch_tokens: int
     precision: Precision
+    max_prompt_tokens: int | None = None
 
     def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None:
         if all(showing.key in done for showing in showings):
@@ -79,7 +83,7 @@ class TransformersEngine:
             torch.nn.Module.cuda(model)
         with progress_bar(total=len(showings), unit="question") as bar:
             for window in windows(showings):
-                for batch in self._open_batches(window, builder, done):
+                for batch in self._open_batches(window, builder, done, keep):
                     prompts = [each.prompt for each in batch]
                     seeds = [_seed(self.seed, each.showing.key) for each in batch]
                     answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
@@ -87,12 +91,25 @@ class TransformersEngine:
                 bar.update(len(window))
 
     def _open_batches(
-        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str]
+        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str], keep: Keep
     ) -> "Iterator[list[Shown]]":
-        """The batches of a window that hold a showing without an answer."""
+        """The batches of a window that hold a showing without an answer.
+
+        A prompt that is too long becomes an output with status `error`.
+        """
         if all(showing.key in done for showing in window):
             return
-        shown = [self._show(showing, builder) for showing in window]
+        shown: list[Shown] = []
+        for each in (self._show(showing, builder) for showing in window):
+            try:
+                builder.check_length(
+                    each.showing.key, len(each.prompt.ids_P), self.sampling.max_new_tokens, self.max_prompt_tokens
+                )
+            except UnusableSample as error:
+                log.warning("no answer, counted as missing: %s", error)
+                keep([_without_answer(each, str(error))])
+            else:
+                shown.append(each)
         for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
             if not all(each.showing.key in done for each in batch):
                 yield batch
@@ -234,6 +251,22 @@ def _from_completion(shown: Shown, completion: Completion) -> Output:
         "width": shown.width,
         "height": shown.height,
         "detail": "",
+    }
+
+
+def _without_answer(shown: Shown, detail: str) -> Output:
+    return {
+        "key": shown.showing.key,
+        "sample_id": shown.showing.sample.sample_id,
+        "order": shown.showing.order,
+        "text": "",
+        "status": "error",
+        "tokens": 0,
+        "frame_order": shown.frame_order,
+        "n_frames": shown.n_frames,
+        "width": shown.width,
+        "height": shown.height,
+        "detail": detail,
     }
 
 

@@ -33,6 +33,9 @@ class Entry(TypedDict):
     n: int
 
 
+FEW = ("accuracy", "temporal", "temporal_shuffled", "temporal_shuffled_gap", "static", "no_answer")
+
+
 @dataclass(frozen=True)
 class Summary:
     """The metrics of one predictions table.
@@ -56,6 +59,11 @@ class Summary:
     figures: dict[str, Estimate]
     scores: list[Entry]
     gaps: list[Entry]
+
+    def few(self) -> dict[str, float]:
+        """The figures that `dvc metrics show` compares, as far as the benchmark has them."""
+        found = self.headline | self.shares
+        return {name: found[name] for name in FEW if name in found}
 
     def metrics(self) -> dict[str, object]:
         """The content of the metrics file, headline and shares at its top."""

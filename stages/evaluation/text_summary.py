@@ -9,6 +9,7 @@ from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import ROWS
 from stages.evaluation.statistics import Estimate
+from stages.run.log import escaped
 
 
 def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
@@ -74,7 +75,7 @@ def _rows_of_cells(profile: Profile, summary: Summary) -> list[list[str]]:
     rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
     for (by, place, order), entry in scores.items():
         if order == "ordered":
-            row = [place if by == "all" else f"  {place}", str(entry["n"]), _cell(entry)]
+            row = [place if by == "all" else f"  {escaped(place)}", str(entry["n"]), _cell(entry)]
             for other in others:
                 row += [_cell(scores.get((by, place, other))), _cell(gaps.get((by, place, other)))]
             rows.append(row)

@@ -201,7 +201,7 @@ AttentionMaskInterface.register(GROUP_PREFIX, sdpa_mask)  # generation masks its
 
 def use_group_prefix_attention(model: PreTrainedModel) -> None:
     """Let the model score packed rows; everything else stays SDPA."""
-    model.set_attn_implementation({"text_config": GROUP_PREFIX, "vision_config": "sdpa"})
+    model.set_attn_implementation({"text_config": GROUP_PREFIX})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Answers survive `dvc checkout` and `dvc gc`: real git, real DVC, two branches with a teacher each."""
+"""Answers survive `dvc checkout` and `dvc gc`.
+
+Real git, real DVC, two branches with a teacher each.
+"""
 
 import json
 import os

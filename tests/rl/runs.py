@@ -73,6 +73,7 @@ def train(params: TgrpoParams, inputs: Path, out: Path) -> None:
         model=inputs / "sft",
         out=out / "model",
         metrics=out / "metrics.json",
+        headline=out / "headline.json",
         plot=out / "plot.csv",
         rollouts=out / "rollouts.parquet",
     )

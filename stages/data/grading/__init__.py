@@ -8,7 +8,7 @@ text     word error rate and ROUGE
 
 from collections.abc import Sequence
 
-from stages.data.grading.choice import letter_of, lettered, named_option, option_letter, option_texts
+from stages.data.grading.choice import named_option, option_texts
 from stages.data.grading.number import numbers_in, parse_number, relative_accuracy, same_number
 from stages.data.grading.output import Strictness, extract_answer, is_well_formed
 from stages.data.grading.text import MAX_ANSWER, free_form, word_error_rate
@@ -20,11 +20,8 @@ __all__ = [
     "extract_answer",
     "grade",
     "is_well_formed",
-    "letter_of",
-    "lettered",
     "named_option",
     "numbers_in",
-    "option_letter",
     "option_texts",
     "parse_number",
     "same_number",

@@ -86,31 +86,6 @@ def option_texts(options: Sequence[str]) -> dict[str, str]:
     return {letter: same_case(plain(option)) for letter, option in zip(string.ascii_uppercase, options, strict=False)}
 
 
-_OPTION_LETTER = re.compile(
-    r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL
-)
-
-
-def option_letter(text: str) -> str | None:
-    """The letter at the start of an option's line, or that is the whole text."""
-    found = _OPTION_LETTER.fullmatch(text.strip())
-    return (found.group(1) or found.group(2)).upper() if found else None
-
-
-def lettered(options: Sequence[str]) -> list[str]:
-    """Options as "A. …" lines; lines with their letters in order stay as they are."""
-    lines = [_LINE.fullmatch(option.strip()) for option in options]
-    if all(line and line["letter"] == letter for line, letter in zip(lines, string.ascii_uppercase, strict=False)):
-        return list(options)
-    return [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
-
-
-def letter_of(answer: str, options: Sequence[str]) -> str:
-    """The letter of the option with the text `answer`, or else `answer` itself."""
-    texts = [option.strip() for option in options]
-    return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
-
-
 def _by_text(answer: str, texts: dict[str, str]) -> set[str]:
     """The options whose text is the whole answer."""
     wanted = _bare_text(same_case(answer))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.data.grading import letter_of, lettered
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
 from stages.evaluation.definition import Benchmark, Profile
@@ -70,8 +69,8 @@ def _official(fields: Fields, file: Path) -> Fields:
         "problem": fields["question"],
         "data_type": "video",
         "problem_type": "multiple choice",
-        "options": lettered(fields["candidates"]),
-        "solution": letter_of(fields["answer"], fields["candidates"]),
+        "options": fields["candidates"],
+        "solution": fields["answer"],
         "path": f"{FOLDERS[file.stem]}/{fields['video']}",
         "original_question_type": file.stem,
         "clip_start": fields.get("start"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.data.grading import lettered, parse_number, same_number
+from stages.data.grading import parse_number, same_number
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark, video_r1_records
 from stages.evaluation.definition import Benchmark, Profile, ScoredRow, score_answer
@@ -80,7 +80,7 @@ def _is_accepted(prediction: str, answer: str) -> bool:
 def _official(fields: Fields, file: Path) -> Fields:
     root = file.parents[1]
     media = next(iter(sorted(root.glob(f"*/{glob.escape(fields['id'])}.mp4"))), root / f"{fields['id']}.mp4")
-    options = lettered(fields["options"] or [])
+    options = fields["options"] or []
     open_type = "numerical" if parse_number(str(fields["answer"])) is not None else "free-form"
     return {
         "problem_id": f"{file.parent.name}-{fields['id']}",

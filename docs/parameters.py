@@ -1,16 +1,16 @@
 """Writes docs/parameters.md, the reference of all parameters: `python docs/parameters.py`."""
 
-import importlib
-import inspect
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from ruamel.yaml import YAML
+
+from stages.check import model_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "parameters.md"
@@ -35,15 +35,6 @@ def page() -> str:
     return HEAD + "".join(section(stage, model_of(stage)) for stage in stages)
 
 
-def model_of(stage: str) -> type[BaseModel]:
-    """The parameter model of a stage.
-
-    It is the type of the first argument of the stage's `run`.
-    """
-    run = importlib.import_module(f"stages.{stage}").run
-    return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
-
-
 def section(stage: str, model: type[BaseModel]) -> str:
     """One stage's table."""
     rows = "".join(f"| `{name}` | {kind} | {default} | {text} |\n" for name, kind, default, text in fields(model))
@@ -51,10 +42,7 @@ def section(stage: str, model: type[BaseModel]) -> str:
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Name, type with bounds, default and meaning of each field.
-
-    The fields of a model inside follow the field that holds it.
-    """
+    """Name, type with bounds, default and meaning of each field; the fields of a model inside follow it."""
     for name, field in model.model_fields.items():
         yield prefix + name, cell(kind(field)), cell(default(field)), cell(field.description or "")
         if inner := model_inside(field.annotation):
@@ -107,7 +95,7 @@ def yaml_text(value: Any) -> str:
 
 
 def model_inside(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, perhaps in a list."""
+    """The model that a field holds, also in a list or beside null."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := model_inside(part))), None)

@@ -1,7 +1,9 @@
 """A store of answers: none is lost, none is paid for twice."""
 
 import json
+import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pyarrow as pa
 from stages.data.archive import Archive
 from stages.data.shards import Row, ShardStore
 
+log = logging.getLogger(__name__)
+
 
 class JournaledStore:
     """A `ShardStore` whose new rows first go to a JSON Lines journal.
@@ -17,7 +21,8 @@ class JournaledStore:
     A row is on disk once `add` has returned. After a kill at any moment the journal is read again; a last line that
     was cut short is removed. `merge` moves the journal into shards in an order that the caller gives, so that a run
     that was killed and repeated leaves the same bytes as one that was not. Only the places of the rows are held in
-    memory. One writer at a time. With an archive, rows that the shards have lost are found there.
+    memory. One writer at a time; other threads can read meanwhile. With an archive, rows that the shards have lost are
+    found there.
     """
 
     def __init__(
@@ -29,8 +34,10 @@ class JournaledStore:
         archive: Archive | None = None,
     ) -> None:
         self._store = ShardStore(directory, schema, rows_per_shard)
+        self._schema = schema
         self._archive = archive
         self._path = journal
+        self._lock = threading.Lock()
         journal.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(journal, "a+b")  # noqa: SIM115 - open as long as the store
         self._offsets = self._recover()
@@ -45,22 +52,28 @@ class JournaledStore:
         self._file.close()
 
     def add(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Append rows to the journal; they are on disk when this returns."""
+        """Append rows to the journal; they are on disk when this returns.
+
+        ValueError, before any of them is written, for a row that does not fit the schema.
+        """
+        keys = [self._checked(dict(row)) for row in rows]
         lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
-        offset = os.fstat(self._file.fileno()).st_size
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        for row, line in zip(rows, lines, strict=True):
-            self._offsets[str(row["key"])] = offset
-            offset += len(line)
+        with self._lock:
+            offset = os.fstat(self._file.fileno()).st_size
+            self._file.write(b"".join(lines))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for key, line in zip(keys, lines, strict=True):
+                self._offsets[key] = offset
+                offset += len(line)
 
     def read(self, key: str) -> Row:
         """The row of `key`; KeyError without one."""
         if key not in self._offsets:
             return self._archive.read(key) if self._archive and key not in self._store else self._store.read(key)
-        self._file.seek(self._offsets[key])
-        return json.loads(self._file.readline())
+        with self._lock:
+            self._file.seek(self._offsets[key])
+            return json.loads(self._file.readline())
 
     def journaled(self) -> Iterator[Row]:
         """The rows since the last merge, in the order of their arrival."""
@@ -86,15 +99,33 @@ class JournaledStore:
     def _recover(self) -> dict[str, int]:
         """Offsets by key of the journal's rows that the store lacks.
 
-        A last line without its end is cut off.
+        A last line without its end is cut off. A line that is no row of the store is named in the log and passed over:
+        its question will be asked again.
         """
         offsets: dict[str, int] = {}
         end = 0
         self._file.seek(0)
-        for line in self._file:
+        for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
                 break
-            offsets[json.loads(line)["key"]] = end
+            try:
+                offsets[self._checked(json.loads(line))] = end
+            except (ValueError, RecursionError) as error:  # no JSON, not a row, or not the store's
+                log.warning("%s: line %d is no answer and is passed over: %s", self._path, number, _one_line(error))
             end += len(line)
         self._file.truncate(end)
         return {key: offset for key, offset in offsets.items() if key not in self._store}
+
+    def _checked(self, row: object) -> str:
+        """The key of a row; ValueError when the row does not fit the store's schema."""
+        if not isinstance(row, dict) or not isinstance(key := row.get("key"), str):
+            raise ValueError("an object with a key is wanted")
+        try:
+            pa.Table.from_pylist([row], schema=self._schema)
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            raise ValueError(f"a value does not fit its column: {_one_line(error)}") from None
+        return key
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from stages.data.record_files import read_records
 from stages.data.records import read_sample
-from stages.data.sample import Reject, Sample
+from stages.data.sample import Reject, Sample, Unusable
 from stages.run.errors import UserError
 
+RECORD_SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
 VIDEO_SUFFIXES = (".mp4", ".MP4", ".webm", ".avi", ".mkv", ".mov")
 
 Fields = dict[str, Any]
@@ -125,9 +126,9 @@ def _records(
 
 
 def _first_match(root: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """The files of the first pattern that matches any."""
+    """The record files of the first pattern that matches any."""
     for pattern in patterns:
-        if files := sorted(path for path in root.glob(pattern) if path.is_file()):
+        if files := sorted(path for path in root.glob(pattern) if path.is_file() and path.suffix in RECORD_SUFFIXES):
             return files
     return []
 
@@ -142,10 +143,14 @@ def _draft(record: _Record, name: str, media: MediaFolder) -> Sample | Reject:
     """The record as a sample, or as a reject that says why."""
     place = record.place.replace(" ", "-")
     try:
+        if isinstance(record.raw, Unusable):
+            raise record.raw
         if not isinstance(record.raw, Mapping):
             raise TypeError("the record is no JSON object")
         fields = record.convert(dict(record.raw))
         found = media.find(fields["path"])
+    except Unusable as error:
+        return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason=error.reason, detail=error.detail)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         detail = f"{type(error).__name__}: {error}"
         return Reject(sample_id=f"{name}-{place}", stage="benchmark", reason="invalid record", detail=detail)

@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +25,7 @@ from stages.run.params import Params, load_params
 from stages.run.work import IS_FIRST_PROCESS, WORK, mark_finished, stage_lock
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+SECOND_VOICE = 15.0  # seconds that another process leaves to the first one, which most often says the same
 
 
 def command(run: Callable[..., None], item: str | None = None) -> None:
@@ -46,6 +48,8 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
             with _unchanged(run, load, file) as read:
                 run(read, **arguments)
     except UserError as error:
+        if not IS_FIRST_PROCESS:
+            time.sleep(SECOND_VOICE)
         sys.stderr.write(f"{stage}: {log.escaped(str(error))}\n")
         sys.exit(error.status)
     except KeyboardInterrupt:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,6 +28,26 @@ def test_a_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "videos") == prints[-1]
 
 
+def test_a_link_to_itself_is_left_out_and_a_named_pipe_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"1")
+    before = fingerprint(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert fingerprint(tmp_path) == before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is a named pipe, .*; remove it from the source folder"):
+        fingerprint(tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(60)  # DVC waits for ever
+def test_a_named_pipe_in_a_source_folder_ends_a_run_before_dvc_reads_it(toy: Path) -> None:
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    (toy / "videos").mkdir()
+    os.mkfifo(toy / "videos" / "pipe")
+    with pytest.raises(UsageError, match="videos/pipe is a named pipe"):
+        dvc.snapshot(toy)
+
+
 def test_what_stages_make_and_what_git_holds_is_no_source(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
     shutil.copy(ROOT / "dvc.yaml", tmp_path / "clone")
@@ -48,8 +69,8 @@ def test_new_data_starts_a_run_once_it_has_settled(toy: Path) -> None:
 
     assert dvc.source_folders(toy) == [videos]
     watch = Watch(toy)
-    assert [look(watch), look(watch)] == [0, 0]
-    (videos / "a.mp4").write_bytes(b"1")
+    assert look(watch) == 0
+    (videos / "a.mp4").write_bytes(b"1")  # right after the first look
     assert look(watch) == 0
     (videos / "b.mp4").write_bytes(b"1")
     assert look(watch) == 0, "it still changes"
@@ -58,6 +79,23 @@ def test_new_data_starts_a_run_once_it_has_settled(toy: Path) -> None:
     (videos / "b.mp4").unlink()
     again = Watch(toy)  # what changed while nobody watched is found too
     assert [look(again), look(again), look(again)] == [1, 2, 2]
+
+
+@pytest.mark.integration
+def test_the_folders_that_are_watched_are_named_with_the_time(toy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="flows.watch")
+
+    def said() -> list[str]:
+        Watch(toy).look(lambda folders: None)
+        lines = list(caplog.messages)
+        caplog.clear()
+        return lines
+
+    assert said() == ["no source folder to watch: a stage makes all the data"]
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    [first], [second] = said(), said()
+    assert re.fullmatch(rf"watching {toy}/videos: a change from now on \(\d\d:\d\d:\d\d\) starts a run", first)
+    assert re.fullmatch(rf"watching {toy}/videos: a change since 20\S+ \d\d:\d\d:\d\d starts a run", second)
 
 
 @pytest.mark.integration

@@ -78,8 +78,8 @@ def word_error_rate(prediction: str, answer: str, strictness: Strictness = "defa
 def free_form(prediction: str, answer: str, strictness: Strictness = "default") -> float:
     """The grade of a free-form answer: ROUGE, with labels and equality first.
 
-    The same words give 1. Of answers such as "Caption A: …" the labels decide where both have one. The reference code knows neither rule, and
-    sees a-z and 0-9 only.
+    The same words give 1. Of answers such as "Caption A: …" the labels decide where both have one. The reference code
+    knows neither rule, and sees a-z and 0-9 only.
     """
     if strictness == "reference-code":
         return mean_rouge(*(_stemmer().tokenize(text[:MAX_ANSWER]) for text in (prediction, answer)))
@@ -95,7 +95,8 @@ def free_form(prediction: str, answer: str, strictness: Strictness = "default") 
 def rouge(prediction: str, answer: str) -> float:
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, or 1 for equal words.
 
-    Words are stemmed; numbers with their signs, and operators, count as words. The same words in the same order give 1, also a single word.
+    Words are stemmed; numbers with their signs, and operators, count as words. The same words in the same order give 1,
+    also a single word.
     """
     given, right = _tokens(prediction), _tokens(answer)
     return 1.0 if given == right and given else mean_rouge(given, right)

@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -88,9 +87,12 @@ def fingerprint(folder: Path) -> str:
         folders.sort()
         for name in sorted(files):
             path = os.path.join(place, name)
-            with suppress(FileNotFoundError):  # gone since it was listed: the next look differs
+            try:
                 found = os.stat(path)
-                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            except OSError as error:  # gone since it was listed, or a link that leads nowhere
+                digest.update(os.fsencode(f"{path}\0{error.errno}\n"))
+                continue
+            digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

@@ -82,6 +82,19 @@ def test_a_killed_server_ends_make_ui_with_one_line_and_frees_the_slot(start: St
 
 
 @pytest.mark.timeout(900)
+def test_a_killed_make_ui_leaves_no_process(start: Start) -> None:
+    service = start()
+    run, pid = train(service)
+    processes = psutil.Process(service.process.pid).children(recursive=True)
+    assert any(is_server(one) for one in processes)
+    service.process.kill()
+    assert ends([pid, *(one.pid for one in processes)])
+    again = start()
+    assert again.state_of(run) == "CRASHED"
+    trains_at_once(again)
+
+
+@pytest.mark.timeout(900)
 def test_a_killed_run_on_its_temporary_server_leaves_no_server_and_no_slot(toy: Path, tmp_path: Path) -> None:
     black_hole = "http://127.0.0.1:9"  # loopback never goes through a proxy
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

@@ -28,6 +28,14 @@ def test_a_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "videos") == prints[-1]
 
 
+def test_links_that_lead_nowhere_and_names_that_are_no_text_do_not_end_the_watch(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    before = fingerprint(tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")).touch()
+    assert fingerprint(tmp_path) not in (before, fingerprint(tmp_path / "nothing"))
+
+
 def test_what_stages_make_and_what_git_holds_is_no_source(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
     shutil.copy(ROOT / "dvc.yaml", tmp_path / "clone")

@@ -21,8 +21,8 @@ TAIL = 12
 class StageLog:
     """The log of one stage.
 
-    tail: its last lines; mark: what a line of the progress bar begins with (stages/run/progress.py), a secret of this log, so that
-    no text of a record can pass for progress.
+    tail: its last lines; mark: what a line of the progress bar begins with (stages/run/progress.py), a secret of this
+    log, so that no text of a record can pass for progress.
     """
 
     def __init__(self, stage: str) -> None:

@@ -34,7 +34,7 @@ def start(toy_with_deployments: Path, tmp_path: Path) -> Iterator[Start]:
 
 
 def train(service: Service) -> tuple[str, int]:
-    """A run that trains and does not end: its id and its process."""
+    """A run that trains without end: its id and its process."""
     root = service.checkout
     edit(root, '"tgrpo": {"value": 100', '"tgrpo": {"await": ["never"], "value": 100')
     run = service.create_run("pipeline/pipeline", targets=["tgrpo"])

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +23,7 @@ from prefect.exceptions import PrefectException
 from flows import dvc
 from flows.checkout import find_checkout
 from flows.errors import UsageError
+from flows.source_files import source_files
 
 log = logging.getLogger("flows.watch")
 
@@ -80,19 +80,11 @@ class Watch:
 def fingerprint(folder: Path) -> str:
     """A hash of the names, sizes and times of the folder's files.
 
-    A folder that does not exist has the hash of an empty one.
+    A folder that does not exist has the hash of an empty one. UsageError for a file that cannot be hashed.
     """
     digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            path = os.path.join(place, name)
-            try:
-                found = os.stat(path)
-            except OSError as error:  # gone since it was listed, or a link that leads nowhere
-                digest.update(os.fsencode(f"{path}\0{error.errno}\n"))
-                continue
-            digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"))
+    for path, found in source_files(folder):
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

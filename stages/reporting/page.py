@@ -1,5 +1,6 @@
 """The content of the page, and its template."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,12 @@ class Page:
     provenance: Provenance
     hashes: list[tuple[str, str]]
 
+    @property
+    def status_counts(self) -> Counter[str]:
+        """How many cards of wrong answers have each status."""
+        kinds = (kind for result in self.results for kind in result.wrong)
+        return Counter(card.status for kind in kinds for card in kind.cards)
+
 
 def render(page: Page) -> str:
     """The page as HTML.
@@ -58,7 +65,9 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
-    return environment.get_template("report.html.j2").render(vars(page), labels=ORDER_LABELS, statuses=STATUSES)
+    return environment.get_template("report.html.j2").render(
+        vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts
+    )
 
 
 def _percentage(share: float) -> str:

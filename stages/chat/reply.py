@@ -98,7 +98,10 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
 
 
 def _text(value: JsonValue) -> str:
-    """A text, or the texts of a list of parts, without lone surrogates, which no file can hold; "" for anything else."""
+    """A text, or the texts of a list of parts; "" for anything else.
+
+    Lone surrogates are left out, because no file can hold them.
+    """
     if isinstance(value, list):
         return "".join(_text(_object(part).get("text")) for part in value)
     if not isinstance(value, str):

@@ -9,7 +9,7 @@ from PIL import Image
 from stages.chat.client import ChatClient
 from stages.chat.parameters import ChatParams, Payload
 from stages.chat.reply import Reply
-from stages.chat.request import ChatSampling, Request
+from stages.chat.request import PLAIN, ChatSampling, Dialect, Request
 
 SAMPLING = ChatSampling(temperature=1.0, top_p=0.95, max_tokens=512, seed=7)
 
@@ -20,8 +20,13 @@ def jpeg(shade: int) -> bytes:
     return buffer.getvalue()
 
 
-def request(text: str = "which way?", pictures: tuple[bytes, ...] = (), payload: Payload = "images") -> Request:
-    return Request("teacher", text, pictures, "video", payload, SAMPLING)
+def request(
+    text: str = "which way?",
+    pictures: tuple[bytes, ...] = (),
+    payload: Payload = "images",
+    dialect: Dialect = PLAIN,
+) -> Request:
+    return Request("teacher", text, pictures, "video", payload, SAMPLING, dialect=dialect)
 
 
 def params(url: str, **changes: object) -> ChatParams:

@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_PROGRESS_BARS := 1
 export PYTHONUNBUFFERED := 1
@@ -12,6 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check types fast format docs plan keep ui clean install
 
 demo: install  ## the whole pipeline, from rendered clips to report/index.html
+	@$(BIN)/python -m flows.parameters
 	$(BIN)/dvc repro
 	@echo "Report: $(CURDIR)/report/index.html"
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then $(BIN)/python -m webbrowser "file://$(CURDIR)/report/index.html"; fi

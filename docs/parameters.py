@@ -1,16 +1,16 @@
 """Writes docs/parameters.md, the reference of all parameters: `python docs/parameters.py`."""
 
-import importlib
-import inspect
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from ruamel.yaml import YAML
+
+from stages.check import model_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "parameters.md"
@@ -33,12 +33,6 @@ def page() -> str:
     """The whole page as Markdown."""
     stages = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return HEAD + "".join(section(stage, model_of(stage)) for stage in stages)
-
-
-def model_of(stage: str) -> type[BaseModel]:
-    """The parameter model of a stage: the type of the first argument of its `run`."""
-    run = importlib.import_module(f"stages.{stage}").run
-    return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
 
 
 def section(stage: str, model: type[BaseModel]) -> str:

@@ -33,10 +33,10 @@ class StageRow(TypedDict):
 class MetricRow(TypedDict):
     """A row of the table *metrics*."""
 
-    file: str
     metric: str
     value: float
     change: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def metric_row(name: str, before: float | None, after: float) -> MetricRow:
     change = ""
     if before is not None:
         change = f"{after - before:+.6g}" if after != before else "="
-    return {"file": file, "metric": metric, "value": after, "change": change}
+    return {"metric": metric, "value": after, "change": change, "file": file}
 
 
 def publish_lineage(root: Path, now: Snapshot) -> None:
@@ -160,10 +160,12 @@ def comparison_rows(experiments: Mapping[str, ExperimentResult], metrics: Sequen
     """
     rows: list[dict[str, JsonValue]] = []
     for parameter in dict.fromkeys(name for one in experiments.values() for name in one.overrides):
-        row: dict[str, JsonValue] = {"file": "params.yaml", "name": parameter}
-        rows.append(row | {key: one.overrides[parameter] for key, one in experiments.items()})
+        row: dict[str, JsonValue] = {"name": parameter}
+        row |= {key: one.overrides[parameter] for key, one in experiments.items()}
+        rows.append(row | {"file": "params.yaml"})
     for metric in metrics:
         file, _, name = metric.partition(":")
-        row = {"file": file, "name": name}
-        rows.append(row | {key: one.metrics.get(metric, "") for key, one in experiments.items()})
+        row = {"name": name}
+        row |= {key: one.metrics.get(metric, "") for key, one in experiments.items()}
+        rows.append(row | {"file": file})
     return rows

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import networkx
@@ -21,20 +22,10 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from pydantic import JsonValue
 
+from flows import server
 from flows.errors import UsageError
-from flows.graph import Snapshot, Stage, StageResult, StageState
+from flows.graph import Snapshot, Stage, StageEnd, StageResult
 from flows.process_tree import CommandRunner
-
-HINTS = (
-    "Updating lock file",
-    "Generating lock file",
-    "To track the changes",
-    "\tgit add",
-    "To enable auto",
-    "\tdvc config",
-    "Use `dvc push`",
-)
-BUSY, BUSY_SECONDS = "is busy, it is being blocked by:", 5
 
 
 @contextmanager
@@ -93,13 +84,14 @@ def to_stage(stage: PipelineStage, upstream: Sequence[str]) -> Stage:
         outs={out.def_path: recorded_hash(out) for out in stage.outs},
         deps={dep.def_path: recorded_hash(dep) for dep in stage.deps if dep not in params},
         metrics=tuple(out.def_path for out in stage.outs if out.metric),
+        in_git=tuple(out.def_path for out in stage.outs if not out.use_cache),
         params={name: value for dep in params for name, value in recorded_params(dep).items()},
         command=str(stage.cmd),
     )
 
 
 def changed_items(root: Path, stage: str) -> dict[str, str]:
-    """What differs from dvc.lock for one stage: path or section → the recorded hash.
+    """What differs from dvc.lock: path or section → recorded hash.
 
     Outputs are among them. UsageError when the stage was never recorded.
     """
@@ -153,7 +145,9 @@ def share_cache(home: Path, root: Path) -> None:
     if settings.exists():
         (root / ".dvc" / "config.local").write_bytes(settings.read_bytes())
     with readable_errors(), Repo(str(home)) as repo:
-        cache = {"type": ["reflink", "hardlink", "copy"]} | repo.config["cache"] | {"dir": repo.cache.local_cache_dir}
+        # From a relative path DVC writes one relative to its settings. It can write no absolute path that is not ASCII.
+        folder = os.path.relpath(repo.cache.local_cache_dir)
+        cache = {"type": ["reflink", "hardlink", "copy"]} | repo.config["cache"] | {"dir": folder}
     with readable_errors(), Repo(str(root)) as repo, repo.config.edit("local") as local:
         cast("dict[str, object]", local)["cache"] = cache
 
@@ -178,36 +172,26 @@ def flat_numbers(prefix: str, value: JsonValue) -> dict[str, float]:
 
 
 def reproduce(
-    root: Path, stage: str, runner: CommandRunner, on_line: Callable[[str], None], force: bool = False
+    root: Path,
+    stage: str,
+    runner: CommandRunner,
+    on_line: Callable[[str], None],
+    force: bool = False,
+    locks: Sequence[int] = (),
 ) -> StageResult:
-    """Runs `dvc repro -s` for one stage and passes its lines on.
+    """Brings one stage up to date and passes its lines on.
 
-    When somebody's own `dvc repro` works on the stage or its inputs, DVC names that process and gives up. Then DVC is
-    asked again.
+    `flows.reproduce` does the work in a process of its own and says how the stage ended. `locks` are descriptors of
+    locks that last until the last process of the stage is gone.
     """
-    state: StageState = "Completed"
-    is_busy, shown = False, set[str]()
-
-    def take(line: str) -> None:
-        nonlocal state, is_busy
-        is_busy |= BUSY in line
-        if line == f"Stage '{stage}' didn't change, skipping":
-            state = "Cached"
-        elif line == f"Stage '{stage}' is cached - skipping run, checking out outputs":
-            state = "Restored"
-        if line and not line.startswith(HINTS) and not (is_busy and line in shown):
-            on_line(line)
-        if is_busy:
-            shown.add(line)
-
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage, *(["--force"] if force else [])]
     start = time.monotonic()
-    status = runner.run(command, root, environment(), take)
-    while is_busy and not runner.stopped:
-        time.sleep(BUSY_SECONDS)
-        is_busy = False
-        status = runner.run(command, root, environment(), take)
-    return StageResult("Failed" if status else state, time.monotonic() - start)
+    with TemporaryDirectory() as folder:
+        end = Path(folder) / "end.json"
+        command = [sys.executable, "-m", "flows.reproduce", stage, str(end), *(["--force"] if force else [])]
+        runner.run(command, root, environment(), on_line, locks)
+        ended: StageEnd = json.loads(end.read_text()) if end.exists() else {"state": "Failed", "status": 1}
+    cancelled = runner.stopped and ended["state"] == "Failed"
+    return StageResult("Cancelled" if cancelled else ended["state"], time.monotonic() - start, ended["status"])
 
 
 def call(root: Path, *arguments: str) -> str:
@@ -229,4 +213,5 @@ def environment() -> dict[str, str]:
     as lines.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": "lines"}
+    env = server.without_keys(os.environ)
+    return {**env, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": "lines"}

@@ -2,10 +2,15 @@
 
 The command is that of dvc.yaml's stage for the benchmark, with another model and other outputs. The outputs lie under
 `runs/evaluate/`, where neither git nor DVC looks. The checkout stays as it is.
+
+    python -m flows.evaluate_checkpoint models/sft shapes
 """
 
+import argparse
+import itertools
 import re
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +21,15 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
 
-from flows import artifacts, dvc, graph
+from flows import artifacts, dvc, graph, parameters, server
+from flows.checkout import checkout_lock, find_checkout
 from flows.errors import UsageError, nearest
 from flows.graph import Stage
 from flows.graph_run import GraphRun
 from flows.lineage import EVALUATION
 from flows.lock import hold
 from flows.process_tree import CommandRunner
-from flows.runs import checkout_lock, end_with_worker, mark_crashed, run_name, tell_waiting
+from flows.runs import end_with_worker, mark_crashed, run_name, tell_waiting
 from flows.stage_log import StageLog
 
 
@@ -40,9 +46,9 @@ def evaluate(checkpoint: str, benchmark: str = "shapes", name: str = "") -> Stat
         name: What to call the model in the results. Empty: made from the checkpoint.
     """
     end_with_worker()
-    home = Path.cwd()
     label = name or re.sub(r"[^A-Za-z0-9.]+", "-", checkpoint).strip("-.")
     try:
+        home = find_checkout(Path.cwd())
         with hold(checkout_lock(home), run_name(), tell_waiting, mark_crashed) as lock, CommandRunner([lock]) as runner:
             return evaluate_in(home, checkpoint, benchmark, label, runner)
     except UsageError as error:
@@ -56,10 +62,11 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner:
     """
     if not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"{label!r} cannot be the name of a folder: use letters, digits, dots and dashes")
+    parameters.check_templates(home, (home / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
     before = dvc.snapshot(home)
     stage = find_stage(before.stages, benchmark)
     folder = Path("runs") / EVALUATION / f"{label}-{benchmark}"
-    outputs = {"--predictions": str(folder / "predictions.parquet"), "--metrics": str(folder / "metrics.json")}
+    outputs = outputs_in(folder, stage)
     command, replaced = with_options(stage.command, {"--name": label, "--model": checkpoint, **outputs})
     makes_model = {one.name for one in before.stages if replaced["--model"] in one.outs}
     targets = [one for one in stage.upstream if one not in makes_model]
@@ -68,7 +75,7 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner:
     wait(graph_run.start())
     if not graph_run.succeeded:
         return graph_run.final_state()
-    metrics = home / outputs["--metrics"]
+    metrics = home / folder / "metrics.json"
     earlier = dvc.read_metrics(metrics, home)
     state = run_command.with_options(task_run_name=f"{label} on {benchmark}")(home, command, runner, return_state=True)
     if not state.is_completed():
@@ -84,6 +91,13 @@ def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> St
     if runner.run(command, home, dvc.environment(), log.take):
         return Failed(message="\n".join(log.tail))
     return Completed(message=f"{time.monotonic() - start:.1f} s")
+
+
+def outputs_in(folder: Path, stage: Stage) -> dict[str, str]:
+    """For each option that names an output, a file of the folder."""
+    words = shlex.split(stage.command)
+    options = [(option, path) for option, path in itertools.pairwise(words) if path in stage.outs]
+    return {option: str(folder / f"{option.lstrip('-')}{Path(path).suffix}") for option, path in options}
 
 
 def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:
@@ -108,3 +122,25 @@ def with_options(command: str, options: Mapping[str, str]) -> tuple[list[str], d
         place = words.index(option) + 1
         replaced[option], words[place] = words[place], value
     return words, replaced
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `evaluate` in this process; 0 when it completed."""
+    parser = argparse.ArgumentParser(
+        "python -m flows.evaluate_checkpoint", description="Evaluate one checkpoint on one benchmark."
+    )
+    parser.add_argument("checkpoint", help="the folder of a model, or the name of a model on the hub")
+    parser.add_argument("benchmark", nargs="?", default="shapes", help="one that dvc.yaml evaluates")
+    parser.add_argument("--name", default="", help="what to call the model (default: made from the checkpoint)")
+    options = parser.parse_args(arguments)
+    try:
+        find_checkout(Path.cwd())
+        with server.found():
+            state = evaluate(options.checkpoint, options.benchmark, options.name, return_state=True)
+    except UsageError as error:
+        sys.exit(f"evaluate: {error}")
+    return 0 if state.is_completed() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,9 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import JsonValue
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
-from flows import dvc
+from flows import dvc, parameters
+from flows.checkout import worktrees
 from flows.errors import UsageError, nearest
 from flows.lock import hold
 
@@ -43,12 +44,11 @@ class Experiment:
     def params(self) -> str:
         """The text of params.yaml that the experiment runs with."""
         source = self.home / "profiles" / f"{self.profile}.yaml" if self.profile else self.home / "params.yaml"
-        if not source.is_file():
+        if (self.profile and not re.fullmatch(r"[\w-]+", self.profile)) or not source.is_file():
             raise UsageError(f"no profile {self.profile!r}: {source} does not exist")
-        try:
-            return override(source.read_text(), self.overrides)
-        except YAMLError as error:
-            raise UsageError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
+        text = source.read_text(encoding="utf-8")
+        parameters.load_yaml(text, str(source))
+        return override(text, self.overrides)
 
     @cached_property
     def tree(self) -> str:
@@ -74,7 +74,12 @@ class Experiment:
     @property
     def root(self) -> Path:
         """The worktree, in DVC's temporary folder, where neither git nor DVC looks."""
-        return self.home / ".dvc" / "tmp" / "worktrees" / self.name
+        return worktrees(self.home) / self.name
+
+    @property
+    def ready(self) -> Path:
+        """The file that marks a complete worktree."""
+        return self.root / ".dvc" / "tmp" / "ready"
 
     @property
     def lock(self) -> Path:
@@ -88,8 +93,7 @@ def create(experiment: Experiment) -> None:
     A complete worktree that a killed run left is kept as it is.
     """
     home, root = experiment.home, experiment.root
-    ready = root / ".dvc" / "tmp" / "ready"
-    if ready.exists():
+    if experiment.ready.exists():
         return
     discard(experiment)
     git(home, "worktree", "add", "--quiet", "--detach", str(root), "HEAD")
@@ -99,8 +103,8 @@ def create(experiment: Experiment) -> None:
     dvc.share_cache(home, root)
     dvc.call(root, "checkout", "--allow-missing")
     link_sources(home, root)
-    ready.parent.mkdir(exist_ok=True)
-    ready.touch()
+    experiment.ready.parent.mkdir(exist_ok=True)
+    experiment.ready.touch()
 
 
 def link_sources(home: Path, root: Path) -> None:
@@ -145,7 +149,7 @@ def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> st
 
 def parse_value(text: str) -> JsonValue:
     """A value as in params.yaml: `0.5`, `1e-4`, `true`, `[1, 2]`, `word`."""
-    return YAML(typ="safe").load(text)
+    return parameters.load_yaml(text, f"the value {text!r}")
 
 
 def override(text: str, overrides: Mapping[str, JsonValue]) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import JsonValue
 
 from flows.errors import UsageError, nearest
 
-StageState = Literal["Completed", "Cached", "Restored", "Failed"]
+StageState = Literal["Completed", "Cached", "Restored", "Failed", "Cancelled"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class Stage:
     """One node of the graph; a matrix stage has one per item.
 
     name: DVC's address, `evaluate@sft-shapes-8`; upstream: the stages whose outputs this one reads; outs, deps: path →
-    hash as recorded in dvc.lock, an empty hash before the first run; metrics: the outputs that hold numbers; params:
-    section → values as recorded in dvc.lock; command: what DVC runs.
+    hash as recorded in dvc.lock, an empty hash before the first run; metrics: the outputs that hold numbers; in_git:
+    the outputs that git keeps and DVC does not; params: section → values as recorded in dvc.lock; command: what DVC
+    runs.
     """
 
     name: str
@@ -27,11 +28,20 @@ class Stage:
     metrics: tuple[str, ...] = ()
     params: dict[str, JsonValue] = field(default_factory=dict)
     command: str = ""
+    in_git: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
         """The name in dvc.yaml, without the matrix item."""
         return self.name.partition("@")[0]
+
+    def is_meant_by(self, target: str) -> bool:
+        """Whether a target means this stage.
+
+        It names the stage, its group, or the beginning of its matrix item: `evaluate@sft` means all items of the model
+        sft.
+        """
+        return target in (self.name, self.group) or ("@" in target and self.name.startswith(f"{target}-"))
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,28 @@ class Snapshot:
     metrics: dict[str, float]
 
 
+class StageEnd(TypedDict):
+    """How a stage ended, as `flows.reproduce` writes it down.
+
+    status: the exit status of the stage's command; 0 when the command did not run.
+    """
+
+    state: StageState
+    status: int
+
+
 @dataclass(frozen=True)
 class StageResult:
-    """How a stage ended, and after how many seconds."""
+    """How a stage ended, its seconds, and its command's exit status."""
 
     state: StageState
     seconds: float
+    status: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the outputs of the stage are up to date."""
+        return self.state in ("Completed", "Cached", "Restored")
 
 
 def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downstream: bool) -> list[Stage]:
@@ -65,11 +91,13 @@ def select(stages: Sequence[Stage], targets: Sequence[str], single: bool, downst
         raise UsageError("single and downstream exclude each other: choose one")
     if not targets:
         return list(stages)
-    names = {stage.name for stage in stages} | {stage.group for stage in stages}
+    chosen: set[str] = set()
     for target in targets:
-        if target not in names:
+        found = {stage.name for stage in stages if stage.is_meant_by(target)}
+        if not found:
+            names = {stage.name for stage in stages} | {stage.group for stage in stages}
             raise UsageError(f"no stage {target!r} in dvc.yaml{nearest(target, names)}")
-    chosen = {stage.name for stage in stages if stage.name in targets or stage.group in targets}
+        chosen |= found
     if downstream:
         chosen = with_downstream(stages, chosen)
     elif not single:

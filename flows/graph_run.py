@@ -3,38 +3,32 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
-from flows import dvc
+from flows import dvc, training_slot
 from flows.graph import Snapshot, Stage, StageResult
+from flows.lock import WaitCancelled
 from flows.process_tree import CommandRunner
 from flows.stage_log import StageLog
 
-TRAINING = ("sft", "tgrpo")  # one of these at a time, over all runs of the server
 RETRIES: list[float] = [10, 60]  # seconds before each new try
-TEMPORARY = f"exited with {os.EX_TEMPFAIL}"  # DVC's words for a stage whose endpoint may come back
+SERVER_AWAY = "Server away"  # the state of a stage whose endpoint may come back
 
 
 class GraphRun:
     """The stages that a run brings up to date, and their results.
 
-    root: the checkout.
-
-    before: the checkout as it was; stages: those to bring up to date, upstream first; force: run them even when nothing
-    changed.
+    root: the checkout. before: the checkout as it was; stages: those to bring up to date, upstream first; force: run
+    them even when nothing changed.
     """
 
     def __init__(
@@ -63,8 +57,8 @@ class GraphRun:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every stage was reached and none failed."""
-        return len(self.results) == len(self.stages) and all(one.state != "Failed" for one in self.results.values())
+        """Whether every stage was reached and is up to date."""
+        return len(self.results) == len(self.stages) and all(one.succeeded for one in self.results.values())
 
     @property
     def did_nothing(self) -> bool:
@@ -86,7 +80,7 @@ class GraphRun:
 
 def may_come_back(task: Task[..., object], task_run: TaskRun, state: State[object]) -> bool:
     """Whether another try may help: the stage's endpoint may come back."""
-    return TEMPORARY in (state.message or "")
+    return state.name == SERVER_AWAY
 
 
 @task(
@@ -98,52 +92,58 @@ def may_come_back(task: Task[..., object], task_run: TaskRun, state: State[objec
 )
 def run_stage(graph_run: GraphRun, stage: Stage) -> State[None]:
     """Brings one stage up to date; its lines are the task's log."""
-    result, log = StageResult("Cached", 0.0), StageLog(stage.name)
+    log = StageLog(stage.name)
+    result = StageResult("Cached", 0.0)
     if not graph_run.is_up_to_date(stage):
-        with training_slot(graph_run.runner) if stage.group in TRAINING else nullcontext():
-            result = dvc.reproduce(graph_run.root, stage.name, graph_run.runner, log.take, graph_run.force)
+        result = reproduce(graph_run, stage, log)
     graph_run.results[stage.name] = result
-    if result.state == "Failed":
-        return Failed(message="\n".join(log.tail))
-    message = "up to date" if result.state == "Cached" else f"{result.seconds:.1f} s"
-    return Completed(name=result.state, message=message)
+    if result.succeeded:
+        rename_task(result.state)
+        message = "up to date" if result.state == "Cached" else f"{result.seconds:.1f} s"
+        return Completed(name=result.state, message=message)
+    message = "\n".join([*log.tail, *advice(graph_run.root, stage)])
+    if result.state == "Cancelled":
+        return Cancelled(message=message)
+    return Failed(name=SERVER_AWAY if result.status == os.EX_TEMPFAIL else "Failed", message=message)
+
+
+def reproduce(graph_run: GraphRun, stage: Stage, log: StageLog) -> StageResult:
+    """Asks DVC for the stage; training waits for its slot first."""
+    runner = graph_run.runner
+    try:
+        with slots_for(stage, runner) as locks:
+            return dvc.reproduce(graph_run.root, stage.name, runner, log.take, graph_run.force, locks)
+    except WaitCancelled:
+        return StageResult("Cancelled", 0.0)
 
 
 @contextmanager
-def training_slot(runner: CommandRunner) -> Iterator[None]:
-    """Waits for the server's slot for training stages.
+def slots_for(stage: Stage, runner: CommandRunner) -> Iterator[list[int]]:
+    """The locks that a stage needs while it runs."""
+    if stage.group not in training_slot.STAGES:
+        yield []
+        return
+    with training_slot.training_slot(lambda: runner.stopped) as descriptor:
+        yield [descriptor]
 
-    The slot of a killed run becomes free within a minute.
+
+def rename_task(state: str) -> None:
+    """Puts the state into the task's name, for the run graph.
+
+    In the graph a stage that ran and one that was up to date have the same colour.
     """
-    has_waited = False
-    while not runner.stopped:
-        with ExitStack() as stack:
-            slot = concurrency(
-                "training", timeout_seconds=10, lease_duration=60, strict=True, raise_on_lease_renewal_failure=False
-            )
-            try:
-                stack.enter_context(slot)
-            except TimeoutError:
-                if not has_waited:
-                    get_run_logger().info("another run trains: waiting for the server's concurrency limit 'training'")
-                has_waited = True
-                continue
-            yield
-            try:
-                stack.close()
-            except httpx.HTTPError as error:  # the server is away: the slot gets free by itself
-                get_run_logger().warning("the training slot could not be given back: %s", error)
-            return
-    yield
+    if context := TaskRunContext.get():
+        context.task_run.name = f"{context.task_run.name} ({state.lower()})"
 
 
-def provide_training_slot() -> None:
-    """Creates the limit `training` unless the server has one.
-
-    It can be raised in the UI where several GPUs allow more.
-    """
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name("training")
-        except ObjectNotFound:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="training", limit=1))
+def advice(root: Path, stage: Stage) -> list[str]:
+    """How to get back the outputs that DVC removed."""
+    lost = [path for path, value in stage.outs.items() if value and not (root / path).exists()]
+    if not lost:
+        return []
+    ways = []
+    if any(path not in stage.in_git for path in lost):
+        ways.append(f"`dvc checkout --force {stage.name}`")
+    if in_git := [path for path in lost if path in stage.in_git]:
+        ways.append(f"`git checkout -- {' '.join(in_git)}`")
+    return [f"DVC removed the old outputs before the stage ran; to get them back: {', '.join(ways)}"]

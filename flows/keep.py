@@ -1,4 +1,4 @@
-"""`make keep STAGE=sft`: after an edit that changes no result, record the outputs of a stage as they are.
+"""`make keep STAGE=sft`: record outputs as they are after a harmless edit.
 
 It shows what changed in the code since the outputs were made. It refuses where parameters, data or the outputs themselves
 changed: then the stage has to run again.
@@ -21,7 +21,9 @@ COPIES = Path(".work") / "code"  # one zip file of the folder stages for each st
 
 
 def keep(root: Path, target: str) -> str:
-    """Records the outputs of the stage, or of all items of a matrix stage; returns the differences in its code.
+    """Records the outputs of a stage; returns the differences in its code.
+
+    The name of a matrix stage means all its items.
 
     UsageError when a stage has to run again, or when no copy of the code that ran is left to compare with.
     """
@@ -33,7 +35,10 @@ def keep(root: Path, target: str) -> str:
 
 
 def code_differences(root: Path, stage: str) -> list[str]:
-    """A unified diff for each changed file of code; UsageError when something else changed too."""
+    """A unified diff for each changed file of code.
+
+    UsageError when something else changed too.
+    """
     changed = dvc.changed_items(root, stage)
     if others := [item for item in changed if not item.startswith(CODE)]:
         raise UsageError(
@@ -44,7 +49,10 @@ def code_differences(root: Path, stage: str) -> list[str]:
 
 
 def differences_of(root: Path, path: str, recorded: str) -> Iterator[str]:
-    """The diff of each file below `path` (a file or a folder) between the copy that ran and now."""
+    """The diff of each file below `path` since it ran.
+
+    `path` is a file or a folder.
+    """
     before = copy_that_ran(root, path, recorded)
     now = {name: text for name, text in read_tree(root).items() if Path(name).is_relative_to(path)}
     for name in sorted(before.keys() | now.keys()):
@@ -53,7 +61,7 @@ def differences_of(root: Path, path: str, recorded: str) -> Iterator[str]:
 
 
 def copy_that_ran(root: Path, path: str, recorded: str) -> dict[str, bytes]:
-    """The files below `path` in the copy whose hash dvc.lock recorded, by name."""
+    """The files below `path` whose hash dvc.lock recorded, by name."""
     for archive in sorted((root / COPIES).glob("*.zip")):
         with zipfile.ZipFile(archive) as copy:
             names = [name for name in copy.namelist() if Path(name).is_relative_to(path)]
@@ -67,7 +75,7 @@ def copy_that_ran(root: Path, path: str, recorded: str) -> dict[str, bytes]:
 
 
 def dvc_hash(path: str, files: Mapping[str, bytes]) -> str:
-    """The hash that DVC gives a file, or a folder with these files."""
+    """The hash that DVC gives a file or a folder."""
     digests = {name: hashlib.md5(data, usedforsecurity=False).hexdigest() for name, data in files.items()}
     if path in digests:
         return digests[path]

@@ -26,10 +26,10 @@ class LineageRow(TypedDict):
     """
 
     numbers: str
-    commit: str
     outdated: str
-    parameters: str
+    commit: str
     data: str
+    parameters: str
 
 
 class ParameterRow(TypedDict):
@@ -53,10 +53,10 @@ def lineage_rows(now: Snapshot, commit: Mapping[str, str]) -> list[LineageRow]:
             for metrics in stage.metrics:
                 row: LineageRow = {
                     "numbers": metrics,
-                    "commit": commit[stage.name],
                     "outdated": ", ".join(one.name for one in chain if one.name in now.changed),
-                    "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
+                    "commit": commit[stage.name],
                     "data": ", ".join(f"{path} {value[:8]}" for path, value in artifacts_of(chain).items()),
+                    "parameters": ", ".join(f"{name} {digest(values)}" for name, values in sections.items()),
                 }
                 rows.append(row)
     return rows

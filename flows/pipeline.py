@@ -1,37 +1,32 @@
-"""The pipeline as Prefect flows.
+"""The flow `pipeline`: brings the pipeline up to date.
 
-`pipeline` brings it up to date, `sweep` tries several parameters.
-
-    python -m flows.pipeline                           # everything that is not up to date
-    python -m flows.pipeline evaluate                  # a stage and what it needs
-    python -m flows.pipeline --set tgrpo.alpha=0.5     # other parameters: a DVC experiment, the checkout stays as it is
+python -m flows.pipeline                           # everything that is not up to date
+python -m flows.pipeline evaluate                  # a stage and what it needs
+python -m flows.pipeline --set tgrpo.alpha=0.5     # other parameters: a DVC experiment, the checkout stays as it is
 """
 
 import argparse
-import itertools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, Failed
-from pydantic import Field, JsonValue
-from ruamel.yaml import YAMLError
+from prefect.states import Failed
+from pydantic import JsonValue
 
-from flows import artifacts, dvc, experiment, graph
-from flows.artifacts import ExperimentResult
+from flows import artifacts, dvc, experiment, graph, parameters, server
+from flows.checkout import checkout_lock, find_checkout
 from flows.errors import UsageError
 from flows.experiment import Experiment
 from flows.graph import Snapshot, Stage
-from flows.graph_run import GraphRun, provide_training_slot
+from flows.graph_run import GraphRun
 from flows.lock import hold
 from flows.process_tree import CommandRunner
-from flows.runs import checkout_lock, end_with_worker, mark_crashed, run_name, tell_waiting
+from flows.runs import end_with_worker, mark_crashed, run_name, tell_waiting
 
 Select = Callable[[Sequence[Stage]], list[Stage]]
 
@@ -50,8 +45,8 @@ def pipeline(
     A stage has to run when it changed, or when it reads from one that ran.
 
     Args:
-        targets: Stages to bring up to date, with what they need; a matrix stage by its name or one item,
-            `evaluate@sft`. Empty: all.
+        targets: Stages to bring up to date, with what they need; of a matrix stage all items, or
+            some: `evaluate@sft`, `evaluate@sft-shapes-8`. Empty: all.
         single: Only the targets.
         downstream: The targets and what needs them.
         force: Run the selected stages even if nothing changed.
@@ -64,9 +59,8 @@ def pipeline(
         return graph.select(stages, targets or [], single, downstream)
 
     end_with_worker()
-    provide_training_slot()
-    home = Path.cwd()
     try:
+        home = find_checkout(Path.cwd())
         if not overrides and not profile:
             return run_checkout(home, select, force)
         [(graph_run, after)] = run_experiments([Experiment(home, overrides or {}, profile)], select, force)
@@ -78,56 +72,16 @@ def pipeline(
     return graph_run.final_state()
 
 
-@flow(name="sweep")
-def sweep(
-    grid: dict[str, list[JsonValue]],
-    profile: str | None = None,
-    parallel: Annotated[int, Field(ge=1)] = 2,
-    plot: str = "",
-) -> State[None]:
-    """Run every combination of the parameters and compare the metrics.
-
-    Each combination is a DVC experiment.
-
-    Args:
-        grid: The values to try, `{"tgrpo.alpha": [0.0, 0.3, 0.5]}`.
-        profile: The parameter set to start from, `one-gpu` for profiles/one-gpu.yaml. Empty: params.yaml.
-        parallel: How many stages run at once; of training stages one.
-        plot: Draw the metrics with this in their names, `accuracy`. Empty: all.
-    """
-    end_with_worker()
-    provide_training_slot()
-    try:
-        experiments = combine(Path.cwd(), grid, profile)
-        results = run_experiments(experiments, list, force=False, parallel=parallel)
-    except UsageError as error:
-        return Failed(message=str(error))
-    compared: dict[str, ExperimentResult] = {}
-    failed = ""
-    for one, (graph_run, after) in zip(experiments, results, strict=True):
-        if graph_run.succeeded:
-            compared[one.name] = ExperimentResult(one.overrides, after.metrics)
-        else:
-            failed += f"; {one.name}: {graph_run.summary()}"
-    artifacts.publish_comparison(compared, plot)
-    message = f"{len(compared)} of {len(experiments)} experiments are in `dvc exp show`{failed}"
-    return Failed(message=message) if failed else Completed(message=message)
-
-
-def combine(home: Path, grid: Mapping[str, Sequence[JsonValue]], profile: str | None) -> list[Experiment]:
-    """An experiment for every combination of the grid's values, each once."""
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    experiments = [Experiment(home, overrides, profile) for overrides in combinations if overrides]
-    if not experiments:
-        raise UsageError('the grid names no values to try; {"tgrpo.alpha": [0.0, 0.3]} tries two')
-    return list({one.name: one for one in experiments}.values())
-
-
 def run_checkout(home: Path, select: Select, force: bool) -> State[None]:
     """Brings the checkout up to date; a second run on it waits."""
     with hold(checkout_lock(home), run_name(), tell_waiting, mark_crashed) as lock, CommandRunner([lock]) as runner:
+        params = (home / "params.yaml").read_text(encoding="utf-8")
+        parameters.check_templates(home, params, "params.yaml")
         before = dvc.snapshot(home)
-        graph_run = GraphRun(home, before, select(before.stages), runner, force)
+        stages = select(before.stages)
+        if force or before.changed.intersection(stage.name for stage in stages):
+            parameters.check_values(home, [params], "params.yaml")
+        graph_run = GraphRun(home, before, stages, runner, force)
         wait(graph_run.start())
         after = before if graph_run.did_nothing else dvc.snapshot(home)
     artifacts.publish_stages(after.stages, graph_run.results)
@@ -142,14 +96,18 @@ def run_experiments(
 ) -> list[tuple[GraphRun, Snapshot]]:
     """Runs each experiment in its worktree and records those that succeed.
 
-    The worktree of one that fails is kept, so that the same command continues it.
+    The worktree of one that fails is kept, so that the same command continues it. When an experiment is refused, none
+    runs and no new worktree stays.
     """
+    for one in experiments:
+        parameters.check_templates(one.home, one.params, "params.yaml")
+    parameters.check_values(experiments[0].home, [one.params for one in experiments], "params.yaml")
     with ExitStack() as stack:
         locks = []
         for path in sorted({one.lock for one in experiments}):
             locks.append(stack.enter_context(hold(path, run_name(), tell_waiting, mark_crashed)))
         runner = stack.enter_context(CommandRunner(locks, parallel))
-        graph_runs = [prepare(one, select, runner, force) for one in experiments]
+        graph_runs = prepare(experiments, select, runner, force)
         futures = []
         for one, graph_run in zip(experiments, graph_runs, strict=True):
             futures += graph_run.start(one.name if len(experiments) > 1 else "")
@@ -164,20 +122,35 @@ def run_experiments(
     return results
 
 
-def prepare(one: Experiment, select: Select, runner: CommandRunner, force: bool) -> GraphRun:
-    """Makes the worktree of an experiment and chooses its stages.
+def prepare(experiments: Sequence[Experiment], select: Select, runner: CommandRunner, force: bool) -> list[GraphRun]:
+    """Makes the worktree of each experiment and chooses its stages.
 
-    UsageError when the selection leaves out stages whose results it makes stale.
+    When one is refused, the worktrees that are new are removed again.
     """
-    experiment.create(one)
-    before = dvc.snapshot(one.root)
+    graph_runs: list[GraphRun] = []
+    with ExitStack() as refused:
+        for one in experiments:
+            if not one.ready.exists():
+                refused.callback(experiment.discard, one)
+            experiment.create(one)
+            before = dvc.snapshot(one.root)
+            graph_runs.append(GraphRun(one.root, before, select_all_stale(before, select), runner, force))
+        refused.pop_all()
+    return graph_runs
+
+
+def select_all_stale(before: Snapshot, select: Select) -> list[Stage]:
+    """The selected stages of an experiment.
+
+    UsageError when the selection leaves out stages whose results the parameters make stale.
+    """
     stages = select(before.stages)
     stale = graph.with_downstream(before.stages, before.changed)
     if left_out := [stage.name for stage in before.stages if stage.name in stale and stage not in stages]:
         raise UsageError(
             f"an experiment needs all that its parameters change; the selection leaves out {', '.join(left_out)}"
         )
-    return GraphRun(one.root, before, stages, runner, force)
+    return stages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m flows.pipeline", description="Bring the pipeline up to date as a Prefect flow run."
     )
-    parser.add_argument("targets", nargs="*", help="stages, or matrix items as evaluate@sft (default: all)")
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        help="stages; of a matrix stage all items, or those of a model: evaluate@sft (default: all)",
+    )
     parser.add_argument("--single", action="store_true", help="only the targets, not what they need")
     parser.add_argument("--downstream", action="store_true", help="the targets and what needs them")
     parser.add_argument("--force", action="store_true", help="run the selected stages even if nothing changed")
@@ -202,23 +179,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", help="a whole parameter set: NAME of profiles/NAME.yaml")
     options = parser.parse_args(arguments)
     overrides: dict[str, JsonValue] = {}
-    for assignment in options.set:
-        name, sign, value = assignment.partition("=")
-        try:
+    try:
+        find_checkout(Path.cwd())
+        for assignment in options.set:
+            name, sign, value = assignment.partition("=")
+            if not sign:
+                raise UsageError(f"--set {assignment}: write NAME=VALUE, with a value as in params.yaml")
             overrides[name] = experiment.parse_value(value)
-        except YAMLError:
-            sign = ""
-        if not sign:
-            parser.error(f"--set {assignment}: expected NAME=VALUE, with a value as in params.yaml")
-    state = pipeline(
-        options.targets,
-        options.single,
-        options.downstream,
-        options.force,
-        overrides,
-        options.profile,
-        return_state=True,
-    )
+        with server.found():
+            state = pipeline(
+                options.targets,
+                options.single,
+                options.downstream,
+                options.force,
+                overrides,
+                options.profile,
+                return_state=True,
+            )
+    except UsageError as error:
+        sys.exit(f"pipeline: {error}")
     return 0 if state.is_completed() else 1
 
 

@@ -54,10 +54,18 @@ class CommandRunner:
         for supervisor in tuple(self.supervisors):
             stop(supervisor)
 
-    def run(self, command: Sequence[str], cwd: Path, env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+        locks: Sequence[int] = (),
+    ) -> int:
         """Runs a command to its end and returns its exit status.
 
-        Each line of its output is passed on as it comes. The status is `ENDED` when the flow has ended the command.
+        Each line of its output is passed on as it comes. `locks` are those of this command alone. The status is
+        `ENDED` when the flow has ended the command.
         """
         with self.slots:
             if self.stopped:
@@ -72,7 +80,7 @@ class CommandRunner:
                 text=True,
                 errors="replace",
                 start_new_session=True,
-                pass_fds=self.locks,
+                pass_fds=[*self.locks, *locks],
             )
             self.supervisors.add(supervisor)
             if self.stopped:
@@ -84,6 +92,28 @@ class CommandRunner:
                 self.supervisors.discard(supervisor)
                 stop(supervisor)
             return supervisor.wait()
+
+
+def start_supervised(
+    command: Sequence[str], env: Mapping[str, str], grace: float, stdout: int | None = None
+) -> "subprocess.Popen[bytes]":
+    """Starts a server that ends with this process, and returns its supervisor.
+
+    The terminal's Ctrl-C does not reach it. A server is asked to end itself. Its descendants follow after `grace`
+    seconds at most. stdout: as for Popen, and errors go there too.
+    """
+    errors = None if stdout is None else subprocess.STDOUT
+    supervised = [sys.executable, "-P", __file__, "--ask-first", str(grace), *command]
+    return subprocess.Popen(
+        supervised, env=env, stdin=subprocess.PIPE, stdout=stdout, stderr=errors, start_new_session=True
+    )
+
+
+def end_supervised(supervisor: "subprocess.Popen[bytes]") -> None:
+    """Ends a server and waits for the last of its processes."""
+    if supervisor.stdin:
+        supervisor.stdin.close()
+    supervisor.wait()
 
 
 def stop(supervisor: subprocess.Popen[str]) -> None:
@@ -105,18 +135,27 @@ def main(command: Sequence[str]) -> int:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    grace = 0.0
+    if command[0] == "--ask-first":
+        grace, command = float(command[1]), command[2:]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     flow_is_gone = threading.Event()
 
     def watch() -> None:
         os.read(sys.stdin.fileno(), 1)  # nobody writes: this returns when the other end is closed
         flow_is_gone.set()
+        if grace:
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(grace)
         end_descendants(spare=child.pid)
 
     threading.Thread(target=watch, daemon=True).start()
     status = child.wait()
     end_descendants(spare=child.pid)
-    return ENDED if flow_is_gone.is_set() else status
+    if flow_is_gone.is_set():
+        return ENDED
+    return status if status >= 0 else 128 - status  # as a shell reports a signal
 
 
 def end_descendants(spare: int) -> None:

@@ -1,11 +1,15 @@
 """What a flow run does for others.
 
 It names itself to the runs that wait for it, ends with its worker, and reports earlier runs that were killed.
+
+    python -m flows.runs     # reports all killed runs of this checkout; `make ui` does it when it starts
 """
 
 import os
 import re
 import signal
+import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,15 +22,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.checkout import find_checkout, run_locks
+from flows.lock import is_free
 
-def checkout_lock(home: Path) -> Path:
-    """The lock that the run holds while it works on the checkout."""
-    return home / ".dvc" / "tmp" / "flow.lock"
+HOLDER = re.compile(r"flow run .* ([0-9a-f-]{36}) \(process (\d+) on (.+)\)")
 
 
 def run_name() -> str:
     """The text by which other runs know this one while they wait."""
-    return f"flow run {flow_run.get_name()!r} {flow_run.get_id()} (process {os.getpid()})"
+    return f"flow run {flow_run.get_name()!r} {flow_run.get_id()} (process {os.getpid()} on {socket.gethostname()})"
 
 
 def tell_waiting(holder: str) -> None:
@@ -35,12 +39,12 @@ def tell_waiting(holder: str) -> None:
 
 
 def mark_crashed(holder: str) -> None:
-    """Reports the lock's last holder as crashed if it was killed.
+    """Reports a lock's last holder as crashed if it was killed.
 
     A killed run cannot report its own end, so the server still takes it for running.
     """
-    found = re.search(r"' ([0-9a-f-]{36}) \(process (\d+)\)$", holder)
-    if not found or psutil.pid_exists(int(found[2])):
+    found = HOLDER.fullmatch(holder)
+    if not found or found[3] != socket.gethostname() or psutil.pid_exists(int(found[2])):
         return
     with get_client(sync_client=True) as client:
         try:
@@ -48,7 +52,6 @@ def mark_crashed(holder: str) -> None:
         except ObjectNotFound:  # it ran on another server
             return
         if last.state and (last.state.is_running() or last.state.is_cancelling()):
-            get_run_logger().warning("%s was killed", holder)
             client.set_flow_run_state(last.id, Crashed(message="The process was killed."), force=True)
 
 
@@ -66,3 +69,15 @@ def end_with_worker() -> None:
 
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    """Reports the killed runs of the checkout that the server knows."""
+    for path in run_locks(find_checkout(Path.cwd())):
+        if is_free(path):
+            mark_crashed(path.read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

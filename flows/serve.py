@@ -13,17 +13,28 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.parse import quote
+
+import httpx
+
+from flows import process_tree
+from flows import server as prefect_server
+from flows.checkout import find_checkout
+from flows.errors import UsageError
+from flows.server import HOST
 
 log = logging.getLogger("flows.serve")
-HOST = "127.0.0.1"
+POOL = "local"
 STARTUP_SECONDS = 180
+GRACE = 30  # seconds that a part has to end
+CANCEL_SECONDS = 60
+LIVE = ["RUNNING", "PENDING", "CANCELLING"]
 SETTINGS = {  # as Prefect comes, a click starts a run after up to 10 s, and the end of a stage shows after up to 5 s
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
@@ -38,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=4200)
     port = parser.parse_args(arguments).port
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background job would ignore the second
         signal.signal(ending, interrupt)
-    env = environment(port)
     try:
+        home = find_checkout(Path.cwd())
+        os.chdir(home)
         with ExitStack() as running:
-            return serve(port, env, running)
+            return serve(port, environment(home, port), running)
+    except UsageError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         log.info("stopped")
         return 0
@@ -52,21 +67,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     """Runs the parts; returns 1 when one of them ends by itself."""
     refuse_taken(port, port + 1)
-    server = start(running, env, "prefect", "server", "start", "--host", HOST, "--port", str(port))
-    wait_until_healthy(server, env["PREFECT_API_URL"])
-    call(env, "prefect", "work-pool", "create", "local", "--type", "process", "--overwrite")
+    server = start(running, env, "flows.server_app", "--port", str(port))
+    watch = start(running, env, "flows.watch", server=server)  # at once: a change while the server starts counts
+    prefect_server.wait_until_healthy(server, port, STARTUP_SECONDS)
+    call(env, "prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite")
     call(env, "prefect", "--no-prompt", "deploy", "--all")
+    call(env, "flows.runs")
     if env.get("VIDEO_R1_WEBHOOK"):
         call(env, "flows.notify")
-    worker = start(running, env, "prefect", "worker", "start", "--pool", "local")
-    watch = start(running, env, "flows.watch")
-    report = start(running, env, "http.server", str(port + 1), "--bind", HOST, "--directory", "report")
-    log.info("Prefect UI: http://%s:%d   (Ctrl-C stops it)", HOST, port)
+    worker = start(running, env, "prefect", "worker", "start", "--pool", POOL, server=server)
+    report = start(running, env, "flows.report_server", "--port", str(port + 1))
+    key = env["PREFECT_API_AUTH_STRING"]
+    log.info("Prefect UI: http://%s:%d/login#%s   (Ctrl-C stops it)", HOST, port, quote(key, safe=":"))
+    log.info("to start runs from another terminal: export %s", exports(env))
     parts = {"server": server, "worker": worker, "watch": watch, "report": report}
-    while not (ended := [name for name, part in parts.items() if part.poll() is not None]):
-        time.sleep(0.5)
-    log.error("the %s ended by itself, so everything stops; the reason stands above", " and the ".join(ended))
+    try:
+        while not (ended := [name for name, part in parts.items() if part.poll() is not None]):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        log.info("stopping; a run that is under way ends as Cancelled")
+        cancel_runs(env)
+        raise
+    causes = " and ".join(f"the {name} ended by itself ({cause(parts[name].returncode)})" for name in ended)
+    log.error("%s, so everything stops; the next `make ui` reports runs that were under way as crashed", causes)
     return 1
+
+
+def exports(env: Mapping[str, str]) -> str:
+    """The variables by which another terminal finds the server."""
+    return " ".join(f"{name}={env[name]}" for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"))
+
+
+def cause(status: int) -> str:
+    """How a process ended, from its status as in a shell."""
+    return f"killed by signal {status - 128}" if status > 128 else f"status {status}"
+
+
+def cancel_runs(env: Mapping[str, str]) -> None:
+    """Cancels the runs of the worker and waits for their ends.
+
+    A server that no longer answers has nothing to cancel.
+    """
+    user, _, password = env["PREFECT_API_AUTH_STRING"].partition(":")
+    query = {
+        "flow_runs": {"state": {"type": {"any_": LIVE}}},
+        "work_pools": {"name": {"any_": [POOL]}},
+    }
+    deadline = time.monotonic() + CANCEL_SECONDS
+    asked: set[str] = set()
+    try:
+        with httpx.Client(base_url=env["PREFECT_API_URL"], auth=(user, password), timeout=30) as client:
+            while runs := client.post("/flow_runs/filter", json=query).raise_for_status().json():
+                for run in runs:
+                    if run["id"] not in asked:
+                        state = {"state": {"type": "CANCELLING", "message": "`make ui` was stopped."}}
+                        client.post(f"/flow_runs/{run['id']}/set_state", json=state)
+                        asked.add(run["id"])
+                if time.monotonic() > deadline:
+                    log.warning("%d runs have not ended after %d s and are killed", len(runs), CANCEL_SECONDS)
+                    return
+                time.sleep(0.5)
+    except httpx.HTTPError as error:
+        log.warning("the runs could not be cancelled: %s", error)
 
 
 def refuse_taken(*ports: int) -> None:
@@ -77,51 +139,51 @@ def refuse_taken(*ports: int) -> None:
     for port in ports:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
-                raise SystemExit(
+                raise UsageError(
                     f"port {port} is taken. If `make ui` runs for another checkout, "
                     "give this one a server with data of its own:\n"
                     f"PREFECT_HOME=~/.prefect-2 python -m flows.serve --port {max(ports) + 100}"
                 )
 
 
-def environment(port: int) -> dict[str, str]:
-    """The environment that all parts share.
-
-    The UI finds its server only if the address and the port are set along with `--port`.
-    """
+def environment(home: Path, port: int) -> dict[str, str]:
+    """The environment that all parts share."""
     return {
         **SETTINGS,
-        **os.environ,
-        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-        "VIDEO_R1_CHECKOUT": str(Path.cwd()),
+        **prefect_server.environment(port, prefect_server.new_key()),
+        "PYTHONPATH": os.pathsep.join([str(home), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "VIDEO_R1_CHECKOUT": str(home),
         "VIDEO_R1_REPORT_URL": f"http://{HOST}:{port + 1}/index.html",
     }
 
 
-def start(running: ExitStack, env: Mapping[str, str], *module: str) -> subprocess.Popen[bytes]:
+def start(
+    running: ExitStack, env: Mapping[str, str], *module: str, server: "subprocess.Popen[bytes] | None" = None
+) -> "subprocess.Popen[bytes]":
     """Starts `python -m module …` and stops it when `running` is left.
 
-    The terminal's Ctrl-C does not reach it.
+    What a client of `server` writes is shown for as long as that lives: its complaints about a server that is gone
+    help nobody.
     """
-    part = subprocess.Popen([sys.executable, "-m", *module], env=env, start_new_session=True)
-    running.callback(stop, part)
+    stdout = None if server is None else subprocess.PIPE
+    part = process_tree.start_supervised([sys.executable, "-m", *module], env, GRACE, stdout)
+    running.callback(process_tree.end_supervised, part)
+    if server and part.stdout:
+        threading.Thread(target=show_while_alive, args=(part.stdout.fileno(), server), daemon=True).start()
     return part
 
 
-def stop(part: subprocess.Popen[bytes]) -> None:
-    """Asks a part to end and waits.
+def show_while_alive(descriptor: int, server: "subprocess.Popen[bytes]") -> None:
+    """Writes what comes from a pipe while the server lives.
 
-    The worker gets time, because it cancels its runs.
+    It writes a moment late, to see the end of the server first.
     """
-    part.terminate()
-    try:
-        part.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(part.pid, signal.SIGKILL)
+    while text := os.read(descriptor, 65536):
+        try:
+            server.wait(0.3)
+        except subprocess.TimeoutExpired:
+            sys.stdout.buffer.write(text)
+            sys.stdout.flush()
 
 
 def call(env: Mapping[str, str], *module: str) -> None:
@@ -131,21 +193,7 @@ def call(env: Mapping[str, str], *module: str) -> None:
     """
     done = subprocess.run([sys.executable, "-m", *module], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(module)} failed:\n{done.stdout}{done.stderr}")
-
-
-def wait_until_healthy(server: subprocess.Popen[bytes], api: str) -> None:
-    """Returns when the server answers."""
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise SystemExit(f"the Prefect server did not start at {api}")
-        try:
-            with urlopen(f"{api}/health", timeout=5):
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    raise SystemExit(f"the Prefect server does not answer at {api} after {STARTUP_SECONDS} s")
+        raise UsageError(f"{' '.join(module)} failed:\n{done.stdout}{done.stderr}")
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

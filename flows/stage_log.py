@@ -12,6 +12,8 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from flows.text import printable
+
 TAIL = 12
 # As stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines.
 PROGRESS = re.compile(r"progress: (\d+)/(\d+) (.*)")
@@ -32,8 +34,8 @@ class StageLog:
             percent = 100 * int(found[1]) / max(1, int(found[2]))
             self.show(percent, f"{percent:.0f} %: {found[1]} of {found[2]} {found[3]}")
         elif line:
-            self.tail.append(line)
-            self.logger.info(line)
+            self.tail.append(printable(line))
+            self.logger.info("%s", printable(line))
 
     def show(self, percent: float, text: str) -> None:
         """Moves the bar in the UI.

@@ -14,14 +14,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectException
 
 from flows import dvc
+from flows.checkout import find_checkout
 from flows.errors import UsageError
 
 log = logging.getLogger("flows.watch")
@@ -31,13 +33,13 @@ class Watch:
     """What is known of the source folders of a checkout.
 
     A folder holds new data when it differs from the state for which a run was started last. That state is kept in
-    `.dvc/tmp`. A folder that is seen for the first time is noted, and no run is started for it.
+    `.dvc/tmp`. A folder that is seen for the first time is noted at once, so that every later change of it counts.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.memory = root / ".dvc" / "tmp" / "sources.json"
-        self.last: dict[str, str] = {}
+        self.last: dict[str, str] | None = None
 
     def look(self, start: Callable[[Sequence[str]], None]) -> None:
         """Looks once and calls `start` with the folders that hold new data.
@@ -46,15 +48,34 @@ class Watch:
         """
         handled: dict[str, str] = json.loads(self.memory.read_text()) if self.memory.exists() else {}
         now = {str(folder): fingerprint(folder) for folder in dvc.source_folders(self.root)}
-        settled = {folder: value for folder, value in now.items() if self.last.get(folder) == value}
-        self.last = now
-        if changed := [folder for folder, value in settled.items() if handled.get(folder, value) != value]:
+        self.announce(now.keys(), handled)
+        if unseen := now.keys() - handled.keys():
+            handled |= {folder: now[folder] for folder in unseen}
+            self.remember(handled)
+        last, self.last = self.last or {}, now
+        settled = {folder: value for folder, value in now.items() if last.get(folder) == value}
+        if changed := [folder for folder, value in settled.items() if handled[folder] != value]:
             start(changed)
-        if settled.items() - handled.items():
-            self.memory.parent.mkdir(exist_ok=True)
-            temporary = self.memory.with_suffix(".new")
-            temporary.write_text(json.dumps(handled | settled))
-            temporary.replace(self.memory)
+            self.remember(handled | settled)
+
+    def announce(self, folders: Collection[str], handled: Mapping[str, str]) -> None:
+        """Says which folders are watched, and from when on a change counts."""
+        before = self.last
+        if before is None and not folders:
+            log.info("no source folder to watch: a stage makes all the data")
+        for folder in folders:
+            if folder not in handled:
+                log.info("watching %s: a change from now on (%s) starts a run", folder, time.strftime("%H:%M:%S"))
+            elif before is None:
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.memory.stat().st_mtime))
+                log.info("watching %s: a change since %s starts a run", folder, since)
+
+    def remember(self, handled: Mapping[str, str]) -> None:
+        """Keeps the state of the folders, also over a restart."""
+        self.memory.parent.mkdir(exist_ok=True)
+        temporary = self.memory.with_suffix(".new")
+        temporary.write_text(json.dumps(handled))
+        temporary.replace(self.memory)
 
 
 def fingerprint(folder: Path) -> str:
@@ -82,7 +103,7 @@ def start_run(folders: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Looks again and again until it is ended.
 
-    When the server is away or dvc.yaml cannot be read, it says so and tries again.
+    When the server is away, or dvc.yaml or a folder cannot be read, it says so and tries again.
     """
     parser = argparse.ArgumentParser(
         "python -m flows.watch", description="Start the deployment new-data when source data changes."
@@ -91,11 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every = parser.parse_args(arguments).every
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    watch = Watch(Path.cwd())
+    try:
+        watch = Watch(find_checkout(Path.cwd()))
+    except UsageError as error:
+        sys.exit(f"watch: {error}")
     while True:
         try:
             watch.look(start_run)
-        except (UsageError, httpx.HTTPError) as error:
+        except (UsageError, OSError, httpx.HTTPError, PrefectException) as error:
             log.warning("%s", error)
         time.sleep(every)
 

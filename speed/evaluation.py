@@ -1,11 +1,12 @@
-"""Questions per second of the evaluation's engine against the reference's way, on one model in one process, with the same answers.
+"""Questions per second of the evaluation's engine against the reference's way.
 
     python -m speed.evaluation [QUESTIONS] [MODEL_FOLDER]
 
-The reference's way: a loop over the questions that decodes the video, encodes its frames and prefills the prompt for each one alone.
-The project decodes each video once into the frame store (`decode_s`, a process of its own) and batches prompts by length. Greedy, frames
-in order and shuffled, one thread. Without a model folder the embedded model with random weights answers, which never ends early. The
-last line is JSON.
+Both answer with one model in one process, and the answers are equal. The reference's way is a loop over the questions
+that decodes the video, encodes its frames and prefills the prompt for each question alone. The project decodes each
+video once into the frame store (`decode_s`, in a process of its own) and batches prompts by length. Decoding is greedy,
+frames come in order and shuffled, one thread computes. Without a model folder the embedded model answers with random
+weights, which never ends an answer early. The last line of the output is JSON.
 """
 
 import json
@@ -14,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from stages.data.sample import read_samples
 from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
 from stages.evaluate import plan
-from stages.evaluation.engines import Output, Showing, TransformersEngine
+from stages.evaluation.engines import Showing, TransformersEngine
+from stages.evaluation.predictions import Output
 from stages.generation.generate import Sampling, generate
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
@@ -38,6 +40,8 @@ from stages.video.frame_store import FrameReader
 from stages.video.order import permutation
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FRAMES = BenchmarkParams(
     policy="uniform",
@@ -52,21 +56,21 @@ FRAMES = BenchmarkParams(
 SAMPLING = Sampling(max_new_tokens=72, temperature=0.0)
 
 
-def reference(folder: Path, questions: Sequence[Showing]) -> list[str]:
+def reference(folder: Path, showings: Sequence[Showing]) -> list[str]:
     """The answers, one question at a time, each from its video file."""
     builder, model, texts = PromptBuilder(folder), load_model(folder), []
-    for question in questions:
-        sample = question.sample
+    for showing in showings:
+        sample = showing.sample
         frames = take_frames(
             Clip("", Path(sample.media_path), sample.media_sha256, sample.data_type, None, None), FRAMES
         )
-        order_T = permutation(len(frames.frames_THWC), question.order, sample.sample_id, 0)
+        order_T = permutation(len(frames.frames_THWC), showing.order, sample.sample_id, 0)
         answers = generate(model, builder, [builder(sample, frames, order_T)], [1], SAMPLING, [0])
         texts.append(answers[0][0].text)
     return texts
 
 
-def project(folder: Path, questions: Sequence[Showing], reader: FrameReader) -> list[str]:
+def project(folder: Path, showings: Sequence[Showing], reader: FrameReader) -> list[str]:
     """The answers of the evaluation's engine, from stored frames."""
     texts: dict[str, str] = {}
 
@@ -74,13 +78,13 @@ def project(folder: Path, questions: Sequence[Showing], reader: FrameReader) -> 
         texts.update({output["key"]: output["text"] for output in outputs})
 
     TransformersEngine(folder, reader, SAMPLING, seed=0, batch_tokens=16384, precision="fp32").answer(
-        questions, (), keep
+        showings, (), keep
     )
-    return [texts[question.key] for question in questions]
+    return [texts[showing.key] for showing in showings]
 
 
 def prepare(place: Path, root: Path, out: Path) -> None:
-    """The benchmark stage as it is run: a process of its own, whose workers import no torch."""
+    """Run the benchmark stage in a process whose workers import no torch."""
     settings = FRAMES.model_dump(exclude={"max_frames"})
     (place / "params.yaml").write_text(json.dumps({"benchmark": {"defaults": settings}}))
     flags = {
@@ -96,8 +100,8 @@ def prepare(place: Path, root: Path, out: Path) -> None:
     )
 
 
-def timed(call: Any) -> tuple[Any, float, float]:
-    """The result of a call, its seconds, and its CPU seconds in this process."""
+def timed(call: Callable[[], T]) -> tuple[T, float, float]:
+    """A call's result, its seconds, and its CPU seconds here."""
     start, cpu = time.perf_counter(), time.process_time()
     return call(), time.perf_counter() - start, time.process_time() - cpu
 
@@ -114,17 +118,17 @@ def main() -> None:
         render(ShapesParams(sft=1, rl=1, benchmark=count), root)
         _, decode_s, _ = timed(partial(prepare, Path(place), root, out))
         reader, samples = FrameReader(out / "frames", out / "frames.parquet"), read_samples(out / "samples.parquet")
-        questions = plan(samples, reader.sample_ids, ("ordered", "shuffled"))
-        project(folder, questions[:4], reader)  # the first batch pays for start-up
-        ours, ours_s, ours_cpu = timed(partial(project, folder, questions, reader))
-        theirs, theirs_s, theirs_cpu = timed(partial(reference, folder, questions))
+        showings = plan(samples, reader.sample_ids, ("ordered", "shuffled"))
+        project(folder, showings[:4], reader)  # the first batch pays for start-up
+        ours, ours_s, ours_cpu = timed(partial(project, folder, showings, reader))
+        theirs, theirs_s, theirs_cpu = timed(partial(reference, folder, showings))
     assert ours == theirs, f"{sum(a != b for a, b in zip(ours, theirs, strict=True))} of {len(ours)} answers differ"
     log.info(
         json.dumps(
             {
-                "questions": len(questions),
-                "project_per_s": round(len(questions) / ours_s, 1),
-                "reference_per_s": round(len(questions) / theirs_s, 1),
+                "questions": len(showings),
+                "project_per_s": round(len(showings) / ours_s, 1),
+                "reference_per_s": round(len(showings) / theirs_s, 1),
                 "ratio": round(theirs_s / ours_s, 2),
                 "ratio_cpu": round(theirs_cpu / ours_cpu, 2),
                 "decode_s": round(decode_s, 1),

@@ -55,7 +55,7 @@ def write_records(path: Path, count: int) -> None:
 def ingest(folder: Path, count: int) -> None:
     """Run the stage and check its counts."""
     params = IngestParams(
-        root=str(folder), sources=(Source(name="made", records="records.json"),), max_rejected=0.5, workers=1
+        root=str(folder / "source"), sources=(Source(name="made", records="records.json"),), max_rejected=0.5, workers=1
     )
     run(params, *(folder / name for name in ("samples.parquet", "quarantine.parquet", "media", "metrics.json")))
     metrics = read_json(folder / "metrics.json")
@@ -64,7 +64,7 @@ def ingest(folder: Path, count: int) -> None:
 
 def load(folder: Path, count: int) -> None:
     """Load all records at once, as a comparison."""
-    with open(folder / "records.json", encoding="utf-8") as file:
+    with open(folder / "source" / "records.json", encoding="utf-8") as file:
         assert len(json.load(file)) == count
 
 
@@ -89,8 +89,9 @@ def main() -> None:
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            Image.new("RGB", (8, 8), "red").save(folder / "ball.png")
-            write_records(folder / "records.json", count)
+            (folder / "source").mkdir()
+            Image.new("RGB", (8, 8), "red").save(folder / "source" / "ball.png")
+            write_records(folder / "source" / "records.json", count)
             seconds, peak = measured(ingest, folder, count)
             _, peer = measured(load, folder, count)
         per_record.append(seconds / count)

@@ -1,1 +1,7 @@
-"""The pipeline: the files directly in here are its stages, in the order of dvc.yaml; the folders are the rooms they are built from."""
+"""The pipeline: the files here are its stages, the folders their rooms."""
+
+import os
+
+# Idle threads of OpenMP sleep. By default they spin, and on a busy machine training then takes many times longer.
+# libgomp reads the variable when torch is imported, so it is set before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

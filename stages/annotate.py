@@ -27,6 +27,7 @@ from stages.chat.parameters import LARGEST_SEED, ChatParams
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
+from stages.data.archive import Archive
 from stages.data.journal import JournaledStore
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
@@ -73,6 +74,11 @@ class AnnotateParams(ChatParams):
     max_tokens_total: int | None = Field(
         default=None, ge=0, description="tokens: one annotation stops before it uses more; null: no limit"
     )
+    answers: str = Field(
+        default=".work/answers",
+        min_length=1,
+        description="folder that keeps every answer, outside DVC's reach; several checkouts can share one",
+    )
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
     max_unusable: float = Field(
         default=0.9,
@@ -105,8 +111,9 @@ def run(
     """Ask the teacher about every sample of the SFT set with frames.
 
     With --dry-run, only say what that would cost.
-    `responses` keeps every answer for good, by the key of the whole request. `annotations` holds the answers that this
-    run uses, in sample order. Failed requests are not kept, so the next run asks them again.
+    `responses` keeps every answer by the key of the whole request, and so does the folder `annotate.answers`, which no
+    `dvc checkout` and no `dvc gc` reaches. `annotations` holds the answers that this run uses, in sample order. Failed
+    requests are not kept, so the next run asks them again.
     """
     if params.max_cost is not None and params.model not in params.prices:
         raise UserError(
@@ -117,7 +124,8 @@ def run(
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
     asked = [sample for sample in wanted if sample.sample_id in with_frames]
 
-    with JournaledStore(responses, WORK / "annotate" / f"{responses.name}.jsonl", ANSWER_SCHEMA) as store:
+    journal, archive = WORK / "annotate" / f"{responses.name}.jsonl", Archive(Path(params.answers), ANSWER_SCHEMA)
+    with JournaledStore(responses, journal, ANSWER_SCHEMA, archive=archive) as store:
         job = Annotation(params, store, asked)
         if dry_run:
             return job.estimate(reader)

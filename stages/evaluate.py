@@ -1,7 +1,8 @@
-"""One model on one benchmark, its frames in order and in other orders → predictions and metrics.
+"""One model on one benchmark → predictions and metrics.
 
-Works on its own for any model and logs one table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model FOLDER_OR_HUB_NAME`,
-or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
+Videos are shown with their frames in order and in other orders. The stage works on its own for any model and logs one
+table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model FOLDER_OR_HUB_NAME`, or with `--server
+http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
@@ -38,7 +39,7 @@ OUTSIDE_THE_GRAPH = Path("evaluations")  # where the files go when no path is gi
 
 
 class EvaluateParams(Params):
-    """Who answers, how, what is shown, and whose scoring makes the headline numbers."""
+    """Who answers, what is shown, and whose scoring makes the headline."""
 
     engine: Literal["transformers", "openai"] = Field(
         default="transformers", description="transformers: in this process; openai: on a server of the OpenAI protocol"
@@ -59,6 +60,11 @@ class EvaluateParams(Params):
         default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails"
     )
     seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
+    max_prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="longest prompt in this process; null: the model's limit; longer ones count as missing",
+    )
     batch_tokens: int = Field(
         default=16384, ge=1, description="most tokens of one batch in this process, prompts and answers together"
     )
@@ -86,7 +92,10 @@ class EvaluateParams(Params):
         return same.model_copy(update={"server": ServerParams(**server)})
 
     def asking(self, model: str, base_url: str | None) -> "EvaluateParams":
-        """These parameters with the served model `model`, unless they name one, and with the server at `base_url`, if given."""
+        """These parameters with the server and its model filled in.
+
+        `base_url` replaces the parameters' server. `model` is the served model unless they name one.
+        """
         if base_url is None and self.server is None:
             return self
         server = self.server or ServerParams(base_url=base_url or "")
@@ -105,15 +114,17 @@ def run(
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
+    headline: Path | None = None,
     against: Path | None = None,
 ) -> None:
-    """Ask `model` (a folder, a hub name or a served model) every question of the benchmark, and score its answers.
+    """Ask `model` every question of the benchmark, and score its answers.
 
-    `data` is the folder that the benchmark stage wrote. `server` is the address of an OpenAI-compatible server; it replaces the one of
-    the parameters. Without paths the two files go to `evaluations/`, named after `name` (default: the end of the model's name) and the
-    folder. `against`, another model's predictions, adds a paired comparison to the log.
-    Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files. The next run asks failed
-    requests again. UserError when no question has frames.
+    `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage
+    wrote. `server` is the address of an OpenAI-compatible server; it replaces the one of the parameters. Without
+    paths the two files go to `evaluations/`, named after `name` (default: the end of the model's name) and the
+    folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions, adds a
+    paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was and
+    ends with the same files. The next run asks failed requests again. UserError when no question has frames.
     """
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)
@@ -133,7 +144,9 @@ def run(
     summary = summarise(rows, len(prepared.samples) + len(prepared.quarantine), definition, params.profile)
     write_table(predictions or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.parquet", rows, PREDICTION_SCHEMA)
     write_json(metrics or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.json", summary.metrics() | resume_note(work))
-    log.info("%s", summary_text(name, benchmark, params.profile, summary))
+    if headline:
+        write_json(headline, summary.few())
+    log.info(summary_text(name, benchmark, params.profile, summary))  # many lines: no argument, which would be escaped
     if figures := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", figures)
     if against:
@@ -143,7 +156,7 @@ def run(
 
 
 def plan(samples: Sequence[Sample], with_frames: Collection[str], orders: Sequence[Order]) -> list[Showing]:
-    """Every question that has frames in every order, in the order of `samples`; an image has one order."""
+    """Every question with frames, in every order; images in one order."""
     ready = set(with_frames)
     return [
         Showing(sample, order)
@@ -154,10 +167,10 @@ def plan(samples: Sequence[Sample], with_frames: Collection[str], orders: Sequen
 
 
 def collect(engine: Engine, showings: Sequence[Showing], work: Path, max_failed: float) -> dict[str, Output]:
-    """The outputs by the key of their showing, from the journal in `work` or else from the engine.
+    """The outputs by key, from the journal or else from the engine.
 
-    New outputs go to the journal as they come, without failed ones, so that the next run asks those again. UserError when the failed
-    ones are a larger share of the showings than `max_failed`.
+    New outputs go to the journal in `work` as they come, without failed ones, so that the next run asks those again.
+    UserError when the failed ones are a larger share of the showings than `max_failed`.
     """
     failed: dict[str, Output] = {}
     with JournaledStore(work / "outputs", work / "outputs.jsonl", OUTPUT_SCHEMA) as journal:
@@ -177,7 +190,7 @@ def collect(engine: Engine, showings: Sequence[Showing], work: Path, max_failed:
 
 
 def _failures(failed: Collection[Output]) -> str:
-    """How many requests failed, the most frequent reason, and what to do about it."""
+    """How many requests failed, why, and what to do about it."""
     [(detail, _)] = Counter(output["detail"] for output in failed).most_common(1)
     return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
 
@@ -193,11 +206,12 @@ class _Prepared:
 
 
 def _prepared(benchmark: str, data: Path) -> _Prepared:
-    """The prepared benchmark in `data`; UserError when the folder holds none, or another one."""
+    """The prepared benchmark in `data`; UserError when it is not there."""
     samples, frame_keys = data / "samples.parquet", data / "frames.parquet"
     if not samples.exists():
         raise UserError(
-            f"{data}: no prepared benchmark; run `python -m stages.benchmark --name {benchmark} --root … --out {data}` first"
+            f"{data}: no prepared benchmark; first run "
+            f"`python -m stages.benchmark --name {benchmark} --root … --out {data}`"
         )
     asked = read_samples(samples)
     if others := sorted({sample.source for sample in asked if not benchmark.startswith(sample.source)}):
@@ -215,7 +229,9 @@ def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[En
     if params.engine == "openai" and params.server is not None:
         return ServerEngine(params.server, reader, sampling, params.seed), []
     folder = find_model(model, None)
-    return TransformersEngine(folder, reader, sampling, params.seed, params.batch_tokens, params.precision), [folder]
+    return TransformersEngine(
+        folder, reader, sampling, params.seed, params.batch_tokens, params.precision, params.max_prompt_tokens
+    ), [folder]
 
 
 if __name__ == "__main__":

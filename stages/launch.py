@@ -1,6 +1,5 @@
 """Start a training stage on one machine or several.
 
-
     python -m stages.launch sft|tgrpo <the stage's flags>
 
 One process is plain Python, several local GPUs are torchrun. With a hostfile DeepSpeed's launcher starts the
@@ -9,6 +8,7 @@ processes on several machines (`--hostfile` before the stage's name, or HOSTFILE
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.distributed import run as torchrun
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 STAGES = ("sft", "tgrpo")
 
@@ -70,6 +73,25 @@ def parse(arguments: Sequence[str]) -> Launch:
     return Launch(chosen.stage, chosen.flags, processes, chosen.hostfile)
 
 
+def run_torchrun(arguments: Sequence[str]) -> int:
+    """Run torchrun in this process; its status is that of the process that failed first.
+
+    The processes have said what is wrong, so torchrun's own traceback is left out.
+    """
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    try:
+        torchrun.main(arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # as a shell reports a signal
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
+
+
 if __name__ == "__main__":
+    start = parse(sys.argv[1:])
+    if start.hostfile is None and start.processes > 1:
+        sys.exit(run_torchrun(launch_command(start)[3:]))
     # The launcher becomes the stage: signals, exit code and output are the stage's own.
-    os.execv(sys.executable, launch_command(parse(sys.argv[1:])))
+    os.execv(sys.executable, launch_command(start))

@@ -11,16 +11,18 @@ from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
-from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result
+from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result, check_leftovers
 from stages.reporting.comparison import label
 from stages.reporting.curves import SFT_CURVES, TGRPO_CURVES, curve_charts
+from stages.reporting.findings import base_note, page_title, plain_grpo_note
 from stages.reporting.funnel import composition, funnel, reject_counts, rule_counts, source_counts
-from stages.reporting.gallery import dropped_cards, kept_cards, rollout_cards
+from stages.reporting.gallery import dropped_cards, kept_cards, rollout_examples
 from stages.reporting.page import Page, render
 from stages.reporting.paper_table import paper_table
+from stages.reporting.provenance import md5_hashes, provenance
 from stages.run.command import command
-from stages.run.files import sha256_file, write_atomic
-from stages.run.params import Params
+from stages.run.files import write_atomic
+from stages.run.params import Params, read_sections
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class ReportParams(Params):
         default=6, ge=0, le=50, description="cards in each part of the gallery, and for each reason of the filter"
     )
     mistakes: int = Field(
-        default=10, ge=0, le=200, description="wrong answers shown for each kind of question of a benchmark"
+        default=40, ge=0, le=2000, description="wrong answers shown per benchmark, from each kind of question in turn"
     )
 
 
@@ -77,9 +79,13 @@ def run(
     reader = FrameReader(frame_store, frame_keys)
     kept_rollouts = cast(list[RolloutRow], pq.read_table(rollouts).to_pylist())
     results = _results(params, benchmarks, predictions)
-    files = [samples, quarantine, frames_rejects, annotations, sft, rl, rejects, rollouts]
+    sections = read_sections(settings)
+    files = [samples, quarantine, frames_rejects, annotations, sft, rl, rejects, rollouts, sft_plot, tgrpo_plot]
     files += [path for result in results for path in result.files]
     page = Page(
+        title=page_title(params.models, params.benchmarks, [result.findings for result in results]),
+        plain_grpo=plain_grpo_note(params.models, params.benchmarks),
+        base_note=base_note(sections),
         last_model=label(params.models[-1]),
         profile=params.profile,
         results=results,
@@ -90,21 +96,30 @@ def run(
         sources=source_counts(read),
         compositions={"SFT": composition(kept_sft), "RL": composition(kept_rl)},
         charts={"SFT": curve_charts(sft_plot, SFT_CURVES), "T-GRPO": curve_charts(tgrpo_plot, TGRPO_CURVES)},
-        rollouts=rollout_cards(kept_rollouts, by_id, reader, params.examples),
+        rollouts=rollout_examples(kept_rollouts, by_id, reader, params.examples),
         kept=kept_cards(kept_sft, reader, params.examples),
         dropped=dropped_cards(dropped, answers, by_id, reader, params.examples),
         settings=settings.read_text(encoding="utf-8"),
-        hashes=[(str(path), sha256_file(path)) for path in files],
+        provenance=provenance(sections),
+        hashes=md5_hashes(files),
     )
     text = render(page)
     write_atomic(out, text)
     for result in results:
-        log.info("%s: %s", result.comparison.name, " ".join(result.sentences))
+        log.info("%s: %s", result.comparison.name, " ".join(result.findings.sentences))
     log.info("report of %d KB → %s", len(text) // 1024, out)
 
 
 def _results(params: ReportParams, benchmarks: Path, predictions: Path) -> list[BenchmarkResult]:
-    """One result for each benchmark and number of frames."""
+    """One result for each benchmark and number of frames.
+
+    UserError when the folders hold more than these: what they hold stands in dvc.lock, and a clone has only the files
+    of the matrix.
+    """
+    matrix = [(name, frames) for name in params.benchmarks for frames in params.frames]
+    folders = {f"{name}-{frames}" for name, frames in matrix}
+    check_leftovers(benchmarks, folders)
+    check_leftovers(predictions, {f"{model}-{folder}.parquet" for model in params.models for folder in folders})
     return [
         benchmark_result(
             name,
@@ -116,8 +131,7 @@ def _results(params: ReportParams, benchmarks: Path, predictions: Path) -> list[
             params.profile,
             params.mistakes,
         )
-        for name in params.benchmarks
-        for frames in params.frames
+        for name, frames in matrix
     ]
 
 

@@ -5,6 +5,8 @@ One difference from the released code matters: the loss is on the assistant's to
 
 import csv
 import io
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,24 +14,27 @@ from typing import Any, TypedDict
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
-from stages.data.prompt import target_text
-from stages.data.sample import Sample, read_samples
+from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
-from stages.model.inputs import IGNORE, Prompt, PromptBuilder
+from stages.model.attention import use_packed_attention
+from stages.model.examples import Examples, PackedExamples
+from stages.model.freezing import freeze_vision
+from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, ResumableTrainer, save_trained
+from stages.model.training_set import TrainingSet
 from stages.run.command import command
-from stages.run.errors import UserError
 from stages.run.files import write_atomic, write_json
 from stages.run.work import resume_note, work_dir
-from stages.video.frame_store import FrameReader, with_frames
+from stages.video.frame_store import FrameReader
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
 SUMMARY_STEPS = 20  # last steps whose mean loss the metrics hold
@@ -39,6 +44,7 @@ class Summary(TypedDict):
     """The content of metrics/sft.json."""
 
     samples: int
+    left_out: dict[str, int]
     steps: int
     tokens: float
     loss: float
@@ -50,7 +56,14 @@ class SftParams(Optimisation):
     epochs: float = Field(default=1.0, gt=0, description="passes over the training set")
     max_steps: int | None = Field(default=None, ge=1, description="number of steps, in place of `epochs`")
     batch_size: int = Field(default=8, ge=1, description="samples per step, over all processes")
-    samples_per_forward: int = Field(default=1, ge=1, description="samples computed at once; fewer need less memory")
+    samples_per_forward: int = Field(
+        default=1, ge=1, description="samples computed at once, padded to the longest; fewer need less memory"
+    )
+    tokens_per_forward: int | None = Field(
+        default=None,
+        ge=1,
+        description="most tokens of a forward, whose samples are packed without padding; null: samples_per_forward",
+    )
     vision_lr_scale: float = Field(
         default=1.0, ge=0, description="learning rate of the vision tower / learning_rate; 0 freezes the tower"
     )
@@ -65,6 +78,10 @@ class SftParams(Optimisation):
     def _fits_together(self) -> "SftParams":
         if self.lora is not None and self.deepspeed == 3:
             raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        if self.tokens_per_forward is not None and self.samples_per_forward > 1:
+            raise ValueError(
+                "tokens_per_forward packs samples: leave samples_per_forward out, or set tokens_per_forward null"
+            )
         return self
 
 
@@ -81,64 +98,47 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         plot: One row per step, as CSV.
     """
     params.configure_torch()
-    examples = Examples(read_samples(samples), FrameReader(frame_store, samples), PromptBuilder(model))
+    reader, builder = FrameReader(frame_store, samples), PromptBuilder(model)
+    examples = Examples(read_samples(samples), reader, builder, params.max_prompt_tokens)
     work = work_dir("sft", params, [samples, model])
     trainer = build_trainer(params, examples, model, work)
+    if trainer.is_world_process_zero():
+        examples.set.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))
-        write_json(metrics, {**summary(history, len(examples)), **resume_note(work)})
-
-
-class Examples(Dataset):
-    """Samples as (prompt, completion ids_C).
-
-    Samples without frames are left out; UserError when none is left.
-    """
-
-    def __init__(self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder) -> None:
-        self.samples = with_frames(samples, reader)
-        self.reader, self.builder = reader, builder
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Prompt, Tensor]:
-        sample = self.samples[index]
-        if sample.process is None:
-            raise UserError(f"{sample.sample_id} has no chain of thought: run annotate and filter first")
-        prompt = self.builder(sample, self.reader.load(sample.sample_id))
-        return prompt, self.builder.completion_ids(target_text(sample.process, sample.answer))
-
-    def collate(self, rows: Sequence[tuple[Prompt, Tensor]]) -> dict[str, Any]:
-        """Model inputs for rows of prompts and completions.
-
-        Labels, and the logits that the model makes, start at the last token before the first completion.
-        """
-        prompts, completions = zip(*rows, strict=True)
-        inputs = self.builder.batch(prompts, completions)
-        start = int((inputs["labels"] != IGNORE).any(dim=0).nonzero()[0]) - 1
-        labels = inputs["labels"][:, start:]
-        return inputs | {"labels": labels, "logits_to_keep": labels.shape[1]}
+        write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
 class SftTrainer(ResumableTrainer):
     """Trainer for SFT, with a learning rate for the vision tower."""
 
-    def __init__(self, model: nn.Module, args: TrainingArguments, examples: Examples, vision_lr_scale: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        dataset: Examples | PackedExamples,
+        builder: PromptBuilder,
+        vision_lr_scale: float,
+    ) -> None:
         super().__init__(
             model=model,
             args=args,
-            train_dataset=examples,
-            data_collator=examples.collate,
+            train_dataset=dataset,
+            data_collator=dataset.collate,
             compute_loss_func=completion_loss,
         )
-        self.builder, self.vision_lr_scale = examples.builder, vision_lr_scale
+        self.builder, self.vision_lr_scale = builder, vision_lr_scale
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return self.builder.normalised(super()._prepare_inputs(inputs))
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if isinstance(self.train_dataset, PackedExamples):
+            return SequentialSampler(self.train_dataset)  # its rows are in the order of training
+        return super()._get_train_sampler(train_dataset)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over language and vision weights, each with and without decay.
@@ -181,28 +181,47 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
     """
     set_seed(params.seed)
     check_media("sft", params.deepspeed, {sample.data_type for sample in examples.samples})
-    args = training_arguments(params, work)
+    dataset = examples if params.tokens_per_forward is None else pack(params, examples)
+    args = training_arguments(params, work, dataset.per_step if isinstance(dataset, PackedExamples) else None)
     policy: Any = load_model(model, params.weight_precision)
-    if params.vision_lr_scale == 0:
-        policy.model.visual.requires_grad_(False)
+    if params.tokens_per_forward is not None:
+        use_packed_attention(policy)
+    if params.vision_lr_scale == 0 or params.lora is not None:
+        freeze_vision(policy)
     policy = policy if params.lora is None else add_lora(policy, params.lora)
-    trainer = SftTrainer(policy, args, examples, params.vision_lr_scale)
+    trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer
 
 
-def training_arguments(params: SftParams, work: Path) -> TrainingArguments:
-    """Trainer's arguments; UserError when a step's samples cannot be shared out."""
+def pack(params: SftParams, examples: Examples) -> PackedExamples:
+    """The rows of all steps; a step still has `batch_size` samples."""
+    assert params.tokens_per_forward is not None
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    params.batch.forwards(processes)
+    steps = params.max_steps or math.ceil(len(examples) * params.epochs / params.batch_size)
+    of_steps = shuffled_steps(len(examples), steps, params.batch_size, params.seed)
+    rows, per_step = packed_rows(of_steps, examples.set.lengths, params.tokens_per_forward, processes)
+    return PackedExamples(examples, rows, per_step)
+
+
+def training_arguments(params: SftParams, work: Path, rows_per_step: int | None = None) -> TrainingArguments:
+    """Trainer's arguments; UserError when a step's samples cannot be shared out.
+
+    `rows_per_step` counts the packed rows of all processes; None means that samples are padded.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     return params.arguments(
         work,
         join_processes(params.deepspeed),
+        forwards=None if rows_per_step is None else rows_per_step // processes,
         num_train_epochs=params.epochs,
         max_steps=params.max_steps or -1,
         lr_scheduler_type="cosine",
         adam_beta1=params.betas[0],
         adam_beta2=params.betas[1],
-        include_num_input_tokens_seen="non_padding",
+        include_num_input_tokens_seen="non_padding" if rows_per_step is None else "all",
     )
 
 
@@ -219,11 +238,12 @@ def table_csv(history: Sequence[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def summary(history: Sequence[dict[str, float]], samples: int) -> Summary:
+def summary(history: Sequence[dict[str, float]], trained: TrainingSet) -> Summary:
     """The content of metrics/sft.json, which no machine's speed changes."""
     last = [row["loss"] for row in history[-SUMMARY_STEPS:]]
     return {
-        "samples": samples,
+        "samples": len(trained.samples),
+        "left_out": trained.reasons,
         "steps": len(history),
         "tokens": history[-1]["num_input_tokens_seen"],
         "loss": sum(last) / len(last),

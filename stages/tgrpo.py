@@ -1,13 +1,17 @@
-"""T-GRPO (paper.md §2): reinforcement learning that rewards answers which need the order of the frames."""
+"""T-GRPO: reinforcement learning that rewards answers which need the frames' order.
+
+See paper.md §2.
+"""
 
 import csv
 import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import Field, model_validator
+from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
@@ -16,36 +20,43 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
+from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, save_trained
-from stages.rl.metrics import steps
+from stages.model.training_set import training_set
+from stages.rl.metrics import Figure, StepRow, step_rows
+from stages.rl.params import StepParams
+from stages.rl.questions import question_plan
+from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
-from stages.rl.trainer import Recipe, TgrpoTrainer, question_plan
+from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
 from stages.run.work import resume_note, work_dir
-from stages.video.frame_store import FrameReader, with_frames
+from stages.video.frame_store import FrameReader
 
-# plots/tgrpo.csv, one row per step. Seconds are not in it: equal runs give equal files.
-COLUMNS = (
-    "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast", "temporal_effect",
-    "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy", "grad_norm", "learning_rate",
-)  # fmt: skip
+# plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
+COLUMNS: tuple[Figure, ...] = get_args(Figure)
 KEPT_ROLLOUTS = 20
+HEADLINE: tuple[Figure, ...] = ("reward", "accuracy", "p_contrast", "kl")  # the figures that DVC compares
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
-class TgrpoParams(Recipe, Optimisation):
-    """The recipe (stages/rl/trainer.py) and how it is optimised."""
+class TgrpoParams(StepParams, Optimisation):
+    """What a step does (stages/rl/params.py) and how it is optimised."""
 
-    questions_per_step: int = Field(default=8, ge=1)  # over all processes
-    questions_per_forward: int = Field(default=8, ge=1)  # packed into one row; fewer need less memory
-    max_steps: int = Field(default=1000, ge=1)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    max_grad_norm: float = Field(default=5.0, gt=0)
-    save_steps: int = Field(default=50, ge=1)
+    questions_per_step: int = Field(default=8, ge=1, description="questions of an optimizer step, over all processes")
+    questions_per_forward: int = Field(
+        default=8, ge=1, description="questions packed into one row; fewer need less memory"
+    )
+    max_steps: int = Field(default=1000, ge=1, description="optimizer steps of the run")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine", description="learning rate after the warm-up: as it is, or falling to 0 by a cosine"
+    )
+    max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
+    save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
 
     @property
     def batch(self) -> Batch:
@@ -80,6 +91,7 @@ def run(
     model: Path,
     out: Path,
     metrics: Path,
+    headline: Path,
     plot: Path,
     rollouts: Path,
 ) -> None:
@@ -92,20 +104,27 @@ def run(
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
         metrics: Means over the first and last steps, as JSON.
+        headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
     """
     params.configure_torch()
     reader = FrameReader(frame_store, samples)
-    questions = with_frames(read_samples(samples), reader)
+    questions = training_set(
+        read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
+    )
     work = work_dir("tgrpo", params, [samples, model])
-    trainer = build_trainer(params, questions, reader, model, work)
+    trainer = build_trainer(params, questions.samples, reader, model, work)
+    if trainer.is_world_process_zero():
+        questions.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
     if trainer.is_world_process_zero():
-        history = steps(trainer.state.log_history)
-        write_atomic(plot, table_csv(history))
-        write_json(metrics, summary(history) | resume_note(work))
+        history = step_rows(trainer.state.log_history)
+        write_atomic(plot, steps_csv(history))
+        means = summary(history)
+        write_json(metrics, {**means, "left_out": questions.reasons, **resume_note(work)})
+        write_json(headline, {name: means["last"][name] for name in HEADLINE})
         kept = [row for path in sorted((work / "rollouts").glob("*.json")) for row in read_json(path)["rows"]]
         write_table(rollouts, kept, ROLLOUT_SCHEMA)
 
@@ -113,29 +132,30 @@ def run(
 def build_trainer(
     params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path
 ) -> TgrpoTrainer:
-    """Policy, reference and trainer. The reference is loaded before ZeRO-3 is switched on, which would cut it up too."""
+    """Policy, reference and trainer.
+
+    The reference is loaded before ZeRO-3 is switched on, which would otherwise spread it over the processes too.
+    """
     set_seed(params.seed)
-    if not params.freeze_vision:  # a frozen tower runs in the sampler, which is whole in every process
+    if not params.freeze_vision:  # a frozen tower runs in the copy that samples, which is whole in every process
         check_media("tgrpo", params.deepspeed, {sample.data_type for sample in samples})
     joined = join_processes(params.deepspeed)
     reference = None if params.lora is not None or params.loss.beta == 0 else load_scorer(model, params)
-    sampler = load_scorer(model, params) if params.deepspeed == 3 else None
+    whole_copy = load_scorer(model, params) if params.deepspeed == 3 else None
     args = training_arguments(params, work, joined)
-    for frozen in (reference, sampler):
+    for frozen in (reference, whole_copy):
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
-        recipe=params,
+        params=params,
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        samples=samples,
-        reader=reader,
-        builder=PromptBuilder(model),
+        sampler=Sampler(params, samples, reader, PromptBuilder(model)),
         reference=reference,
-        sampler=sampler,
+        whole_copy=whole_copy,
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
@@ -151,16 +171,19 @@ def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
     return model
 
 
-def load_policy(path: Path, params: TgrpoParams) -> Any:
-    """The model to train: its vision tower frozen or not, with adapters or whole."""
-    model: Any = load_scorer(path, params)
+def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
+    """The model to train, with adapters or a frozen vision tower."""
+    model = load_scorer(path, params)
     if params.freeze_vision:
-        model.model.visual.requires_grad_(False)
+        freeze_vision(model)
     return model if params.lora is None else add_lora(model, params.lora)
 
 
 def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) -> TrainingArguments:
-    """Trainer's arguments; UserError when the questions of a step cannot be shared out evenly."""
+    """Trainer's arguments.
+
+    UserError when the questions of a step cannot be shared out evenly.
+    """
     return params.arguments(
         work,
         joined,
@@ -169,8 +192,11 @@ def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) 
     )
 
 
-def table_csv(history: Sequence[dict[str, float]]) -> str:
-    """plots/tgrpo.csv: floats to 6 places, nothing where a figure does not exist (no contrast group, no KL term)."""
+def steps_csv(history: Sequence[StepRow]) -> str:
+    """plots/tgrpo.csv: one row per step; empty where a figure does not exist.
+
+    That is so without a contrast group, and without a KL term.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -179,12 +205,24 @@ def table_csv(history: Sequence[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def summary(history: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Means of every column over the first and the last steps."""
-    names = [name for name in COLUMNS if name != "step"]
-    ends = {"first": history[:SUMMARY_STEPS], "last": history[-SUMMARY_STEPS:]}
-    means = {end: {name: sum(row[name] for row in rows) / len(rows) for name in names} for end, rows in ends.items()}
-    return {"steps": len(history), **means}
+class Summary(TypedDict):
+    """metrics/tgrpo.json: the number of steps, and means over some of them.
+
+    `first` and `last` are the means of each figure over the first and last SUMMARY_STEPS.
+    """
+
+    steps: int
+    first: dict[Figure, float]
+    last: dict[Figure, float]
+
+
+def summary(history: Sequence[StepRow]) -> Summary:
+    """The metrics of a run."""
+
+    def _means(rows: Sequence[StepRow]) -> dict[Figure, float]:
+        return {name: sum(row[name] for row in rows) / len(rows) for name in COLUMNS if name != "step"}
+
+    return {"steps": len(history), "first": _means(history[:SUMMARY_STEPS]), "last": _means(history[-SUMMARY_STEPS:])}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def record(number: int, path: str) -> dict[str, Any]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A benchmark of four questions, one of which can be asked: the others' clips are damaged, no video, or not there."""
+    """A benchmark of four questions, of which one can be asked."""
     clip = encode(tmp_path / "clip.mp4", frames=30, **H264)
     (tmp_path / "damaged.mp4").write_bytes(damage(clip.read_bytes(), 30))
     (tmp_path / "text.mp4").write_text("no video")

@@ -1,5 +1,6 @@
 """The report on a whole made-up project."""
 
+import hashlib
 import re
 import shutil
 from html.parser import HTMLParser
@@ -9,7 +10,6 @@ import pytest
 
 from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.evaluation.predictions import PREDICTION_SCHEMA, read_predictions
-from stages.report import ReportParams
 from stages.run.errors import UserError
 from stages.run.files import write_table
 from tests.reporting.made_up import PARAMS, make_project, write_report
@@ -57,7 +57,7 @@ def test_the_funnel_and_its_reasons_are_counted(page: str) -> None:
     assert "valid, with readable media 60" in text
     assert "frames extracted 58" in text
     assert re.search(r"filter sft\s+correctness\s+4", text)
-    assert re.search(r"shapes\s+–\s+multiple choice\s+video\s+\d+", text)
+    assert re.search(r"shapes\s+\d+\s+multiple choice\s+video\s+–", text)
     assert re.search(r"ingest\s+missing media\s+3", text)
     groups = "all shapes OCR free-form multiple choice numerical regression"
     assert f"samples by rule dropped by {groups} correctness 4 4 1 0 2 1 0 kept 36 36" in text
@@ -66,18 +66,18 @@ def test_the_funnel_and_its_reasons_are_counted(page: str) -> None:
 def test_accuracy_gap_and_interval_stand_in_the_lede(page: str) -> None:
     text = _text(page)
     assert re.search(
-        r"T-GRPO scores 8\d\.\d % \(\d+\.\d to \d+\.\d\) on 210 questions that need the order of frames; base", text
+        r"T-GRPO scores 8\d\.\d % \(\d+\.\d to \d+\.\d\) on 210 questions that need the order of frames \(base", text
     )
     assert "This is a gain: chance alone does not explain it." in text
     assert "needs the order of frames" in text
     assert "do not show that" not in text
-    assert "shapes: 390 questions, 1 more without usable media" in text
-    assert "SFT: 0.0 % without an answer, 0.0 % cut off; T-GRPO: 0.0 % without" in text
+    assert "390 questions were asked. 1 more have no usable media and count in no score." in text
+    assert "SFT: 0 of 390 without an answer, 0 cut off; T-GRPO: 0 of 390 without" in text
 
 
 def test_each_curve_of_the_files_is_drawn(page: str) -> None:
     titles = [
-        "Loss per token",
+        "Loss per token, log scale",
         "Reward",
         "Share of correct responses",
         "KL to the SFT model",
@@ -89,14 +89,12 @@ def test_each_curve_of_the_files_is_drawn(page: str) -> None:
 
 def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> None:
     text = _text(page)
-    assert re.search(
-        r"Step 1\. Mean accuracy in order: 0\.\d\d of 8 responses\. Shuffled: \d\.\d\d of 4 responses\.", text
-    )
+    assert re.search(r"Step 1\. Mean accuracy in order 0\.\d\d \(n = 8\), shuffled \d\.\d\d \(n = 4\)", text)
     assert "temporal 0.30" in text
     assert "filter sft: correctness, 4 dropped" in text
     assert text.count("reward 0.00 ≤ 0.6") == 4  # each of the four that were dropped
     assert text.index("Thoughts the filter kept") < text.index("What the filter dropped")
-    assert "T-GRPO on shapes: right in order, wrong when shuffled" in text
+    assert "T-GRPO: right in order, wrong when shuffled" in text
     assert "9 more responses of this group" in text
 
 
@@ -114,18 +112,17 @@ def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
     assert shown == sorted(shown)
     assert {asked for _, _, asked, _ in found} == {"30"}
     assert any(partly for *_, partly in found)  # numbers are graded between 0 and 1
-    section = page[page.index('<section id="wrong">') : page.index('<section id="run">')]
-    assert section.count("<article>") == sum(min(below, PARAMS.mistakes) for _, below in shown)
+    section = page[page.index('<section id="wrong">') : page.index('<section id="data">')]
+    assert section.count("<article") == min(PARAMS.mistakes, sum(below for _, below in shown))
 
 
 def test_scores_and_gaps_are_drawn_by_kind_and_models_compared_in_pairs(page: str) -> None:
     assert 'aria-label="Score by kind of question, shapes"' in page
     assert 'aria-label="Points lost in other orders, shapes"' in page
     text = _text(page)
-    assert re.search(r"T-GRPO − SFT Questions that need the order of frames 210 \+\d", text)
-    assert re.search(
-        r"SFT − base model All questions 390 \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001", text.replace("&lt;", "<")
-    )
+    assert re.search(r"Questions that need the order of frames n = 210 .*T-GRPO − SFT \+\d", text)
+    difference = r"SFT − base model \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001"
+    assert re.search(f"All questions n = 390 {difference}", text.replace("&lt;", "<"))
 
 
 def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(
@@ -139,8 +136,8 @@ def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(
         (place / f"predictions/{model}-shapes-8.parquet").rename(place / f"predictions/{model}-mvbench-8.parquet")
     params = PARAMS.model_copy(update={"benchmarks": ("mvbench",)})
     text = _text(write_report(place, place / "index.html", params))
-    assert re.search(r"Video-R1-7B published 16 62\.7", text)
-    assert re.search(r"T-GRPO measured ≤ 8 \d\d\.\d \d\d\.\d to \d\d\.\d, n = 390 1–8 frames of 64×64 1 missing", text)
+    assert re.search(r"Published .*Video-R1-7B 16 62\.7", text)
+    assert re.search(r"T-GRPO ≤ 8 \d\d\.\d \d\d\.\d to \d\d\.\d n = 390 1–8 frames of 64×64 1 missing", text)
 
 
 def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answer_and_no_order_but_one(
@@ -161,19 +158,54 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
         write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTION_SCHEMA)
     params = PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")})
     text = _text(write_report(place, place / "index.html", params))
-    score = r"\d+\.\d \d+\.\d to \d+\.\d"
-    gap = r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"
+    score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"
     assert re.search(
-        rf"gap to shuffled shapes 390( {score}){{3}} {gap} mvbench 390 –( {score}){{2}} – shapes in words", text
+        rf"shapes n = 390 {score} {gap} {score} {score} mvbench n = 390 {score} – {score} – Shuffled", text
     )
-    assert (
-        "base model: 0.0 % without an answer, 0.0 % cut off, 390 requests failed, which count in no score; SFT" in text
-    )
+    assert "base model: 0 of 0 without an answer, 0 cut off, 390 requests failed and count in no score; SFT" in text
+
+
+def test_leftovers_of_another_matrix_are_refused_because_a_clone_would_not_have_them(project: Path) -> None:
+    with pytest.raises(UserError, match=r"predictions holds results that .* rm -r .*/tgrpo-shapes-8\.parquet$"):
+        write_report(project, project / "none.html", PARAMS.model_copy(update={"models": ("base", "sft")}))
+
+
+def test_the_navigation_has_the_order_of_the_page(page: str) -> None:
+    navigation = re.findall(r'href="#([\w-]+)"', page[page.index("<nav>") : page.index("</nav>")])
+    assert navigation == re.findall(r'<section id="([\w-]+)">', page)
+
+
+def test_a_table_wider_than_the_page_scrolls_inside_its_own_frame(page: str) -> None:
+    assert page.count("<table") == page.count('<div class="scroll"><table')
+
+
+def test_signs_are_typeset(page: str) -> None:
+    assert not re.search(r"[> (]-\d", re.sub(r"<style>.*?</style>|<pre>.*?</pre>", "", page, flags=re.DOTALL))
+    assert re.search(r"advantage <b>−1\.10</b>", page)
+
+
+def test_the_filter_has_a_rule_for_each_status_that_a_card_can_have(page: str) -> None:
+    for status in ("wrong", "partly", "no-answer", "truncated"):
+        assert f'id="show-{status}"' in page
+        assert f"#wrong:has(#show-{status}:checked)" in page
+    assert set(re.findall(r'<article class="is-([\w-]+)"', page)) == {"wrong", "partly"}
+
+
+def test_the_origin_stands_on_top_and_hashes_are_those_of_dvc(project: Path, page: str) -> None:
+    header = _text(page[page.index("<header>") : page.index("</header>")])
+    assert re.search(r"Seeds: none in params\.yaml\. Processor: .+, \d+ cores?\.", header)
+    table = project / "data" / "sft.parquet"
+    assert f"{table} {hashlib.md5(table.read_bytes()).hexdigest()}" in _text(page)
+
+
+def test_plain_grpo_is_named_in_title_and_summary(page: str) -> None:
+    assert "<title>T-GRPO gains on SFT and uses the order of frames; plain GRPO does as well</title>" in page
+    assert "the temporal reward is not the reason for the gain" in page[: page.index("<nav>")]
 
 
 def test_without_predictions_the_error_names_the_files(project: Path) -> None:
     with pytest.raises(UserError, match=r"no predictions at .*other-shapes-8\.parquet; run `dvc repro evaluate`"):
-        write_report(project, project / "none.html", ReportParams(models=("base", "other"), frames=(8,)))
+        write_report(project, project / "none.html", PARAMS.model_copy(update={"models": (*PARAMS.models, "other")}))
 
 
 def _attributes(page: str, *names: str) -> list[str]:
@@ -193,7 +225,7 @@ class _Balance(HTMLParser):
         self.faults: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -1,6 +1,5 @@
 """Supervised fine-tuning on a handful of samples with the embedded model, untrained."""
 
-import csv
 import os
 import shutil
 import signal
@@ -13,59 +12,16 @@ import pytest
 import torch
 
 from stages.data.sample import TRAINING_SCHEMA, read_samples
-from stages.data.shards import ShardStore
+from stages.model.examples import Examples
 from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
 from stages.model.training import last_checkpoint
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
-from stages.sft import Examples, SftParams, build_trainer, completion_loss, run, training_arguments
-from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import SCHEMA, FrameReader
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
-
-ROOT = Path(__file__).parents[1]
-QUICK: dict[str, Any] = {
-    "max_steps": 4,
-    "batch_size": 4,
-    "samples_per_forward": 4,
-    "learning_rate": 1e-3,
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-    "save_steps": 2,
-    "seed": 1,
-}
-LORA = {"rank": 4, "alpha": 8}
-
-
-def quick(**changes: Any) -> SftParams:
-    return SftParams.model_validate(QUICK | changes)
-
-
-def write_inputs(folder: Path) -> dict[str, Path]:
-    """The arguments of `run` on ten samples.
-
-    Their thoughts have different lengths, and every third shows an image.
-    """
-    samples, rows = [], []
-    for number in range(10):
-        data_type = "image" if number % 3 == 2 else "video"
-        process = f"<think>{'it moves right, ' * (number % 4 + 1)}option B.</think>"
-        samples.append(question(f"sample-{number}", data_type, process=process))
-        frames = picture(seed=number) if data_type == "image" else clip(frames=4, height=32, width=32, seed=number)
-        rows.append(row_from_frames(f"key-{number}", frames, jpeg_quality=95))
-    ShardStore(folder / "frames", SCHEMA).append(rows)
-    table = [sample.model_dump() | {"frame_key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
-    write_table(folder / "sft.parquet", table, TRAINING_SCHEMA)
-    write_qwen2_5(folder / "base")
-    return {
-        "samples": folder / "sft.parquet",
-        "frame_store": folder / "frames",
-        "model": folder / "base",
-        "out": folder / "sft",
-        "metrics": folder / "sft.json",
-        "plot": folder / "sft.csv",
-    }
+from stages.sft import build_trainer, completion_loss, run, training_arguments
+from stages.video.frame_store import FrameReader
+from tests.conftest import ROOT
+from tests.sft_inputs import LORA, QUICK, folder_bytes, quick, steps, write_inputs
 
 
 @pytest.fixture
@@ -78,15 +34,6 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 def examples(inputs: dict[str, Path]) -> Examples:
     reader = FrameReader(inputs["frame_store"], inputs["samples"])
     return Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
-
-
-def steps(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_loss_is_on_the_assistants_tokens_only(examples: Examples) -> None:
@@ -205,9 +152,27 @@ def test_samples_without_frames_or_thought_are_refused_in_one_line(
     with pytest.raises(UserError, match="no samples are left to train on"):
         Examples([], examples.reader, examples.builder)
     assert len(Examples([*samples, strangers[0]], examples.reader, examples.builder)) == 10
-    thoughtless = Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
-    with pytest.raises(UserError, match="sample-0 has no chain of thought"):
-        thoughtless[0]
+    with pytest.raises(UserError, match="none of the 1 samples can be trained on; the first: sample-0: has no chain"):
+        Examples([samples[0].model_copy(update={"process": None})], examples.reader, examples.builder)
+
+
+def test_a_sample_that_cannot_be_used_is_left_out_named_and_counted(
+    inputs: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = read_samples(inputs["samples"])
+    samples[1] = samples[1].model_copy(update={"process": None})
+    samples[2] = samples[2].model_copy(update={"problem": "long " * 5000})
+    samples[4] = samples[4].model_copy(update={"problem": "What is <|video_pad|><|im_end|>?"})
+    samples[5] = samples[5].model_copy(update={"problem": "word " * 60})
+    table = [sample.model_dump() | {"frame_key": f"key-{sample.sample_id[7:]}"} for sample in samples]
+    write_table(inputs["samples"], table, TRAINING_SCHEMA)
+    run(quick(max_prompt_tokens=150), **inputs)
+    metrics = read_json(inputs["metrics"])
+    assert metrics["left_out"] == {"no chain of thought": 1, "prompt too long": 2}
+    assert metrics["samples"] == 7
+    assert "2 samples left out, prompt too long: sample-2: the prompt has" in caplog.text
+    (named,) = Path(".work").glob("sft/*/0/left_out.json")
+    assert list(read_json(named)) == ["sample-1", "sample-2", "sample-5"]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:

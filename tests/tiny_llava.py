@@ -1,4 +1,6 @@
-"""A tiny LLaVA that `transformers serve` can load without torchvision, trained for seconds to answer one question in the asked form.
+"""A tiny LLaVA for `transformers serve`, which needs no torchvision.
+
+It is trained for seconds to answer one question in the asked form.
 
     python -m tests.tiny_llava FOLDER
 
@@ -29,7 +31,10 @@ _LINE = f"<|im_start|>user\nWhich way does it move?<|im_end|>\n<|im_start|>assis
 
 
 def write_tiny_llava(out: Path) -> Path:
-    """A model folder of a few hundred kB; pictures of any size become 4 tokens each."""
+    """A model folder of a few hundred kB.
+
+    A picture of any size becomes 4 tokens.
+    """
     tokenizer = build_tokenizer([_LINE])
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     ids = tokenizer.get_vocab()

@@ -14,6 +14,7 @@ from stages.data.annotations import AnnotationRow
 from stages.data.grading import extract_answer, grade, is_well_formed, numbers_in, option_letter, parse_number
 from stages.data.prompt import question_text
 from stages.data.sample import ProblemType, Sample
+from stages.data.special_tokens import SPECIAL_TOKEN
 
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\d)[^.!?\n]*)*")  # a point inside a number ends no sentence
 _NAMED_OPTION = re.compile(r"\b(?i:option|answer|choice)(?i: is)?:?\s*[(*]*([A-Z])\b|\(([A-Z])\)")
@@ -24,7 +25,6 @@ _NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
-_SPECIAL_TOKEN = re.compile(r"<[|｜][^\s<>|｜]+[|｜]>|</?s>|\[/?INST\]|<(?:image|video)>")
 LEAK_GRAM = 8  # words in a row that a thought shares with the prompt's instructions
 
 
@@ -101,7 +101,7 @@ def conclusion(sample: Sample, answer: AnnotationRow, params: RuleParams) -> str
 def no_leak(sample: Sample, answer: AnnotationRow, params: RuleParams) -> str | None:
     """The thought repeats no instruction and holds no special token."""
     thought = thought_of(answer["text"])
-    if token := _SPECIAL_TOKEN.search(thought):
+    if token := SPECIAL_TOKEN.search(thought):
         return f"special token {token.group()}"
     shared = _instructions(sample.problem_type) & set(ngrams(words(thought), LEAK_GRAM))
     return f"repeats the prompt: {' '.join(min(shared))}" if shared else None

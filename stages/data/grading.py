@@ -1,4 +1,7 @@
-"""One grader for rewards, filtering and evaluation: the answer inside an output, whether the output is well formed, and how right it is."""
+"""The one grader, for rewards, filtering and evaluation.
+
+It finds the answer inside an output, says whether the output is well formed, and scores the answer.
+"""
 
 import re
 import string
@@ -21,19 +24,22 @@ _WELL_FORMED = re.compile(
     r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?think>|</?answer>).)*</answer>\s*", re.DOTALL
 )
 _REFERENCE_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
-# An option letter alone or set off by punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lone lower-case
-# letter counts only as the whole answer, so the article in "a red ball" is not option A.
+# An option letter alone or before punctuation: "B", "b", "B.", "(B)", "B) left", "Option B", "answer: B". A lower-case letter counts only
+# when it is the whole answer, because the article in "a red ball" is not option A.
 _LETTER = re.compile(
     r"\(?([A-Za-z])[.):]?|(?:(?i:the )?(?i:answer|option|choice)(?i: is)?:?\s*)?\(?([A-Z])\)?(?:[.):].*)?", re.DOTALL
 )
-# A comma separates groups of digits, the last of three: "1,000", "12,34,567", but not "1,5". Typeset minus signs count.
+# A comma separates groups of digits, of which the last has three: "1,000", "12,34,567", but not "1,5". Typeset minus signs count.
 _NUMBER = re.compile(r"[-+−–]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[^\W_])+")
 _MINUS = str.maketrans("−–", "--", ",")
 
 
 def extract_answer(text: str, strictness: Strictness = "default") -> str | None:
-    """The text inside the last closed `<answer>` tag, stripped; None without one. The reference code takes the first, and "" for none."""
+    """The text inside the last closed `<answer>` tag, stripped, or None without one.
+
+    The reference code takes the first tag, and "" without one.
+    """
     if strictness == "reference-code":
         match = _FIRST_ANSWER.search(text)
         return match.group(1).strip() if match else ""
@@ -42,7 +48,7 @@ def extract_answer(text: str, strictness: Strictness = "default") -> str | None:
 
 
 def is_well_formed(text: str, strictness: Strictness = "default") -> bool:
-    """Whether the whole output is `<think>…</think><answer>…</answer>`, each tag once (paper.md §2).
+    """Whether the whole output is `<think>…</think><answer>…</answer>` with each tag once (paper, §2).
 
     The reference code also accepts tags inside the thought or the answer.
     """
@@ -51,9 +57,9 @@ def is_well_formed(text: str, strictness: Strictness = "default") -> bool:
 
 
 def grade(prediction: str | None, answer: str, problem_type: ProblemType, strictness: Strictness = "default") -> float:
-    """The accuracy reward in [0, 1] of an extracted answer, by answer type (paper.md §3); no answer is 0.
+    """The accuracy reward in [0, 1] of an extracted answer, by answer type (paper, §3); 0 without an answer.
 
-    `strictness="reference-code"` keeps the released code's strictness: letters and numbers must be written alike.
+    With `strictness="reference-code"` letters and numbers must be written alike, as in the released code.
     """
     if prediction is None or not prediction.strip():
         return 0.0
@@ -71,26 +77,32 @@ def grade(prediction: str | None, answer: str, problem_type: ProblemType, strict
 
 
 def option_letter(text: str) -> str | None:
-    """The option letter an answer names, in upper case, or None: "B", "b", "B.", "(B)", "B) left", "Option B"."""
+    """The option letter that an answer names, in upper case, or None.
+
+    It reads "B", "b", "B.", "(B)", "B) left" and "Option B".
+    """
     match = _LETTER.fullmatch(text.strip())
     return (match.group(1) or match.group(2)).upper() if match else None
 
 
 def lettered(options: Sequence[str]) -> list[str]:
-    """Options as "A. …" lines; those that have their letters in order keep them."""
+    """Options as "A. …" lines; options that have their letters in order stay as they are."""
     if all(option_letter(option) == letter for option, letter in zip(options, string.ascii_uppercase, strict=False)):
         return list(options)
     return [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
 
 
 def letter_of(answer: str, options: Sequence[str]) -> str:
-    """The letter of the option whose text `answer` is; the answer itself when none is."""
+    """The letter of the option with the text `answer`, or `answer` itself when no option has it."""
     texts = [option.strip() for option in options]
     return string.ascii_uppercase[texts.index(answer.strip())] if answer.strip() in texts else answer
 
 
 def parse_number(text: str, strictness: Strictness = "default") -> float | None:
-    """The one number in an answer, thousands separators, unit and percent sign ignored; the reference code wants it bare."""
+    """The number in an answer, or None unless it holds exactly one.
+
+    Thousands separators, units and percent signs are ignored. For the reference code the answer must be the bare number.
+    """
     if strictness == "reference-code":
         try:
             return float(text.replace(",", "").strip())
@@ -113,13 +125,16 @@ def word_error_rate(prediction: str, answer: str) -> float:
 
 
 def rouge(prediction: str, answer: str, strictness: Strictness = "default") -> float:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, stemmed. The reference code sees only a-z and 0-9, so in other scripts all is wrong."""
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L over stemmed words.
+
+    The reference code sees a-z and 0-9 only, so answers in other scripts score 0.
+    """
     scores = _rouge_scorer(strictness).score(answer, prediction)
     return sum(score.fmeasure for score in scores.values()) / len(scores)
 
 
 def relative_accuracy(prediction: str, answer: str, strictness: Strictness = "default") -> float:
-    """1 − min(1, (|prediction − answer| + 1e-9) / (|answer| + 1e-9)); 0 when either is not a number."""
+    """1 − min(1, (|prediction − answer| + 1e-9) / (|answer| + 1e-9)); 0 when either is no number."""
     predicted, target = parse_number(prediction, strictness), parse_number(answer, strictness)
     if predicted is None or target is None:
         return 0.0
@@ -142,15 +157,14 @@ def _same_number(prediction: str, answer: str, strictness: Strictness) -> bool:
 
 @lru_cache(maxsize=2)
 def _rouge_scorer(strictness: Strictness) -> "RougeScorer":
-    from rouge_score.rouge_scorer import (
-        RougeScorer,  # here, because it takes seconds to import and most callers grade no free text
-    )
+    # The import takes seconds, and most callers grade no free text.
+    from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
     latin = DefaultTokenizer(use_stemmer=True)
 
     class EveryScript:
-        """The default's stemmed words, and those of other scripts; Chinese and Japanese letters one by one."""
+        """Stemmed words as by default, words of other scripts, and single Chinese and Japanese letters."""
 
         def tokenize(self, text: str) -> list[str]:
             parts = _WORD.findall(text.lower())

@@ -1,21 +1,24 @@
 """Video-R1's records: checked into samples, and written back."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from stages.data.grading import extract_answer, option_letter, parse_number
-from stages.data.sample import DataType, ProblemType, Reject, Sample, Split
+from stages.data.grading import extract_answer, parse_number
+from stages.data.options import letter_options
+from stages.data.sample import DataType, ProblemType, Reject, Sample, Split, Unusable
+from stages.data.special_tokens import check_special_tokens, without_media_tag
 from stages.run.errors import UserError
 from stages.run.files import write_json_array
 
 MAX_TEXT = 20_000  # characters; the longest field of the released 260k set is far below
 MAX_NAME = 200  # of a record's id
 MAX_OPTIONS = 26  # one letter each
+MAX_SHOWN = 80  # characters of a value in a message
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -24,10 +27,18 @@ MediaPath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x0
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _as_texts(value: object) -> object:
+    return [_as_text(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 class Record(BaseModel):
     """A released record (paper.md §4).
 
-    Fields that the pipeline does not use are ignored.
+    Fields that the pipeline does not use are ignored. Numbers among options and as the solution become text.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -36,8 +47,8 @@ class Record(BaseModel):
     problem: Words
     data_type: DataType
     problem_type: ProblemType
-    options: Annotated[tuple[Words, ...], Field(max_length=MAX_OPTIONS)] | None = None
-    solution: Words
+    options: Annotated[tuple[Words, ...], Field(max_length=MAX_OPTIONS), BeforeValidator(_as_texts)] | None = None
+    solution: Annotated[Words, BeforeValidator(_as_text)]
     path: MediaPath
     process: Text | None = None
     original_question_type: Text = ""
@@ -45,42 +56,40 @@ class Record(BaseModel):
     clip_end: Seconds | None = None
 
 
-def read_sample(raw: object, source: str, media: Path, split: Split, place: str, licence: str = "") -> Sample | Reject:
+def read_sample(
+    raw: object,
+    source: str,
+    media: Path,
+    split: Split,
+    place: str,
+    licence: str = "",
+    columns: Sequence[str] | None = None,
+) -> Sample | Reject:
     """One record as a sample, or as a reject with its reason.
 
     The record's path starts from the folder `media`; a path that leaves the folder, also through a link, is rejected.
-    `place` says where the record stands in its file. The sample's media hash is still empty.
+    `place` says where the record stands in its file, `columns` which columns it has there. The sample's media hash is
+    still empty.
     """
-    problem_id = raw.get("problem_id", place) if isinstance(raw, dict) else place
-    sample_id = f"{source}-{problem_id}"[: MAX_NAME + len(source) + 1].encode(errors="replace").decode()
-
-    def reject(reason: str, detail: str) -> Reject:
-        return Reject(sample_id=sample_id, stage="ingest", reason=reason, detail=detail)
-
-    if not isinstance(raw, dict):
-        return reject("invalid record", f"{place} is no record: {str(raw)[:200]}".encode(errors="replace").decode())
     try:
-        record = Record.model_validate(raw)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}" for item in error.errors()]
-        return reject("invalid record", "; ".join(problems))
-    answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
-    if problem := _answer_problem(answer, record):
-        return reject(*problem)
-    path = media / record.path
-    real = os.path.realpath(path)
-    if not _is_inside(real, _real_path(os.path.abspath(media))):
-        return reject("path escapes", f"{record.path} leads out of {media}")
-    if not os.path.exists(real):
-        return reject("missing media", str(path))
+        record = _checked(raw, place, columns)
+        problem = without_media_tag(record.problem, record.data_type)
+        options, answer = _options_and_answer(record)
+        for field, text in (("problem", problem), ("process", record.process or ""), ("solution", answer)):
+            check_special_tokens(field, text)
+        for option in options:
+            check_special_tokens("options", option)
+        path = _media_path(record, media)
+    except Unusable as error:
+        return rejected(raw, source, place, error)
     return Sample(
-        sample_id=sample_id,
+        sample_id=_sample_id(raw, source, place),
         source=source,
         data_type=record.data_type,
         problem_type=record.problem_type,
-        problem=record.problem,
-        options=record.options or (),
-        answer=answer or "",
+        problem=problem,
+        options=options,
+        answer=answer,
         process=record.process or None,
         media_path=str(path),
         media_sha256="",
@@ -90,6 +99,12 @@ def read_sample(raw: object, source: str, media: Path, split: Split, place: str,
         category=record.original_question_type,
         licence=licence,
     )
+
+
+def rejected(raw: object, source: str, place: str, error: Unusable) -> Reject:
+    """The reject of a record that cannot become a sample."""
+    detail = error.detail.encode(errors="replace").decode()
+    return Reject(sample_id=_sample_id(raw, source, place), stage="ingest", reason=error.reason, detail=detail)
 
 
 def write_records(path: Path, samples: Iterable[Sample], media: Path) -> None:
@@ -123,6 +138,60 @@ def _released(sample: Sample, media: Path) -> dict[str, object]:
     }
 
 
+def _sample_id(raw: object, source: str, place: str) -> str:
+    problem_id = raw.get("problem_id", place) if isinstance(raw, dict) else place
+    return f"{source}-{problem_id}"[: MAX_NAME + len(source) + 1].encode(errors="replace").decode()
+
+
+def _checked(raw: object, place: str, columns: Sequence[str] | None) -> Record:
+    """The record; Unusable names each field that is wrong, its value, and the columns where one is missing."""
+    if isinstance(raw, Unusable):
+        raise raw
+    if not isinstance(raw, dict):
+        raise Unusable("invalid record", f"{place} is no record: {str(raw)[:200]}")
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        found = ", ".join(str(name)[:MAX_SHOWN] for name in (raw if columns is None else columns))
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or place}: "
+            + (
+                f"missing; the columns found are {found}"
+                if item["type"] == "missing"
+                else f"{item['msg']}, not {repr(item['input'])[:MAX_SHOWN]}"
+            )
+            for item in error.errors(include_url=False)
+        ]
+        raise Unusable("invalid record", "; ".join(problems)) from None
+
+
+def _options_and_answer(record: Record) -> tuple[tuple[str, ...], str]:
+    """The options with their letters, and the answer; Unusable where they cannot be right."""
+    answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
+    if not answer:
+        raise Unusable("empty answer", record.solution[:200])
+    if record.problem_type in ("numerical", "regression") and parse_number(answer) is None:
+        raise Unusable("answer is not a number", answer[:200])
+    if record.clip_end is not None and record.clip_end <= (record.clip_start or 0.0):
+        raise Unusable("empty clip", f"{record.clip_start or 0.0} s to {record.clip_end} s")
+    if record.problem_type == "multiple choice":
+        return letter_options(record.options or (), answer)
+    return record.options or (), answer
+
+
+def _media_path(record: Record, media: Path) -> Path:
+    """The path of the record's medium; Unusable unless a file or folder is there, inside `media`."""
+    path = media / record.path
+    real = os.path.realpath(path)
+    if not _is_inside(real, _real_path(os.path.abspath(media))):
+        raise Unusable("path escapes", f"{record.path} leads out of {media}")
+    if not os.path.exists(real):
+        raise Unusable("missing media", str(path))
+    if not (os.path.isfile(real) or os.path.isdir(real)):
+        raise Unusable("not a file", f"{path} is a named pipe, a socket or a device")
+    return path
+
+
 def _is_inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip(os.sep)}{os.sep}")
 
@@ -130,20 +199,3 @@ def _is_inside(path: str, folder: str) -> bool:
 @lru_cache(maxsize=256)
 def _real_path(folder: str) -> str:
     return os.path.realpath(folder)
-
-
-def _answer_problem(answer: str | None, record: Record) -> tuple[str, str] | None:
-    """Reason and detail when answer or clip bounds cannot be right."""
-    if not answer:
-        return "empty answer", record.solution[:200]
-    if record.problem_type == "multiple choice":
-        letters = [option_letter(option) for option in record.options or ()]
-        if option_letter(answer) not in letters or None in letters:
-            return "answer not among the options", f"answer {answer!r}, options {list(record.options or ())}"[:500]
-        if len(set(letters)) < len(letters):
-            return "ambiguous options", f"two of {list(record.options or ())} have one letter"[:500]
-    if record.problem_type in ("numerical", "regression") and parse_number(answer) is None:
-        return "answer is not a number", answer[:200]
-    if record.clip_end is not None and record.clip_end <= (record.clip_start or 0.0):
-        return "empty clip", f"{record.clip_start or 0.0} s to {record.clip_end} s"
-    return None

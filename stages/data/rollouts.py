@@ -1,4 +1,4 @@
-"""The table of kept rollouts: T-GRPO writes it, the report shows it."""
+"""The table of kept rollouts, which T-GRPO writes and the report shows."""
 
 from typing import TypedDict
 
@@ -6,7 +6,11 @@ import pyarrow as pa
 
 
 class RolloutRow(TypedDict):
-    """One graded response. Contrast responses have no reward: of the numbers, `accuracy` alone is set."""
+    """One graded response.
+
+    `order` is "ordered" or the contrast. A contrast response has an accuracy, and no reward: the other numbers are
+    None.
+    """
 
     sample_id: str
     step: int

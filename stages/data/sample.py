@@ -60,6 +60,15 @@ class Reject(BaseModel):
     detail: str = ""
 
 
+class Unusable(Exception):
+    """Why a record cannot become a sample: the reason and detail of its reject."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
 SAMPLE_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),

@@ -3,7 +3,7 @@
 Its Parquet shards are never rewritten, so that DVC stores and moves only what is new.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -45,6 +45,10 @@ class ShardStore:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order in which they were written."""
+        return iter(self._places)
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Add rows in the order given.

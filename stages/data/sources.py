@@ -3,42 +3,23 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self, TypedDict, TypeGuard, get_args
+from typing import Self, TypedDict, TypeGuard
 
 from pydantic import Field, model_validator
 
-from stages.data.grading import extract_answer, letter_of, lettered, option_letter
 from stages.data.hub import read_hub
 from stages.data.record_files import read_records
-from stages.data.records import MAX_OPTIONS, read_sample
-from stages.data.sample import Reject, Sample, Split
+from stages.data.records import read_sample, rejected
+from stages.data.rows import RecordField, record_fields, with_data_type
+from stages.data.sample import Reject, Sample, Split, Unusable
 from stages.run.files import write_atomic
 from stages.run.params import Params
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 # An undecoded media cell of `datasets`: a file's path, its bytes, or both.
 class MediaCell(TypedDict, total=False):
     path: str | None
     bytes: bytes | None
-
-
-MEDIA_COLUMNS = ("path", "video", "image")  # that may hold a row's media, unless `columns` names another
-
-RecordField = Literal[
-    "problem_id",
-    "problem",
-    "data_type",
-    "problem_type",
-    "options",
-    "solution",
-    "path",
-    "process",
-    "original_question_type",
-    "clip_start",
-    "clip_end",
-]
 
 
 class Source(Params):
@@ -117,8 +98,7 @@ def read_source(
     seen = set() if seen is None else seen
     taken = 0
     for place, row in _rows(source, root):
-        raw, media = _record(row, place, source, root, embedded)
-        draft = read_sample(raw, source.name, media, source.split, place, source.licence)
+        draft = _draft(row, place, source, root, embedded)
         if not source.takes(draft.sample_id):
             continue
         if isinstance(draft, Sample) and draft.sample_id in seen:
@@ -142,28 +122,19 @@ def _rows(source: Source, root: Path) -> Iterator[tuple[str, object]]:
     return read_records(root / (source.records or f"{source.folder}/{source.questions}"))
 
 
-def _record(row: object, place: str, source: Source, root: Path, embedded: Path | None) -> tuple[object, Path]:
-    """A row as Video-R1's record, and the folder of its path.
-
-    Anything else than a row stays as it is and is rejected later.
-    """
+def _draft(row: object, place: str, source: Source, root: Path, embedded: Path | None) -> Sample | Reject:
     media = root / (source.folder or source.media)
     if not isinstance(row, dict):
-        return row, media
-    fields: dict[str, object] = {**source.defaults}
-    for name in get_args(RecordField):
-        same_name = _media_column(row) if name == "path" else name
-        value = row.get(source.columns.get(name) or same_name)
-        if value not in (None, ""):
-            fields[name] = value
+        return read_sample(row, source.name, media, source.split, place)
+    try:
+        fields = record_fields(row, source.columns, source.defaults)
+    except Unusable as error:
+        return rejected(row, source.name, place, error)
     fields.setdefault("problem_id", place.split()[-1])
     if _is_media(path := fields.get("path")):
         media, fields["path"] = _undecoded(path, root / source.hub if source.hub else media, embedded)
-    return _completed(fields), media
-
-
-def _media_column(row: Mapping[str, object]) -> str:
-    return next((name for name in MEDIA_COLUMNS if name in row), "path")
+    record = with_data_type(fields)
+    return read_sample(record, source.name, media, source.split, place, source.licence, columns=list(row))
 
 
 def _is_media(cell: object) -> TypeGuard[MediaCell]:
@@ -189,31 +160,3 @@ def _undecoded(cell: MediaCell, folder: Path, embedded: Path | None) -> tuple[Pa
         return embedded, name
     real = folder.resolve()
     return folder, str(Path(path).relative_to(real)) if path and Path(path).is_relative_to(real) else path
-
-
-def _completed(fields: dict[str, object]) -> dict[str, object]:
-    """The fields with what a table of questions may leave out.
-
-    Options may stand in one cell ("left|right") or have no letters; the answer may then be an option's text. Options
-    make the answer type multiple choice; the data type follows from the path.
-    """
-    options, solution = fields.get("options"), fields.get("solution")
-    if isinstance(options, str) and "|" in options:
-        options = [option.strip() for option in options.split("|")]
-    if isinstance(solution, int | float):
-        fields["solution"] = solution = str(solution)
-    if isinstance(options, list) and options and all(isinstance(option, str) for option in options):
-        fields.setdefault("problem_type", "multiple choice")
-        if len(options) <= MAX_OPTIONS and not any(map(option_letter, options)):
-            if isinstance(solution, str):
-                fields["solution"] = letter_of(extract_answer(solution) or solution, options)
-            options = lettered(options)
-        fields["options"] = options
-    path = fields.get("path")
-    if fields.get("data_type") == "frame" and isinstance(path, str):
-        # Video-R1's name for a folder of frames, which its evaluation files nevertheless call .mp4
-        path = path.removesuffix(".mp4")
-        fields |= {"data_type": "video", "path": path}
-    if isinstance(path, str):
-        fields.setdefault("data_type", "image" if Path(path).suffix.lower() in IMAGE_SUFFIXES else "video")
-    return fields

@@ -1,1 +1,1 @@
-"""Evaluation: engines that answer, the table of predictions, and its statistics."""
+"""Evaluation: benchmarks, engines that answer, the table of predictions, and metrics."""

@@ -1,4 +1,4 @@
-"""What a benchmark is: its questions, the score of one answer, and the mean of the scores."""
+"""A benchmark: its questions, its scoring, and its mean."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,8 +43,9 @@ def extract(text: str, profile: Profile) -> str | None:
 def score_answer(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
     """The score in [0, 1] of an extracted answer, by the grader.
 
-    It is the score of a benchmark that has no scorer of its own. The paper's evaluation code scores regression questions by mean
-    relative accuracy, and multiple choice and numbers as in training. Its files hold no other answer type.
+    It is the score of a benchmark that has no scorer of its own. The paper's evaluation code scores regression
+    questions by mean relative accuracy, and multiple choice and numbers as in training. Its files hold no other answer
+    type.
     """
     if profile == "video-r1" and sample.problem_type == "regression":
         return relative_accuracy_video_r1(prediction, sample.answer)
@@ -65,16 +66,14 @@ def no_figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimat
 class Benchmark:
     """One benchmark.
 
-    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a reject.
-    `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score; such a question is
-    counted as not scored.
-    `group` gives a question's path in nested means. The headline number is the mean over the first names of the mean over the second
-    names, and so on, of the mean over questions.
-    `temporal` holds the categories that cannot be answered without the order of frames.
-    `apart` holds the categories that are asked and that no mean includes.
-    `finish(sample, pts_T, root)` completes a question when the times of its frames are known, in seconds from the first frame of the
-    video.
-    `figures(rows, profile)` gives the benchmark's further figures by name, from its prediction rows.
+    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a
+    reject. `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score;
+    such a question is counted as not scored. `group` gives a question's path in nested means. The headline number is
+    the mean over the first names of the mean over the second names, and so on, of the mean over questions. `temporal`
+    holds the categories that cannot be answered without the order of frames. `apart` holds the categories that are
+    asked and that no mean includes. `finish(sample, pts_T, root)` completes a question when the times of its frames are
+    known, in seconds from the first frame of the video. `figures(rows, profile)` gives the benchmark's further figures
+    by name, from its prediction rows.
     """
 
     read: Callable[[Path], Iterator[Sample | Reject]]
@@ -89,8 +88,9 @@ class Benchmark:
 def relative_accuracy_official(prediction: str | None, answer: str) -> float:
     """VSI-Bench's mean relative accuracy.
 
-    The share of θ in 0.50, 0.55 … 0.95 with |prediction − answer| / answer ≤ 1 − θ. A text that Python's `float` refuses scores 0, also
-    "1,000". The expression is the benchmark's own, because its rounding decides at the thresholds.
+    The share of θ in 0.50, 0.55 … 0.95 with |prediction − answer| / answer ≤ 1 − θ. A text that Python's `float`
+    refuses scores 0, also "1,000". The expression is the benchmark's own, because its rounding decides at the
+    thresholds.
     """
     target = _bare_number(answer)
     try:

@@ -1,4 +1,4 @@
-"""A benchmark by its name on the Hugging Face hub: fetched once, archives unpacked beside themselves."""
+"""Benchmarks from the Hugging Face hub: fetched once, archives unpacked."""
 
 import fcntl
 import logging
@@ -17,7 +17,7 @@ from stages.run.work import WORK
 
 log = logging.getLogger(__name__)
 
-# Records, media and their archives; no code, no pickles.
+# Records, media and their archives, without code and pickles.
 _FILES = [
     "*.json",
     "*.jsonl",
@@ -37,9 +37,10 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def benchmark_folder(root: Path) -> Path:
-    """The folder with a benchmark's files: `root` itself, or what `root`, or each line of the file `root`, names on the hub.
+    """The folder with a benchmark's files, fetched from the hub where needed.
 
-    A name is `owner/dataset` or `owner/dataset@revision`; the first has the records. UserError when one cannot be fetched.
+    `root` is a folder, a dataset's name, or a text file with one name per line. A name is `owner/dataset` or
+    `owner/dataset@revision`; the first dataset holds the records. UserError when a dataset cannot be fetched.
     """
     if root.is_dir():
         return root
@@ -50,9 +51,10 @@ def benchmark_folder(root: Path) -> Path:
 
 
 def fetch(name: str, *others: str) -> Path:
-    """Fetch a dataset of the hub, or what is still missing of it, and unpack its archives; a second process waits for the first.
+    """Fetch a dataset's missing files from the hub and unpack its archives.
 
-    `others` are the datasets that hold further files of it, such as its videos; each becomes a folder inside.
+    `others` are datasets with further files, such as its videos; each becomes a folder inside. A second process waits
+    for the first.
     """
     folder = WORK / "hub" / _folder_name(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,14 +81,15 @@ def _download(name: str, folder: Path) -> None:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"'{name}' is no folder here, and no dataset that the hub gives: {str(error).splitlines()[0]}"
+            f"'{name}' is no folder here, and the hub gives no such dataset: {str(error).splitlines()[0]}"
         ) from error
 
 
 def unpack(archive: Path) -> None:
-    """Unpack a zip or tar archive into its own folder, once; members that lead out of it are refused.
+    """Unpack a zip or tar archive into its own folder, once.
 
-    UserError when it does not fit on the disk or is damaged.
+    A member that leads out of the folder is refused. UserError when the content does not fit on the disk, or the
+    archive is damaged.
     """
     done = archive.with_name(f".{archive.name}.unpacked")
     if done.exists():
@@ -96,9 +99,8 @@ def unpack(archive: Path) -> None:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as members:
                 _check_room(archive, sum(member.file_size for member in members.infolist()))
-                members.extractall(
-                    archive.parent
-                )  # zipfile takes ".." and leading slashes out of names, and makes no links
+                # zipfile removes ".." and leading slashes from names, and makes no links.
+                members.extractall(archive.parent)
         else:
             with tarfile.open(archive) as members:
                 _check_room(archive, sum(member.size for member in members))
@@ -111,4 +113,6 @@ def unpack(archive: Path) -> None:
 def _check_room(archive: Path, size: int) -> None:
     free = shutil.disk_usage(archive.parent).free
     if size > free:
-        raise UserError(f"{archive}: unpacks to {size >> 20} MiB, {free >> 20} MiB are free")
+        raise UserError(
+            f"{archive}: unpacks to {size >> 20} MiB, but only {free >> 20} MiB are free; make room on the disk"
+        )

@@ -1,7 +1,8 @@
-"""What answers questions: a model in this process, or any server of the OpenAI chat protocol."""
+"""Engines that answer: a model in this process, or a served one."""
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
 from stages.generation.generate import Completion, Sampling, generate
-from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order, permutation
+
+log = logging.getLogger(__name__)
 
 WINDOW = 128  # showings whose pixels are in memory at once; batches are formed among them
 
@@ -46,18 +49,21 @@ class Showing:
 
 
 class Engine(Protocol):
-    """Answers the showings whose key is not in `done`, and hands the outputs to `keep` as they come."""
+    """Answers the showings whose key is not in `done`.
+
+    It hands the outputs to `keep` as they come.
+    """
 
     def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None: ...
 
 
 @dataclass(frozen=True)
 class TransformersEngine:
-    """A model folder that runs in this process, on the GPU if there is one.
+    """A model that runs in this process, on the GPU if possible.
 
-    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on the showings of
-    one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed evaluation adds up the same sums in
-    the same order as an uninterrupted one, and a further order changes no answer.
+    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on
+    the showings of one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed
+    evaluation adds up the same sums in the same order as an uninterrupted one, and a further order changes no answer.
     """
 
     folder: Path
@@ -66,6 +72,7 @@ class TransformersEngine:
     seed: int
     batch_tokens: int
     precision: Precision
+    max_prompt_tokens: int | None = None
 
     def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None:
         if all(showing.key in done for showing in showings):
@@ -76,7 +83,7 @@ class TransformersEngine:
             torch.nn.Module.cuda(model)
         with progress_bar(total=len(showings), unit="question") as bar:
             for window in windows(showings):
-                for batch in self._open_batches(window, builder, done):
+                for batch in self._open_batches(window, builder, done, keep):
                     prompts = [each.prompt for each in batch]
                     seeds = [_seed(self.seed, each.showing.key) for each in batch]
                     answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
@@ -84,12 +91,25 @@ class TransformersEngine:
                 bar.update(len(window))
 
     def _open_batches(
-        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str]
+        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str], keep: Keep
     ) -> "Iterator[list[Shown]]":
-        """The batches of a window that hold a showing without an answer."""
+        """The batches of a window that hold a showing without an answer.
+
+        A prompt that is too long becomes an output with status `error`.
+        """
         if all(showing.key in done for showing in window):
             return
-        shown = [self._show(showing, builder) for showing in window]
+        shown: list[Shown] = []
+        for each in (self._show(showing, builder) for showing in window):
+            try:
+                builder.check_length(
+                    each.showing.key, len(each.prompt.ids_P), self.sampling.max_new_tokens, self.max_prompt_tokens
+                )
+            except UnusableSample as error:
+                log.warning("no answer, counted as missing: %s", error)
+                keep([_without_answer(each, str(error))])
+            else:
+                shown.append(each)
         for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
             if not all(each.showing.key in done for each in batch):
                 yield batch
@@ -104,7 +124,7 @@ class TransformersEngine:
 
 @dataclass(frozen=True)
 class Shown:
-    """A showing as the model sees it, with the number and size of its frames in pixels."""
+    """A showing as the model sees it; `width` and `height` in pixels."""
 
     showing: Showing
     prompt: Prompt = field(repr=False)
@@ -115,14 +135,17 @@ class Shown:
 
 
 def windows(showings: Sequence[Showing]) -> Iterator[list[Showing]]:
-    """The showings of one order after the other, up to WINDOW at a time."""
+    """The showings order by order, up to WINDOW at a time."""
     for order in dict.fromkeys(showing.order for showing in showings):
         same = [showing for showing in showings if showing.order == order]
         yield from (same[start : start + WINDOW] for start in range(0, len(same), WINDOW))
 
 
 def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[list[Shown]]:
-    """Groups of like length, the longest first, each padded to its longest within the budget of tokens."""
+    """Groups of like length, the longest first.
+
+    A group has at most `batch_tokens` tokens after padding, each answer at its full length.
+    """
     batch: list[Shown] = []
     for each in sorted(shown, key=lambda each: (-len(each.prompt.ids_P), each.showing.key)):
         longest = len(batch[0].prompt.ids_P) if batch else len(each.prompt.ids_P)
@@ -206,7 +229,7 @@ class ServerEngine:
 
 
 def _status(reply: Reply) -> OutputStatus:
-    """A refusal is an answer of the model, though an empty one; only a request that failed is an error."""
+    """The status of a reply; a refusal is an empty answer."""
     match reply.status:
         case "failed":
             return "error"
@@ -232,6 +255,22 @@ def _from_completion(shown: Shown, completion: Completion) -> Output:
     }
 
 
+def _without_answer(shown: Shown, detail: str) -> Output:
+    return {
+        "key": shown.showing.key,
+        "sample_id": shown.showing.sample.sample_id,
+        "order": shown.showing.order,
+        "text": "",
+        "status": "error",
+        "tokens": 0,
+        "frame_order": shown.frame_order,
+        "n_frames": shown.n_frames,
+        "width": shown.width,
+        "height": shown.height,
+        "detail": detail,
+    }
+
+
 def _seed(seed: int, key: str) -> int:
-    """Each showing draws its own random numbers, whatever else is in its batch."""
+    """Each showing draws its own random numbers, in any batch."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") >> 1

@@ -17,7 +17,10 @@ Keep = Callable[[PredictionRow], bool]
 
 
 class Entry(TypedDict):
-    """One score or gap with its 95 % interval: of `slice`, a subset by `by`, with the frames in `order`."""
+    """One score or gap with its 95 % interval.
+
+    It is that of `slice`, which is a subset by `by`, with the frames in `order`.
+    """
 
     profile: Profile
     order: Order
@@ -29,14 +32,18 @@ class Entry(TypedDict):
     n: int
 
 
+FEW = ("accuracy", "temporal", "temporal_shuffled", "temporal_shuffled_gap", "static", "no_answer")
+
+
 @dataclass(frozen=True)
 class Summary:
     """The metrics of one predictions table.
 
-    `n` counts the questions behind the headline numbers. `n_missing` counts the benchmark's questions that have no prediction or an
-    error; no accuracy includes them. `n_not_scored` counts those that only a judge model could score. `headline` holds each slice's
-    scores and gaps in one profile; `scores` and `gaps` hold every subset in both profiles. `shares` are of the answers with frames in
-    order; `tokens` among them is the mean number of generated tokens. `shown` says how many frames of which size were decoded.
+    `n` counts the questions behind the headline numbers. `n_missing` counts the benchmark's questions that have no
+    prediction or an error; no accuracy includes them. `n_not_scored` counts those that only a judge model could score.
+    `headline` holds each slice's scores and gaps in one profile; `scores` and `gaps` hold every subset in both
+    profiles. `shares` are of the answers with frames in order; `tokens` among them is the mean number of generated
+    tokens. `shown` says how many frames of which size were decoded.
     """
 
     n: int
@@ -49,8 +56,13 @@ class Summary:
     scores: list[Entry]
     gaps: list[Entry]
 
+    def few(self) -> dict[str, float]:
+        """The figures that `dvc metrics show` compares, as far as the benchmark has them."""
+        found = self.headline | self.shares
+        return {name: found[name] for name in FEW if name in found}
+
     def metrics(self) -> dict[str, object]:
-        """The content of the metrics file; the headline numbers and shares stand at its top level."""
+        """The content of the metrics file, headline and shares at its top."""
         return {
             "n": self.n,
             "n_missing": self.n_missing,
@@ -65,7 +77,10 @@ class Summary:
 
 
 def summarise(rows: Sequence[PredictionRow], n_questions: int, benchmark: Benchmark, profile: Profile) -> Summary:
-    """The metrics of one predictions table of a benchmark of `n_questions`; the headline is in `profile`."""
+    """The metrics of one predictions table, the headline in `profile`.
+
+    `n_questions` counts all questions of the benchmark.
+    """
     ordered = [row for row in rows if row["order"] == "ordered" and row["status"] != "error"]
     others = other_orders(rows)
     return Summary(
@@ -82,7 +97,7 @@ def summarise(rows: Sequence[PredictionRow], n_questions: int, benchmark: Benchm
 
 
 def shown(rows: Sequence[PredictionRow]) -> str:
-    """What was decoded: "8 frames of 48×48", or the range where it varies."""
+    """What was decoded: "8 frames of 48×48", or its range."""
     if not rows:
         return "no frames"
     counts = [row["n_frames"] for row in rows]
@@ -93,7 +108,10 @@ def shown(rows: Sequence[PredictionRow]) -> str:
 
 
 def estimate(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile) -> Estimate | None:
-    """The score of the rows shown in `order`, weighted as the benchmark weighs them; None when there are none."""
+    """The score of the rows in `order`, None without any.
+
+    The benchmark gives the weights.
+    """
     chosen = _by_question(rows, order, profile)
     if not chosen:
         return None
@@ -101,7 +119,7 @@ def estimate(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, 
 
 
 def gap(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile) -> Estimate | None:
-    """Temporal reliance: ordered minus `order` on the same questions; None without common questions."""
+    """Ordered minus `order` on the same questions, None without any."""
     found = gap_test(rows, order, benchmark, profile)
     return found[0] if found else None
 
@@ -116,14 +134,20 @@ def gap_test(
 def compare(
     first: Sequence[PredictionRow], second: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile
 ) -> tuple[Estimate, float] | None:
-    """Two models on the same questions in order: first − second and McNemar's p; None without common questions."""
+    """First − second of two models on common questions, and McNemar's p.
+
+    Frames are in order. None without common questions.
+    """
     return _paired(
         _by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile
     )
 
 
 def slices(benchmark: Benchmark) -> dict[str, Keep]:
-    """Named subsets of the questions: all, and temporal and static where the benchmark names temporal categories."""
+    """Named subsets of the questions: all, temporal and static.
+
+    The last two are there where the benchmark names temporal categories.
+    """
     named: dict[str, Keep] = {"all": lambda row: row["category"] not in benchmark.apart}
     if benchmark.temporal:
         named["temporal"] = lambda row: row["category"] in benchmark.temporal
@@ -132,7 +156,7 @@ def slices(benchmark: Benchmark) -> dict[str, Keep]:
 
 
 def categories(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[str, Keep]:
-    """Subsets by category, by each part of a category ("yes_no/order"), and by the benchmark's official groups."""
+    """Subsets by category, part of a category ("yes_no/order"), and official group."""
     names = {
         row["category"]: {
             row["category"],
@@ -148,7 +172,7 @@ def categories(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[str,
 
 
 def subsets(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[tuple[str, str], Keep]:
-    """Every subset with numbers of its own, by (what it is a subset by, its name)."""
+    """Every subset with numbers of its own, by (kind, name)."""
     types = sorted({row["problem_type"] for row in rows})
     return {
         **{("all", name): keep for name, keep in slices(benchmark).items()},
@@ -174,7 +198,7 @@ def _headline(rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Prof
 def _headline_of_slice(
     name: str, rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile
 ) -> dict[str, float]:
-    """A slice's score in order with its interval; then, for each other order, the score and the gap."""
+    """A slice's score with interval; each other order's score and gap."""
     found = estimate(rows, "ordered", benchmark, profile)
     if found is None:
         return {}
@@ -228,7 +252,7 @@ def _entry(found: Estimate, profile: Profile, order: Order, by: str, name: str) 
 def _paired(
     first: Mapping[str, PredictionRow], second: Mapping[str, PredictionRow], benchmark: Benchmark, profile: Profile
 ) -> tuple[Estimate, float] | None:
-    """First − second on the questions that both hold, and McNemar's p; None without any."""
+    """First − second on common questions, and McNemar's p; None without any."""
     both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
     if not both:
         return None

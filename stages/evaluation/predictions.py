@@ -1,4 +1,4 @@
-"""The records of an evaluation: what an engine answered, and the table of scored predictions."""
+"""The records of an evaluation: outputs of engines, and scored predictions."""
 
 from pathlib import Path
 from typing import Literal, TypedDict, cast
@@ -19,8 +19,9 @@ Status = Literal["ok", "no_answer", "truncated", "error"]
 class Output(TypedDict):
     """One answer of an engine, as the journal keeps it.
 
-    `key` names the question and its order. `tokens` counts the generated tokens. `frame_order` holds the indices of the frames in the
-    order in which they were shown; `width` and `height` are in pixels. `detail` says why the status is `error`, and is "" otherwise.
+    `key` names the question and its order. `tokens` counts the generated tokens. `frame_order` holds the indices of the
+    frames in the order in which they were shown; `width` and `height` are in pixels. `detail` says why the status is
+    `error`, and is "" otherwise.
     """
 
     key: str
@@ -56,8 +57,8 @@ OUTPUT_SCHEMA = pa.schema(
 class PredictionRow(ScoredRow):
     """One scored answer.
 
-    `text` is the whole output and `prediction` the answer inside it, None without one. `answer` is the right answer. The other fields
-    are those of `Output`.
+    `text` is the whole output and `prediction` the answer inside it, None without one. `answer` is the right answer.
+    The other fields are those of `Output`.
     """
 
     problem_type: ProblemType
@@ -110,7 +111,7 @@ def read_predictions(path: Path) -> list[PredictionRow]:
 
 
 def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> PredictionRow:
-    """One row of the predictions table: an engine's output, the answer inside it, and its score in each profile.
+    """One row of the predictions table from an engine's output.
 
     An output with status `error` is no answer of the model. It has no scores and counts in no accuracy.
     """
@@ -137,7 +138,7 @@ def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> Pred
 
 
 def graded_answer(row: PredictionRow, profile: Profile) -> str | None:
-    """The answer that was scored in `profile`, None when the output holds none."""
+    """The answer that was scored in `profile`, None without one."""
     return row["prediction"] if profile == "official" else extract(row["text"], profile)
 
 

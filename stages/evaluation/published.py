@@ -1,4 +1,4 @@
-"""What the paper reports for its models (arXiv 2503.21776), to stand beside what was measured here."""
+"""The paper's figures for its models (arXiv 2503.21776)."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,11 @@ COLUMNS = ("vsi_bench", "videommmu", "mmvu", "mvbench", "tempcompass", "videomme
 
 @dataclass(frozen=True)
 class Published:
-    """One row: accuracy in percent per benchmark of COLUMNS, None where the paper has none; VSI-Bench as (accuracy + MRA) / 2."""
+    """One row of the paper's tables.
+
+    `scores` holds the accuracy in percent on each benchmark of COLUMNS, None where the paper has none. That of
+    VSI-Bench is (accuracy + MRA) / 2. `frames` is the frame budget, None where the paper does not say it.
+    """
 
     model: str
     frames: int | None

@@ -1,4 +1,4 @@
-"""How far to trust a score: weights of nested means, intervals, and paired tests between two runs over the same questions."""
+"""Weights of nested means, intervals of scores, and paired tests."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ Z95 = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and the number of questions behind it."""
+    """A value with its 95 % interval, from `n` questions."""
 
     value: float
     low: float
@@ -23,20 +23,30 @@ class Estimate:
 
 
 def nested_weights(paths: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """weights_N, summing to 1, that turn Σ w·score into the mean of means along each question's path ((): the plain mean)."""
+    """weights_N, which sum to 1, of a mean of means.
+
+    Σ w·score is the mean over the first names of the questions' paths of the mean over the second names, and so on. The
+    path () gives the plain mean.
+    """
     children: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for path in paths:
         for depth in range(len(path)):
             children.setdefault(path[:depth], set()).add(path[: depth + 1])
-    leaves = Counter(paths)
-    shares = [math.prod(len(children[path[:depth]]) for depth in range(len(path))) * leaves[path] for path in paths]
-    return 1 / np.array(shares, dtype=np.float64)
+    questions_at = Counter(paths)
+
+    def shared_by(path: tuple[str, ...]) -> int:
+        """The number of equal parts of which one question here is one."""
+        branches = (len(children[path[:depth]]) for depth in range(len(path)))
+        return math.prod(branches) * questions_at[path]
+
+    return 1 / np.array([shared_by(path) for path in paths], dtype=np.float64)
 
 
 def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
-    """The weighted mean of scores in [0, 1] with Wilson's interval; uneven weights count as 1 / Σ w² questions (Kish).
+    """The weighted mean of scores in [0, 1] with Wilson's interval.
 
-    For scores between 0 and 1 the interval is conservative, because their variance is at most that of right or wrong.
+    Uneven weights count as 1 / Σ w² questions (Kish). The interval is conservative where scores lie between 0 and 1,
+    because their variance is at most that of right or wrong answers.
     """
     mean, n = float(weights_N @ scores_N), 1 / float(weights_N @ weights_N)
     centre = (mean + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
@@ -45,26 +55,27 @@ def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
 
 
 def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
-    """The weighted mean of first − second over the same questions, with Bonett and Price's adjusted interval for paired proportions.
+    """The weighted mean of first − second, with Bonett and Price's interval.
 
-    That is the normal interval with two questions more, one won and one lost by a whole point, so that few questions, or many that
-    all came out alike, do not pass for certainty. Uneven weights count as 1 / Σ w² questions (Kish).
+    That is the normal interval with two questions more, one won and one lost by a whole point. So a few questions, or
+    many with the same outcome, never give an interval of zero width. Uneven weights count as 1 / Σ w² questions (Kish).
     """
     differences_N = first_N - second_N
-    mean, square, n = (
-        float(weights_N @ differences_N),
-        float(weights_N @ differences_N**2),
-        1 / float(weights_N @ weights_N),
-    )
+    mean = float(weights_N @ differences_N)
+    mean_square = float(weights_N @ differences_N**2)
+    n = 1 / float(weights_N @ weights_N)
     centre = n * mean / (n + 2)
-    half = Z95 * math.sqrt(((n * square + 2) / (n + 2) - centre**2) / (n + 2))
+    half = Z95 * math.sqrt(((n * mean_square + 2) / (n + 2) - centre**2) / (n + 2))
     return Estimate(mean, max(-1.0, centre - half), min(1.0, centre + half), len(differences_N))
 
 
 def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 2000) -> Estimate | None:
-    """(after − before) / (1 − before) of the mean scores of the same questions, with the interval of a seeded bootstrap of questions.
+    """The normalised gain of mean scores: (after − before) / (1 − before).
 
-    None without questions, or when `before` left nothing to gain.
+    Both are scores of the same questions.
+
+    The interval is that of a seeded bootstrap of the questions. None without questions, or when `before` left nothing
+    to gain.
     """
     if not len(before_N) or before_N.mean() == 1:
         return None
@@ -76,9 +87,10 @@ def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 
 
 
 def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """The exact two-sided p-value of McNemar's test: are the questions that one run scores higher split evenly between the runs?
+    """McNemar's exact two-sided p-value for two runs on the same questions.
 
-    For scores between 0 and 1 this is the sign test on the pairs that differ.
+    Its hypothesis: among the questions with different scores, either run is as likely to have the higher one. For
+    scores between 0 and 1 this is the sign test.
     """
     better, worse = int((first_N > second_N).sum()), int((first_N < second_N).sum())
     return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0

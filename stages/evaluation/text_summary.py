@@ -9,10 +9,14 @@ from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import ROWS
 from stages.evaluation.statistics import Estimate
+from stages.run.log import escaped
 
 
 def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
-    """A line about the whole run, then a row for each subset: its size, its score in order, and the score and gap of other orders."""
+    """A line about the whole run, then a row for each subset.
+
+    A row has the subset's size, its score in order, and the score and gap of each other order.
+    """
     cells = _rows_of_cells(profile, summary)
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in cells]
@@ -22,7 +26,7 @@ def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary) 
 def comparison_text(
     rows: Sequence[PredictionRow], others: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile
 ) -> str:
-    """Two models on the same questions: the difference in points with its interval, and McNemar's p."""
+    """Two models on common questions: difference, interval and McNemar's p."""
     in_mean = slices(benchmark)["all"]
     found = compare(list(filter(in_mean, rows)), list(filter(in_mean, others)), benchmark, profile)
     if found is None:
@@ -41,7 +45,7 @@ def published_text(benchmark: str) -> str:
 
 
 def rejects_text(rejects: Sequence[Reject], most: int = 10) -> str:
-    """The first `most` questions that could not be asked, each with its reason."""
+    """The first questions that could not be asked, with their reasons."""
     named = ", ".join(f"{reject.sample_id} ({reject.reason})" for reject in rejects[:most])
     return named + (f" and {len(rejects) - most} more" if len(rejects) > most else "")
 
@@ -61,7 +65,7 @@ def _rows_of_cells(profile: Profile, summary: Summary) -> list[list[str]]:
     rows = [["", "n", "ordered", *(title for order in others for title in (order, "gap"))]]
     for (by, place, order), entry in scores.items():
         if order == "ordered":
-            row = [place if by == "all" else f"  {place}", str(entry["n"]), _cell(entry)]
+            row = [place if by == "all" else f"  {escaped(place)}", str(entry["n"]), _cell(entry)]
             for other in others:
                 row += [_cell(scores.get((by, place, other))), _cell(gaps.get((by, place, other)))]
             rows.append(row)

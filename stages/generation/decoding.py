@@ -1,9 +1,12 @@
-"""Decoding many responses of few prompts: each prompt's keys and values are kept and read once, however many rows go on from it."""
+"""Decoding many responses of few prompts.
+
+A prompt's keys and values are read once per token, however many rows go on from it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +19,20 @@ FIRST_COLUMNS = 32  # tokens per row that there is room for at first; doubled wh
 
 
 class OwnLayer(CacheLayerMixin):
-    """One layer's keys and values of the tokens decoded so far, [rows, heads, tokens, D], written in place into spare columns."""
+    """One layer's keys and values of the tokens decoded so far.
+
+    They are [rows, heads, tokens, D]. A new token is written in place into a spare column.
+    """
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Make room for the first tokens."""
         self.length, self.is_initialized = 0, True
         self.keys, self.values = (_room(states, FIRST_COLUMNS) for states in (key_states, value_states))
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Add one token per row, and return all tokens so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
@@ -36,17 +46,21 @@ class OwnLayer(CacheLayerMixin):
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
     def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
         assert self.keys is not None
         assert self.values is not None
         self.keys, self.values = self.keys[rows], self.values[rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys that a mask covers."""
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
+        """Tokens decoded so far."""
         return self.length if self.is_initialized else 0
 
     def get_max_length(self) -> int:
+        """-1: no bound."""
         return -1
 
 
@@ -58,45 +72,48 @@ def _room(states: Tensor, columns: int) -> Tensor:
 class Prefix:
     """The prefilled prompts, and which rows go on from which.
 
-    keys, values: per layer [B, heads, P, D]. padding_B11P is true in the padding, None where there is none. table_BN lists each
-    prompt's rows (padded with row 0), place_A finds row a in it, flattened.
+    keys, values: per layer [B, heads, P, D]. padding_B11P is true in the padding; None stands for no padding. rows_BN
+    lists each prompt's rows (padded with row 0). place_A is the place of row a in the flattened rows_BN.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     padding_B11P: Tensor | None
-    table_BN: Tensor
+    rows_BN: Tensor
     place_A: Tensor
 
     @classmethod
     def of(cls, cache: DynamicCache, mask_BP: Tensor, prompt_A: Tensor) -> "Prefix":
-        """From the cache of a prefill; prompt_A is the prompt of each row."""
+        """From the cache of a prefill; prompt_A are the rows' prompts."""
         keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
         padding_B11P = None if mask_BP.all() else ~mask_BP.bool()[:, None, None]
-        return cls(keys, values, padding_B11P, *_table(prompt_A, len(mask_BP)))
+        return cls(keys, values, padding_B11P, *_rows_by_prompt(prompt_A, len(mask_BP)))
 
     def keep(self, prompt_A: Tensor) -> None:
         """The rows are now these, by their prompts."""
-        self.table_BN, self.place_A = _table(prompt_A, len(self.table_BN))
+        self.rows_BN, self.place_A = _rows_by_prompt(prompt_A, len(self.rows_BN))
 
     def by_prompt(self, states_AKGX: Tensor) -> Tensor:
-        """The rows' states side by side at their prompts, [B, K, N · G, X]."""
-        return states_AKGX[self.table_BN].transpose(1, 2).flatten(2, 3)
+        """States [A, K, G, X] side by side at their prompts."""
+        # [B, K, N · G, X]
+        return states_AKGX[self.rows_BN].transpose(1, 2).flatten(2, 3)
 
     def by_row(self, states: Tensor, G: int) -> Tensor:
-        """Back from [B, K, N · G, X] to [A, K, G, X]."""
+        """States at their prompts back at their rows."""
+        # [A, K, G, X]
         return states.unflatten(2, (-1, G)).transpose(1, 2).flatten(0, 1)[self.place_A]
 
 
-def _table(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
+def _rows_by_prompt(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
+    """rows_BN and place_A of rows whose prompts are prompt_A."""
     is_own_BA = prompt_A == torch.arange(prompts, device=prompt_A.device)[:, None]
     rank_A = (is_own_BA.cumsum(dim=1) - 1).gather(0, prompt_A[None])[0]
     width = int(rank_A.max()) + 1
     place_A = prompt_A * width + rank_A
-    table_BN = place_A.new_zeros(prompts * width).scatter(
+    rows_BN = place_A.new_zeros(prompts * width).scatter(
         0, place_A, torch.arange(len(prompt_A), device=prompt_A.device)
     )
-    return table_BN.view(prompts, width), place_A
+    return rows_BN.view(prompts, width), place_A
 
 
 def shared_prefix_attention(
@@ -107,13 +124,14 @@ def shared_prefix_attention(
     attention_mask: Tensor | None,
     prefix: Prefix,
     scaling: float,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention of one new token per row, query [A, heads, 1, D], to [its prompt, its own tokens]: one softmax over both.
+    """Attention of one new token per row to [prompt, own tokens].
 
-    Rows of the same prompt, and query heads that share a key head, are columns of one product, so keys and values are never repeated.
+    One softmax is over both. query is [A, heads, 1, D]. Rows of the same prompt, and query heads that share a key head,
+    are columns of one product, so that keys and values are never repeated.
     """
-    layer: Any = module.layer_idx
+    layer = cast(int, module.layer_idx)
     prompt_key, prompt_value = prefix.keys[layer], prefix.values[layer]  # [B, K, P, D]
     (_, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
     query_AKGD = query.view(A, K, H // K, D) * scaling
@@ -147,7 +165,7 @@ class OwnCache(Cache):
 
 @contextmanager
 def shared_prefix(model: PreTrainedModel) -> Iterator[None]:
-    """The language model attends by `shared_prefix_attention` meanwhile."""
+    """Within the block the language model attends by `shared_prefix_attention`."""
     before = model.config.text_config._attn_implementation
     model.set_attn_implementation({"text_config": SHARED_PREFIX})
     try:

@@ -1,8 +1,10 @@
-"""Generation for rollouts and evaluation: each prompt is prefilled once, and all rows that go on from it are decoded together."""
+"""Generation for rollouts and evaluation: each prompt is prefilled once.
+
+All rows that go on from it are decoded together.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,10 @@ from stages.model.inputs import Prompt, PromptBuilder
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. Temperature 0 is greedy; top_p keeps the smallest set of likeliest tokens that reaches it."""
+    """How tokens are drawn.
+
+    Temperature 0 is greedy. top_p keeps the smallest set of likeliest tokens whose probabilities add up to it.
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -24,8 +29,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """One response: its tokens ids_C (the end token included), their log-probabilities under the raw logits at temperature 1 and
-    without top_p, the text, and whether the token limit cut it off."""
+    """One response: its tokens ids_C (the end token included) and its text.
+
+    logps_C are the tokens' log-probabilities under the raw logits, at temperature 1 and without top_p. `truncated` says
+    whether the token limit cut the response off.
+    """
 
     ids_C: Tensor
     logps_C: Tensor
@@ -41,12 +49,13 @@ def generate(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
-    media: Mapping[str, Any] | None = None,
+    media: Mapping[str, object] | None = None,
 ) -> list[list[Completion]]:
-    """`counts[b]` completions of each prompt b, drawn with `seeds[b]`. `media`: the prompts' media in place of their pixels.
+    """`counts[b]` completions of each prompt b, drawn with `seeds[b]`.
 
-    A prompt's completions do not depend on the prompts beside it (but for rounding): its random numbers come from its own seed.
-    Placeholder tokens are never drawn. `model` is in eval mode meanwhile, because gradient checkpointing would drop the cache.
+    A prompt's completions do not depend on the prompts beside it (but for rounding): its random numbers come from its
+    own seed. `media` is the prompts' media in place of their pixels. Placeholder tokens are never drawn. `model` is in
+    eval mode meanwhile, because gradient checkpointing would drop the cache.
     """
     was_training = model.training
     model.eval()
@@ -68,9 +77,12 @@ def _decode(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
-    media: Mapping[str, Any] | None,
+    media: Mapping[str, object] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and log-probabilities [R, C] on the CPU; what follows a row's end token is padding."""
+    """Token ids and log-probabilities [R, C] on the CPU.
+
+    Padding follows the end token of a row.
+    """
     inputs = {
         name: value.to(model.device)
         for name, value in builder.batch(prompts, padding="left", pixels=media is None).items()
@@ -114,9 +126,10 @@ def _decode(
 
 
 def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids: Tensor) -> Tensor:
-    """The next token of each row: the token whose share of the cumulated distribution holds the row's uniform number in [0, 1).
+    """The next token of each row, drawn by a number in [0, 1).
 
-    Tokens cumulate in the order of their ids, so that nothing is sorted.
+    It is the token whose share of the cumulated distribution holds that number. Tokens cumulate in the order of their
+    ids, so that nothing is sorted.
     """
     logits_RV = logits_RV.index_fill(1, banned_ids, -torch.inf)
     if sampling.temperature == 0:
@@ -124,20 +137,20 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling, banned_ids:
     probs_RV = (logits_RV / sampling.temperature).softmax(dim=1)
     cumulated_RV = (nucleus(probs_RV, sampling.top_p) if sampling.top_p < 1 else probs_RV).cumsum(dim=1)
     total_R1 = cumulated_RV[:, -1:]
-    below_total_R1 = torch.nextafter(
-        total_R1, torch.zeros_like(total_R1)
-    )  # rounding must not lead past the last kept token
+    # Rounding must not lead past the last token that is kept.
+    below_total_R1 = torch.nextafter(total_R1, torch.zeros_like(total_R1))
     place_R1 = torch.searchsorted(
         cumulated_RV, torch.minimum(uniform_R[:, None] * total_R1, below_total_R1), right=True
     )
-    return place_R1[:, 0].clamp(max=logits_RV.shape[1] - 1)  # beyond only for NaN, which training reports by its loss
+    return place_R1[:, 0].clamp(max=logits_RV.shape[1] - 1)  # beyond it only for NaN, which training reports
 
 
 def nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
-    """The probabilities with all but the likeliest tokens that together reach `top_p` set to 0; ties with the last of them stay.
+    """The probabilities of the likeliest tokens that together reach `top_p`, 0 elsewhere.
 
-    Non-negative float32 numbers are ordered as their bits are, so the least probability that stays is found 10 bits at a time, from
-    histograms of probability: three passes over the vocabulary instead of a sort.
+    Tokens as likely as the last of them stay too. Non-negative float32 numbers are ordered as their bits are. So the
+    least probability that stays is found 10 bits at a time, from histograms of probability: three passes over the
+    vocabulary instead of a sort.
     """
     bits_RV, rows = probs_RV.view(torch.int32), len(probs_RV)
     first_R1 = torch.arange(rows, device=probs_RV.device)[:, None] * 1024

@@ -3,6 +3,7 @@
 Rollout, scoring, SFT and evaluation all build their inputs here.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,24 @@ from stages.data.sample import DataType, Sample
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
 from stages.model.positions import Grid, group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
-from stages.video.frame_store import Frames
+from stages.video.frame_store import Frames, FrameShape
 from stages.video.patchify import patchify
 
 IGNORE = -100  # label of a token that takes no part in the loss, as in torch's cross entropy
 _PAD: dict[DataType, str] = {"video": "<|video_pad|>", "image": "<|image_pad|>"}
+_MARK = "\ue000"  # a character without meaning, in place of the question's text in the template
 _INPUT_NAMES: dict[DataType, tuple[str, str]] = {
     "video": ("pixel_values_videos", "video_grid_thw"),
     "image": ("pixel_values", "image_grid_thw"),
 }
+
+
+class UnusableSample(UserError):
+    """A sample that cannot be shown or trained on, with its reason."""
+
+    def __init__(self, sample_id: str, reason: str, detail: str) -> None:
+        super().__init__(f"{sample_id}: {detail}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class PromptBuilder:
         self.config = load_config(source.folder)
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = source.prompt
+        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
+        self._turns: dict[DataType, tuple[str, str]] = {}
         vision = self.config.vision_config
         self._patch, self._merge, self._temporal = (
             vision.patch_size,
@@ -73,6 +85,11 @@ class PromptBuilder:
     def factor(self) -> int:
         """Frame height and width must be multiples of this."""
         return self._patch * self._merge
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that the model takes, prompt and answer together."""
+        return self.config.text_config.max_position_embeddings
 
     @property
     def pad_id(self) -> int:
@@ -96,24 +113,14 @@ class PromptBuilder:
         """The prompt of a sample, its frames shown in `order_T` if given.
 
         Frames are reordered before patchify, because patches merge neighbouring frames. A time belongs to a place in
-        the sequence and stays there when the pictures move. UserError when the frame size does not fit the model's
-        grid.
+        the sequence and stays there when the pictures move. UnusableSample when the frame size does not fit the
+        model's grid.
         """
         frames_THWC = frames.frames_THWC if order_T is None else frames.frames_THWC[order_T]
-        height, width = frames_THWC.shape[1:3]
-        if height % self.factor or width % self.factor:
-            raise UserError(
-                f"{sample.sample_id}: frames of {width}x{height} do not fit the model's grid; set frames.factor (for a "
-                f"benchmark: benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)"
-            )
+        merged = self._merged_grid(sample, *frames_THWC.shape[:3])
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
-        merged = (grid[0], grid[1] // self._merge, grid[2] // self._merge)
         ids_P = self._token_ids(sample, merged, frames.pts_T)
-        is_vision_P = ids_P == self.tokenizer.convert_tokens_to_ids(_PAD[sample.data_type])
-        if int(is_vision_P.sum()) != merged[0] * merged[1] * merged[2]:
-            raise UserError(
-                f"{sample.sample_id}: the question holds a media placeholder token; remove it from the record"
-            )
+        is_vision_P = ids_P == self._pad_ids[sample.data_type]
         position_ids_3P = mrope_positions(is_vision_P, *self._runs(sample.data_type, merged, frames.pts_T))
         return Prompt(
             sample_id=sample.sample_id,
@@ -162,7 +169,7 @@ class PromptBuilder:
 
     def completion_ids(self, text: str) -> Tensor:
         """The tokens ids_C that SFT teaches: `text` and the turn's end."""
-        return torch.tensor([*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_id])
+        return torch.tensor([*self._text_ids(text), self.end_id])
 
     def decode(self, ids_C: Tensor) -> str:
         """The text of a completion, without end token and padding."""
@@ -172,20 +179,81 @@ class PromptBuilder:
         device = patches_NK.device
         return (patches_NK.float() - self._mean_K.to(device)) / self._std_K.to(device)
 
+    def prompt_length(self, sample: Sample, shape: FrameShape) -> int:
+        """Tokens of the prompt of a sample with such frames.
+
+        UnusableSample as in `__call__`.
+        """
+        merged = self._merged_grid(sample, shape.count, shape.height, shape.width)
+        return len(self._token_ids(sample, merged, shape.pts_T))
+
+    def check_length(self, sample_id: str, prompt: int, answer: int, max_prompt_tokens: int | None) -> None:
+        """UnusableSample for a prompt that is too long.
+
+        The limit is `max_prompt_tokens`, and what the model takes together with the answer.
+
+        `answer` counts the tokens that follow the prompt.
+        """
+        limit = (
+            self.max_tokens - answer if max_prompt_tokens is None else min(max_prompt_tokens, self.max_tokens - answer)
+        )
+        if prompt > limit:
+            raise UnusableSample(
+                sample_id,
+                "prompt too long",
+                f"the prompt has {prompt:,} tokens, more than {limit:,}; show fewer or smaller frames, or raise "
+                f"max_prompt_tokens if it is set (with the answer, the model takes {self.max_tokens:,})",
+            )
+
+    def _merged_grid(self, sample: Sample, count: int, height: int, width: int) -> Grid:
+        """The grid of merged patches that such frames fill."""
+        if height % self.factor or width % self.factor:
+            raise UnusableSample(
+                sample.sample_id,
+                "frames do not fit the grid",
+                f"frames of {width}x{height} do not fit the model's grid; set frames.factor (for a benchmark: "
+                f"benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)",
+            )
+        return math.ceil(count / self._temporal), height // self.factor, width // self.factor
+
     def _token_ids(self, sample: Sample, merged: Grid, pts_T: np.ndarray) -> Tensor:
-        content = [{"type": sample.data_type}, {"type": "text", "text": question_text(sample, self.prompt_style)}]
-        messages = [{"role": "user", "content": content}]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        """The tokens ids_P of a prompt whose media fill the merged grid.
+
+        Special tokens come from the chat template alone: the question is tokenised as text, whatever it holds.
+        """
         pad, per_frame = _PAD[sample.data_type], merged[1] * merged[2]
+        before, after = self._turn(sample.data_type)
         if self._tokens_per_second is None and sample.data_type == "video":
-            # This is the form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around
-            # it.
-            frame = f"<|vision_start|>{pad * per_frame}<|vision_end|>"
+            # The form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around it.
+            frame = f"<|vision_start|>{pad}<|vision_end|>"
             timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
-            text = text.replace(f"<|vision_start|>{pad}<|vision_end|>", "".join(timed_frames), 1)
+            before, pads_per_run = before.replace(frame, "".join(timed_frames), 1), per_frame
         else:
-            text = text.replace(pad, pad * (merged[0] * per_frame), 1)
-        return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            pads_per_run = merged[0] * per_frame
+        before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))
+        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], pads_per_run, 1)
+        text_ids = self._text_ids(question_text(sample, self.prompt_style))
+        return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
+
+    def _turn(self, data_type: DataType) -> tuple[str, str]:
+        """The chat template's text before and after the question's text."""
+        if data_type not in self._turns:
+            content = [{"type": data_type}, {"type": "text", "text": _MARK}]
+            messages = [{"role": "user", "content": content}]
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            before, found, after = text.partition(_MARK)
+            if not found or before.count(_PAD[data_type]) != 1:
+                raise UserError(f"the model's chat template does not show one {data_type} and then a question's text")
+            self._turns[data_type] = (before, after)
+        return self._turns[data_type]
+
+    def _template_ids(self, text: str) -> list[int]:
+        """Tokens of a part of the chat template, special tokens among them."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _text_ids(self, text: str) -> list[int]:
+        """Tokens of a record's text, which never become special tokens."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
     def _runs(self, data_type: DataType, merged: Grid, pts_T: np.ndarray) -> tuple[list[Grid], float]:
         """The grids of runs of vision tokens, and positions per temporal step."""

@@ -4,6 +4,7 @@ The latter names the prompt style, or points to a model that lies elsewhere.
 """
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
+from stages.model.attention import use_vision_attention
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_json
 
@@ -102,7 +104,7 @@ def load_config(folder: Path) -> Any:
     return config
 
 
-def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa") -> PreTrainedModel:
+def load_model(path: Path, precision: Precision = "fp32") -> PreTrainedModel:
     """The model of a model folder, in eval mode.
 
     Weights come from safetensors only, and no code of a model's repository runs.
@@ -110,13 +112,11 @@ def load_model(path: Path, precision: Precision = "fp32", attention: str = "sdpa
     folder = resolve(path).folder
     load_config(folder)
     with _reading(folder, "weights"):
-        return AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=DTYPES[precision],
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=DTYPES[precision], attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
         ).eval()
+    use_vision_attention(model)
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -138,6 +138,17 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     return settings["image_mean"], settings["image_std"]
 
 
+def _apply_umask(folder: Path) -> None:
+    """Give the files of a folder the umask's mode.
+
+    safetensors writes weights for their owner alone.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
+
+
 def save_model(
     model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
 ) -> None:
@@ -155,6 +166,7 @@ def save_model(
             if (source.folder / name).exists():
                 shutil.copyfile(source.folder / name, staging / name)
         write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
+        _apply_umask(staging)
         shutil.rmtree(out, ignore_errors=True)
         staging.rename(out)
     finally:

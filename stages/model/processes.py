@@ -53,7 +53,7 @@ def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str])
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
     """Join the other processes; returns the training arguments for it.
 
-    Without a GPU, DeepSpeed runs on the CPU over gloo.
+    Without a GPU, DeepSpeed runs on the CPU over gloo. UserError for DeepSpeed with one process and no GPU.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.platform == "linux":
         # torchrun puts each process into a session of its own: a killed launcher would leave them training.
@@ -62,6 +62,11 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
         return {"deepspeed": zero_config(zero)}
     if zero is None:
         return {"use_cpu": True}
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise UserError(
+            f"deepspeed: {zero} shares the optimizer between processes, and this is one process without a GPU: "
+            "set deepspeed to null, or PROCESSES to 2 or more"
+        )
     os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     import deepspeed

@@ -1,11 +1,8 @@
 """Sizes of questions: measured on frames, or the largest that parameters allow."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from PIL import Image
 
 from stages.data.sample import Sample
 from stages.planning.size import ModelSize
@@ -56,10 +53,9 @@ def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize
     chosen = samples[:: max(1, len(samples) // MEASURED_SAMPLES)]
     grids, visual = [], []
     for sample in chosen:
-        pictures = reader.pictures(sample.sample_id)
-        with Image.open(io.BytesIO(pictures[0])) as picture:
-            per_grid = picture.width * picture.height / (size.patch * size.merge) ** 2
-        grids.append(math.ceil(len(pictures) / size.temporal))
+        shape = reader.shape(sample.sample_id)
+        per_grid = shape.width * shape.height / (size.patch * size.merge) ** 2
+        grids.append(math.ceil(shape.count / size.temporal))
         visual.append(grids[-1] * per_grid)
     videos = sum(sample.data_type == "video" for sample in samples) / len(samples)
     return Media(sum(visual) / len(visual), sum(grids) / len(grids), max(visual), max(grids), videos)

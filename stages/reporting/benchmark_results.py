@@ -1,10 +1,8 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from markupsafe import Markup
 
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
@@ -12,11 +10,12 @@ from stages.evaluation.definition import Profile
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import read_predictions
 from stages.reporting.cards import Card
-from stages.reporting.charts import interval_chart
+from stages.reporting.charts import IntervalChart, interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label
-from stages.reporting.findings import sentences
-from stages.reporting.gallery import WrongAnswers, order_cards, wrong_answers
+from stages.reporting.findings import Findings, find
+from stages.reporting.gallery import order_cards
 from stages.reporting.paper_table import Run
+from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
 
@@ -30,22 +29,24 @@ class KindCharts:
     `scores` shows all models, and `gaps` the last model's gap to each other order.
     """
 
-    scores: Markup
-    gaps: Markup
+    scores: IntervalChart | None
+    gaps: IntervalChart | None
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
     """One benchmark with one number of frames.
 
-    `files` are the tables behind it.
+    `anchor` is its place on the page. `files` are the tables behind it.
     """
 
+    anchor: str
     comparison: Comparison
-    sentences: list[str]
+    findings: Findings
     kinds: KindCharts
     order_cards: list[Card]
     wrong: list[WrongAnswers]
+    zero_scores: list[ZeroScore]
     runs: list[Run]
     files: list[Path]
 
@@ -62,8 +63,8 @@ def benchmark_result(
 ) -> BenchmarkResult:
     """The result of `models` on one benchmark.
 
-    UserError when the predictions of a model are not there. `n_wrong` is the largest number of wrong answers shown for
-    each kind of question.
+    UserError when the predictions of a model are not there. `n_wrong` is the largest number of wrong answers
+    shown.
     """
     files = prediction_files(name, frames, models, predictions)
     rows = {model: read_predictions(path) for model, path in files.items()}
@@ -77,11 +78,13 @@ def benchmark_result(
     need_order = [row for row in last if named.get("temporal", named["all"])(row)]
     comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile)
     return BenchmarkResult(
+        anchor=f"benchmark-{name}-{frames}",
         comparison=comparison,
-        sentences=sentences(rows, benchmark, profile),
+        findings=find(rows, benchmark, profile),
         kinds=_kind_charts(comparison),
         order_cards=order_cards(need_order, samples, reader, profile, ORDER_EXAMPLES),
-        wrong=wrong_answers(last, samples, reader, profile, n_wrong),
+        wrong=wrong_answers(rows, samples, reader, profile, n_wrong),
+        zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
         files=list(files.values()),
     )
@@ -96,6 +99,17 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
             "report.benchmarks or report.frames in params.yaml"
         )
     return files
+
+
+def check_leftovers(folder: Path, expected: Collection[str]) -> None:
+    """UserError when a folder of results holds more than `expected`."""
+    present = folder.iterdir() if folder.is_dir() else ()
+    leftovers = sorted(str(path) for path in present if path.name not in expected and not path.name.startswith("."))
+    if leftovers:
+        raise UserError(
+            f"{folder} holds results that report.models, report.benchmarks and report.frames do not name, and dvc.lock "
+            f"would hold their hashes; remove them: rm -r {' '.join(leftovers)}"
+        )
 
 
 def _kind_charts(comparison: Comparison) -> KindCharts:

@@ -18,6 +18,7 @@ ORDER_LABELS = {  # T-GRPO names its contrast by the action, evaluation names th
     "reversed": "reversed",
     "single-frame": "one frame",
 }
+STATUSES = {"wrong": "wrong", "partly": "partly right", "no-answer": "no answer", "truncated": "cut off"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Response:
     score: float | None
     parts: list[tuple[str, float]] = field(default_factory=list)
 
+    @property
+    def verdict(self) -> str:
+        """The score: "right", "wrong", two places, or "" without a score."""
+        if self.score is None:
+            return ""
+        return "right" if is_right(self.score) else "wrong" if is_wrong(self.score) else f"{self.score:.2f}"
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -47,7 +55,8 @@ class Strip:
 class Card:
     """One question with its frames and responses.
 
-    `note` is a line about it. `more` holds responses that the page folds away.
+    `note` is a line about it. `more` holds responses that the page folds away. `status` is one of STATUSES for a wrong
+    answer, and else "".
     """
 
     sample: Sample
@@ -55,6 +64,20 @@ class Card:
     note: str
     responses: list[Response]
     more: list[Response] = field(default_factory=list)
+    status: str = ""
+
+
+def is_right(score: float) -> bool:
+    """Whether the score is 1 to two places.
+
+    The grader gives an exactly right regression answer a little less than 1.
+    """
+    return round(score, 2) == 1
+
+
+def is_wrong(score: float) -> bool:
+    """Whether the score is 0 to two places."""
+    return round(score, 2) == 0
 
 
 def split_thought(text: str) -> tuple[str, str]:

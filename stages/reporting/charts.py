@@ -1,4 +1,4 @@
-"""Small charts as inline SVG; the page's style sheet gives the colours."""
+"""Small charts: curves over training steps, and estimates with their intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from stages.evaluation.statistics import Estimate
 
 WIDTH, HEIGHT = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 22
-WIDE, NAMES, SERIES = 560, 190, 9  # an interval chart: its width, the width of its names, the height of one estimate
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -26,90 +27,110 @@ class Series:
     style: str = "main"
 
     @property
-    def points(self) -> list[tuple[float, float]]:
+    def points(self) -> list[Point]:
         """(step, value) of the finite values."""
         return [(x, y) for x, y in zip(self.steps, self.values, strict=True) if math.isfinite(y)]
 
 
-def line_chart(title: str, series: Sequence[Series]) -> Markup:
+@dataclass(frozen=True)
+class Dot:
+    """One estimate in a chart.
+
+    `place`, `low` and `width` are in percent of the axis. `style` is its CSS class, `text` its value in words.
+    """
+
+    style: str
+    place: float
+    low: float
+    width: float
+    text: str
+
+
+@dataclass(frozen=True)
+class IntervalChart:
+    """Estimates in rows over one axis.
+
+    `ticks` are (place in percent of the axis, text). `zero` is the place of 0.
+    """
+
+    title: str
+    ticks: list[tuple[float, str]]
+    zero: float
+    rows: list[tuple[str, list[Dot | None]]]
+
+
+def line_chart(title: str, series: Sequence[Series], log_scale: bool = False) -> Markup:
     """Each series as a thin line, and its running mean in bold.
 
-    The chart is empty without a finite value.
+    The chart is empty without a finite value. A logarithmic axis has a tick for each power of ten, and leaves out
+    values that are not positive.
     """
-    points = [point for line in series for point in line.points]
-    if not points:
+    height = math.log10 if log_scale else float
+    shown = [[(x, y) for x, y in line.points if y > 0 or not log_scale] for line in series]
+    every_point = [point for points in shown for point in points]
+    if not every_point:
         return Markup("")
-    ticks = nice_ticks(min(y for _, y in points), max(y for _, y in points))
-    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
+    heights = [height(y) for _, y in every_point]
+    ticks = decades(min(heights), max(heights)) if log_scale else nice_ticks(min(heights), max(heights))
+    x_low, x_high = min(x for x, _ in every_point), max(x for x, _ in every_point)
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: float, y: float) -> Point:
         across = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
         up = (y - ticks[0]) / (ticks[-1] - ticks[0])
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
-    for tick in ticks:
-        y = place(x_low, tick)[1]
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.6g}</text>')
-    for x, anchor in ((x_low, "start"), (x_high, "end")):
-        parts.append(
-            f'<text class="tick" x="{place(x, ticks[0])[0]:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{x:.6g}</text>'
-        )
-    for line in series:
-        for width, drawn in (("raw", line.points), ("mean", running_mean(line.points))):
-            path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in drawn)
-            parts.append(f'<polyline class="{width} {line.style}" points="{path}"/>')
-    return Markup("".join([*parts, "</svg>"]))
+    drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
+    drawn += [_grid_line(10**tick if log_scale else tick, place(x_low, tick)[1]) for tick in ticks]
+    drawn += [_step_label(x_low, LEFT, "start"), _step_label(x_high, WIDTH - RIGHT, "end")]
+    for line, points in zip(series, shown, strict=True):
+        for width, curve in (("raw", points), ("mean", running_mean(points))):
+            path = " ".join("{:.1f},{:.1f}".format(*place(x, height(y))) for x, y in curve)
+            drawn.append(f'<polyline class="{width} {line.style}" points="{path}"/>')
+    return Markup("".join([*drawn, "</svg>"]))
 
 
-def interval_chart(title: str, rows: Mapping[str, Sequence[Estimate | None]], styles: Sequence[str]) -> Markup:
+def interval_chart(
+    title: str, rows: Mapping[str, Sequence[Estimate | None]], styles: Sequence[str]
+) -> IntervalChart | None:
     """One dot with its interval for each estimate, in percent.
 
-    The chart is empty without an estimate. Each row holds one estimate per series, and `styles` are the CSS classes of
-    the series. The axis ends at round numbers, and a line marks zero.
+    None without an estimate. Each row holds one estimate per series, and `styles` are the CSS classes of the series.
+    The axis holds 0 and ends at round numbers.
     """
     estimates = [estimate for row in rows.values() for estimate in row if estimate]
     if not estimates:
-        return Markup("")
-    ticks = nice_ticks(100 * min(0.0, *(each.low for each in estimates)), 100 * max(each.high for each in estimates))
-    pitch = SERIES * max(len(row) for row in rows.values()) + 8
-    bottom = TOP + pitch * len(rows)
+        return None
+    low, high = min(0.0, *(each.low for each in estimates)), max(0.0, *(each.high for each in estimates))
+    ticks = nice_ticks(100 * low, 100 * high)
 
-    def across(value: float) -> float:
-        return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (WIDE - NAMES - 2 * RIGHT)
+    def place(percent: float) -> float:
+        return round(100 * (percent - ticks[0]) / (ticks[-1] - ticks[0]), 2)
 
-    parts = [f'<svg viewBox="0 0 {WIDE} {bottom + BOTTOM}" role="img" aria-label="{escape(title)}">']
-    for tick in ticks:
-        x = across(tick)
-        parts.append(
-            f'<line class="{"zero" if tick == 0 else "grid"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}"/>'
-        )
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:.6g}</text>')
-    for number, (name, row) in enumerate(rows.items()):
-        top = TOP + number * pitch
-        parts.append(
-            f'<text class="tick" x="{NAMES - 12}" y="{top + pitch / 2:.1f}" text-anchor="end">{escape(name)}</text>'
-        )
-        for index, (style, estimate) in enumerate(zip(styles, row, strict=True)):
-            if estimate:
-                y, low, high = top + SERIES * (index + 0.5), across(100 * estimate.low), across(100 * estimate.high)
-                parts.append(f'<line class="span {style}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-                parts.append(f'<circle class="{style}" cx="{across(100 * estimate.value):.1f}" cy="{y}" r="3"/>')
-    return Markup("".join([*parts, "</svg>"]))
+    def dot(style: str, estimate: Estimate | None) -> Dot | None:
+        if estimate is None:
+            return None
+        left, right = place(100 * estimate.low), place(100 * estimate.high)
+        text = f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+        return Dot(style, place(100 * estimate.value), left, round(right - left, 2), text.replace("-", "−"))
+
+    return IntervalChart(
+        title,
+        [(place(tick), tick_text(tick)) for tick in ticks],
+        place(0),
+        [(name, [dot(*pair) for pair in zip(styles, row, strict=True)]) for name, row in rows.items()],
+    )
 
 
-def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean around each point.
+def running_mean(points: Sequence[Point]) -> list[Point]:
+    """The mean around each point that has its whole window.
 
-    The window is a tenth of the points. The window shrinks towards both ends.
+    The window is a tenth of the points. Near both ends there is no mean, because a smaller window would be noisier.
     """
-    half = len(points) // 20
+    reach = len(points) // 20
     means = []
-    for index, (x, _) in enumerate(points):
-        reach = min(half, index, len(points) - 1 - index)
-        around = points[index - reach : index + reach + 1]
-        means.append((x, sum(y for _, y in around) / len(around)))
+    for index in range(reach, len(points) - reach):
+        window = points[index - reach : index + reach + 1]
+        means.append((points[index][0], sum(y for _, y in window) / len(window)))
     return means
 
 
@@ -122,3 +143,24 @@ def nice_ticks(low: float, high: float) -> list[float]:
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def decades(low: float, high: float) -> list[float]:
+    """At least two whole numbers that enclose [low, high]: powers of ten."""
+    first = math.floor(low + 1e-9)
+    last = max(first + 1, math.ceil(high - 1e-9))
+    return [float(power) for power in range(first, last + 1)]
+
+
+def tick_text(tick: float) -> str:
+    """A tick's number, with a typeset minus sign."""
+    return f"{tick:.6g}".replace("-", "−")
+
+
+def _grid_line(tick: float, y: float) -> str:
+    line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return line + f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick_text(tick)}</text>'
+
+
+def _step_label(step: float, x: float, anchor: str) -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{step:.6g}</text>'

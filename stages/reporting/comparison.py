@@ -1,6 +1,6 @@
 """The figures of one benchmark: models on subsets, and models in pairs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -33,10 +33,15 @@ class OrderScore:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model on one subset: its scores in every order."""
+    """One model on one subset.
+
+    `ordered` counts every question with a score in order, images too. `compared` and `others` count only the questions
+    with a score in every order, so that they compare like with like.
+    """
 
     label: str
     ordered: Estimate
+    compared: Estimate
     others: dict[Order, OrderScore]
 
 
@@ -58,21 +63,22 @@ class ModelDifference:
 class AnswerCounts:
     """How one model's answers with frames in order ended.
 
-    `failed` counts the requests that failed; they count in no score. `no_answer` and `truncated` are shares of the
-    other requests.
+    `failed` counts the requests that failed; they count in no score. `no_answer` and `truncated` count among the
+    `answered` requests.
     """
 
     model: str
     failed: int
-    no_answer: float
-    truncated: float
+    answered: int
+    no_answer: int
+    truncated: int
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All models on one benchmark.
 
-    `slices` leaves out a model without scored answers, and `categories` holds None for it. `figures` are the
+    `slices` and `categories` hold one entry for each model, None for a model without a scored answer. `figures` are the
     benchmark's own further numbers: (model, name, value).
     """
 
@@ -83,7 +89,7 @@ class Comparison:
     answer_counts: list[AnswerCounts]
     models: list[str]
     orders: list[Order]
-    slices: dict[str, list[ModelScores]]
+    slices: dict[str, list[ModelScores | None]]
     categories: dict[str, list[ModelScores | None]]
     differences: list[ModelDifference]
     figures: list[tuple[str, str, Estimate]]
@@ -132,14 +138,28 @@ def kept(rows: Sequence[PredictionRow], keep: Keep) -> list[PredictionRow]:
     return [row for row in rows if keep(row)]
 
 
+def like_with_like(rows: Sequence[PredictionRow], profile: Profile) -> list[PredictionRow]:
+    """The rows of the questions that have a score in every order.
+
+    An image has only one order, so its question is not among them when videos were shown in several.
+    """
+    orders: dict[str, set[Order]] = defaultdict(set)
+    for row in rows:
+        if row[profile] is not None and row["status"] != "error":
+            orders[row["sample_id"]].add(row["order"])
+    every_order = {"ordered", *other_orders(rows)}
+    return [row for row in rows if orders[row["sample_id"]] == every_order]
+
+
 def _slice_scores(
     predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile
-) -> dict[str, list[ModelScores]]:
-    scores: dict[str, list[ModelScores]] = {}
-    for name, keep in slices(benchmark).items():
-        found = [_model_scores(model, kept(rows, keep), benchmark, profile) for model, rows in predictions.items()]
-        scores[SLICES[name]] = [each for each in found if each]
-    return scores
+) -> dict[str, list[ModelScores | None]]:
+    return {
+        SLICES[name]: [
+            _model_scores(model, kept(rows, keep), benchmark, profile) for model, rows in predictions.items()
+        ]
+        for name, keep in slices(benchmark).items()
+    }
 
 
 def _category_scores(
@@ -159,12 +179,14 @@ def _model_scores(
     ordered = estimate(rows, "ordered", benchmark, profile)
     if ordered is None:
         return None
+    comparable = like_with_like(rows, profile)
     others: dict[Order, OrderScore] = {}
-    for order in other_orders(rows):
-        score, lost = estimate(rows, order, benchmark, profile), gap(rows, order, benchmark, profile)
+    for order in other_orders(comparable):
+        score, lost = estimate(comparable, order, benchmark, profile), gap(comparable, order, benchmark, profile)
         if score and lost:
             others[order] = OrderScore(score, lost)
-    return ModelScores(label(model), ordered, others)
+    compared = estimate(comparable, "ordered", benchmark, profile) if others else None
+    return ModelScores(label(model), ordered, compared or ordered, others)
 
 
 def _differences(
@@ -182,5 +204,5 @@ def _differences(
 
 def _answer_counts(name: str, rows: Sequence[PredictionRow]) -> AnswerCounts:
     counts = Counter(row["status"] for row in rows if row["order"] == "ordered")
-    answered = max(1, counts.total() - counts["error"])
-    return AnswerCounts(name, counts["error"], counts["no_answer"] / answered, counts["truncated"] / answered)
+    answered = counts.total() - counts["error"]
+    return AnswerCounts(name, counts["error"], answered, counts["no_answer"], counts["truncated"])

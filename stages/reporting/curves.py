@@ -11,7 +11,8 @@ from markupsafe import Markup
 from stages.reporting.charts import Series, line_chart
 
 # Title of a chart: the columns that it shows, and their names in the legend.
-SFT_CURVES = {"Loss per token": {"loss": "loss"}}
+LOG_SCALE = "Loss per token, log scale"
+SFT_CURVES = {LOG_SCALE: {"loss": "loss"}}
 TGRPO_CURVES = {
     "Reward": {"reward": "reward"},
     "Share of correct responses": {"p": "in order", "p_contrast": "shuffled"},
@@ -46,7 +47,7 @@ def curve_charts(path: Path, curves: Mapping[str, Mapping[str, str]]) -> list[Cu
             Series(name, [float(row["step"]) for row in rows], [_number(row.get(column)) for row in rows], style)
             for (column, name), style in zip(columns.items(), ("main", "other"), strict=False)
         ]
-        if svg := line_chart(title, series):
+        if svg := line_chart(title, series, log_scale=title == LOG_SCALE):
             legend = [(line.name, line.style) for line in series] if len(series) > 1 else []
             charts.append(CurveChart(title, svg, legend))
     return charts

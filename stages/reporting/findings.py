@@ -1,74 +1,175 @@
 """What the predictions show, in sentences that their intervals allow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from stages.evaluation.definition import Benchmark, Profile
-from stages.evaluation.metrics import compare, estimate, gap, gap_test, slices
+from stages.evaluation.metrics import compare, estimate, gap_test, slices
 from stages.evaluation.predictions import PredictionRow
-from stages.reporting.comparison import kept, label
+from stages.evaluation.statistics import Estimate
+from stages.reporting.comparison import kept, label, like_with_like
 from stages.reporting.numbers import p_value, percent, points
 
+EMBEDDED_BENCHMARK = "shapes"
+PLAIN_GRPO = (
+    "On the embedded questions (shapes), plain GRPO does as well as T-GRPO: six ways to train, with three seeds each, "
+    "ended at the same scores. So the temporal reward is not the reason for the gain (docs/results.md, “What the "
+    "temporal reward adds”)."
+)
+EMBEDDED_BASE = (
+    "The embedded base model has learned to see, but not to write: alignment taught its vision to name what a frame "
+    "shows, and its language model has random weights. SFT is its first training on answers."
+)
 
-def sentences(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile) -> list[str]:
+
+@dataclass(frozen=True)
+class Findings:
+    """Sentences about the last model of training.
+
+    `gained` says whether it gained on the model before, and `uses_order` whether its score needs the order of frames;
+    both mean more than chance.
+    """
+
+    sentences: list[str]
+    gained: bool
+    uses_order: bool
+
+
+def find(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile) -> Findings:
     """What the last model of training gained, and what its score needs.
 
-    `predictions` holds each model's rows, in the order of training.
+    `predictions` holds each model's rows, in the order of training. The questions are those that need the order of
+    frames, where the benchmark names such categories.
     """
     keep = slices(benchmark)["temporal" if benchmark.temporal else "all"]
     chosen = {model: kept(rows, keep) for model, rows in predictions.items()}
     last = list(chosen)[-1]
     reached = estimate(chosen[last], "ordered", benchmark, profile)
     if reached is None:
-        return [f"{label(last)} has no scored answer on these questions, so the report can say nothing about it."]
+        told = f"{label(last)} has no scored answer on these questions, so the report can say nothing about it."
+        return Findings([told], gained=False, uses_order=False)
     which = "questions that need the order of frames" if benchmark.temporal else "questions"
     earlier = _earlier_scores(chosen, last, benchmark, profile)
     told = [f"{label(last)} scores {percent(reached)} on {reached.n} {which}{earlier}."]
-    if len(chosen) > 1:
-        told.append(_gain(chosen, last, benchmark, profile))
-    told.append(_use_of_order(chosen[last], label(last), benchmark, profile))
+    gain, gained = _gain(chosen, last, benchmark, profile)
+    use, uses_order = _use_of_order(chosen[last], reached.n, label(last), benchmark, profile)
+    static = ""
     if benchmark.temporal:
-        told.append(_static_gap(kept(predictions[last], slices(benchmark)["static"]), benchmark, profile))
-    return [sentence for sentence in told if sentence]
+        static = _static_gap(kept(predictions[last], slices(benchmark)["static"]), label(last), benchmark, profile)
+    return Findings([sentence for sentence in (*told, gain, use, static) if sentence], gained, uses_order)
+
+
+def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence[Findings]) -> str:
+    """The title of the page.
+
+    It is the main finding on one benchmark, and says what was evaluated on several.
+    """
+    last = label(models[-1])
+    if len(found) != 1:
+        return f"{last} on {len(found)} benchmarks"
+    [finding] = found
+    before = f"{label(models[-2])}" if len(models) > 1 else ""
+    if not finding.gained and not finding.uses_order:
+        return f"{last} on {benchmarks[0]}: no gain and no use of order is shown"
+    parts = [f"gains on {before}"] if finding.gained else []
+    parts += ["uses the order of frames"] if finding.uses_order else []
+    title = f"{last} {' and '.join(parts)}"
+    return f"{title}; plain GRPO does as well" if plain_grpo_note(models, benchmarks) else title
+
+
+def plain_grpo_note(models: Sequence[str], benchmarks: Sequence[str]) -> str:
+    """What docs/results.md found about plain GRPO, "" for other pages."""
+    return PLAIN_GRPO if models[-1] == "tgrpo" and EMBEDDED_BENCHMARK in benchmarks else ""
+
+
+def base_note(sections: Mapping[object, object]) -> str:
+    """Why the embedded base model scores zero, "" for another model.
+
+    `sections` are those of params.yaml.
+    """
+    base = sections.get("base")
+    return EMBEDDED_BASE if isinstance(base, dict) and base.get("model") == "embedded" else ""
 
 
 def _earlier_scores(
     chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile
 ) -> str:
     found = {model: estimate(rows, "ordered", benchmark, profile) for model, rows in chosen.items() if model != last}
-    scores = [f"{label(model)} scores {100 * score.value:.1f} %" for model, score in found.items() if score]
-    return f"; {' and '.join(scores)}" if scores else ""
+    scores = [f"{label(model)}: {100 * score.value:.1f} %" for model, score in found.items() if score]
+    return f" ({', '.join(scores)})" if scores else ""
 
 
-def _gain(chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile) -> str:
+def _gain(
+    chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile
+) -> tuple[str, bool]:
+    """The sentence on the last two models, and whether they gained."""
+    if len(chosen) < 2:
+        return "", False
     before = list(chosen)[-2]
     found = compare(chosen[last], chosen[before], benchmark, profile)
     if found is None:
-        return ""
+        return "", False
     difference, p = found
     told = f"The difference between {label(last)} and {label(before)} on the same questions is {points(difference)}"
     told += f", {p_value(p)} (McNemar's test)."
-    if difference.low <= 0 <= difference.high or p > 0.05:
+    if _may_be_chance(difference, p):
+        return f"{told} Chance alone could explain it.", False
+    gained = difference.value > 0
+    return f"{told} This is {'a gain' if gained else 'a loss'}: chance alone does not explain it.", gained
+
+
+def _use_of_order(
+    rows: Sequence[PredictionRow], n_scored: int, name: str, benchmark: Benchmark, profile: Profile
+) -> tuple[str, bool]:
+    """The sentence on shuffled frames, and whether the score needs the order."""
+    found = _shuffled(rows, benchmark, profile)
+    if found is None:
+        return "", False
+    n = found.ordered.n
+    which = "these questions" if n == n_scored else f"the {n} of them that were asked in every order"
+    told = f"On {which}, {name} scores {found.scores}. The gap is {found.gap}."
+    if found.lost.value > 0 and not _may_be_chance(found.lost, found.p):
+        return f"{told} This part of the score needs the order of frames.", True
+    return f"{told} These figures do not show that {name} uses the order of frames.", False
+
+
+def _static_gap(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:
+    found = _shuffled(rows, benchmark, profile)
+    if found is None:
+        return ""
+    told = f"On {found.ordered.n} video questions that do not need the order, {name} scores {found.scores}. "
+    told += f"The gap is {found.gap}."
+    if _may_be_chance(found.lost, found.p):
         return f"{told} Chance alone could explain it."
-    return f"{told} This is {'a gain' if difference.value > 0 else 'a loss'}: chance alone does not explain it."
+    return f"{told} So shuffling also makes things harder to see, and a part of the gap above is not about time."
 
 
-def _use_of_order(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:
-    found, shuffled = gap_test(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
-    if found is None or shuffled is None:
-        return ""
-    lost, p = found
-    told = f"With the same frames shuffled, {name} scores {percent(shuffled)}. The gap is {points(lost)}, {p_value(p)}"
-    told += " (McNemar's test)."
-    if lost.low > 0 and p <= 0.05:
-        return f"{told} This part of the score needs the order of frames."
-    return f"{told} These figures do not show that {name} uses the order of frames."
+@dataclass(frozen=True)
+class _Shuffled:
+    """The same questions in order and shuffled: scores, gap, and McNemar's p."""
+
+    ordered: Estimate
+    shuffled: Estimate
+    lost: Estimate
+    p: float
+
+    @property
+    def scores(self) -> str:
+        return f"{percent(self.ordered)} in order and {percent(self.shuffled)} shuffled"
+
+    @property
+    def gap(self) -> str:
+        return f"{points(self.lost)}, {p_value(self.p)} (McNemar's test)"
 
 
-def _static_gap(rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile) -> str:
-    found, shuffled = gap(rows, "shuffled", benchmark, profile), estimate(rows, "shuffled", benchmark, profile)
-    if found is None or shuffled is None:
-        return ""
-    told = f"On {found.n} video questions that do not need the order, the gap is {points(found)}"
-    if found.low <= 0 <= found.high:
-        return f"{told}; chance alone could explain it."
-    return f"{told}, so shuffling also makes things harder to see, and a part of the gap above is not about time."
+def _shuffled(rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile) -> _Shuffled | None:
+    """None when no question has a score in every order."""
+    comparable = like_with_like(rows, profile)
+    found = gap_test(comparable, "shuffled", benchmark, profile)
+    ordered = estimate(comparable, "ordered", benchmark, profile)
+    shuffled = estimate(comparable, "shuffled", benchmark, profile)
+    return _Shuffled(ordered, shuffled, *found) if found and ordered and shuffled else None
+
+
+def _may_be_chance(difference: Estimate, p: float) -> bool:
+    return difference.low <= 0 <= difference.high or p > 0.05

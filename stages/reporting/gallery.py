@@ -9,39 +9,51 @@ from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.definition import Profile, extract
 from stages.evaluation.predictions import PredictionRow
-from stages.reporting.cards import ORDER_LABELS, Card, Response, Strip, in_turn, split_thought, spread
+from stages.reporting.cards import (
+    ORDER_LABELS,
+    Card,
+    Response,
+    Strip,
+    in_turn,
+    is_right,
+    is_wrong,
+    split_thought,
+    spread,
+)
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader
+from stages.video.order import Order
 
 
 @dataclass(frozen=True)
-class WrongAnswers:
-    """One model's answers of one kind below the full score.
+class RolloutExamples:
+    """Groups of T-GRPO.
 
-    `wrong` counts scores of 0 and `partly` those between 0 and 1, of `asked` questions. `cards` show the lowest scores.
+    `with_signal` of the `stored` groups have responses with different advantages.
     """
 
-    kind: str
-    wrong: int
-    partly: int
-    asked: int
     cards: list[Card]
+    with_signal: int
+    stored: int
 
 
-def rollout_cards(
+def rollout_examples(
     rollouts: Sequence[RolloutRow], samples: Mapping[str, Sample], reader: FrameReader, count: int
-) -> list[Card]:
-    """Groups of T-GRPO, evenly spread over the training.
+) -> RolloutExamples:
+    """Groups of T-GRPO whose responses differ in their advantage.
 
-    Each card shows the best and the worst response in order, and one with contrast frames.
+    They are evenly spread over the training. Each card shows the best and the worst response in order, and one with
+    contrast frames.
     """
-    groups: dict[tuple[int, str], list[RolloutRow]] = {}
+    groups: dict[tuple[int, str], list[RolloutRow]] = defaultdict(list)
     for row in rollouts:
-        groups.setdefault((row["step"], row["sample_id"]), []).append(row)
-    return [
+        groups[row["step"], row["sample_id"]].append(row)
+    with_signal = [key for key in sorted(groups) if _has_signal(groups[key])]
+    cards = [
         _rollout_card(step, groups[step, sample_id], samples[sample_id], reader)
-        for step, sample_id in spread(sorted(groups), count)
+        for step, sample_id in spread(with_signal, count)
     ]
+    return RolloutExamples(cards, len(with_signal), len(groups))
 
 
 def dropped_cards(
@@ -68,7 +80,7 @@ def dropped_cards(
         cards[f"{reason}, {len(group):,} dropped"] = [
             Card(
                 samples[reject.sample_id],
-                [_strip(reader, reject.sample_id)] if reject.sample_id in with_frames else [],
+                [strip_of(reader, reject.sample_id)] if reject.sample_id in with_frames else [],
                 reject.detail or reason,
                 [_from_annotation(row) for row in answers[reject.sample_id] if row["text"]],
             )
@@ -83,45 +95,33 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
     for sample in in_turn(kept, [kind_of(sample) for sample in kept], count):
         thought, _ = split_thought(sample.process or "")
         response = Response("teacher", thought, sample.answer, None)
-        cards.append(Card(sample, [_strip(reader, sample.sample_id)], kind_of(sample), [response]))
+        cards.append(Card(sample, [strip_of(reader, sample.sample_id)], kind_of(sample), [response]))
     return cards
-
-
-def wrong_answers(
-    rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
-) -> list[WrongAnswers]:
-    """One model's wrong answers with frames in order.
-
-    There are up to `count` cards for each kind of question.
-    """
-    kinds: dict[str, list[tuple[float, PredictionRow]]] = defaultdict(list)
-    for row in rows:
-        score = row[profile]
-        if row["order"] == "ordered" and score is not None:
-            kinds[row["category"] or row["problem_type"]].append((score, row))
-    found = []
-    for kind, asked in sorted(kinds.items()):
-        below = sorted(((score, row) for score, row in asked if score < 1), key=lambda scored: scored[0])
-        wrong = sum(score == 0 for score, _ in below)
-        cards = [_wrong_card(row, samples[row["sample_id"]], reader, profile) for _, row in below[:count]]
-        if below:
-            found.append(WrongAnswers(kind, wrong, len(below) - wrong, len(asked), cards))
-    return found
 
 
 def order_cards(
     rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
 ) -> list[Card]:
-    """Questions with score 1 in order and score 0 shuffled."""
-    shuffled = {row["sample_id"]: row for row in rows if row["order"] == "shuffled" and row[profile] == 0}
-    right = [row for row in rows if row["order"] == "ordered" and row[profile] == 1 and row["sample_id"] in shuffled]
+    """Questions that were right in order and wrong shuffled."""
+    ordered = _scored(rows, "ordered", profile)
+    shuffled = _scored(rows, "shuffled", profile)
+    pairs = [
+        (row, shuffled[name][1])
+        for name, (score, row) in ordered.items()
+        if is_right(score) and name in shuffled and is_wrong(shuffled[name][0])
+    ]
     cards = []
-    for row in in_turn(right, [row["category"] for row in right], count):
-        both = [row, shuffled[row["sample_id"]]]
-        strips = [_strip(reader, each["sample_id"], ORDER_LABELS[each["order"]], each["frame_order"]) for each in both]
-        responses = [from_prediction(each, ORDER_LABELS[each["order"]], profile) for each in both]
-        cards.append(Card(samples[row["sample_id"]], strips, row["category"], responses))
+    for pair in in_turn(pairs, [row["category"] for row, _ in pairs], count):
+        labelled = [(ORDER_LABELS[row["order"]], row) for row in pair]
+        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in labelled]
+        responses = [from_prediction(row, name, profile) for name, row in labelled]
+        cards.append(Card(samples[pair[0]["sample_id"]], strips, pair[0]["category"], responses))
     return cards
+
+
+def strip_of(reader: FrameReader, sample_id: str, label: str = "", order: Sequence[int] | None = None) -> Strip:
+    """The frames of a sample, as stored or in `order`."""
+    return Strip(label, frame_strip(reader, sample_id, order))
 
 
 def kind_of(sample: Sample) -> str:
@@ -136,6 +136,16 @@ def from_prediction(row: PredictionRow, label: str, profile: Profile) -> Respons
     if answer == row["text"]:
         answer = "(graded as a whole)"
     return Response(label, thought, answer, row[profile])
+
+
+def _scored(rows: Sequence[PredictionRow], order: Order, profile: Profile) -> dict[str, tuple[float, PredictionRow]]:
+    """(score, row) by sample id, of the scored answers in one order."""
+    found = {}
+    for row in rows:
+        score = row[profile]
+        if row["order"] == order and score is not None:
+            found[row["sample_id"]] = (score, row)
+    return found
 
 
 def _from_rollout(row: RolloutRow) -> Response:
@@ -160,26 +170,21 @@ def _from_annotation(row: AnnotationRow) -> Response:
     return Response("teacher", thought, rest or None, None)
 
 
+def _has_signal(rows: Sequence[RolloutRow]) -> bool:
+    return len({row["advantage"] for row in rows if row["order"] == "ordered"}) > 1
+
+
 def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader: FrameReader) -> Card:
     ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -(row["advantage"] or 0.0))
     contrast = [row for row in rows if row["order"] != "ordered"]
     shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
     more = [*ordered[1:-1], *contrast[1:]]
-    note = f"Step {step}. Mean accuracy in order: {_mean_accuracy(ordered)}."
+    note = f"Step {step}. Mean accuracy in order {_mean_accuracy(ordered)}"
     if contrast:
-        note += f" {ORDER_LABELS[contrast[0]['order']].capitalize()}: {_mean_accuracy(contrast)}."
+        note += f", {ORDER_LABELS[contrast[0]['order']]} {_mean_accuracy(contrast)}"
     responses, folded = [_from_rollout(row) for row in shown], [_from_rollout(row) for row in more]
-    return Card(sample, [_strip(reader, sample.sample_id)], note, responses, folded)
-
-
-def _wrong_card(row: PredictionRow, sample: Sample, reader: FrameReader, profile: Profile) -> Card:
-    note = row["sample_id"] if row["status"] == "ok" else f"{row['sample_id']}, {row['status'].replace('_', ' ')}"
-    return Card(sample, [_strip(reader, row["sample_id"])], note, [from_prediction(row, "answer", profile)])
-
-
-def _strip(reader: FrameReader, sample_id: str, label: str = "", order: Sequence[int] | None = None) -> Strip:
-    return Strip(label, frame_strip(reader, sample_id, order))
+    return Card(sample, [strip_of(reader, sample.sample_id)], note, responses, folded)
 
 
 def _mean_accuracy(rows: Sequence[RolloutRow]) -> str:
-    return f"{sum(row['accuracy'] for row in rows) / len(rows):.2f} of {len(rows)} responses"
+    return f"{sum(row['accuracy'] for row in rows) / len(rows):.2f} (n = {len(rows)})"

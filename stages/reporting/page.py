@@ -7,20 +7,26 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.evaluation.definition import Profile
 from stages.reporting.benchmark_results import BenchmarkResult
-from stages.reporting.cards import ORDER_LABELS, Card
+from stages.reporting.cards import ORDER_LABELS, STATUSES, Card
 from stages.reporting.curves import CurveChart
 from stages.reporting.funnel import FunnelStep, RuleCounts
+from stages.reporting.gallery import RolloutExamples
 from stages.reporting.numbers import signed, with_sign
 from stages.reporting.paper_table import PaperTable
+from stages.reporting.provenance import Provenance
 
 
 @dataclass(frozen=True)
 class Page:
     """Everything on the page.
 
-    `hashes` are (file, SHA-256) of the files behind it. `settings` is the text of params.yaml.
+    `plain_grpo` is a note, or "". `base_note` says why the embedded base model scores zero, or is "". `hashes` are
+    (file, MD5) of the files behind the page. `settings` is the text of params.yaml.
     """
 
+    title: str
+    plain_grpo: str
+    base_note: str
     last_model: str
     profile: Profile
     results: list[BenchmarkResult]
@@ -31,10 +37,11 @@ class Page:
     sources: list[tuple[str, str, str, str, int]]
     compositions: dict[str, list[tuple[str, str, int]]]
     charts: dict[str, list[CurveChart]]
-    rollouts: list[Card]
+    rollouts: RolloutExamples
     kept: list[Card]
     dropped: dict[str, list[Card]]
     settings: str
+    provenance: Provenance
     hashes: list[tuple[str, str]]
 
 
@@ -51,7 +58,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
-    return environment.get_template("report.html.j2").render(vars(page), labels=ORDER_LABELS)
+    return environment.get_template("report.html.j2").render(vars(page), labels=ORDER_LABELS, statuses=STATUSES)
 
 
 def _percentage(share: float) -> str:

@@ -1,12 +1,12 @@
 """T-GRPO. Beside the paper (paper.md §2), read in this order:
 
-    rollout     ask, roll_out: o_1 … o_G on ordered and G̃ responses on contrast frames; grade_groups: their accuracy and format
-    rewards     correct_share: p and p̃; temporal_condition, temporal_rewards: r_t; length_rewards: ω; group_rewards: R_i
-    advantages  temporal_advantages: A_i
-    scoring     pack, score: log π of every completion token under policy and reference, each prompt computed once
-    loss        policy_loss: importance_ratios, surrogate, kl_estimate, reduce_tokens
-    trainer     TgrpoTrainer: get_batch_samples does all of the above but the loss, once per step; compute_loss, per micro-batch
+    questions   ask: a question on frames in order and on contrast frames rollout     roll_out: o_1 … o_G on ordered and
+    G̃ responses on contrast frames grading     grade_group: their accuracy and format, each response once rewards
+    correct_share: p and p̃; temporal_condition, temporal_rewards: r_t; length_rewards: ω; group_rewards: R_i advantages
+    temporal_advantages: A_i scoring     pack, score: log π of every completion token under policy and reference, each
+    prompt computed once loss        policy_loss: importance_ratios, surrogate, kl_estimate, reduce_tokens trainer
+    TgrpoTrainer: get_batch_samples does all of the above but the loss, once per step; compute_loss, per micro-batch
 
-Axes: B questions, G responses on ordered frames, K responses on contrast frames, R = B·G rows of the packed batch, C completion tokens,
-L tokens of the packed row, V vocabulary.
+Axes: B questions, G responses on ordered frames, K responses on contrast frames, R = B·G rows of the packed batch, C
+completion tokens, L tokens of the packed row, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""From rewards to advantages: centred in the group, then divided by one of four scales."""
+"""From rewards to advantages: centred in the group, then scaled."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,16 +10,23 @@ from stages.rl.rewards import Rewards, TemporalMode
 
 Scale = Literal["group", "batch", "none", "ema"]
 
-EPSILON = 1e-4  # added to every std, as in the released code: a group without variance gets advantage 0, not 0 / 0
+EPSILON = 1e-4  # added to every std, as in the released code: a group with equal rewards gets advantage 0, not 0 / 0
 
 
 def group_advantages(rewards_BG: Tensor, divisor: Tensor) -> Tensor:
-    """A_i = (R_i − mean of its group) / divisor, [B, G] (paper §2); the divisor is [B, 1] or a scalar."""
+    """A_i = (R_i − mean of its group) / divisor, [B, G].
+
+    This is paper §2; the divisor is [B, 1] or a scalar.
+    """
     return (rewards_BG - rewards_BG.mean(dim=1, keepdim=True)) / divisor
 
 
 def reward_scale(rewards_BG: Tensor, scale: Scale, ema_B: Tensor) -> Tensor:
-    """The divisor: the group's own (unbiased) std (`group`, the paper), the batch's, 1 (`none`, Dr. GRPO), or `ema_B`; std + ε each."""
+    """What centred rewards are divided by.
+
+    `group` (the paper): the group's own unbiased std, [B, 1]. `batch`: that of the batch. `ema`: `ema_B`. Each of them
+    + ε. `none` (Dr. GRPO): 1.
+    """
     if scale == "group":
         return rewards_BG.std(dim=1, keepdim=True) + EPSILON
     if scale == "batch":
@@ -30,9 +37,10 @@ def reward_scale(rewards_BG: Tensor, scale: Scale, ema_B: Tensor) -> Tensor:
 
 
 def update_ema(ema: Mapping[str, float], rewards_BG: Tensor, types: Sequence[str], decay: float) -> dict[str, float]:
-    """The moving reward std per answer type after one more batch: std ← √(decay · std² + (1 − decay) · mean group variance).
+    """The moving reward std of each answer type after one more batch.
 
-    A type's first batch starts its average. Types that are absent from the batch keep theirs.
+    std ← √(decay · std² + (1 − decay) · mean group variance). A type's first batch starts its average. Types that are
+    absent from the batch keep theirs.
     """
     variances_B = rewards_BG.var(dim=1)
     updated = dict(ema)
@@ -43,12 +51,15 @@ def update_ema(ema: Mapping[str, float], rewards_BG: Tensor, types: Sequence[str
 
 
 def scaled_rewards(rewards: Rewards, mode: TemporalMode) -> Tensor:
-    """The rewards that are centred and scaled, [B, G]: all parts; in mode `advantage` all but r_t, which is added afterwards."""
+    """The rewards to be scaled, [B, G]; in mode `advantage` without r_t."""
     return rewards.base_BG if mode == "advantage" else rewards.base_BG + rewards.temporal_BG
 
 
 def temporal_advantages(rewards: Rewards, mode: TemporalMode, scale: Scale, ema_B: Tensor) -> Tensor:
-    """Advantages of the ordered responses, [B, G]. r_t is part of the reward; in mode `advantage` it is added after scaling."""
+    """Advantages of the ordered responses, [B, G].
+
+    r_t is part of the reward; in mode `advantage` it is added after scaling.
+    """
     scaled_BG = scaled_rewards(rewards, mode)
     advantages_BG = group_advantages(scaled_BG, reward_scale(scaled_BG, scale, ema_B))
     return advantages_BG + rewards.temporal_BG if mode == "advantage" else advantages_BG
@@ -57,8 +68,8 @@ def temporal_advantages(rewards: Rewards, mode: TemporalMode, scale: Scale, ema_
 def temporal_effect(advantages_BG: Tensor, rewards: Rewards, scale: Scale, ema_B: Tensor) -> float:
     """Mean |advantage with r_t − without r_t| over the batch.
 
-    Zero (up to the ε in the std) for groups with two reward levels under `group` scaling: a bonus that every correct response gets
-    stretches the two levels and the std alike, so it cancels.
+    It is zero (but for the ε in the std) for groups with two reward levels under `group` scaling: r_t raises all
+    correct responses alike, so the distance of the levels and the std grow by the same factor.
     """
     without_BG = group_advantages(rewards.base_BG, reward_scale(rewards.base_BG, scale, ema_B))
     return float((advantages_BG - without_BG).abs().mean())

@@ -1,22 +1,34 @@
-"""What a run shows: one row of figures per step, and whole rollouts for the report."""
+"""The figures of each step, and whole rollouts for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, cast
 
 from torch import Tensor
 
-from stages.data.grading import Strictness, extract_answer
 from stages.data.rollouts import RolloutRow
+from stages.rl.grading import GradedGroup, GradedResponse, Grades
+from stages.rl.questions import Contrast
 from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_variance
-from stages.rl.rollout import Contrast, Grades, Group, accuracy
+
+Figure = Literal[
+    "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
+    "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
+    "grad_norm", "learning_rate",
+]  # fmt: skip
+StepRow: TypeAlias = Mapping[Figure, float]
 
 
-def steps(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+def step_rows(log_history: Sequence[Mapping[str, float]]) -> list[StepRow]:
     """The rows of Trainer's log that stand for one step each."""
-    return [row for row in log_history if "reward" in row]
+    return [cast(StepRow, row) for row in log_history if "reward" in row]
 
 
-def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardParams) -> dict[str, float]:
-    """Means of one rollout; p, p̃ (`p_contrast`) and the condition rate over questions with a contrast group, NaN without any."""
+def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> dict[Figure, float]:
+    """Means of one rollout.
+
+    p, p̃ (`p_contrast`) and the condition rate are means over the questions with a contrast group, NaN where there is
+    none.
+    """
     has_B = grades.has_contrast_B
     total_BG = rewards.base_BG + rewards.temporal_BG
     return {
@@ -26,8 +38,8 @@ def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardParams) -> di
         "temporal": float(rewards.temporal_BG.mean()),
         "length": float(rewards.length_BG.mean()),
         "condition_rate": float(rewards.condition_B[has_B].float().mean()),
-        "p": float(correct_share(grades.accuracy_BG[has_B], rules.correct_above).mean()),
-        "p_contrast": float(correct_share(grades.contrast_BK[has_B], rules.correct_above).mean()),
+        "p": float(correct_share(grades.accuracy_BG[has_B], params.correct_above).mean()),
+        "p_contrast": float(correct_share(grades.contrast_BK[has_B], params.correct_above).mean()),
         "zero_variance": float(zero_variance(total_BG).float().mean()),
         "truncated": float(grades.truncated_BG.float().mean()),
         "completion_tokens": float(grades.lengths_BG.float().mean()),
@@ -35,38 +47,29 @@ def rollout_metrics(grades: Grades, rewards: Rewards, rules: RewardParams) -> di
 
 
 def rollout_rows(
-    step: int, group: Group, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast, rules: Strictness
+    step: int, graded: GradedGroup, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast
 ) -> list[RolloutRow]:
-    """One group as rows for the report, ordered responses first; contrast responses have no reward but their accuracy."""
-    rows: list[RolloutRow] = []
-    for g, response in enumerate(group.ordered):
-        rows.append(
-            {
-                "sample_id": group.question.sample.sample_id,
-                "step": step,
-                "order": "ordered",
-                "text": response.text,
-                "answer": extract_answer(response.text, rules),
-                "accuracy": float(rewards.accuracy_BG[0, g]),
-                "format": float(rewards.format_BG[0, g]),
-                "temporal": float(rewards.temporal_BG[0, g]),
-                "length": float(rewards.length_BG[0, g]),
-                "advantage": float(advantages_BG[0, g]),
-            }
-        )
-    for response in group.contrast:
-        rows.append(
-            {
-                "sample_id": group.question.sample.sample_id,
-                "step": step,
-                "order": contrast,
-                "text": response.text,
-                "answer": extract_answer(response.text, rules),
-                "accuracy": accuracy(group, response, rules),
-                "format": None,
-                "temporal": None,
-                "length": None,
-                "advantage": None,
-            }
-        )
-    return rows
+    """The first group of a batch as rows, ordered responses first."""
+    sample_id = graded.group.question.sample.sample_id
+
+    def _row(order: str, response: GradedResponse) -> RolloutRow:
+        return {
+            "sample_id": sample_id,
+            "step": step,
+            "order": order,
+            "text": response.completion.text,
+            "answer": response.answer,
+            "accuracy": response.accuracy,
+            "format": None,
+            "temporal": None,
+            "length": None,
+            "advantage": None,
+        }
+
+    ordered = [_row("ordered", response) for response in graded.ordered]
+    for g, each in enumerate(ordered):
+        each["format"] = float(rewards.format_BG[0, g])
+        each["temporal"] = float(rewards.temporal_BG[0, g])
+        each["length"] = float(rewards.length_BG[0, g])
+        each["advantage"] = float(advantages_BG[0, g])
+    return ordered + [_row(contrast, response) for response in graded.contrast]

@@ -1,11 +1,12 @@
-"""Log-probabilities of completions, with each prompt computed once: one packed row [prompt, c1 … cG, next prompt, …].
+"""Log-probabilities of completions, with each prompt computed once.
 
-Every completion attends to its prompt and to itself, and its positions go on from the prompt's. Two ways to compute the same:
-group-prefix attention (fast, the trainer's) and `dense_mask`, an ordinary 4D mask that any attention takes (the oracle in tests).
+Prompts and completions form one packed row [prompt, c1 … cG, next prompt, …]. Every completion attends to its prompt
+and to itself, and its positions go on from the prompt's. There are two ways to compute the same: group-prefix attention
+(fast, the trainer's), and `dense_mask`, an ordinary 4D mask that any attention takes (the tests compare with it).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,50 +19,55 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
 from stages.model.inputs import Prompt
+from stages.rl.vision import Media
 
 GROUP_PREFIX = "group_prefix"
 CHUNK = 256  # completion tokens whose distribution is held in fp32 at once
-TABLES = 4  # of completions of similar length: one for all would pad the short ones to the longest
+BLOCKS = 4  # of completions of similar length: a single one would pad the short ones to the longest
 
 
 @dataclass(frozen=True)
-class Completions:
-    """Completions of similar length as a padded table, with the prompt of each row.
+class Block:
+    """Completions of similar length, padded, with the prompt of each row.
 
-    index_RC is their place in the packed row; mask_R1CS (S = P + C: prompt, then completion) is true where a query may look.
+    index_RC is their place in the packed row. mask_R1CS (S = P + C: prompt, then completion) is true where a query may
+    look.
     """
 
     index_RC: Tensor
     prompt_R: Tensor
     mask_R1CS: Tensor
 
-    def to(self, device: torch.device) -> "Completions":
-        return Completions(self.index_RC.to(device), self.prompt_R.to(device), self.mask_R1CS.to(device))
+    def to(self, device: torch.device) -> "Block":
+        """The same block on another device."""
+        return Block(self.index_RC.to(device), self.prompt_R.to(device), self.mask_R1CS.to(device))
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Where prompts and completions lie in the packed row. Short ones are padded with index 0, which no one reads back.
+    """Where prompts and completions lie in the packed row.
 
-    restore_L finds each token of the row in [all padded prompts, all padded tables of completions].
+    Short ones are padded with index 0. restore_L finds each token of the row in [all padded prompts, all blocks], so
+    that nothing of the padding is read back.
     """
 
     prompt_BP: Tensor
-    tables: tuple[Completions, ...]
+    blocks: tuple[Block, ...]
     restore_L: Tensor
 
     def to(self, device: torch.device) -> "Groups":
-        return Groups(
-            self.prompt_BP.to(device), tuple(table.to(device) for table in self.tables), self.restore_L.to(device)
-        )
+        """The same places on another device."""
+        blocks = tuple(block.to(device) for block in self.blocks)
+        return Groups(self.prompt_BP.to(device), blocks, self.restore_L.to(device))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One row of B prompts with G completions each. N completion tokens in all, row by row.
+    """One row of B prompts with G completions each.
 
-    keep_N is the state that predicts each completion token (the prompt's last one for a first token), targets_N its id;
-    mask_RC is true where a row of the padded table has a token; row_L is the completion that a token belongs to, from 1 on, 0 in prompts.
+    N counts the completion tokens of all. keep_N is the place of the state that predicts each completion token (the
+    prompt's last one for a first token), targets_N the token's id. mask_RC is true where a completion has a token.
+    row_L is the completion that a token belongs to, from 1 on, and 0 in prompts.
     """
 
     input_ids_1L: Tensor
@@ -78,7 +84,10 @@ class Packed:
 
 
 def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Packed:
-    """Pack B prompts and, for each, its G completions (token ids, one token or more; G is the same for all)."""
+    """Pack B prompts and the G completions of each.
+
+    Completions are token ids, at least one token each; G is the same for all prompts.
+    """
     ids, positions, prompt_spans, completion_spans, keep, row = [], [], [], [], [], []
     length = 0
     for prompt, group in zip(prompts, completions, strict=True):
@@ -110,28 +119,31 @@ def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> 
 def _groups(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], prompt_R: Tensor) -> Groups:
     prompt_BP, has_prompt_BP = pad_sequence(list(prompt_spans), batch_first=True), _filled(prompt_spans)
     by_length_R = torch.tensor([len(span_C) for span_C in completion_spans]).argsort(stable=True)
-    tables, indices, filled = [], [prompt_BP.flatten()], [has_prompt_BP.flatten()]
-    for rows_R in by_length_R.split(math.ceil(len(completion_spans) / TABLES)):
+    blocks, indices, filled = [], [prompt_BP.flatten()], [has_prompt_BP.flatten()]
+    for rows_R in by_length_R.split(math.ceil(len(completion_spans) / BLOCKS)):
         spans = [completion_spans[row] for row in rows_R.tolist()]
         index_RC = pad_sequence(spans, batch_first=True)
         R, C = index_RC.shape
         prompt_RCP = has_prompt_BP[prompt_R[rows_R], None].expand(-1, C, -1)
         own_RCC = torch.ones(C, C, dtype=torch.bool).tril().expand(R, -1, -1)
-        tables.append(Completions(index_RC, prompt_R[rows_R], torch.cat([prompt_RCP, own_RCC], dim=2)[:, None]))
+        blocks.append(Block(index_RC, prompt_R[rows_R], torch.cat([prompt_RCP, own_RCC], dim=2)[:, None]))
         indices.append(index_RC.flatten())
         filled.append(_filled(spans).flatten())
     place = torch.cat(filled).nonzero()[:, 0]
     restore_L = torch.empty_like(place).scatter(0, torch.cat(indices)[place], place)
-    return Groups(prompt_BP, tuple(tables), restore_L)
+    return Groups(prompt_BP, tuple(blocks), restore_L)
 
 
 def _filled(spans: Sequence[Tensor]) -> Tensor:
-    """True where the padded table of `spans` has an entry."""
+    """True where the padded `spans` have an entry, false in the padding."""
     return pad_sequence([torch.ones(len(span), dtype=torch.bool) for span in spans], batch_first=True)
 
 
 def dense_mask(packed: Packed) -> Tensor:
-    """The packed row's attention as an ordinary mask, bool [1, 1, L, L]: own prompt and own completion, never ahead."""
+    """The packed row's attention as a mask, bool [1, 1, L, L].
+
+    A token sees its own prompt and its own completion, up to itself.
+    """
     row_L = packed.row_L
     is_first_L = torch.zeros_like(row_L).index_fill(0, packed.groups.prompt_BP[:, 0], 1)
     question_L = is_first_L.cumsum(0)
@@ -150,33 +162,33 @@ def group_prefix_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over a packed row: prompts causally, completions on [their prompt, themselves]; plain SDPA where `groups` is None.
+    """Attention over a packed row: prompts causally, completions on [their prompt, themselves].
 
-    query, key, value: [1, heads, L, D]. Cost is that of the tokens a query may see, not L².
+    query, key, value: [1, heads, L, D]. The cost is that of the tokens a query may see, not L². Plain SDPA where
+    `groups` is None.
     """
     if groups is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     query_LHD, key_LHD, value_LHD = (states[0].transpose(0, 1) for states in (query, key, value))
     prompts = [_rows(states, groups.prompt_BP) for states in (query_LHD, key_LHD, value_LHD)]
-    attended = [
-        _attend(*prompts, scaling=scaling, is_causal=True)
-    ]  # padding follows a prompt: none of its tokens looks there
-    for table in groups.tables:
+    # A prompt's padding follows its tokens, so that a causal mask hides it from them.
+    attended = [_attend(*prompts, scaling=scaling, is_causal=True)]
+    for block in groups.blocks:
         context = [
-            torch.cat([prompt.index_select(0, table.prompt_R), _rows(states, table.index_RC)], dim=2)
+            torch.cat([prompt.index_select(0, block.prompt_R), _rows(states, block.index_RC)], dim=2)
             for prompt, states in zip(prompts[1:], (key_LHD, value_LHD), strict=True)
         ]
-        attended.append(_attend(_rows(query_LHD, table.index_RC), *context, scaling=scaling, attn_mask=table.mask_R1CS))
+        attended.append(_attend(_rows(query_LHD, block.index_RC), *context, scaling=scaling, attn_mask=block.mask_R1CS))
     return torch.cat(attended).index_select(0, groups.restore_L)[None], None
 
 
 def _rows(states_LHD: Tensor, index_RC: Tensor) -> Tensor:
-    """Tokens of the packed row as a padded batch, [R, H, C, D]."""
+    """Tokens of the packed row as padded rows, [R, H, C, D]."""
     return states_LHD.index_select(0, index_RC.flatten()).unflatten(0, index_RC.shape).transpose(1, 2)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, **mask: Any) -> Tensor:
-    """Masked attention of a padded batch, back to tokens: [R · C, H, D]."""
+    """Masked attention of padded rows, as tokens [R · C, H, D]."""
     repeat = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
     attended = functional.scaled_dot_product_attention(query, key, value, scale=scaling, **mask)
@@ -188,25 +200,26 @@ AttentionMaskInterface.register(GROUP_PREFIX, sdpa_mask)  # generation masks its
 
 
 def use_group_prefix_attention(model: PreTrainedModel) -> None:
-    """Let the model score packed rows; everything else it does stays SDPA."""
-    model.set_attn_implementation({"text_config": GROUP_PREFIX, "vision_config": "sdpa"})
+    """Let the model score packed rows; everything else stays SDPA."""
+    model.set_attn_implementation({"text_config": GROUP_PREFIX})
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probability of each completion token, [R, C] with 0 in the padding, and the mean entropy of the distributions behind them."""
+    """Log-probability of each completion token, [R, C] with 0 in the padding.
+
+    `entropy` is the mean over the distributions that the tokens were drawn from, in nats.
+    """
 
     logps_RC: Tensor
     entropy: Tensor
 
 
-def score(
-    model: nn.Module, packed: Packed, media: Mapping[str, Any], temperature: float, dense: bool = False
-) -> Scores:
-    """Score every completion in one forward of `model`; logits are made at completion tokens only.
+def score(model: nn.Module, packed: Packed, media: Media, temperature: float, dense: bool = False) -> Scores:
+    """Score every completion in one forward of `model`.
 
-    `media` goes to the model as it is: pixels and grids, or already encoded `mm_encoder_outputs`. `temperature` is the one that
-    was sampled at; a top_p cut is not part of the policy, as in TRL and the released code. `dense` uses the 4D mask.
+    Logits are made at completion tokens only. `media` goes to the model as it is. `temperature` is that of sampling. A
+    top_p cut is not part of the policy, as in TRL and the released code. `dense` uses the 4D mask.
     """
     logits_1NV = model(
         input_ids=packed.input_ids_1L,
@@ -222,14 +235,17 @@ def score(
 
 
 class TokenLogps(torch.autograd.Function):
-    """(logits_NV, targets_N, temperature) → log-probability of each target and entropy of each distribution, [N] each, in fp32.
+    """Log-probability of targets and entropy of distributions, [N] each, in fp32.
 
-    The logits of all completion tokens are the largest tensor of a step. They are read in chunks, and in the backward pass their gradient
-    takes their place, so they must not be used elsewhere, nor the graph twice.
+    The logits of all completion tokens are the largest tensor of a step. They are read in chunks, and in the backward
+    pass their gradient takes their place: the logits must not be used elsewhere, and the graph only once.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, logits_NV: Tensor, targets_N: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Both, in chunks of tokens."""
         ctx.save_for_backward(logits_NV, targets_N)
         ctx.temperature = temperature
         logps, entropies = [], []
@@ -243,6 +259,7 @@ class TokenLogps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient_N: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """The gradient of the logits, in their own memory."""
         logits_NV, targets_N = ctx.saved_tensors
         slopes_N1 = gradient_N[:, None] / ctx.temperature
         for logits, targets, slopes in zip(

@@ -1,106 +1,76 @@
-"""The T-GRPO step inside transformers' Trainer, which brings resume, DeepSpeed, LoRA, schedules and loggers.
+"""The T-GRPO step inside transformers' Trainer.
 
-One optimizer step: roll out (sample, grade) → rewards → advantages → reference scores, then per micro-batch: policy scores → loss.
+Trainer brings resume, DeepSpeed, adapters, schedules and loggers. One optimizer step: roll out (sample, grade) →
+rewards → advantages → reference scores. Then per micro-batch: policy scores → loss.
 """
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
-from stages.data.grading import Strictness
-from stages.data.sample import PROBLEM_TYPES, Sample
-from stages.generation.generate import Sampling
-from stages.model.inputs import PromptBuilder
 from stages.model.training import ResumableTrainer
-from stages.rl.advantages import Scale, scaled_rewards, temporal_advantages, temporal_effect, update_ema
-from stages.rl.guards import Guards, trip
-from stages.rl.loss import LossParams, StepSize, policy_loss
-from stages.rl.metrics import rollout_metrics, rollout_rows, steps
-from stages.rl.rewards import RewardParams, Rewards, group_rewards, idle
-from stages.rl.rollout import Contrast, Grades, Group, ask, grade_groups, replacement, roll_out
-from stages.rl.scoring import Packed, pack, score
-from stages.rl.vision import encoded_media, pixel_media
+from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
+from stages.rl.batches import MicroBatch, micro_batch, trained_groups
+from stages.rl.exchange import gather, gather_grades, gather_types
+from stages.rl.grading import GradedGroup, grades_of
+from stages.rl.guards import trip
+from stages.rl.loss import StepSize, policy_loss
+from stages.rl.metrics import rollout_metrics, rollout_rows, step_rows
+from stages.rl.params import StepParams
+from stages.rl.rewards import Rewards, group_rewards
+from stages.rl.sampler import Sampler, update_copy
+from stages.rl.scoring import score
+from stages.rl.stopwatch import Stopwatch
 from stages.run.errors import UserError
 from stages.run.files import write_json
-from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
-
-class Recipe(RewardParams):
-    """What T-GRPO does at every step; the defaults are the paper's (paper.md §2)."""
-
-    group_size: int = Field(default=8, ge=2)  # G, responses on ordered frames
-    contrast_size: int = Field(default=4, ge=0)  # G̃, responses on contrast frames; 0 only without a temporal reward
-    contrast: Contrast = "shuffle"
-    grading: Strictness = "default"
-    scale: Scale = "group"
-    ema_decay: float = Field(default=0.9, ge=0, lt=1)
-    loss: LossParams = LossParams()
-    updates_per_rollout: int = Field(default=1, ge=1)
-    dynamic_sampling: Literal["off", "skip", "resample"] = (
-        "off"  # groups without variance: kept, left out, or first asked anew (DAPO)
-    )
-    resample_rounds: int = Field(
-        default=3, ge=1
-    )  # other questions asked in place of one; what then has no variance is left out
-    max_new_tokens: int = Field(default=768, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    freeze_vision: bool = False
-    guards: Guards = Guards()
-    seed: int = Field(default=42, ge=0)
-
-
-@dataclass
-class MicroBatch:
-    """What one forward and backward needs. `old_logps_RC` is filled by the first update, which still is the policy that sampled."""
-
-    packed: Packed
-    media: dict[str, Any]
-    advantages_R: Tensor
-    reference_logps_RC: Tensor | None
-    old_logps_RC: Tensor | None = None
+LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
 class TgrpoTrainer(ResumableTrainer):
-    """Trains `model` on rows of `samples`, named by the numbers in `train_dataset` (see `question_plan`).
+    """Trains `model` on the questions of `train_dataset`.
 
-    `reference` is the frozen model of the KL term: None stands for `model` with its adapters off. `kept` is a folder for the rollouts
-    that the report shows, `keep_every` the steps between them. A tripped guard or a loss that is not finite raises UserError.
+    They are rows of the sampler's samples.
+
+    Args:
+        reference: The frozen model of the KL term; None stands for `model` with its adapters off.
+        whole_copy: Under ZeRO-3, a whole copy of the policy that samples.
+        kept: Folder for the rollouts that the report shows.
+        keep_every: Steps between two kept rollouts.
+
+    UserError when a guard trips, or when a loss is not finite.
     """
 
     def __init__(
         self,
         model: nn.Module,
         args: TrainingArguments,
-        recipe: Recipe,
+        params: StepParams,
         train_dataset: Sequence[int],
-        samples: Sequence[Sample],
-        reader: FrameReader,
-        builder: PromptBuilder,
+        sampler: Sampler,
         reference: PreTrainedModel | None,
-        sampler: PreTrainedModel | None,
+        whole_copy: PreTrainedModel | None,
         kept: Path,
         keep_every: int,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=train_dataset, data_collator=_rows)  # type: ignore[arg-type]  # any sized sequence
-        self.recipe, self.samples, self.reader, self.builder = recipe, samples, reader, builder
-        self.reference, self.sampler = reference, sampler
+        questions: Any = train_dataset  # Trainer takes any sized sequence
+        super().__init__(model=model, args=args, train_dataset=questions, data_collator=_rows)
+        self.params, self.sampler = params, sampler
+        self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
         self.ema: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}
+        self.stopwatch = Stopwatch()
         self._micro_batches: list[MicroBatch] = []
         self._size = StepSize(rows=1, tokens=1)
         self._rollout_metrics: dict[str, float] = {}
@@ -108,32 +78,24 @@ class TgrpoTrainer(ResumableTrainer):
 
     # The algorithm
 
-    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
-        """One rollout for all micro-batches of an optimizer step (`updates_per_rollout` steps share it)."""
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, MicroBatch | Tensor]], None]:
+        """One rollout for all micro-batches of an optimizer step.
+
+        `updates_per_rollout` steps share it. Trainer reads `input_ids` of what is returned, to count tokens.
+        """
         rows = [next(epoch_iterator)["rows"].tolist() for _ in range(num_batches)]
-        if self.state.global_step % self.recipe.updates_per_rollout == 0:
-            with self._timed("rollout"):
-                groups, resampled = self._sample([row for batch in rows for row in batch])
-            rewards, advantages_BG = self._assess(groups)
-            chosen = self._choose(rewards, [len(batch) for batch in rows])
-            with self._timed("reference"):
-                self._micro_batches = [
-                    self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in chosen
-                ]
-            self._size = self._step_size()
-            counts = torch.tensor([[resampled, len(groups) - sum(map(len, chosen))]], device=self.args.device)
-            self._rollout_metrics |= dict(
-                zip(("resampled", "skipped"), self._everywhere(counts).sum(dim=0).tolist(), strict=True)
-            )
-            self._keep(groups, rewards, advantages_BG)
+        if self.state.global_step % self.params.updates_per_rollout == 0:
+            self._roll_out(rows)
         return [{"micro_batch": batch, "input_ids": batch.packed.input_ids_1L} for batch in self._micro_batches], None
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Score one micro-batch under the policy and return the loss."""
+        """The loss of one micro-batch."""
         batch: MicroBatch = inputs["micro_batch"]
-        scores = score(model, batch.packed, batch.media, self.recipe.temperature)
+        scores = score(model, batch.packed, batch.media, self.params.temperature)
         logps_RC = scores.logps_RC
         if batch.old_logps_RC is None:
             batch.old_logps_RC = logps_RC.detach()
@@ -143,180 +105,127 @@ class TgrpoTrainer(ResumableTrainer):
             batch.reference_logps_RC if batch.reference_logps_RC is not None else logps_RC.detach(),
             batch.advantages_R,
             batch.packed.mask_RC,
-            self.recipe.loss,
+            self.params.loss,
             self._size,
-            self.recipe.max_new_tokens,
+            self.params.max_new_tokens,
         )
         self._update_metrics.append(torch.stack([kl, scores.entropy]))
         return loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Loss and gradient of one micro-batch, timed."""
-        with self._timed("update"):
+        with self.stopwatch.measure("update"):
             return super().training_step(model, inputs, num_items_in_batch)
 
-    def _sample(self, rows: Sequence[int]) -> tuple[list[Group], int]:
-        """This process's groups, and how many questions were asked in place of ones without variance (`resample`)."""
-        recipe, model = self.recipe, self._sampling_model()
-        groups, asked, resampled = self._roll_out(model, rows), list(rows), 0
-        for draw in range(recipe.resample_rounds if recipe.dynamic_sampling == "resample" else 0):
-            rewards = self._rewards(grade_groups(groups, recipe.contrast_size, recipe.grading))
-            places = idle(rewards, recipe.temporal).nonzero()[:, 0].tolist()
-            if not places:
-                break
-            for b in places:
-                asked[b] = replacement(asked[b], asked, len(self.samples), recipe.seed, self.state.global_step, draw)
-            for b, group in zip(places, self._roll_out(model, [asked[b] for b in places]), strict=True):
-                groups[b] = group
-            resampled += len(places)
-        return groups, resampled
-
-    def _roll_out(self, model: PreTrainedModel, rows: Sequence[int]) -> list[Group]:
-        recipe, step = self.recipe, self.state.global_step
-        questions = [
-            ask(self.samples[row], self.reader, self.builder, recipe.contrast, recipe.seed, step) for row in rows
-        ]
-        with self.compute_loss_context_manager():
-            return roll_out(
-                model,
-                self.builder,
-                questions,
-                recipe.group_size,
-                recipe.contrast_size,
-                Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_p),
-                recipe.seed,
-                step,
-                share_features=recipe.freeze_vision,
+    def _roll_out(self, rows: Sequence[Sequence[int]]) -> None:
+        """Sample, grade and prepare micro-batches; `rows` are the questions of each."""
+        with self.stopwatch.measure("rollout"):
+            groups, resampled = self.sampler.sample(
+                self._sampling_model(),
+                [row for batch in rows for row in batch],
+                self.state.global_step,
+                self.compute_loss_context_manager,
             )
+        rewards, advantages_BG = self._assess(groups)
+        keep_idle = self.params.dynamic_sampling == "off"
+        trained = trained_groups(rewards, self.params.temporal, [len(batch) for batch in rows], keep_idle)
+        with self.stopwatch.measure("reference"):
+            self._micro_batches = [self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in trained]
+        self._size = self._step_size()
+        counts = torch.tensor([[resampled, len(groups) - sum(map(len, trained))]])
+        resampled, skipped = gather(self.accelerator, counts).sum(dim=0).tolist()
+        self._rollout_metrics |= {"resampled": resampled, "skipped": skipped}
+        self._keep(groups, rewards, advantages_BG)
 
-    def _assess(self, groups: Sequence[Group]) -> tuple[Rewards, Tensor]:
-        """Rewards and advantages of this process's groups; statistics over the batch are those of all processes."""
-        recipe = self.recipe
-        everywhere = self._gather(grade_groups(groups, recipe.contrast_size, recipe.grading))
-        types = self._gather_types([group.question.sample.problem_type for group in groups])
-        rewards = self._rewards(everywhere)
-        self.ema = update_ema(self.ema, scaled_rewards(rewards, recipe.temporal), types, recipe.ema_decay)
+    def _assess(self, groups: Sequence[GradedGroup]) -> tuple[Rewards, Tensor]:
+        """Rewards and advantages of this process's groups.
+
+        Statistics over the batch are those of all processes.
+        """
+        params = self.params
+        grades = gather_grades(self.accelerator, grades_of(groups, params.contrast_size))
+        types = gather_types(self.accelerator, [graded.group.question.sample.problem_type for graded in groups])
+        rewards = group_rewards(grades, params)
+        self.ema = update_ema(self.ema, scaled_rewards(rewards, params.temporal), types, params.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
-        advantages_BG = temporal_advantages(rewards, recipe.temporal, recipe.scale, ema_B)
-        effect = temporal_effect(advantages_BG, rewards, recipe.scale, ema_B)
-        self._rollout_metrics = rollout_metrics(everywhere, rewards, recipe) | {"temporal_effect": effect}
+        advantages_BG = temporal_advantages(rewards, params.temporal, params.scale, ema_B)
+        effect = temporal_effect(advantages_BG, rewards, params.scale, ema_B)
+        self._rollout_metrics = {**rollout_metrics(grades, rewards, params), "temporal_effect": effect}
         own = slice(self.args.process_index * len(groups), (self.args.process_index + 1) * len(groups))
-        mine = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
-        return mine, advantages_BG[own]
+        own_rewards = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
+        return own_rewards, advantages_BG[own]
 
-    def _rewards(self, grades: Grades) -> Rewards:
-        return group_rewards(
-            grades.accuracy_BG,
-            grades.format_BG,
-            grades.lengths_BG,
-            grades.contrast_BK,
-            grades.has_contrast_B,
-            self.recipe,
-        )
-
-    def _choose(self, rewards: Rewards, sizes: Sequence[int]) -> list[list[int]]:
-        """The groups of each micro-batch that are trained on; one that would be empty keeps its first, for its KL term alone."""
-        idle_B = idle(rewards, self.recipe.temporal) & (self.recipe.dynamic_sampling != "off")
-        batches_b = torch.arange(len(idle_B)).split(list(sizes))
-        return [batch_b[~idle_B[batch_b]].tolist() or batch_b[:1].tolist() for batch_b in batches_b]
-
-    def _prepare(self, groups: Sequence[Group], advantages_BG: Tensor) -> MicroBatch:
-        """Pack the groups of a micro-batch and score them under the reference, which never changes."""
-        device = self.args.device
-        prompts = [group.question.ordered for group in groups]
-        packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups]).to(device)
-        features = [group.features for group in groups if group.features is not None]
-        media = encoded_media(features) if features else pixel_media(self.builder, prompts, device)
-        advantages_R = advantages_BG.flatten().to(device, torch.float32)
-        return MicroBatch(packed, media, advantages_R, self._reference_logps(packed, media))
+    def _prepare(self, groups: Sequence[GradedGroup], advantages_BG: Tensor) -> MicroBatch:
+        """Pack the groups of a micro-batch and score them under the reference."""
+        batch = micro_batch(self.sampler.builder, [graded.group for graded in groups], advantages_BG, self.args.device)
+        batch.reference_logps_RC = self._reference_logps(batch)
+        return batch
 
     def _step_size(self) -> StepSize:
         counts = [[len(batch.packed.mask_RC), len(batch.packed.targets_N)] for batch in self._micro_batches]
-        rows, tokens = self._everywhere(torch.tensor(counts, device=self.args.device)).double().mean(dim=0).tolist()
+        rows, tokens = gather(self.accelerator, torch.tensor(counts)).double().mean(dim=0).tolist()
         return StepSize(rows, tokens)
 
     @torch.no_grad()
-    def _reference_logps(self, packed: Packed, media: dict[str, Any]) -> Tensor | None:
-        if self.recipe.loss.beta == 0:
+    def _reference_logps(self, batch: MicroBatch) -> Tensor | None:
+        if self.params.loss.beta == 0:
             return None
         model: Any = self.model if self.reference is None else self.reference
         adapters_off = model.disable_adapter() if self.reference is None else nullcontext()
         with adapters_off, self.compute_loss_context_manager():
-            return score(model, packed, media, self.recipe.temperature).logps_RC
-
-    # Processes
+            return score(model, batch.packed, batch.media, self.params.temperature).logps_RC
 
     def _sampling_model(self) -> PreTrainedModel:
-        """The policy as one whole model: itself, or under ZeRO-3 a copy that is brought up to date."""
-        if self.sampler is None:
+        """The policy as one whole model; under ZeRO-3 this is a copy."""
+        if self.whole_copy is None:
             return self.model  # type: ignore[return-value]  # Trainer types it as a plain module
-        import deepspeed
-
-        assert self.model is not None
-        with torch.no_grad():
-            for copy, weight in zip(self.sampler.parameters(), self.model.parameters(), strict=True):
-                with deepspeed.zero.GatheredParameters([weight]):
-                    copy.copy_(weight)
-        return self.sampler
-
-    def _everywhere(self, values: Tensor) -> Tensor:
-        """The values of all processes, in the order of their numbers."""
-        return cast(Tensor, self.accelerator.gather(values))
-
-    def _gather(self, grades: Grades) -> Grades:
-        """The grades of all processes, in the order of their numbers, on the CPU."""
-        values = {field.name: getattr(grades, field.name).to(self.args.device) for field in fields(grades)}
-        return Grades(**{name: self._everywhere(value).cpu() for name, value in values.items()})
-
-    def _gather_types(self, types: Sequence[str]) -> list[str]:
-        numbers_B = torch.tensor([PROBLEM_TYPES.index(kind) for kind in types], device=self.args.device)
-        return [PROBLEM_TYPES[number] for number in self._everywhere(numbers_B).tolist()]
+        update_copy(self.whole_copy, self.model)
+        return self.whole_copy
 
     # What is watched
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the step's own figures to what Trainer logs after each step, and stop the run when a guard trips."""
+        """Add the step's own figures to what Trainer logs.
+
+        UserError when a guard trips.
+        """
         if "loss" not in logs:
             return super().log(logs, start_time)
-        kl, entropy = self._everywhere(torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
+        kl, entropy = gather(self.accelerator, torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
         self._update_metrics.clear()
-        logs |= (
-            self._rollout_metrics
-            | {"kl": kl if self.recipe.loss.beta else math.nan, "entropy": entropy}
-            | self._speed()
-        )
+        logs |= self._rollout_metrics | {"kl": kl if self.params.loss.beta else math.nan, "entropy": entropy}
+        logs |= self._speed()
         super().log(logs, start_time)
         self._log_speed()
-        if message := trip(steps(self.state.log_history), self.recipe.guards):
+        if message := trip(step_rows(self.state.log_history), self.params.guards):
             raise UserError(message)
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of each phase of the step on this process, and the completion tokens per second that all processes train on."""
+        """Seconds of each phase, and completion tokens per second over all processes."""
+        seconds = self.stopwatch.take()
         tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
-        speed = {f"seconds_{phase}": seconds for phase, seconds in self.seconds.items()}
-        speed["tokens_per_second"] = tokens / sum(self.seconds.values())
-        self.seconds.clear()
-        return speed
+        speed = {f"seconds_{phase}": value for phase, value in seconds.items()}
+        return speed | {"tokens_per_second": tokens / sum(seconds.values())}
 
     def _log_speed(self) -> None:
-        due = self.state.global_step == 1 or self.state.global_step % max(1, self.state.max_steps // 15) == 0
+        step, last = self.state.global_step, self.state.max_steps
+        due = step == 1 or step % max(1, last // LOGGED_STEPS) == 0
         if due and self.is_world_process_zero():
             row = self.state.log_history[-1]
-            spent = ", ".join(f"{name[8:]} {value:.2f} s" for name, value in row.items() if name.startswith("seconds_"))
+            spent = ", ".join(
+                f"{name.removeprefix('seconds_')} {value:.2f} s" for name, value in row.items() if "seconds_" in name
+            )
             text = "step %d/%d: reward %.3f, %s, %.0f tokens/s"
-            log.info(text, self.state.global_step, self.state.max_steps, row["reward"], spent, row["tokens_per_second"])
+            log.info(text, step, last, row["reward"], spent, row["tokens_per_second"])
 
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin
+    def _keep(self, groups: Sequence[GradedGroup], rewards: Rewards, advantages_BG: Tensor) -> None:
+        """Keep the first question of every `keep_every`-th step for the report.
 
-    def _keep(self, groups: Sequence[Group], rewards: Rewards, advantages_BG: Tensor) -> None:
-        """Keep the first question of every `keep_every`-th step for the report; a repeated step writes the same file again."""
+        A step that is repeated after a resume writes the same file.
+        """
         step = self.state.global_step + 1
         if self.is_world_process_zero() and (step == 1 or step % self.keep_every == 0):
-            rows = rollout_rows(step, groups[0], rewards, advantages_BG, self.recipe.contrast, self.recipe.grading)
+            rows = rollout_rows(step, groups[0], rewards, advantages_BG, self.params.contrast)
             write_json(self.kept / f"{step:08d}.json", {"rows": rows})
 
     # Checkpoints
@@ -325,19 +234,12 @@ class TgrpoTrainer(ResumableTrainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order
 
     def state_to_keep(self) -> dict[str, Any]:
+        """The moving averages of the reward std."""
         return {"ema": self.ema}
 
     def restore_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state_to_keep` gave."""
         self.ema = state["ema"]
-
-
-def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: int, seed: int) -> list[int]:
-    """Which of `total` samples each step asks: shuffled epochs one after another; the updates of one rollout repeat its questions."""
-    generator = torch.Generator().manual_seed(seed)
-    rollouts = math.ceil(steps / updates_per_rollout)
-    epochs = math.ceil(rollouts * per_step / total)
-    order = torch.cat([torch.randperm(total, generator=generator) for _ in range(epochs)])[: rollouts * per_step]
-    return order.view(rollouts, 1, per_step).expand(-1, updates_per_rollout, -1).flatten()[: steps * per_step].tolist()
 
 
 def _rows(rows: list[int]) -> dict[str, Tensor]:

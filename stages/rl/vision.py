@@ -1,12 +1,16 @@
-"""Vision features that are encoded once and used for sampling, the reference and the policy: right while the vision tower is frozen."""
+"""Vision features that are encoded once per step.
 
-from collections.abc import Sequence
+Sampling, the reference and the policy share them. This is right while the vision tower is frozen.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.sample import DataType
 from stages.model.inputs import Prompt, PromptBuilder, media_inputs
@@ -17,9 +21,15 @@ _METHODS: tuple[tuple[DataType, str, str, str], ...] = (
 )
 
 
+Media: TypeAlias = Mapping[str, object]  # arguments of the model's forward: pixels and grids, or encoded media
+
+
 @dataclass(frozen=True)
 class Features:
-    """One prompt's encoded media: what stands at its placeholder tokens, [N, H], and Qwen3-VL's features for deeper layers, [N, H] each."""
+    """One prompt's encoded media.
+
+    merged_NH stands at its placeholder tokens. `deepstack` holds Qwen3-VL's features for deeper layers, [N, H] each.
+    """
 
     data_type: DataType
     merged_NH: Tensor
@@ -27,13 +37,13 @@ class Features:
 
 
 def pixel_media(builder: PromptBuilder, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """The prompts' media as pixels, the way the model's forward takes them: for a vision tower that is trained."""
+    """The prompts' media as pixels, for a vision tower that is trained."""
     return builder.normalised({name: value.to(device) for name, value in media_inputs(prompts).items()})
 
 
 @torch.no_grad()
-def encode(model: Any, builder: PromptBuilder, prompts: Sequence[Prompt]) -> list[Features]:
-    """The features of each prompt's media, in the order of the prompts, from one pass per media type."""
+def encode(model: PreTrainedModel, builder: PromptBuilder, prompts: Sequence[Prompt]) -> list[Features]:
+    """The features of each prompt's media, from one pass per media type."""
     pixels = pixel_media(builder, prompts, model.device)
     features: dict[int, Features] = {}
     for data_type, method, values, grids in _METHODS:
@@ -46,8 +56,8 @@ def encode(model: Any, builder: PromptBuilder, prompts: Sequence[Prompt]) -> lis
     return [features[b] for b in range(len(prompts))]
 
 
-def encoded_media(features: Sequence[Features]) -> dict[str, Any]:
-    """Features in the form in which the model's forward takes already encoded media, in the order of the prompts."""
+def encoded_media(features: Sequence[Features]) -> Media:
+    """Features as the argument by which the model's forward takes encoded media."""
     encoded = {}
     for data_type, *_ in _METHODS:
         chosen = [feature for feature in features if feature.data_type == data_type]

@@ -1,1 +1,1 @@
-"""Plumbing of every stage: command line, parameters, files, progress and work folders. No result depends on it."""
+"""Plumbing of every stage; no result depends on it."""

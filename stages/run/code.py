@@ -1,4 +1,4 @@
-"""The code that a stage runs, apart from the plumbing: its hashes, and a copy to compare with later."""
+"""The code that a stage runs: its hashes and a copy."""
 
 import hashlib
 import sys
@@ -13,7 +13,7 @@ PLUMBING = ("stages/run/", "stages/launch.py", "stages/__init__.py")  # no resul
 
 
 def loaded_files(*more: Path) -> list[Path]:
-    """The project's files that this process has loaded and that decide a result, and `more`."""
+    """The loaded files of the project that decide a result, and `more`."""
     modules = [module for name, module in sys.modules.items() if name == "__main__" or name.startswith("stages.")]
     loaded = {Path(file).resolve() for module in modules if (file := getattr(module, "__file__", None))}
     ours = {file for file in loaded if _name(file).startswith("stages/") and not _name(file).startswith(PLUMBING)}
@@ -21,7 +21,10 @@ def loaded_files(*more: Path) -> list[Path]:
 
 
 def hash_files(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 by name; the name is relative to the project where the file lies in it."""
+    """SHA-256 by name.
+
+    The name is relative to the project when the file lies in it.
+    """
     return {_name(file): sha256_file(file) for file in files}
 
 
@@ -33,13 +36,15 @@ def changed_files(before: Mapping[str, str]) -> list[str]:
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:
-    """The names in one line: the first ones, and how many more there are."""
+    """The first names in one line, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def store_copy(folder: Path) -> None:
-    """Keep the project's `stages` as a zip file in `folder`, one for each state of the code.
+    """Keep the project's `stages` as a zip file in `folder`.
+
+    Each state of the code has one file.
 
     `make keep` shows with it what has changed since a result was made.
     """

@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +25,7 @@ from stages.run.params import Params, load_params
 from stages.run.work import IS_FIRST_PROCESS, WORK, mark_finished, stage_lock
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+SECOND_VOICE = 15.0  # seconds that another process leaves to the first one, which most often says the same
 
 
 def command(run: Callable[..., None], item: str | None = None) -> None:
@@ -46,6 +48,8 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
             with _unchanged(run, load, file) as read:
                 run(read, **arguments)
     except UserError as error:
+        if not IS_FIRST_PROCESS:
+            time.sleep(SECOND_VOICE)
         sys.stderr.write(f"{stage}: {log.escaped(str(error))}\n")
         sys.exit(error.status)
     except KeyboardInterrupt:
@@ -58,13 +62,19 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
 
 def _lock_name(stage: str, arguments: dict[str, Any]) -> str:
-    """The stage and its item, as a file name: different items may run at the same time."""
+    """A file name of the stage and its item.
+
+    Different items may run at the same time.
+    """
     items = [str(value) for value in arguments.values() if isinstance(value, str | int)]
     return re.sub(r"[^\w.-]", "_", "-".join([stage, *items]))
 
 
 def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | None:
-    """What to do about a full disk, a read-only disk or an absent input; None for a fault of the program."""
+    """What to do about a full disk, a read-only disk or an absent input.
+
+    None for a fault of the program.
+    """
     code, file = getattr(error, "errno", None), getattr(error, "filename", None) or os.getcwd()
     if code in FULL or _says_full(error):
         return f"no space left on the disk ({file}); free some and run the same command again"
@@ -90,7 +100,7 @@ def _says_full(error: Exception) -> bool:
 
 @contextmanager
 def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path) -> Iterator[Params]:
-    """The parameters; UserError when they or the code of the stage are different after the block.
+    """The parameters; UserError when they or the code changed in the block.
 
     DVC records parameters and code as they are when the stage ends. Without this check an edit during a training would
     be recorded as what the model was trained with.
@@ -111,7 +121,10 @@ def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path)
 
 
 def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], str]:
-    """The flags' values by parameter name, with `params_file`, and the name of the parameter that takes the Params."""
+    """The flags' values by parameter name, and the parameter of the Params.
+
+    The value of --params is named `params_file`.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
     parser.add_argument(
         "--params",

@@ -39,7 +39,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
-    """Write a JSON array of objects, one object in memory at a time, one on each line."""
+    """Write a JSON array of objects, one object on each line.
+
+    One object is in memory at a time.
+    """
     with whole_file(path) as file:
         file.write(b"[")
         for number, item in enumerate(items):
@@ -53,7 +56,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows to a Parquet file in the order given; equal rows give equal bytes."""
+    """Write rows to a Parquet file; equal rows give equal bytes."""
     with table_writer(path, schema) as write:
         for row in rows:
             write(row)
@@ -84,7 +87,7 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[st
 
 
 def iterate_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file in order, few of them in memory."""
+    """The rows of a Parquet file in order, few in memory."""
     with pq.ParquetFile(path, buffer_size=2**20) as file:
         for batch in file.iter_batches(1024, columns=columns):
             yield from batch.to_pylist()
@@ -98,7 +101,9 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which becomes `path` when the block ends without an error.
+    """A file to write, which becomes `path` after the block.
+
+    When the block ends with an error, `path` stays as it was.
 
     Until then it has one hidden name beside `path`: the next run overwrites what a killed run left, and .dvcignore hides
     it from DVC. The error of a full disk names `path`.

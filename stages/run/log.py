@@ -1,4 +1,7 @@
-"""The log of a stage: lines on stderr in which no text from data can pose as a line of ours."""
+"""The log of a stage on stderr.
+
+Text from data cannot pose as a line of the log.
+"""
 
 import logging
 import re
@@ -9,7 +12,10 @@ UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2
 
 
 def set_up(stage: str) -> None:
-    """Send the log of this project to stderr, one line for each message; libraries are heard from WARNING on."""
+    """Send the log of this project to stderr.
+
+    Messages of libraries are shown from WARNING on.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter(f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
@@ -18,12 +24,18 @@ def set_up(stage: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """The text with each unsafe character as its escape, so that it stays on one line: a line break becomes `\\n`."""
+    """The text on one line, with each unsafe character as its escape.
+
+    A line break becomes `\\n`.
+    """
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
 class SafeFormatter(logging.Formatter):
-    """Escapes the arguments of a message, which may come from records, files and servers."""
+    """Escapes the arguments of a message.
+
+    Arguments may come from records, files and servers.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; a traceback below it stays as it is."""

@@ -1,4 +1,7 @@
-"""Parameters: one section of params.yaml for each stage, checked by the stage's own model."""
+"""Parameters: one section of params.yaml for each stage.
+
+The stage's own model checks the section.
+"""
 
 import difflib
 import json
@@ -48,7 +51,9 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), 
 
 
 def read_sections(path: Path) -> dict[object, object]:
-    """The sections of a file of parameters; empty when the file holds no mapping.
+    """The sections of a file of parameters.
+
+    The result is empty when the file holds no mapping.
 
     UserError when the file is absent, is no valid YAML, or holds more than a file of parameters can need.
     """
@@ -103,7 +108,10 @@ def _explain(path: Path, section: str, model: type[BaseModel], wrong: ErrorDetai
 
 
 def _fields_at(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model at `location` below `model`; numbers of list items are passed over."""
+    """Names of the fields of the model at `location` below `model`.
+
+    Numbers of list items are passed over.
+    """
     for part in location:
         if isinstance(part, str) and model and part in model.model_fields:
             model = _model_inside(model.model_fields[part].annotation)

@@ -1,4 +1,7 @@
-"""Progress of long work: a bar on a terminal, lines for a program, otherwise nothing."""
+"""Progress of long work.
+
+A terminal shows a bar, a program gets lines, otherwise nothing is written.
+"""
 
 import os
 from collections.abc import Callable, Iterable
@@ -30,7 +33,7 @@ def progress_bar(
 
 
 class LineBar(tqdm):
-    """A bar whose states are lines of their own, apart from those of the log."""
+    """A bar whose states are lines of their own."""
 
     @staticmethod
     def status_printer(file: "SupportsWrite[str]") -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""Work folders and locks: what must survive a kill but is no artifact.
+"""Work folders and locks, which survive a kill and are no artifacts.
 
 DVC deletes a stage's outputs before the stage runs, so checkpoints and journals stay outside them, in `.work/`.
 """
@@ -50,20 +50,28 @@ def work_dir(stage: str, params: Params, inputs: Sequence[Path]) -> Path:
 
 
 def resume_note(work: Path) -> dict[str, list[str]]:
-    """For the metrics: the files of code that changed between the parts of a resumed run; empty when none did."""
+    """For the metrics: the code that changed between parts of a run.
+
+    The result is empty when no code changed.
+    """
     changed = read_json(work / CODE)["resumed_with_changed"]
     return {"resumed_with_changed": changed} if changed else {}
 
 
 def mark_finished() -> None:
-    """Note that the stage of this process ended well: later changes of code start a new run in silence."""
+    """Note that the stage of this process ended well.
+
+    A later change of code then starts a new run without a question.
+    """
     for folder in _claimed:
         (folder / FINISHED).touch()
 
 
 @contextmanager
 def stage_lock(stage: str) -> Iterator[None]:
-    """Hold the stage for this process's life; UserError names the holder when another process has it.
+    """Hold the stage; UserError when another process holds it.
+
+    The error names that process.
 
     The kernel drops the lock when the process dies, however it dies.
     """
@@ -94,7 +102,10 @@ def _key(params: Params, inputs: Sequence[Path]) -> str:
 
 
 def _goes_on(last: Path) -> bool:
-    """Whether a run goes on in a folder that other code wrote; UserError when the person has to decide."""
+    """Whether a run goes on in a folder that other code wrote.
+
+    UserError when a person has to decide.
+    """
     if os.environ.get("RESUME") == "1":
         return True
     if os.environ.get("FRESH") == "1" or (last / FINISHED).exists() or not _has_state(last):
@@ -111,7 +122,7 @@ def _has_state(folder: Path) -> bool:
 
 
 def _record_code(folder: Path) -> None:
-    """Note the code beside the checkpoints, and which of it changed before a run that goes on."""
+    """Note the code beside the checkpoints, and what of it changed."""
     record = read_json(folder / CODE) if (folder / CODE).exists() else {"files": {}, "resumed_with_changed": []}
     changed = changed_files(record["files"])
     if changed:

@@ -93,6 +93,16 @@ class Frames:
     keyframes: int | None = None
 
 
+@dataclass(frozen=True)
+class FrameShape:
+    """Number of frames, their size in pixels, and their times pts_T in seconds."""
+
+    count: int
+    height: int
+    width: int
+    pts_T: np.ndarray
+
+
 class FrameReader:
     """Reads the frames of samples.
 
@@ -126,6 +136,12 @@ class FrameReader:
     def pictures(self, sample_id: str) -> list[bytes]:
         """The stored files of a sample's frames: JPEG, or lossless WebP."""
         return self._row(sample_id, ["pictures"])["pictures"]
+
+    def shape(self, sample_id: str) -> FrameShape:
+        """The shape of a sample's frames, from the first picture's header."""
+        row = self._row(sample_id, ["pictures", "pts"])
+        with Image.open(io.BytesIO(row["pictures"][0])) as picture:
+            return FrameShape(len(row["pictures"]), picture.height, picture.width, np.array(row["pts"]))
 
     def check(self, sample_ids: Iterable[str]) -> None:
         """Raises UserError when the store lacks frames of one of these samples."""

@@ -140,5 +140,5 @@ def test_a_damaged_line_of_the_journal_is_named_and_only_its_answer_is_asked_aga
         rows = annotate(parameters(server.url))
         assert sorted(number(call.text) for call in server.calls) == [1, 2, 4]
     assert [row["status"] for row in rows] == ["ok"] * 5
-    assert "responses.jsonl, line 2: damaged" in caplog.text
-    assert "responses.jsonl, line 3: damaged" in caplog.text
+    assert "responses.jsonl: line 2 is no answer" in caplog.text
+    assert "responses.jsonl: line 3 is no answer" in caplog.text

@@ -1,4 +1,7 @@
-"""The directions of DESIGN: flows → dvc.yaml → stages → rooms, who may import whom, and dvc.yaml naming the code each stage runs."""
+"""Who may import whom, and what dvc.yaml must name.
+
+The directions are flows → dvc.yaml → stages → rooms.
+"""
 
 import ast
 import re
@@ -26,8 +29,10 @@ ROOMS = {  # room: the rooms it may import
     "reporting": {"run", "data", "video", "evaluation"},
 }
 WITHOUT_TORCH = {"run", "data", "video", "curation", "chat", "reporting"}
-PLUMBING = {"stages/run", "stages/launch.py"}  # no stage's dep: an edit there re-runs nothing
-STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan"))
+PLUMBING = {"stages/run", "stages/launch.py", "stages/__init__.py"}  # no stage's dep: an edit there re-runs nothing
+STAGES = sorted(
+    path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan", "check")
+)
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
 TRAINING = ["base", "sft", "tgrpo", "evaluate"]
@@ -35,7 +40,10 @@ TRAINING = ["base", "sft", "tgrpo", "evaluate"]
 
 @cache
 def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
-    """Dotted names a file imports, `from a import b` as `a.b` where that is a module of the project."""
+    """Dotted names that a file imports.
+
+    `from a import b` gives `a.b` when that is a module of the project.
+    """
     tree = ast.parse(path.read_text())
     names: set[str] = set()
     for node in tree.body if top_level_only else ast.walk(tree):
@@ -50,14 +58,14 @@ def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
 
 
 def module(name: str) -> Path | None:
-    """The file of a module of this project, None for any other name."""
+    """The file of a module of this project, or None."""
     path = ROOT / name.replace(".", "/")
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in candidates if name.split(".")[0] in ("stages", "flows") and file.is_file()), None)
 
 
 def closure(path: Path, top_level_only: bool = False) -> tuple[set[Path], set[str]]:
-    """Project files that running `path` executes, and the top-level names of everything else they import."""
+    """The project's files that `path` runs, and other packages they import."""
     files, outside, queue = {path}, set(), [path]
     while queue:
         for name in imports(queue.pop(), top_level_only):
@@ -80,7 +88,7 @@ def room_files() -> list[Path]:
 
 
 def test_names_of_transformers_come_from_the_modules_that_define_them() -> None:
-    """Its top level knows every model: to find a name there, pyright reads 2,600 files more."""
+    """The top level of transformers costs pyright 2,600 more files."""
     code = [
         path
         for folder in ("stages", "flows", "tests", "speed", "experiments")
@@ -174,8 +182,18 @@ def test_dvc_yaml_stays_readable() -> None:
 
 
 def covers(deps: set[str], path: Path) -> bool:
-    """Whether one of the deps is the file, or a folder that holds it."""
+    """Whether a dep is the file or a folder that holds it."""
     return any(path.is_relative_to(dep) for dep in deps)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_passes_the_flags_that_a_stage_has_and_all_that_it_needs(stage: str) -> None:
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    _, *names = [f"--{argument.arg.replace('_', '-')}" for argument in run.args.args]
+    needed = names[: len(names) - len(run.args.defaults)]
+    passed = re.findall(r"--[a-z-]+", re.sub(r"\$\{[^}]*\}", "", PIPELINE[stage]["cmd"]))
+    assert set(needed) <= set(passed) <= set(names)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stages.data.grading import extract_answer, grade, is_well_formed, option_letter, parse_number
+from stages.data.grading import Strictness, extract_answer, grade, is_well_formed, option_letter, parse_number
+from stages.data.sample import ProblemType
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,12 @@ def test_the_reference_code_takes_the_first_tag_and_nothing_becomes_an_empty_ans
 
 
 @pytest.mark.timeout(60)  # a reader that tries every split of the blanks takes minutes
-@pytest.mark.parametrize("rules", ["default", "reference-code"])
-def test_a_model_that_loops_on_spaces_or_tags_is_read_in_no_time(rules) -> None:
+@pytest.mark.parametrize("strictness", ["default", "reference-code"])
+def test_a_model_that_loops_on_spaces_or_tags_is_read_in_no_time(strictness: Strictness) -> None:
     for loop in (" " * 15_000, "\n" * 15_000, "<answer>" * 500, "<answer> " * 500, "</think><answer>" * 500):
         text = f"<think>a</think><answer>{loop}"
-        assert not extract_answer(text, rules)
-        assert not is_well_formed(text, rules)
+        assert not extract_answer(text, strictness)
+        assert not is_well_formed(text, strictness)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_an_answer_is_a_number_when_it_holds_exactly_one(text: str, number: floa
     ],
 )
 def test_each_answer_type_is_graded_by_its_own_rule(
-    prediction: str | None, answer: str, problem_type, reward: float
+    prediction: str | None, answer: str, problem_type: ProblemType, reward: float
 ) -> None:
     assert grade(prediction, answer, problem_type) == pytest.approx(reward, abs=1e-7)
 
@@ -153,7 +154,7 @@ def test_each_answer_type_is_graded_by_its_own_rule(
     ],
 )
 def test_the_reference_code_wants_answers_written_alike(
-    prediction: str, answer: str, problem_type, reward: float
+    prediction: str, answer: str, problem_type: ProblemType, reward: float
 ) -> None:
     assert grade(prediction, answer, problem_type, "reference-code") == reward
     assert grade(prediction, answer, problem_type) == 1.0

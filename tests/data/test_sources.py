@@ -59,6 +59,13 @@ def test_columns_of_other_names_and_values_that_all_rows_share_come_from_the_par
     assert facts(sample) == ("s-1", "video", "numerical", (), "3", str(root / "mine/a.mp4"))
 
 
+def test_options_may_be_an_object_of_letters_and_texts(root: Path) -> None:
+    row = {"path": "a.mp4", "problem": "Which way?", "options": {"B": "right", "A": "left"}, "solution": "A"}
+    (root / "mine" / "list.jsonl").write_text(json.dumps(row))
+    (sample,) = samples(root, folder="mine", questions="list.jsonl")
+    assert (sample.problem_type, sample.options, sample.answer) == ("multiple choice", ("B. right", "A. left"), "A")
+
+
 @pytest.mark.parametrize("kind", ["imagefolder", "videofolder"])
 def test_a_folder_in_the_layout_of_datasets_keeps_its_media_where_it_is(root: Path, kind: str) -> None:
     name = {"imagefolder": "red.png", "videofolder": "a.mp4"}[kind]

@@ -1,4 +1,4 @@
-"""Benchmarks by name: a real client fetches a dataset from a local server that speaks the hub's protocol."""
+"""Benchmarks by name, from a local server that speaks the hub's protocol."""
 
 import hashlib
 import io
@@ -77,7 +77,7 @@ def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list
     assert download.benchmark_folder(tmp_path) == tmp_path
     with pytest.raises(UserError, match="neither a folder nor the name of a dataset"):
         download.benchmark_folder(tmp_path / "nowhere" / "at" / "all")
-    with pytest.raises(UserError, match="'some/Other' is no folder here, and no dataset that the hub gives"):
+    with pytest.raises(UserError, match="'some/Other' is no folder here, and the hub gives no such dataset"):
         download.benchmark_folder(Path("some/Other"))
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The dataset some/VSI-Bench on loopback, and another with one more video of it; the list holds the paths of GET requests."""
+    """Three datasets on loopback; the list holds the paths of GET requests."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("scannet/s1.mp4", b"clip")

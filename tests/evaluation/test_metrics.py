@@ -12,8 +12,8 @@ ORDERS: tuple[Order, ...] = ("ordered", "shuffled")
 
 
 def test_metrics_of_a_table_worked_by_hand() -> None:
-    # Three temporal questions: 2 right in order, 1 shuffled. Two static ones: 2 right in order, 1 shuffled. One error, one
-    # never answered.
+    # Three temporal questions: 2 right in order, 1 shuffled. Two static ones: 2 right in order, 1 shuffled. One error,
+    # one never answered.
     ordered = {"t1": 1, "t2": 1, "t3": 0, "s1": 1, "s2": 1}
     shuffled = {"t1": 1, "t2": 0, "t3": 0, "s1": 1, "s2": 0}
     rows = [toy_row(name, "ordered", score) for name, score in ordered.items()]

@@ -1,4 +1,4 @@
-"""A benchmark of two-option questions, its answers and its rows, for tests of what comes after the answers."""
+"""A benchmark of two-option questions, with its answers and rows."""
 
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark
@@ -43,7 +43,7 @@ def toy_output(
 
 
 def toy_row(sample_id: str, order: Order, score: int) -> PredictionRow:
-    """An answer that was graded: right or wrong, to a temporal question (t…) or a static one."""
+    """A graded answer to a temporal question (t…) or a static one."""
     category = "order" if sample_id.startswith("t") else "colour"
     text = f"<think>t</think><answer>{'B' if score else 'A'}</answer>"
     return prediction_row(toy_sample(sample_id, category), toy_output(sample_id, order, text), TOY)
@@ -59,7 +59,7 @@ def scored_row(
     n_frames: int = 8,
     size: tuple[int, int] = (48, 48),
 ) -> PredictionRow:
-    """A row with the scores given, whatever was answered; `size` is (width, height)."""
+    """A row with the scores given; `size` is (width, height) in pixels."""
     return {
         "sample_id": sample_id,
         "order": order,

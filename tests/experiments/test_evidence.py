@@ -1,18 +1,20 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from experiments.evidence import ARMS, interval, table
+from experiments.evidence import ARMS, Accuracies, Figures, interval, markdown
 from stages.data.sample import write_rejects, write_samples
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.model.tiny_models import clip, question, write_qwen2_5
 from tests.rl.conftest import write_frames
+from tests.rl.runs import write_training_set
 
 
-def test_the_interval_is_students_t():
+def test_the_interval_is_students_t() -> None:
     # Mean 4, squared deviations 4 0 4, unbiased std 2; t for 2 degrees of freedom is 4.3027
     mean, half = interval([2.0, 4.0, 6.0])
     assert mean == 4.0
@@ -20,15 +22,17 @@ def test_the_interval_is_students_t():
     assert interval([3.0]) == (3.0, None)
 
 
-def test_every_arm_is_a_recipe_that_the_stage_accepts_and_they_differ():
+def test_every_arm_is_a_recipe_that_the_stage_accepts_and_they_differ() -> None:
     recipes = [TgrpoParams.model_validate(changes) for changes in ARMS.values()]
     assert len({(recipe.temporal, recipe.scale) for recipe in recipes}) == len(recipes) == 6
 
 
-def test_the_table_has_the_cold_start_and_every_arm_with_its_gain():
-    start = {"ordered": 0.5, "shuffled": 0.3, "gap": 0.2, "static": 0.9, "all": 0.7}
-    runs = [start | {"ordered": value, "condition_rate": 0.75, "temporal_effect": 0.125} for value in (0.58, 0.62)]
-    lines = table(start, {"T-GRPO strict": runs, "T-GRPO paper": runs[:1], "GRPO": runs[:1]}).splitlines()
+def test_the_table_has_the_cold_start_and_every_arm_with_its_gain() -> None:
+    start: Accuracies = {"ordered": 0.5, "shuffled": 0.3, "gap": 0.2, "static": 0.9, "all": 0.7}
+    runs: list[Figures] = [
+        {**start, "ordered": value, "condition_rate": 0.75, "temporal_effect": 0.125} for value in (0.58, 0.62)
+    ]
+    lines = markdown(start, {"T-GRPO strict": runs, "T-GRPO paper": runs[:1], "GRPO": runs[:1]}).splitlines()
     assert lines[2] == "| SFT |  | 50.0 |  | 30.0 | 20.0 | 90.0 | 70.0 |  |  |"
     # Mean 60, std √8, t for one degree of freedom 12.7062: 12.7062 · √8 / √2 = 25.4
     assert lines[3].startswith("| T-GRPO strict | 2 | 60.0 ± 25.4 | 10.0 ± 25.4 | 30.0 ± 0.0 | 20.0 ± 0.0 |")
@@ -37,8 +41,11 @@ def test_the_table_has_the_cold_start_and_every_arm_with_its_gain():
 
 
 @pytest.fixture
-def root(tmp_path):
-    """A checkout's folders after filter, sft and benchmark: four clips of noise, which are also the benchmark, and a random model."""
+def root(tmp_path: Path) -> Path:
+    """A checkout's folders after filter, sft and benchmark.
+
+    They hold four clips of noise, which are also the benchmark, and a random model.
+    """
     kinds = ("direction", "colour")
     changes = [{"category": kind, "source": "shapes"} for kind in kinds for _ in range(2)]
     samples = [question(f"clip-{n}", answer="AB"[n % 2]).model_copy(update=changes[n]) for n in range(4)]
@@ -47,7 +54,7 @@ def root(tmp_path):
     for folder in (tmp_path / "data", benchmark):
         folder.mkdir(parents=True)
         write_frames(folder, frames)
-    write_samples(tmp_path / "data" / "rl.parquet", samples)
+    write_training_set(tmp_path / "data" / "rl.parquet", samples)
     write_samples(benchmark / "samples.parquet", samples)
     write_rejects(benchmark / "quarantine.parquet", [])
     write_qwen2_5(tmp_path / "models" / "sft")
@@ -69,7 +76,7 @@ def root(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_arm_is_trained_and_evaluated_once(root):
+def test_an_arm_is_trained_and_evaluated_once(root: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -133,7 +133,7 @@ def toy(new_toy: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def finished(finished_toy: Path, tmp_path: Path) -> Path:
     """A checkout of the toy in which all is up to date."""
-    return Path(shutil.copytree(finished_toy, tmp_path / "toy"))
+    return Path(shutil.copytree(finished_toy, tmp_path / "finished"))
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +144,16 @@ def webhook() -> Iterator[tuple[str, list[str]]]:
         yield address, messages
 
 
+@pytest.fixture
+def toy_with_deployments(toy: Path) -> Path:
+    """A checkout of the toy that `make ui` can deploy."""
+    shutil.copy(ROOT / "prefect.yaml", toy)
+    return toy
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, webhook: tuple[str, list[str]]) -> Iterator[Service]:
-    """`make ui` in a toy checkout, shared by the tests of a file."""
+    """`make ui` in a toy checkout, shared by a file's tests."""
     folder = tmp_path_factory.mktemp("service")
     checkout = build_toy(folder / "toy")
     shutil.copy(ROOT / "prefect.yaml", checkout)

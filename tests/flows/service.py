@@ -1,5 +1,6 @@
 """`make ui` for tests: a real Prefect server and worker."""
 
+import base64
 import json
 import os
 import re
@@ -32,18 +33,23 @@ class Service:
         port = free_port()
         self.api = f"http://127.0.0.1:{port}/api"
         self.env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "PYTHONPATH": str(ROOT)}
-        self.env["VIDEO_R1_WEBHOOK"] = webhook
+        if webhook:
+            self.env["VIDEO_R1_WEBHOOK"] = webhook
         self.log = home / "serve.log"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "flows.serve", "--port", str(port)]
             self.process = subprocess.Popen(command, cwd=checkout, env=self.env, stdout=log, stderr=log)
-        until(lambda: "Prefect UI: http" in self.log.read_text(), self.log)
+        until(lambda: "export PREFECT_API_URL" in self.log.read_text(), self.log)
+        self.key = re.findall(r"PREFECT_API_AUTH_STRING=(\S+)", self.log.read_text())[0]
+        self.env["PREFECT_API_AUTH_STRING"] = self.key
 
     def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """The answer of the server's API, as JSON."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(self.api + path, data, {"content-type": "application/json"}, method=method)
+        login = "Basic " + base64.b64encode(self.key.encode()).decode()
+        headers = {"content-type": "application/json", "authorization": login}
+        request = Request(self.api + path, data, headers, method=method)
         while True:
             try:
                 with urlopen(request, timeout=60) as answer:
@@ -101,13 +107,17 @@ class Run:
         """The state as the server holds it."""
         return self.service.call(f"/flow_runs/{self.id}")["state"]
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks of the run, as the server holds them."""
+        return self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
+
     def stages(self) -> dict[str, str]:
         """The stages' states, which Prefect writes a moment later."""
         final: dict[str, str] = {}
 
         def read() -> bool:
-            tasks = self.service.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
-            final.update({task["name"]: task["state_name"] for task in tasks})
+            tasks = self.tasks()
+            final.update({task["name"].partition(" (")[0]: task["state_name"] for task in tasks})
             return all(task["state_type"] in (*ENDS, "PENDING") for task in tasks)
 
         until(read, self.service.log)

@@ -26,6 +26,7 @@ def test_a_metric_row_shows_how_the_metric_moved() -> None:
         "value": 0.75,
         "change": "+0.25",
     }
+    assert list(metric_row(name, 0.5, 0.75)) == ["metric", "value", "change", "file"]  # a narrow window shows the first
     assert metric_row(name, 0.75, 0.5)["change"] == "-0.25"
     assert metric_row(name, 0.75, 0.75)["change"] == "="
     assert metric_row(name, None, 0.75)["change"] == ""

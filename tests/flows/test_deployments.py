@@ -94,6 +94,13 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
     edit(root, "python stage.py evaluate-${item.model}", command, file="dvc.yaml")
     edit(root, "metrics/${item.model}.json out/${item.model}.json", "metrics/${item.model}.json", file="dvc.yaml")
     edit(root, '"out/${item.model}.json"]', '"out/${item.model}.json", out/shapes.json]', file="dvc.yaml")
+    outs = '    outs: ["out/${item.model}.txt"]\n'
+    edit(
+        root,
+        '    metrics: [{"metrics/${item.model}.json"',
+        f'{outs}    metrics: [{{"metrics/${{item.model}}.json"',
+        file="dvc.yaml",
+    )
     (root / "evaluate.py").write_text(EVALUATE)
     edit(root, '"shapes": {"value": 1}', '"shapes": {"value": 2}')
     (root / "step-3.json").write_text('{"value": 7}')
@@ -125,10 +132,7 @@ def test_one_checkpoint_is_evaluated_beside_the_pipeline(service: Service) -> No
 def test_a_sweep_ends_as_experiments_with_a_table_that_compares_them(service: Service, finished: Path) -> None:
     toy = finished
     status = git(toy, "status", "--short")
-    (toy / ".dvc" / "tmp" / "run_sweep.py").write_text(
-        "from flows.pipeline import sweep; sweep({'tgrpo.value': [200, 300]})"
-    )
-    command = [sys.executable, ".dvc/tmp/run_sweep.py"]
+    command = [sys.executable, "-m", "flows.sweep", "tgrpo.value=200,300"]
     done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
     run = Run(service, done.returncode, done.stdout + done.stderr)
     assert run.status == 0, run.output

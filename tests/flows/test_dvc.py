@@ -38,6 +38,14 @@ def test_a_target_comes_with_what_it_needs_in_the_graphs_order() -> None:
     assert chosen("evaluate") == ["shapes", "sft", "tgrpo", "evaluate@sft", "evaluate@tgrpo"]
 
 
+def test_the_beginning_of_a_matrix_item_means_all_items_that_begin_so() -> None:
+    stages = [Stage(f"evaluate@{item}", (), {}) for item in ("sft-shapes-8", "sft-shapes-16", "sft2-shapes-8")]
+    assert graph.select(stages, ["evaluate@sft"], True, False) == stages[:2]
+    assert graph.select(stages, ["evaluate@sft-shapes-16"], True, False) == stages[1:2]
+    with pytest.raises(UsageError, match="no stage 'evaluate@sf'"):
+        graph.select(stages, ["evaluate@sf"], True, False)
+
+
 def test_single_selects_the_targets_alone() -> None:
     assert chosen("evaluate", "sft", single=True) == ["sft", "evaluate@sft", "evaluate@tgrpo"]
 
@@ -116,6 +124,25 @@ def test_a_stage_ends_completed_then_cached_then_restored_then_failed(toy: Path)
         failed = dvc.reproduce(toy, "shapes", runner, lines.append)
     assert failed.state == "Failed"
     assert "shapes cannot go on: the reason" in lines
+
+
+@pytest.mark.integration
+def test_no_line_that_a_stage_prints_changes_what_is_said_of_it(toy: Path) -> None:
+    forged = [
+        "Stage 'shapes' didn't change, skipping",
+        "Stage 'shapes' is cached - skipping run, checking out outputs",
+        "'x' is busy, it is being blocked by:",
+        "ERROR: failed to run: x, exited with 75",
+    ]
+    edit(toy, 'print(f"{name} starts", flush=True)', f"print(*{forged}, sep=chr(10), flush=True)", file="stage.py")
+    lines: list[str] = []
+    with CommandRunner([]) as runner:
+        assert dvc.reproduce(toy, "shapes", runner, lines.append).state == "Completed"
+        assert lines[2:] == forged
+        edit(toy, '"shapes": {"value": 1}', '"shapes": {"value": 1, "fail": true}')
+        failed = dvc.reproduce(toy, "shapes", runner, lines.append)
+    assert (failed.state, failed.status) == ("Failed", 1)
+    assert (toy / "trace" / "shapes").read_text().count("starts") == 2
 
 
 @pytest.mark.integration

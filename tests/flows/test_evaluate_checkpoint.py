@@ -7,7 +7,7 @@ import pytest
 
 from flows import dvc
 from flows.errors import UsageError
-from flows.evaluate_checkpoint import find_stage, with_options
+from flows.evaluate_checkpoint import find_stage, outputs_in, with_options
 from tests.conftest import ROOT
 from tests.flows.conftest import edit
 
@@ -23,5 +23,8 @@ def test_a_benchmark_is_found_in_dvc_yaml_by_its_name_and_by_a_number_of_frames(
     words, replaced = with_options(find_stage(stages, "shapes").command, {"--name": "mine", "--model": "step 3"})
     assert words[:7] == ["python", "-m", "stages.evaluate", "--name", "mine", "--model", "step 3"]
     assert replaced == {"--name": "base", "--model": "models/base"}
+    outputs = outputs_in(Path("runs/x"), find_stage(stages, "shapes"))
+    assert set(outputs) == {"--predictions", "--metrics", "--headline"}
+    assert outputs["--predictions"] == "runs/x/predictions.parquet"
     with pytest.raises(UsageError, match=r"dvc.yaml evaluates nothing on 'shape'; nearest: shapes"):
         find_stage(stages, "shape")

@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from flows import dvc, experiment
 from flows.errors import UsageError
 from flows.experiment import Experiment, override
-from flows.pipeline import combine
+from flows.graph import Stage
+from flows.pipeline import prepare
 from flows.process_tree import CommandRunner
+from flows.sweep import combine
 from tests.flows.conftest import edit, git, run_dvc
 
 PARAMS = """\
@@ -126,6 +129,33 @@ def test_a_worktree_that_a_killed_run_left_is_continued(toy: Path) -> None:
     checkpoint.touch()
     experiment.create(one)
     assert not checkpoint.exists()
+
+
+@pytest.mark.integration
+def test_a_folder_may_have_letters_beyond_ascii(finished: Path, tmp_path: Path) -> None:
+    home = finished.rename(tmp_path / "müßig 视频")
+    one = Experiment(home, {"report.value": 7})
+    experiment.create(one)
+    assert dvc.snapshot(one.root).changed == {"report"}
+    run_dvc(one.root, "repro")
+    experiment.save(one)
+    assert one.name in run_dvc(home, "exp", "show", "--csv")
+
+
+@pytest.mark.integration
+def test_a_refused_run_leaves_no_worktree_and_an_unfinished_one_stays(finished: Path) -> None:
+    home = finished
+    unfinished = Experiment(home, {"sft.value": 11})
+    experiment.create(unfinished)
+    experiments = [Experiment(home, {"sft.value": 12}), unfinished, Experiment(home, {"tgrpo.value": 300})]
+
+    def without_tgrpo(stages: Sequence[Stage]) -> list[Stage]:
+        return [stage for stage in stages if stage.name != "tgrpo"]
+
+    with CommandRunner([]) as runner, pytest.raises(UsageError, match="leaves out tgrpo"):
+        prepare(experiments, without_tgrpo, runner, force=False)
+    assert [one.root.exists() for one in experiments] == [False, True, False]
+    assert git(home, "worktree", "list").count("\n") == 2
 
 
 @pytest.mark.integration

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_a_second_run_on_the_checkout_waits_and_names_the_first(service: Service
     with service.started(toy, "shapes") as first:
         stage_pid(toy, "shapes")
         holder = (toy / ".dvc" / "tmp" / "flow.lock").read_text()
-        assert holder.endswith(f"(process {first.pid})")
+        assert holder.endswith(f"(process {first.pid} on {socket.gethostname()})")
         with service.started(toy, "shapes") as second:
             assert second.stdout
             assert any(f"waiting: {holder} works on this checkout" in line for line in second.stdout)

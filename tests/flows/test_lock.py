@@ -19,7 +19,7 @@ def test_the_second_waits_and_learns_who_holds_the_lock(tmp_path: Path) -> None:
         waiting.set()
 
     def second() -> None:
-        with hold(path, "second run", note, poll=0.01):
+        with hold(path, "second run", note):
             order.append("second")
 
     with hold(path, "first run", heard.append):
@@ -43,7 +43,7 @@ def test_the_lock_lasts_until_the_last_process_that_has_it_is_gone(tmp_path: Pat
         heard.append(holder)
         survivor.communicate()
 
-    with hold(path, "next run", end_survivor, poll=0.01):
+    with hold(path, "next run", end_survivor):
         assert heard == ["killed run"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import edit, git
+from tests.flows.conftest import edit, git, run_dvc
 from tests.flows.service import Service, until
 
 pytestmark = pytest.mark.integration
@@ -27,7 +27,9 @@ bar.close()
 
 def test_only_what_changed_is_run_and_what_was_there_before_is_restored(service: Service, toy: Path) -> None:
     assert service.run(toy).stages() == dict.fromkeys(ALL, "Completed")
-    assert service.run(toy).stages() == dict.fromkeys(ALL, "Cached")
+    again = service.run(toy)
+    assert again.stages() == dict.fromkeys(ALL, "Cached")
+    assert {task["name"] for task in again.tasks()} == {f"{stage} (cached)" for stage in ALL}
     edit(toy, '"value": 100,', '"value": 150,')
     changed = {"tgrpo": "Completed", "evaluate@tgrpo": "Completed", "report": "Completed"}
     assert service.run(toy).stages() == {**dict.fromkeys(ALL, "Cached"), **changed}
@@ -69,6 +71,17 @@ def test_a_failed_stage_shows_its_own_last_lines_and_the_other_branch_goes_on(se
         lambda: any(text.startswith(f"pipeline: {name} Failed\n{message}\nhttp://") for text in service.messages),
         service.log,
     )
+
+
+def test_a_failed_stage_says_how_to_get_its_old_outputs_back(service: Service, finished: Path) -> None:
+    edit(finished, '"tgrpo": {', '"tgrpo": {"fail": true, ')
+    run = service.run(finished / "metrics", "tgrpo")  # from a folder inside the checkout
+    assert not (finished / "metrics" / ".dvc").exists()
+    assert run.stages()["tgrpo"] == "Failed"
+    [task] = [task for task in run.tasks() if task["name"] == "tgrpo"]
+    assert task["state"]["message"].endswith("to get them back: `dvc checkout --force tgrpo`")
+    run_dvc(finished, "checkout", "--force", "tgrpo")
+    assert (finished / "out" / "tgrpo.json").exists()
 
 
 def test_a_stage_whose_endpoint_may_come_back_is_tried_again_and_no_other(service: Service, toy: Path) -> None:

@@ -1,4 +1,7 @@
-"""What re-runs what (docs/reruns.md), asked of DVC itself in a copy of the project whose outputs are recorded but tiny."""
+"""What re-runs what (docs/reruns.md), as DVC itself says.
+
+A copy of the project has tiny outputs, which `dvc commit` records.
+"""
 
 import os
 import shutil
@@ -17,7 +20,7 @@ from tests.flows.conftest import edit, git, run_dvc
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's graph with every stage up to date: outputs are made up and recorded by `dvc commit`."""
+    """The project's graph with every stage up to date."""
     root = tmp_path_factory.mktemp("recorded") / "project"
     root.mkdir()
     for name in ("stages", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"):
@@ -46,7 +49,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(root: Path) -> set[str]:
-    """The stages that DVC would run, without those that only follow from them."""
+    """The stages whose own inputs changed."""
     return {name.partition("@")[0] for name in dvc.snapshot(root).changed}
 
 
@@ -60,7 +63,7 @@ def changed(root: Path) -> set[str]:
         ("stages/generation/generate.py", {"tgrpo", "evaluate"}),
         ("stages/rl/loss.py", {"tgrpo"}),
         ("stages/chat/transport.py", {"annotate", "evaluate"}),
-        ("stages/curation/rules.py", {"filter"}),
+        ("stages/curation/params.py", {"filter"}),
         ("stages/video/hashes.py", {"ingest", "benchmark", "frames", "filter"}),
         ("stages/reporting/charts.py", {"report"}),
     ],
@@ -78,7 +81,7 @@ def test_an_edit_re_runs_the_stages_that_run_that_code_and_no_other(
 
 @pytest.mark.integration
 def test_new_frames_of_another_source_do_not_retrain(recorded: Path) -> None:
-    """`frames` writes one more shard; training depends on its own set, which names the frames it shows."""
+    """Training depends on its own set, which names its frames."""
     shard = recorded / "data" / "frames" / "00001.parquet"
     shard.write_text("more")
     try:
@@ -90,7 +93,7 @@ def test_new_frames_of_another_source_do_not_retrain(recorded: Path) -> None:
 
 @pytest.fixture
 def copy(recorded: Path, tmp_path: Path) -> Path:
-    """A copy of the recorded project that a test may change, with the copy of its code that a stage keeps."""
+    """A copy of the recorded project, with the copy of its code."""
     root = tmp_path / "project"
     shutil.copytree(recorded, root)
     command = [

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,8 +49,8 @@ def test_new_data_starts_a_run_once_it_has_settled(toy: Path) -> None:
 
     assert dvc.source_folders(toy) == [videos]
     watch = Watch(toy)
-    assert [look(watch), look(watch)] == [0, 0]
-    (videos / "a.mp4").write_bytes(b"1")
+    assert look(watch) == 0
+    (videos / "a.mp4").write_bytes(b"1")  # right after the first look
     assert look(watch) == 0
     (videos / "b.mp4").write_bytes(b"1")
     assert look(watch) == 0, "it still changes"
@@ -58,6 +59,23 @@ def test_new_data_starts_a_run_once_it_has_settled(toy: Path) -> None:
     (videos / "b.mp4").unlink()
     again = Watch(toy)  # what changed while nobody watched is found too
     assert [look(again), look(again), look(again)] == [1, 2, 2]
+
+
+@pytest.mark.integration
+def test_the_folders_that_are_watched_are_named_with_the_time(toy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="flows.watch")
+
+    def said() -> list[str]:
+        Watch(toy).look(lambda folders: None)
+        lines = list(caplog.messages)
+        caplog.clear()
+        return lines
+
+    assert said() == ["no source folder to watch: a stage makes all the data"]
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    [first], [second] = said(), said()
+    assert re.fullmatch(rf"watching {toy}/videos: a change from now on \(\d\d:\d\d:\d\d\) starts a run", first)
+    assert re.fullmatch(rf"watching {toy}/videos: a change since 20\S+ \d\d:\d\d:\d\d starts a run", second)
 
 
 @pytest.mark.integration

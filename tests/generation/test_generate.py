@@ -1,26 +1,29 @@
-"""Generation against Hugging Face's own, one prompt at a time, and against a plain forward."""
+"""Generation against Hugging Face's own, and against a plain forward."""
+
+from pathlib import Path
 
 import pytest
 import torch
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.generate import Sampling, choose, generate, nucleus
-from stages.model.inputs import PromptBuilder
+from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from tests.model.tiny_models import clip, picture, question
 
 
 @pytest.fixture
-def model(model_dir):
+def model(model_dir: Path) -> PreTrainedModel:
     return load_model(model_dir)
 
 
 @pytest.fixture
-def builder(model_dir):
+def builder(model_dir: Path) -> PromptBuilder:
     return PromptBuilder(model_dir)
 
 
 @pytest.fixture
-def prompts(builder):
+def prompts(builder: PromptBuilder) -> list[Prompt]:
     long = question("clip-2", problem="Which way does it move, and how far from the left does it end?")
     return [
         builder(question(), clip(frames=6)),
@@ -29,20 +32,24 @@ def prompts(builder):
     ]
 
 
-def test_greedy_completions_equal_separate_hugging_face_generate_calls(model, builder, prompts):
+def test_greedy_completions_equal_separate_hugging_face_generate_calls(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
     completions = generate(model, builder, prompts, [1, 2, 1], Sampling(12, temperature=0.0), seeds=[0, 0, 0])
 
     assert [len(group) for group in completions] == [1, 2, 1]
     for prompt, group in zip(prompts, completions, strict=True):
         inputs = builder.normalised(builder.batch([prompt]))
-        expected = model.generate(**inputs, do_sample=False, max_new_tokens=12, suppress_tokens=builder.banned_ids)[
-            0, len(prompt.ids_P) :
-        ]
+        expected = model.generate(  # type: ignore[operator]  # known to the subclasses only
+            **inputs, do_sample=False, max_new_tokens=12, suppress_tokens=builder.banned_ids
+        )[0, len(prompt.ids_P) :]
         for completion in group:
             assert completion.ids_C.tolist() == expected.tolist()
 
 
-def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(model, builder, prompts):
+def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
     completions = generate(
         model, builder, prompts, [3, 2, 1], Sampling(12, temperature=1.3, top_p=0.9), seeds=[5, 6, 7]
     )
@@ -57,7 +64,9 @@ def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(mod
             assert torch.allclose(completion.logps_C, expected_C, atol=2e-5)
 
 
-def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(model, builder, prompts):
+def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
     sampling = Sampling(10)
     together = generate(model, builder, prompts, [4, 4, 4], sampling, seeds=[1, 2, 3])
     alone = generate(model, builder, prompts[2:], [4], sampling, seeds=[3])
@@ -72,7 +81,9 @@ def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(mo
     assert len({tuple(completion.ids_C.tolist()) for completion in alone[0]}) > 1
 
 
-def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(model, builder, prompts):
+def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
     with torch.no_grad():
         bias = torch.nn.Parameter(torch.zeros(model.config.text_config.vocab_size))
         bias[builder.end_id] = 3.0
@@ -89,13 +100,15 @@ def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(model, bu
         assert "<|im_end|>" not in row.text
 
 
-def test_generation_leaves_the_model_in_its_mode(model, builder, prompts):
+def test_generation_leaves_the_model_in_its_mode(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
     model.train()
     generate(model, builder, prompts[:1], [1], Sampling(1), seeds=[0])
     assert model.training
 
 
-def test_a_token_is_drawn_by_its_share_of_the_distribution():
+def test_a_token_is_drawn_by_its_share_of_the_distribution() -> None:
     logits_RV = torch.tensor([0.5, 0.3, 0.2]).log().repeat(4, 1)
     uniform_R = torch.tensor([0.49, 0.51, 0.79, 0.81])
     none = torch.tensor([], dtype=torch.long)
@@ -107,7 +120,7 @@ def test_a_token_is_drawn_by_its_share_of_the_distribution():
     assert choose(logits_RV, uniform_R, Sampling(1, temperature=0.5), none).tolist() == [0, 0, 1, 1]
 
 
-def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p():
+def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p() -> None:
     probs_RV = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]])
     assert nucleus(probs_RV, 0.5).tolist() == [[0, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]]  # ties stay together
     assert nucleus(probs_RV, 0.7)[0].tolist() == [0, 0.5, 0, 0.25]
@@ -121,14 +134,14 @@ def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p():
     assert (nucleus(random_RV, 0.9) > 0).sum(dim=1).tolist() == expected_R.tolist()
 
 
-def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus():
+def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus() -> None:
     logits_RV = torch.tensor([[0.0, 0.0, -torch.inf, -50.0]])
     assert choose(
         logits_RV, torch.tensor([1 - 2**-24]), Sampling(1, top_p=0.9), torch.tensor([], dtype=torch.long)
     ).tolist() == [1]
 
 
-def test_banned_tokens_are_never_drawn():
+def test_banned_tokens_are_never_drawn() -> None:
     logits_RV = torch.tensor([[5.0, 0.0, 0.0]]).repeat(2, 1)
     banned = torch.tensor([0])
     assert choose(logits_RV, torch.tensor([0.0, 0.99]), Sampling(1), banned).tolist() == [1, 2]

@@ -1,5 +1,7 @@
 """Model folders: pointers, refusals, and folders that load elsewhere."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_saving_twice_gives_the_same_bytes_and_replaces_the_folder(qwen2_5: Path
         path.name: path.read_bytes() for path in second.iterdir()
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_files_have_the_mode_that_the_umask_leaves(qwen2_5: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_model(load_model(qwen2_5), resolve(qwen2_5), tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {0o640}
 
 
 def test_a_given_state_dict_is_what_is_saved(qwen2_5: Path, tmp_path: Path) -> None:

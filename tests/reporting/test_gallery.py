@@ -8,7 +8,7 @@ from stages.data.annotations import AnnotationRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
-from stages.reporting.gallery import dropped_cards, from_prediction, rollout_cards, wrong_answers
+from stages.reporting.gallery import dropped_cards, from_prediction, order_cards, rollout_examples
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
 from tests.evaluation.toy import scored_row, toy_output
@@ -49,13 +49,35 @@ def test_an_output_without_tags_is_graded_as_a_whole_by_the_papers_code() -> Non
 
 def test_a_rollout_shows_its_stored_answer_and_accuracy(reader: FrameReader) -> None:
     # Training graded the first answer; the default rules would take the second.
-    row = rollout("s1", 1, "ordered", "A", right=True)
-    row["text"] = "<think>t</think><answer>A</answer><answer>B</answer>"
-    row["accuracy"] = 0.4
-    [card] = rollout_cards([row], {"s1": QUESTION}, reader, 1)
-    [response] = card.responses
-    assert (response.answer, response.score) == ("A", 0.4)
-    assert card.note == "Step 1. Mean accuracy in order: 0.40 of 1 responses."
+    best, worst = (rollout("s1", 1, "ordered", "A", right=right) for right in (True, False))
+    best["text"] = "<think>t</think><answer>A</answer><answer>B</answer>"
+    best["accuracy"] = 0.4
+    [card] = rollout_examples([worst, best], {"s1": QUESTION}, reader, 1).cards
+    assert [(response.answer, response.score) for response in card.responses] == [("A", 0.4), ("A", 0.0)]
+    assert card.note == "Step 1. Mean accuracy in order 0.20 (n = 2)"
+
+
+def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -> None:
+    rows = [rollout("s1", step, "ordered", "A", right) for step, right in ((1, True), (1, True), (2, True), (2, False))]
+    found = rollout_examples([*rows, rollout("s1", 2, "shuffle", "B", False)], {"s1": QUESTION}, reader, 5)
+    assert (found.with_signal, found.stored) == (1, 2)
+    [card] = found.cards
+    assert card.note == "Step 2. Mean accuracy in order 0.50 (n = 2), shuffled 0.00 (n = 1)"
+    assert [response.verdict for response in card.responses] == ["right", "wrong", "wrong"]
+    assert [response.label for response in card.responses] == ["in order", "in order", "shuffled"]
+
+
+def test_an_example_of_order_is_right_in_order_and_wrong_shuffled(reader: FrameReader) -> None:
+    scores = {"s1": (1.0, 0.0), "s2": (1.0, 1.0), "s3": (0.0, 0.0), "s4": (1.0, 0.5)}
+    rows = [
+        scored_row(name, order, score)
+        for name, pair in scores.items()
+        for order, score in zip(("ordered", "shuffled"), pair, strict=True)
+    ]
+    samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
+    [card] = order_cards(rows, samples, reader, "official", 5)
+    assert card.sample.sample_id == "s1"
+    assert [strip.label for strip in card.strips] == ["in order", "shuffled"]
 
 
 def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_without_frames(
@@ -77,15 +99,6 @@ def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_wi
     [response] = card.responses
     assert (card.strips, card.note) == ([], "refused by the frames stage")
     assert (response.thought, response.answer) == ("I see two.", "<answer>2</answer>")
-
-
-def test_the_lowest_scores_are_shown_and_counted_apart_from_partly_right_ones(reader: FrameReader) -> None:
-    scores = {"s1": 0.7, "s2": 0.0, "s3": 1.0, "s4": 0.2}
-    rows = [scored_row(name, official=score) for name, score in scores.items()]
-    samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
-    [found] = wrong_answers(rows, samples, reader, "official", 2)
-    assert (found.wrong, found.partly, found.asked) == (1, 2, 4)
-    assert [card.sample.sample_id for card in found.cards] == ["s2", "s4"]
 
 
 def _prediction(text: str) -> PredictionRow:

@@ -1,5 +1,7 @@
-"""Tiny random models of both families and prompts for them, without tokenizer or video."""
+"""Tiny random models of both families, and prompts without a tokenizer."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +11,12 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
+from stages.data.sample import DataType
 from stages.data.shards import ShardStore
 from stages.model.inputs import Prompt
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
 
 IMAGE, VIDEO, END = 90, 91, 92
 TEXT = {
@@ -45,7 +48,10 @@ IDS: dict[str, Any] = {
 }
 
 
-def tiny_model(family, seed=0) -> Any:
+TinyModel = Qwen2_5_VLForConditionalGeneration | Qwen3VLForConditionalGeneration
+
+
+def tiny_model(family: str, seed: int = 0) -> TinyModel:
     torch.manual_seed(seed)
     if family == "qwen2_5_vl":
         vision = VISION | {"fullatt_block_indexes": [0, 1], "window_size": 16}
@@ -59,12 +65,16 @@ def tiny_model(family, seed=0) -> Any:
 
 
 @pytest.fixture(params=["qwen2_5_vl", "qwen3_vl"])
-def model(request):
+def model(request: pytest.FixtureRequest) -> TinyModel:
+    """A tiny model of one family after the other."""
     return tiny_model(request.param)
 
 
-def tiny_prompt(data_type, before, after, seed):
-    """A prompt of `before` text tokens, two 2x2-token frames (one for an image) and `after` text tokens, with plausible positions."""
+def tiny_prompt(data_type: DataType, before: int, after: int, seed: int) -> Prompt:
+    """Text, two frames of 4 tokens each (an image: one), text.
+
+    `before` and `after` count the tokens of text.
+    """
     generator = torch.Generator().manual_seed(seed)
     frames = 2 if data_type == "video" else 1
     vision = frames * 4
@@ -84,7 +94,7 @@ def tiny_prompt(data_type, before, after, seed):
     )
 
 
-def tiny_media(prompts):
+def tiny_media(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
     """Pixels and grids of the prompts, as the model's forward takes them."""
     media = {}
     for data_type, pixels, grid in (
@@ -98,8 +108,8 @@ def tiny_media(prompts):
     return media
 
 
-def write_frames(root, media):
-    """A frame store that holds `media` (frames by sample id), and its reader."""
+def write_frames(root: Path, media: Mapping[str, Frames]) -> FrameReader:
+    """The reader of a new store of frames, given by sample id."""
     ShardStore(root / "frames", SCHEMA).append(
         [row_from_frames(sample_id, frames, 95) for sample_id, frames in media.items()]
     )

@@ -2,24 +2,28 @@ import pytest
 import torch
 
 from stages.rl.advantages import EPSILON, reward_scale, temporal_advantages, temporal_effect, update_ema
-from stages.rl.rewards import RewardParams, TemporalMode, group_rewards
+from stages.rl.grading import Grades
+from stages.rl.rewards import RewardParams, Rewards, TemporalMode, group_rewards
 
 NO_EMA = torch.zeros(1)
 
 
-def rewards_of(accuracy, formats, lengths=(0, 0, 0, 0), mode: TemporalMode = "paper"):
-    """One video question whose contrast responses were all wrong: the temporal condition holds."""
+def rewards_of(accuracy: list[float], formats: list[float], mode: TemporalMode = "paper") -> Rewards:
+    """A video question with wrong contrast responses: the condition holds."""
     return group_rewards(
-        accuracy_BG=torch.tensor([accuracy], dtype=torch.float64),
-        format_BG=torch.tensor([formats], dtype=torch.float64),
-        lengths_BG=torch.tensor([lengths]),
-        contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
-        has_contrast_B=torch.tensor([True]),
-        rules=RewardParams(temporal=mode, alpha=0.3),
+        Grades(
+            accuracy_BG=torch.tensor([accuracy], dtype=torch.float64),
+            format_BG=torch.tensor([formats], dtype=torch.float64),
+            lengths_BG=torch.zeros(1, len(accuracy), dtype=torch.int64),
+            truncated_BG=torch.zeros(1, len(accuracy), dtype=torch.bool),
+            contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
+            has_contrast_B=torch.tensor([True]),
+        ),
+        RewardParams(temporal=mode, alpha=0.3),
     )
 
 
-def test_group_scaling_divides_by_the_groups_unbiased_std():
+def test_group_scaling_divides_by_the_groups_unbiased_std() -> None:
     # Without r_t: rewards 2 2 1 1, mean 1.5, std = √(4 · 0.25 / 3) = 0.57735
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1], mode="off")
     expected = 0.5 / (3**-0.5 + EPSILON)
@@ -27,7 +31,7 @@ def test_group_scaling_divides_by_the_groups_unbiased_std():
     assert advantages_BG[0].tolist() == pytest.approx([expected, expected, -expected, -expected], rel=1e-12)
 
 
-def test_the_other_scales_divide_by_the_batch_the_moving_average_or_nothing():
+def test_the_other_scales_divide_by_the_batch_the_moving_average_or_nothing() -> None:
     rewards_BG = torch.tensor([[0.0, 2.0], [4.0, 6.0]], dtype=torch.float64)
     # Batch mean 3, squared deviations 9 1 1 9, unbiased std √(20 / 3)
     assert float(reward_scale(rewards_BG, "batch", NO_EMA)) == pytest.approx((20 / 3) ** 0.5 + EPSILON)
@@ -38,19 +42,19 @@ def test_the_other_scales_divide_by_the_batch_the_moving_average_or_nothing():
     ]
 
 
-def test_a_group_without_variance_gets_zero_not_nan():
+def test_a_group_without_variance_gets_zero_not_nan() -> None:
     advantages_BG = temporal_advantages(rewards_of([0, 0, 0, 0], [1, 1, 1, 1]), "paper", "group", NO_EMA)
     assert advantages_BG.tolist() == [[0.0, 0.0, 0.0, 0.0]]
 
 
-def test_with_two_reward_levels_the_temporal_reward_cancels_under_group_std():
+def test_with_two_reward_levels_the_temporal_reward_cancels_under_group_std() -> None:
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1])
     assert rewards.temporal_BG.tolist() == [[0.3, 0.3, 0.0, 0.0]]
     advantages_BG = temporal_advantages(rewards, "paper", "group", NO_EMA)
     assert temporal_effect(advantages_BG, rewards, "group", NO_EMA) < 1e-4  # what ε leaves
 
 
-def test_with_three_reward_levels_it_does_not_cancel():
+def test_with_three_reward_levels_it_does_not_cancel() -> None:
     # Base rewards 2 2 1 0 (the last is wrong and malformed), with r_t 2.3 2.3 1 0
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 0])
     advantages_BG = temporal_advantages(rewards, "paper", "group", NO_EMA)
@@ -64,7 +68,7 @@ def test_with_three_reward_levels_it_does_not_cancel():
     assert effect > 0.04
 
 
-def test_without_std_the_temporal_reward_acts_in_full():
+def test_without_std_the_temporal_reward_acts_in_full() -> None:
     # Rewards 2.3 2.3 1 1 against 2 2 1 1: deviations ±0.65 against ±0.5
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1])
     advantages_BG = temporal_advantages(rewards, "paper", "none", NO_EMA)
@@ -72,7 +76,7 @@ def test_without_std_the_temporal_reward_acts_in_full():
     assert temporal_effect(advantages_BG, rewards, "none", NO_EMA) == pytest.approx(0.15)
 
 
-def test_mode_advantage_adds_alpha_to_the_scaled_advantage_of_correct_responses():
+def test_mode_advantage_adds_alpha_to_the_scaled_advantage_of_correct_responses() -> None:
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1], mode="advantage")
     advantages_BG = temporal_advantages(rewards, "advantage", "group", NO_EMA)
     plain = 0.5 / (3**-0.5 + EPSILON)
@@ -80,7 +84,7 @@ def test_mode_advantage_adds_alpha_to_the_scaled_advantage_of_correct_responses(
     assert temporal_effect(advantages_BG, rewards, "group", NO_EMA) == pytest.approx(0.15)
 
 
-def test_the_moving_std_starts_with_the_first_batch_and_is_kept_per_answer_type():
+def test_the_moving_std_starts_with_the_first_batch_and_is_kept_per_answer_type() -> None:
     # Unbiased variances of the groups: [0, 2] → 2, [0, 4] → 8, [1, 1] → 0
     rewards_BG = torch.tensor([[0.0, 2.0], [0.0, 4.0], [1.0, 1.0]], dtype=torch.float64)
     ema = update_ema(

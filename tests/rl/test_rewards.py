@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from stages.rl.grading import Grades
 from stages.rl.rewards import (
     RewardParams,
     Rewards,
+    TemporalMode,
     correct_share,
     group_rewards,
     idle,
@@ -17,7 +19,7 @@ ORDERED_BG = torch.tensor([[1.0, 1.0, 0.0, 0.0]])  # p = 1/2
 YES = torch.tensor([True])
 
 
-def test_p_is_the_share_of_responses_above_the_threshold():
+def test_p_is_the_share_of_responses_above_the_threshold() -> None:
     accuracy_BG = torch.tensor([[1.0, 0.6, 0.5, 0.05], [0.0, 0.0, 0.0, 0.2]])
     assert correct_share(accuracy_BG, 0.5).tolist() == [0.5, 0.0]
     assert correct_share(accuracy_BG, 0.1).tolist() == [0.75, 0.25]
@@ -36,55 +38,58 @@ def test_p_is_the_share_of_responses_above_the_threshold():
         ("reference-code", [0.7, 0.7], False),  # 0.8 · 0.7 = 0.56
     ],
 )
-def test_each_mode_compares_the_two_groups_its_own_way(mode, contrast, holds):
+def test_each_mode_compares_the_two_groups_its_own_way(mode: TemporalMode, contrast: list[float], holds: bool) -> None:
     condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardParams(temporal=mode))
     assert condition_B.tolist() == [holds]
 
 
 @pytest.mark.parametrize("mode", ["paper", "strict", "reference-code", "advantage"])
-def test_an_image_never_meets_the_temporal_condition(mode):
+def test_an_image_never_meets_the_temporal_condition(mode: TemporalMode) -> None:
     assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardParams(temporal=mode)).any()
 
 
-def test_the_temporal_reward_goes_to_correct_ordered_responses_only():
+def test_the_temporal_reward_goes_to_correct_ordered_responses_only() -> None:
     accuracy_BG = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
     rewards_BG = temporal_rewards(accuracy_BG, torch.tensor([True, False]), RewardParams(alpha=0.5))
     assert rewards_BG.tolist() == [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
 
 
-def test_the_length_bonus_includes_both_ends_and_wants_a_correct_answer():
+def test_the_length_bonus_includes_both_ends_and_wants_a_correct_answer() -> None:
     accuracy_BG = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
     lengths_BG = torch.tensor([[319, 320, 512, 513, 400]])
     assert length_rewards(accuracy_BG, lengths_BG, RewardParams(omega=0.25)).tolist() == [[0.0, 0.25, 0.25, 0.0, 0.0]]
 
 
-def test_the_released_code_pays_the_length_bonus_only_from_two_correct_responses_on():
+def test_the_released_code_pays_the_length_bonus_only_from_two_correct_responses_on() -> None:
     accuracy_BG = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.2, 0.0]])
-    rules = RewardParams(omega=0.25, length_min_correct=2, correct_above=0.1)
+    params = RewardParams(omega=0.25, length_min_correct=2, correct_above=0.1)
     lengths_BG = torch.full((2, 3), 400)
-    assert length_rewards(accuracy_BG, lengths_BG, rules).tolist() == [[0.0, 0.0, 0.0], [0.25, 0.25, 0.0]]
+    assert length_rewards(accuracy_BG, lengths_BG, params).tolist() == [[0.0, 0.0, 0.0], [0.25, 0.25, 0.0]]
 
 
-def test_the_parts_of_a_group_add_up():
+def test_the_parts_of_a_group_add_up() -> None:
     rewards = group_rewards(
-        accuracy_BG=torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
-        format_BG=torch.tensor([[1.0, 1.0], [0.0, 1.0]]),
-        lengths_BG=torch.tensor([[400, 400], [10, 400]]),
-        contrast_BK=torch.tensor([[0.0], [1.0]]),
-        has_contrast_B=torch.tensor([True, True]),
-        rules=RewardParams(alpha=0.5, omega=0.25),
+        Grades(
+            accuracy_BG=torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
+            format_BG=torch.tensor([[1.0, 1.0], [0.0, 1.0]]),
+            lengths_BG=torch.tensor([[400, 400], [10, 400]]),
+            truncated_BG=torch.zeros(2, 2, dtype=torch.bool),
+            contrast_BK=torch.tensor([[0.0], [1.0]]),
+            has_contrast_B=torch.tensor([True, True]),
+        ),
+        RewardParams(alpha=0.5, omega=0.25),
     )
     assert rewards.condition_B.tolist() == [True, False]
     assert rewards.base_BG.tolist() == [[2.25, 1.0], [1.0, 1.0]]
     assert rewards.temporal_BG.tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
 
-def test_a_group_whose_responses_all_earned_the_same_has_zero_variance():
+def test_a_group_whose_responses_all_earned_the_same_has_zero_variance() -> None:
     assert zero_variance(torch.tensor([[2.0, 2.0, 2.0], [2.0, 1.0, 2.0]])).tolist() == [True, False]
 
 
-def test_a_group_is_idle_when_no_response_gets_an_advantage():
-    # All right with r_t, all right without, half right: without variance only a temporal advantage of its own teaches something.
+def test_a_group_is_idle_when_no_response_gets_an_advantage() -> None:
+    # All right with r_t, all right without, half right. Where all rewards are equal, only a temporal advantage teaches.
     accuracy_BG = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     zeros_BG = torch.zeros(3, 2)
     temporal_BG = torch.tensor([[0.3, 0.3], [0.0, 0.0], [0.0, 0.0]])

@@ -1,17 +1,22 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.generate import Completion, Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.rl.grading import grade_group, grades_of
 from stages.rl.metrics import rollout_metrics, rollout_rows
+from stages.rl.questions import Contrast, ask
 from stages.rl.rewards import RewardParams, group_rewards
-from stages.rl.rollout import Group, ask, grade_groups, replacement, roll_out
+from stages.rl.rollout import Group, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
 from stages.rl.vision import encoded_media, pixel_media
+from stages.video.frame_store import FrameReader
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
 from tests.rl.conftest import write_frames
 
@@ -25,22 +30,26 @@ SAMPLING = Sampling(max_new_tokens=9)
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
+def reader(tmp_path_factory: pytest.TempPathFactory) -> FrameReader:
     return write_frames(tmp_path_factory.mktemp("frames"), MEDIA)
 
 
 @pytest.fixture(scope="module", params=[write_qwen2_5, write_qwen3], ids=["qwen2_5", "qwen3"])
-def model_dir(request, tmp_path_factory):
+def model_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return request.param(tmp_path_factory.mktemp("models") / "model")
 
 
-def rolled_out(model, builder, reader, share_features, step=0):
+def rolled_out(
+    model: PreTrainedModel, builder: PromptBuilder, reader: FrameReader, share_features: bool, step: int = 0
+) -> list[Group]:
     questions = [ask(sample, reader, builder, "shuffle", seed=3, step=step) for sample in SAMPLES]
     return roll_out(model, builder, questions, 4, 2, SAMPLING, seed=3, step=step, share_features=share_features)
 
 
 @pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
-def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, reader, share_features):
+def test_scoring_gives_the_log_probabilities_the_rollout_had(
+    model_dir: Path, reader: FrameReader, share_features: bool
+) -> None:
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     use_group_prefix_attention(model)
     groups = rolled_out(model, builder, reader, share_features)
@@ -55,7 +64,7 @@ def test_scoring_gives_the_log_probabilities_the_rollout_had(model_dir, reader, 
     assert torch.allclose(logps_N, sampled_N, atol=1e-4)
 
 
-def test_shared_features_change_no_response(model_dir, reader):
+def test_shared_features_change_no_response(model_dir: Path, reader: FrameReader) -> None:
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     shared, own = rolled_out(model, builder, reader, True), rolled_out(model, builder, reader, False)
     texts = [
@@ -64,7 +73,9 @@ def test_shared_features_change_no_response(model_dir, reader):
     assert texts[0] == texts[1]
 
 
-def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(model_dir, reader):
+def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(
+    model_dir: Path, reader: FrameReader
+) -> None:
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     video, image, _ = rolled_out(model, builder, reader, True)
     assert video.question.contrast is not None
@@ -75,7 +86,7 @@ def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(mode
     assert (len(image.ordered), len(image.contrast)) == (4, 0)
 
 
-def test_every_step_draws_another_order_and_other_responses(model_dir, reader):
+def test_every_step_draws_another_order_and_other_responses(model_dir: Path, reader: FrameReader) -> None:
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     first, again, later = (rolled_out(model, builder, reader, True, step)[2] for step in (0, 0, 1))
     assert [response.text for response in first.ordered] == [response.text for response in again.ordered]
@@ -85,7 +96,9 @@ def test_every_step_draws_another_order_and_other_responses(model_dir, reader):
 
 
 @pytest.mark.parametrize("contrast", ["shuffle", "reverse", "single-frame"])
-def test_a_video_that_the_order_does_not_change_has_no_contrast_group(model_dir, tmp_path, contrast):
+def test_a_video_that_the_order_does_not_change_has_no_contrast_group(
+    model_dir: Path, tmp_path: Path, contrast: Contrast
+) -> None:
     moving = clip(frames=2)
     still = replace(moving, frames_THWC=np.repeat(moving.frames_THWC[:1], 2, axis=0))
     reader = write_frames(tmp_path, {"moving": moving, "still": still, "one-frame": clip(frames=1)})
@@ -96,16 +109,16 @@ def test_a_video_that_the_order_does_not_change_has_no_contrast_group(model_dir,
     assert [each.contrast is None for each in asked] == [False, True, True]
 
 
-def answered(*texts, truncated=False):
+def answered(*texts: str, truncated: bool = False) -> list[Completion]:
     return [Completion(torch.arange(10), torch.zeros(10), text, truncated) for text in texts]
 
 
 RIGHT, WRONG, BROKEN = "<think>a</think>\n<answer>B</answer>", "<think>a</think>\n<answer>A</answer>", "it is B"
-RULES = RewardParams(length_min=10, length_max=20)
+PARAMS = RewardParams(length_min=10, length_max=20)
 
 
 @pytest.fixture
-def groups(model_dir, reader):
+def groups(model_dir: Path, reader: FrameReader) -> list[Group]:
     builder = PromptBuilder(model_dir)
     video, image = (ask(sample, reader, builder, "shuffle", 0, 0) for sample in SAMPLES[:2])
     return [
@@ -114,17 +127,15 @@ def groups(model_dir, reader):
     ]
 
 
-def test_grades_and_figures_of_known_responses(groups):
-    grades = grade_groups(groups, 2, "default")
+def test_grades_and_figures_of_known_responses(groups: list[Group]) -> None:
+    grades = grades_of([grade_group(group, "default") for group in groups], 2)
     assert grades.accuracy_BG.tolist() == [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     assert grades.format_BG.tolist() == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     assert grades.contrast_BK.tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert grades.has_contrast_B.tolist() == [True, False]
-    rewards = group_rewards(
-        grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES
-    )
+    rewards = group_rewards(grades, PARAMS)
     # Video: 2.5 2.5 1 0 with r_t and length bonus; image: 2.2 four times
-    assert rollout_metrics(grades, rewards, RULES) == pytest.approx(
+    assert rollout_metrics(grades, rewards, PARAMS) == pytest.approx(
         {
             "reward": (2.5 + 2.5 + 1 + 4 * 2.2) / 8,
             "accuracy": 6 / 8,
@@ -141,12 +152,10 @@ def test_grades_and_figures_of_known_responses(groups):
     )
 
 
-def test_kept_rows_hold_every_part_of_the_reward(groups):
-    grades = grade_groups(groups[:1], 2, "default")
-    rewards = group_rewards(
-        grades.accuracy_BG, grades.format_BG, grades.lengths_BG, grades.contrast_BK, grades.has_contrast_B, RULES
-    )
-    rows = rollout_rows(7, groups[0], rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle", "default")
+def test_kept_rows_hold_every_part_of_the_reward(groups: list[Group]) -> None:
+    graded = grade_group(groups[0], "default")
+    rewards = group_rewards(grades_of([graded], 2), PARAMS)
+    rows = rollout_rows(7, graded, rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle")
     assert [row["order"] for row in rows] == ["ordered"] * 4 + ["shuffle"] * 2
     assert rows[0] == {
         "sample_id": "clip-1",
@@ -162,10 +171,3 @@ def test_kept_rows_hold_every_part_of_the_reward(groups):
     }
     assert rows[3]["answer"] is None
     assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)
-
-
-def test_another_question_is_drawn_by_seed_and_is_none_of_those_in_use():
-    drawn = [replacement(4, [4, 1], 6, 7, step) for step in range(40)]
-    assert drawn == [replacement(4, [4, 1], 6, 7, step) for step in range(40)]
-    assert set(drawn) == {0, 2, 3, 5}
-    assert replacement(0, [0, 1], 2, 7) in (0, 1)  # nothing else to ask

@@ -1,24 +1,29 @@
 from math import log
+from typing import cast
 
 import pytest
 import torch
+from torch import FloatTensor, LongTensor, Tensor
 from torch.nn.functional import cosine_similarity
 
+from stages.model.inputs import Prompt
 from stages.rl.scoring import CHUNK, TokenLogps, dense_mask, pack, score, use_group_prefix_attention
-from tests.rl.conftest import tiny_media, tiny_prompt
+from tests.rl.conftest import TinyModel, tiny_media, tiny_prompt
 
-# Two questions on videos around one on an image, prompts of different lengths; completions are ragged, down to one token.
+# Two videos around an image, prompts of different lengths; completions are ragged, down to one token.
 PROMPTS = [tiny_prompt("video", 3, 4, seed=1), tiny_prompt("image", 2, 6, seed=2), tiny_prompt("video", 5, 1, seed=3)]
 LENGTHS = [[5, 1, 3], [2, 7, 1], [1, 1, 4]]
 
 
-def completions(lengths):
+def completions(lengths: list[list[int]]) -> list[list[Tensor]]:
     generator = torch.Generator().manual_seed(7)
     return [[torch.randint(0, 90, (length,), generator=generator) for length in group] for group in lengths]
 
 
-def one_at_a_time(model, prompts, groups, temperature=1.0):
-    """Log-probabilities of every completion, each in a forward of its own with all logits, flattened in row order."""
+def one_at_a_time(
+    model: TinyModel, prompts: list[Prompt], groups: list[list[Tensor]], temperature: float = 1.0
+) -> Tensor:
+    """Log-probabilities of all completions, each in a forward of its own."""
     logps = []
     for prompt, group in zip(prompts, groups, strict=True):
         for ids_C in group:
@@ -33,15 +38,15 @@ def one_at_a_time(model, prompts, groups, temperature=1.0):
     return torch.cat(logps)
 
 
-def gradient(model, logps_N):
-    """The gradient of a weighted sum, so that no two tokens count alike."""
+def gradient(model: TinyModel, logps_N: Tensor) -> Tensor:
+    """The gradient of a sum in which all tokens weigh differently."""
     model.zero_grad()
     (logps_N * torch.linspace(-1, 1, len(logps_N))).sum().backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["group-prefix", "dense"])
-def test_packed_scores_and_gradients_are_those_of_one_sequence_at_a_time(model, dense):
+def test_packed_scores_and_gradients_are_those_of_one_sequence_at_a_time(model: TinyModel, dense: bool) -> None:
     groups = completions(LENGTHS)
     expected_N = one_at_a_time(model, PROMPTS, groups)
     expected_gradient = gradient(model, expected_N)
@@ -53,7 +58,7 @@ def test_packed_scores_and_gradients_are_those_of_one_sequence_at_a_time(model, 
     assert cosine_similarity(gradient(model, logps_N), expected_gradient, dim=0) > 0.99999
 
 
-def test_gradient_checkpointing_changes_nothing(model):
+def test_gradient_checkpointing_changes_nothing(model: TinyModel) -> None:
     use_group_prefix_attention(model)
     packed, media = pack(PROMPTS, completions(LENGTHS)), tiny_media(PROMPTS)
     expected = gradient(model, score(model, packed, media, 1.0).logps_RC[packed.mask_RC])
@@ -63,12 +68,14 @@ def test_gradient_checkpointing_changes_nothing(model):
     assert torch.allclose(checkpointed, expected, atol=1e-6)
 
 
-def test_encoded_media_score_like_their_pixels(model):
+def test_encoded_media_score_like_their_pixels(model: TinyModel) -> None:
     use_group_prefix_attention(model)
     packed, media = pack(PROMPTS, completions(LENGTHS)), tiny_media(PROMPTS)
     encoded = {
-        "video": model.get_video_features(media["pixel_values_videos"], media["video_grid_thw"]),
-        "image": model.get_image_features(media["pixel_values"], media["image_grid_thw"]),
+        "video": model.get_video_features(media["pixel_values_videos"], cast(LongTensor, media["video_grid_thw"])),
+        "image": model.get_image_features(
+            cast(FloatTensor, media["pixel_values"]), cast(LongTensor, media["image_grid_thw"])
+        ),
     }
     with torch.no_grad():
         from_pixels = score(model, packed, media, 1.0).logps_RC
@@ -76,7 +83,7 @@ def test_encoded_media_score_like_their_pixels(model):
     assert torch.allclose(from_features, from_pixels, atol=1e-5)
 
 
-def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(model):
+def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(model: TinyModel) -> None:
     groups = completions(LENGTHS)
     expected_N = one_at_a_time(model, PROMPTS, groups, temperature=0.5)
     use_group_prefix_attention(model)
@@ -86,13 +93,13 @@ def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(
     )
 
 
-def test_padding_scores_zero_and_rows_keep_the_order_of_their_groups():
+def test_padding_scores_zero_and_rows_keep_the_order_of_their_groups() -> None:
     packed = pack(PROMPTS, completions(LENGTHS))
     assert packed.mask_RC.sum(dim=1).tolist() == [5, 1, 3, 2, 7, 1, 1, 1, 4]
     assert packed.targets_N[:6].tolist() == torch.cat(completions(LENGTHS)[0][:2]).tolist()
 
 
-def test_the_dense_mask_shows_a_completion_its_prompt_and_itself():
+def test_the_dense_mask_shows_a_completion_its_prompt_and_itself() -> None:
     prompt = tiny_prompt("image", 1, 1, seed=0)  # 6 tokens
     mask_LL = dense_mask(pack([prompt], [[torch.tensor([1, 2]), torch.tensor([3])]]))[0, 0].int()
     assert mask_LL[:6, :6].tolist() == torch.ones(6, 6).tril().int().tolist()
@@ -103,7 +110,7 @@ def test_the_dense_mask_shows_a_completion_its_prompt_and_itself():
     ]
 
 
-def test_log_probability_entropy_and_gradient_of_known_distributions():
+def test_log_probability_entropy_and_gradient_of_known_distributions() -> None:
     # Shares ½ ½ and, at temperature ½, 9/10 1/10 from logits that are ln 3 apart
     logits_NV = torch.tensor([[0.0, 0.0], [log(3), 0.0]], dtype=torch.float64, requires_grad=True)
     logps_N, entropy_N = TokenLogps.apply(logits_NV * 1.0, torch.tensor([0, 1]), 0.5)
@@ -113,7 +120,7 @@ def test_log_probability_entropy_and_gradient_of_known_distributions():
     assert gradient_NV.flatten().tolist() == pytest.approx([1.0, -1.0, -1.8, 1.8])  # (1 or 0 − share) / ½
 
 
-def test_log_probabilities_over_several_chunks_have_the_gradient_of_autograd():
+def test_log_probabilities_over_several_chunks_have_the_gradient_of_autograd() -> None:
     generator = torch.Generator().manual_seed(0)
     logits_NV, targets_N = (
         torch.randn(CHUNK + 3, 7, generator=generator),

@@ -1,4 +1,4 @@
-"""The shared command line, run as people run it: in a process of its own."""
+"""The shared command line, in a process of its own."""
 
 import subprocess
 import sys

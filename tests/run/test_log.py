@@ -1,4 +1,4 @@
-"""Text from data stays inside the line of the log that carries it."""
+"""Text from data stays inside its line of the log."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Parameter files: what is read, and the one line a person gets for what is wrong."""
+"""Parameter files: what is read, and the line for what is wrong."""
 
 from pathlib import Path
 from typing import Self

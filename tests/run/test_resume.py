@@ -1,4 +1,4 @@
-"""A training that is killed, or whose code or parameters are edited, in a copy of the project that a test may edit."""
+"""A training that is killed, or whose code or parameters are edited."""
 
 import json
 import os
@@ -20,7 +20,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The project's stages and what SFT needs, twelve steps with a checkpoint after every second one."""
+    """The project's stages and the inputs of SFT.
+
+    SFT takes twelve steps, with a checkpoint after every second one.
+    """
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     write_inputs(tmp_path)
     (tmp_path / "params.yaml").write_text(json.dumps({"sft": QUICK | {"max_steps": 12, "save_steps": 2}}))

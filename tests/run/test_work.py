@@ -1,4 +1,4 @@
-"""Work folders: which run finds its own state again, and what a change of code does to an unfinished one."""
+"""Work folders: which run finds its own state again."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ class ToyParams(Params):
 
 @pytest.fixture(autouse=True)
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an input, and one file of code that every run has loaded."""
+    """A folder with an input, and a file of code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, "_claimed", [])
     for name in ("RESUME", "FRESH"):

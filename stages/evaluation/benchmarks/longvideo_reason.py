@@ -1,4 +1,7 @@
-"""LongVideo-Reason: multiple-choice questions on long videos, with the options inside the question's text."""
+"""LongVideo-Reason: multiple-choice questions on long videos.
+
+The options stand inside the question's text.
+"""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +15,16 @@ _OPTION = re.compile(r"^[A-Z][.)] .*$", re.MULTILINE)
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The official `test*` file, there or in `data/`, with the videos of its second repository anywhere below `root`, by their name.
+    """The official `test*` file in `root` or in its `data/`.
 
-    The category is the record's own problem type. A record whose text holds no options cannot be asked and is a reject.
+    The videos come from a second repository; they may lie anywhere below `root` and are found by name. The category is
+    the record's own problem type. A record without options in its text is a reject.
     """
     yield from read_benchmark(root, "longvideo_reason", lambda fields: fields, _official, "test*", "data/test*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: the text in the answer tags equals the letter. Video-R1: as for every multiple-choice question."""
+    """Whether the answer is exactly the letter; for Video-R1 the grader's score."""
     return float(prediction == sample.answer) if profile == "official" else score_answer(prediction, sample, profile)
 
 

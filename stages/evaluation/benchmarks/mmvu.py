@@ -1,4 +1,7 @@
-"""MMVU: expert-level questions over four disciplines; the paper uses the multiple-choice part."""
+"""MMVU: expert-level questions over four disciplines.
+
+The paper uses the multiple-choice questions only.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +12,18 @@ from stages.evaluation.definition import Benchmark, Profile, score_answer
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_mmvu.json`, or the official `validation*` file with `videos/<subject>/<n>.mp4`; the category is the subject."""
+    """Video-R1's `eval_mmvu.json`, or the official `validation*` file with `videos/<subject>/<n>.mp4`.
+
+    The category is the subject where the record says it; Video-R1's own file does not.
+    """
     yield from read_benchmark(root, "mmvu", lambda fields: fields, _official, "validation*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """By letter for multiple choice. The benchmark itself asks a judge for everything: open questions are not scored without one."""
+    """The grader's score of a multiple-choice question, None for an open one.
+
+    The benchmark itself asks a judge model about every answer.
+    """
     if sample.problem_type != "multiple choice":
         return None
     return score_answer(prediction, sample, profile)

@@ -1,4 +1,4 @@
-"""MVBench: 20 temporal tasks of 200 multiple-choice questions on clips from eleven sources."""
+"""MVBench: 20 temporal tasks of 200 multiple-choice questions each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
 from stages.evaluation.definition import Benchmark, Profile
 
-# Where each task's clips lie. Base names are not unique across these folders, so the task has to decide.
+# The folder of each task's clips. The same base name occurs in several folders, so the task decides.
 FOLDERS = {
     "action_antonym": "ssv2_video",
     "action_count": "perception/videos",
@@ -34,26 +34,31 @@ FOLDERS = {
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json`, with clips in `video/` and, where they came later, `data0613/`.
+    """Video-R1's `eval_mvbench.json`, or the official `json/<task>.json`, with the clips in `video/`.
 
-    The category is the task. The paper's file has whole clips (the paper ignored the bounds); the official layout is clipped to the
-    bounds of its records.
+    Clips that were added later lie in `video/data0613/`. The category is the task. Video-R1's file asks about whole
+    clips; the official records have bounds, to which a clip is cut.
     """
     yield from read_benchmark(root, "mvbench", _video_r1, _official, "json/*.json")
 
 
 def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
-    """Official: the mean of the tasks' accuracies. Video-R1: every question weighs the same (equal where all tasks are complete)."""
+    """The mean of the tasks' accuracies; for Video-R1 the plain mean.
+
+    The two are equal where every task is complete.
+    """
     return (category,) if profile == "official" else ()
 
 
 def _video_r1(fields: Fields) -> Fields:
-    """The file names no task, but holds 200 questions of each, in alphabetical order and numbered from 1; the folder must agree."""
+    """Add the task, which the file does not name.
+
+    The file holds 200 questions of each task, in alphabetical order and numbered from 1. Where the clip's folder is not
+    the task's own, the category is the folder.
+    """
     clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
-    task = next(
-        (task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])), clip.split("/")[0]
-    )
-    return {**fields, "data_type": "video", "original_question_type": task}
+    tasks = [task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])]
+    return {**fields, "data_type": "video", "original_question_type": tasks[0] if tasks else clip.split("/")[0]}
 
 
 def _official(fields: Fields, file: Path) -> Fields:

@@ -1,4 +1,7 @@
-"""The embedded benchmark: questions about moving shapes, half of which no single frame can answer."""
+"""The embedded benchmark: questions about moving shapes.
+
+No single frame can answer half of them.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,10 @@ from stages.evaluation.definition import Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The records of `benchmark.json`, as the stage `shapes` writes them; the category is the question's family."""
+    """The records of `benchmark.json`, as the stage `shapes` writes them.
+
+    The category is the question's family.
+    """
     yield from read_source(Source(name="shapes", records="benchmark.json", split="test"), root)
 
 

@@ -1,4 +1,4 @@
-"""TempCompass: four tasks on the same short clips, which differ from each other only in what happens over time."""
+"""TempCompass: four tasks on short clips that differ in time only."""
 
 import re
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: each task's matching rule; what no rule matches counts 0, as the benchmark does without a judge.
+    """Whether the answer matches by the official rules of its task.
 
-    Video-R1: exact match of the answer, whatever the task. Captioning, where it is asked as such, is decided by a judge alone, so
-    it is not scored in either.
+    For Video-R1 the answer must be exactly the right one. An answer that the official matching does not recognise
+    counts 0, as in the benchmark's own code without a judge. Captioning is not scored in either profile, because only a
+    judge can score it.
     """
     task = sample.category.split("/")[0]
     if task == "captioning":
@@ -41,7 +42,10 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
-    """The letter a multiple-choice output stands for: a whole option, a bare letter, or the prefix `X.` or `X)`."""
+    """The letter that a multiple-choice answer means, or None.
+
+    The answer is a whole option, a bare letter, or begins with `X.` or `X)`.
+    """
     if prediction in options:
         return prediction[0]
     if re.fullmatch(r"[A-D]|[A-D][.)].*", prediction, re.DOTALL):
@@ -50,10 +54,13 @@ def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
 
 
 def match_caption(prediction: str, options: list[str]) -> str | None:
-    """The option line ("Sentence A: …") an output stands for: the whole line, its sentence, or its index with or without the word."""
+    """The option line ("Sentence A: …") that an answer means.
+
+    The answer is the whole line, its sentence, or its index with or without the word before it.
+    """
     for option in options:
         index, colon, sentence = option.partition(": ")
-        if not colon:  # a line that is no option
+        if not colon:  # the line is no option
             continue
         bare = _OPTION_INDEX.sub("", index)
         if prediction in (option, sentence, index, bare) or prediction.replace(".", "") in (index, bare):
@@ -64,12 +71,13 @@ def match_caption(prediction: str, options: list[str]) -> str | None:
 
 
 def _video_r1(fields: Fields) -> Fields:
-    """The file says a question's dimension but not its task, which decides how it is scored officially: what it looks like says it."""
+    """Add the task, which the file does not name, to the category."""
     dimension = fields.get("dim") or fields.get("original_question_type") or "any"
     return {**fields, "original_question_type": f"{_task(fields)}/{dimension}"}
 
 
 def _task(fields: Fields) -> str:
+    """The task of a question, which its form shows."""
     answer = (extract_answer(fields["solution"]) or fields["solution"]).strip()
     if fields["problem_type"] == "multiple choice":
         return "multi-choice"

@@ -1,4 +1,4 @@
-"""Video-Holmes: questions on short suspense films whose clues have to be put together."""
+"""Video-Holmes: questions on short suspense films, about clues from different scenes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,10 @@ from stages.evaluation.definition import Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The official `test_Video-Holmes.json` with `videos_cropped/<video ID>.mp4`; the category is one of the seven question types."""
+    """The official `test_Video-Holmes.json` with `videos_cropped/<video ID>.mp4`.
+
+    The category is one of the seven question types.
+    """
     yield from read_benchmark(root, "video_holmes", lambda fields: fields, _official, "test_Video-Holmes.json")
 
 

@@ -1,4 +1,4 @@
-"""Video-MME: multiple-choice questions on short, medium and long videos, without subtitles."""
+"""Video-MME without subtitles: multiple-choice questions on short, medium and long videos."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,10 @@ from stages.evaluation.definition import Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_videomme.json`, or the official `videomme/test*` files with `data/<videoID>.mp4`; the category is the duration."""
+    """Video-R1's `eval_videomme.json`, or the official `videomme/test*` files with `data/<videoID>.mp4`.
+
+    The category is the duration.
+    """
     yield from read_benchmark(root, "videomme", _video_r1, _official, "videomme/test*")
 
 

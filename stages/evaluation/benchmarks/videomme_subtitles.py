@@ -1,4 +1,4 @@
-"""Video-MME with subtitles: the same questions on the same videos, as a run of its own."""
+"""Video-MME with subtitles: a run of its own on the same questions."""
 
 import re
 from collections.abc import Iterator
@@ -15,18 +15,20 @@ _TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """As `videomme`. UserError without `subtitle/*.srt`, where every video would be said to have none."""
+    """The questions of `videomme`; UserError when no `subtitle/*.srt` is there."""
     if not any((root / "subtitle").glob("*.srt")):
         raise UserError(
-            f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, or ask videomme"
+            f"{root / 'subtitle'}: no subtitles (*.srt) there; unpack the benchmark's subtitle archive, "
+            "or evaluate videomme instead"
         )
     yield from videomme.read(root)
 
 
 def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
-    """The question after the lines of `subtitle/<videoID>.srt` that are on screen in one of the frames, as in the benchmark's own prompt.
+    """The question after the subtitles that are on screen in its frames.
 
-    Videos without a subtitle file, and frames without a line, are said to have none.
+    The text is that of the benchmark's own prompt. The subtitles are in `subtitle/<videoID>.srt`. Without a file, or
+    without a line in the frames, the question says that there are none.
     """
     file = root / "subtitle" / f"{Path(sample.media_path).stem}.srt"
     spoken = read_srt(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else []
@@ -36,7 +38,10 @@ def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
 
 
 def read_srt(text: str) -> list[tuple[float, float, str]]:
-    """(start, end, line) in seconds of each block of a SubRip file; blocks without a time are skipped, markup is removed."""
+    """(start, end, line) of each block of a SubRip file, in seconds.
+
+    Blocks without a time are skipped. Markup is removed.
+    """
     lines = []
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
         if times := _TIMES.search(block):

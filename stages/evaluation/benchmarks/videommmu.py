@@ -1,4 +1,4 @@
-"""VideoMMMU: college-level questions in three tracks, answered from a lecture video, and what watching the lecture added."""
+"""VideoMMMU: college-level questions in three tracks about lecture videos, and Δknowledge."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,11 @@ QUESTION_ONLY = "Question-only"  # the questions of Adaptation without the lectu
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_videommmu.json`, or the official `<track>/test*` files with `<discipline>/<id>.mp4`; the category is the track.
+    """Video-R1's `eval_videommmu.json`, or the official `<track>/test*` files with `<discipline>/<id>.mp4`.
 
-    Where the official folder `question_only` is there, the questions of Adaptation are asked a second time on its 2 s clips of the
-    question's picture, as a category of its own that no mean includes.
+    The category is the track where the official records are read; Video-R1's own file does not say it. Where the
+    official folder `question_only` is there, the questions of Adaptation are asked a second time, on its 2 s clips of
+    the question's picture. These have a category of their own, which no mean includes.
     """
     yield from read_benchmark(root, "videommmu", lambda fields: fields, _official, "[PCA]*/test*")
     if (root / "question_only").is_dir() and not video_r1_records(root, "videommmu").is_file():
@@ -27,9 +28,10 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def delta_knowledge(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
-    """Δknowledge: how much of what the model got wrong from the question alone it gets right after the lecture.
+    """Δknowledge: the share of wrong answers that the lecture turns right.
 
-    (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in order.
+    (Adaptation − question-only) / (1 − question-only), over the questions that were asked both ways with frames in
+    order.
     """
     ordered = [row for row in rows if row["order"] == "ordered" and row[profile] is not None]
     after = {_question(row): row[profile] for row in ordered if row["category"] == "Adaptation"}
@@ -62,7 +64,7 @@ def _official(fields: Fields, file: Path) -> Fields:
 
 
 def _question_only(fields: Fields, file: Path) -> Fields:
-    # Named without a hyphen, since the track is what stands before the first one.
+    # "QuestionOnly" has no hyphen, because the track is the part of the id before the first hyphen.
     names = {"problem_id": f"QuestionOnly-{fields['id']}", "original_question_type": QUESTION_ONLY}
     return _official(fields, file) | names | {"path": f"question_only/{fields['id']}_image.mp4"}
 

@@ -1,4 +1,7 @@
-"""VSI-Bench: spatial questions on walks through rooms, numeric ones scored by mean relative accuracy (MRA)."""
+"""VSI-Bench: spatial questions about videos of rooms.
+
+Numeric answers are scored by mean relative accuracy (MRA).
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +12,19 @@ from stages.evaluation.definition import Benchmark, Profile, relative_accuracy_o
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """Video-R1's `eval_vsibench.json`, or the official `test.jsonl` or `test-*.parquet` with `<dataset>/<scene_name>.mp4`.
+    """Video-R1's `eval_vsibench.json`, or the official records with `<dataset>/<scene_name>.mp4`.
 
-    The debiased and pruned selections (`test_*`), which newer releases put beside them, are left aside.
+    The official records are `test.jsonl` or `test-*.parquet`. The debiased and pruned selections (`test_*`) of newer
+    releases are not read.
     """
     yield from read_benchmark(root, "vsi_bench", lambda fields: fields, _official, "test[.-]*")
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """Official: the answer is cut at the first space and loses its trailing dot; letters in either case, numbers by MRA with `≤`."""
+    """The score of the answer's first word; for Video-R1 the grader's score.
+
+    Letters count in either case, numbers by MRA with `≤`.
+    """
     if profile == "video-r1":
         return score_answer(prediction, sample, profile)
     word = first_word(prediction or "")
@@ -27,14 +34,20 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
-    """Official: the mean of 8 task types, the three `object_rel_direction` levels averaged first. Video-R1: (accuracy + MRA) / 2."""
+    """A mean of 8 task types, or (accuracy + MRA) / 2 for Video-R1.
+
+    Officially the three levels of `object_rel_direction` are averaged first.
+    """
     if profile == "video-r1":
         return (problem_type,)
     return ("object_rel_direction" if category.startswith("object_rel_direction") else category, category)
 
 
 def first_word(text: str) -> str:
-    """The benchmark's own cut of an answer."""
+    """An answer up to its first space, without a trailing dot.
+
+    The benchmark's own scorer cuts it so.
+    """
     return text.split(" ")[0].rstrip(".").strip()
 
 

@@ -1,4 +1,4 @@
-"""LongVideo-Reason: options inside the question, videos in other folders than the records say."""
+"""LongVideo-Reason: options inside the question, videos in any folder."""
 
 import json
 from pathlib import Path

@@ -37,5 +37,6 @@ def test_fractional_types_keep_their_fraction_officially_and_use_the_papers_scor
         media_sha256="0",
     )
     assert shapes.BENCHMARK.score("60", sample, "official") == pytest.approx(0.8)
-    # 20 % off: strictly below 1 - t for t = .50 … .75, six of ten thresholds (at .80 float32 gives 0.2 < 0.19999999: no)
+    # 20 % off: strictly below 1 - t for t = .50 … .75, six of ten thresholds (at .80 float32 gives 0.2 < 0.19999999:
+    # no)
     assert shapes.BENCHMARK.score("60", sample, "video-r1") == pytest.approx(0.6)

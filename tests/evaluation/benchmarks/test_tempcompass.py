@@ -1,4 +1,4 @@
-"""TempCompass: its records and its rules, against the ratings its own scorer gave to real answers."""
+"""TempCompass: its records, and its scoring against real ratings."""
 
 import json
 from pathlib import Path

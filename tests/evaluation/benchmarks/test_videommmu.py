@@ -1,4 +1,4 @@
-"""VideoMMMU, and the grader in the paper's profile, against the rewards its code gave to real outputs."""
+"""VideoMMMU, and the video-r1 profile against rewards of the paper's code."""
 
 import json
 from pathlib import Path

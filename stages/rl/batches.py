@@ -1,0 +1,49 @@
+"""Micro-batches of a T-GRPO step: packed groups with what their loss needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.model.inputs import PromptBuilder
+from stages.rl.rewards import Rewards, TemporalMode, idle
+from stages.rl.rollout import Group
+from stages.rl.scoring import Packed, pack
+from stages.rl.vision import Media, encoded_media, pixel_media
+
+
+@dataclass
+class MicroBatch:
+    """What one forward and backward needs.
+
+    The first update fills `old_logps_RC`: the policy is then still the one that sampled.
+    """
+
+    packed: Packed
+    media: Media
+    advantages_R: Tensor
+    reference_logps_RC: Tensor | None = None
+    old_logps_RC: Tensor | None = None
+
+
+def micro_batch(
+    builder: PromptBuilder, groups: Sequence[Group], advantages_BG: Tensor, device: torch.device
+) -> MicroBatch:
+    """Groups packed into one row, without the reference's scores."""
+    prompts = [group.question.ordered for group in groups]
+    packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups]).to(device)
+    features = [group.features for group in groups if group.features is not None]
+    media = encoded_media(features) if features else pixel_media(builder, prompts, device)
+    return MicroBatch(packed, media, advantages_BG.flatten().to(device, torch.float32))
+
+
+def trained_groups(rewards: Rewards, mode: TemporalMode, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:
+    """The groups that each micro-batch trains on.
+
+    `sizes` are the numbers of groups that the micro-batches were given. Groups without an advantage are left out unless
+    `keep_idle`. A micro-batch that would be empty keeps its first group, for the KL term alone.
+    """
+    idle_B = idle(rewards, mode) & (not keep_idle)
+    batches_b = torch.arange(len(idle_B)).split(list(sizes))
+    return [batch_b[~idle_B[batch_b]].tolist() or batch_b[:1].tolist() for batch_b in batches_b]

@@ -1,0 +1,68 @@
+"""What T-GRPO does at every step, as parameters."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.data.grading import Strictness
+from stages.rl.advantages import Scale
+from stages.rl.guards import Guards
+from stages.rl.loss import LossParams
+from stages.rl.questions import Contrast
+from stages.rl.rewards import RewardParams
+
+
+class StepParams(RewardParams):
+    """The recipe of one step; the defaults are the paper's (paper.md §2)."""
+
+    group_size: int = Field(default=8, ge=2, description="responses to each question on frames in order, G")
+    contrast_size: int = Field(
+        default=4,
+        ge=0,
+        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off",
+    )
+    contrast: Contrast = Field(
+        default="shuffle",
+        description="shuffle (a new order at each step), reverse, or single-frame (one frame repeated)",
+    )
+    grading: Strictness = Field(
+        default="default",
+        description="how strictly answers and format are graded; reference-code grades as the released code does",
+    )
+    scale: Scale = Field(
+        default="group",
+        description="what the centred rewards are divided by: the std of the group (the paper) or of the batch, 1 "
+        "(none, as in Dr. GRPO), or a moving average of the std for each answer type (ema)",
+    )
+    ema_decay: float = Field(
+        default=0.9, ge=0, lt=1, description="weight of the past in the moving average of scale ema"
+    )
+    loss: LossParams = Field(default=LossParams(), description="the policy loss")
+    updates_per_rollout: int = Field(
+        default=1, ge=1, description="optimizer steps on the same responses, before new ones are sampled"
+    )
+    dynamic_sampling: Literal["off", "skip", "resample"] = Field(
+        default="off",
+        description="groups whose rewards are all equal: train on them (off), leave them out (skip), or first ask "
+        "other questions in their place (resample, as in DAPO)",
+    )
+    resample_rounds: int = Field(
+        default=3,
+        ge=1,
+        description="how often resample asks other questions; groups that still have equal rewards are left out",
+    )
+    max_new_tokens: int = Field(
+        default=768, ge=1, description="tokens after which a response is cut off, its end token included"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="temperature of sampling and of scoring")
+    top_p: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="sampling keeps the likeliest tokens that together reach this probability; scoring does not cut",
+    )
+    freeze_vision: bool = Field(
+        default=False, description="do not train the vision tower; each clip is then encoded once per step"
+    )
+    guards: Guards = Field(default=Guards(), description="thresholds that stop a run which has gone wrong")
+    seed: int = Field(default=42, ge=0, description="seed of the order of questions and of everything that is sampled")

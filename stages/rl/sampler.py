@@ -1,0 +1,83 @@
+"""The rollouts of one process: ask, sample, grade, replace idle groups."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+from transformers.modeling_utils import PreTrainedModel
+
+from stages.data.sample import Sample
+from stages.generation.generate import Sampling
+from stages.model.inputs import PromptBuilder
+from stages.rl.grading import GradedGroup, grade_group, grades_of
+from stages.rl.params import StepParams
+from stages.rl.questions import ask, replacement
+from stages.rl.rewards import group_rewards, idle
+from stages.rl.rollout import roll_out
+from stages.video.frame_store import FrameReader
+
+
+class Sampler:
+    """Samples responses to questions, which are named by their row in `samples`."""
+
+    def __init__(
+        self, params: StepParams, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder
+    ) -> None:
+        self.params, self.samples, self.reader, self.builder = params, samples, reader, builder
+
+    def sample(
+        self, model: PreTrainedModel, rows: Sequence[int], step: int, autocast: Callable[[], AbstractContextManager]
+    ) -> tuple[list[GradedGroup], int]:
+        """The graded groups of `rows`, and how many questions were replaced.
+
+        Questions are replaced under `dynamic_sampling: resample`.
+        """
+        params = self.params
+        groups, asked, resampled = self._roll_out(model, rows, step, autocast), list(rows), 0
+        for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
+            rewards = group_rewards(grades_of(groups, params.contrast_size), params)
+            places = idle(rewards, params.temporal).nonzero()[:, 0].tolist()
+            if not places:
+                break
+            for b in places:
+                asked[b] = replacement(asked[b], asked, len(self.samples), params.seed, step, draw)
+            replaced = self._roll_out(model, [asked[b] for b in places], step, autocast)
+            for b, group in zip(places, replaced, strict=True):
+                groups[b] = group
+            resampled += len(places)
+        return groups, resampled
+
+    def _roll_out(
+        self, model: PreTrainedModel, rows: Sequence[int], step: int, autocast: Callable[[], AbstractContextManager]
+    ) -> list[GradedGroup]:
+        params = self.params
+        questions = [
+            ask(self.samples[row], self.reader, self.builder, params.contrast, params.seed, step) for row in rows
+        ]
+        with autocast():
+            groups = roll_out(
+                model,
+                self.builder,
+                questions,
+                params.group_size,
+                params.contrast_size,
+                Sampling(params.max_new_tokens, params.temperature, params.top_p),
+                params.seed,
+                step,
+                share_features=params.freeze_vision,
+            )
+        return [grade_group(group, params.grading) for group in groups]
+
+
+@torch.no_grad()
+def update_copy(copy: PreTrainedModel, model: nn.Module) -> None:
+    """Bring a whole copy of the policy up to date.
+
+    ZeRO-3 has spread the weights of `model` over the processes.
+    """
+    import deepspeed
+
+    for own, weight in zip(copy.parameters(), model.parameters(), strict=True):
+        with deepspeed.zero.GatheredParameters([weight]):
+            own.copy_(weight)

@@ -1,0 +1,36 @@
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from stages.data.grading import Strictness
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from stages.rl import sampler as sampler_module
+from stages.rl.grading import GradedGroup, grade_group
+from stages.rl.params import StepParams
+from stages.rl.rollout import Group
+from stages.rl.sampler import Sampler
+from tests.model.tiny_models import clip, question
+from tests.rl.conftest import write_frames
+
+
+def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graded: list[Group] = []
+
+    def count(group: Group, strictness: Strictness) -> GradedGroup:
+        graded.append(group)
+        return grade_group(group, strictness)
+
+    monkeypatch.setattr(sampler_module, "grade_group", count)
+    names = [f"clip-{n}" for n in range(9)]
+    reader = write_frames(tmp_path, {name: clip(seed=n) for n, name in enumerate(names)})
+    params = StepParams(
+        group_size=2, contrast_size=0, temporal="off", dynamic_sampling="resample", resample_rounds=2, max_new_tokens=3
+    )
+    sampler = Sampler(params, [question(name) for name in names], reader, PromptBuilder(qwen2_5))
+    groups, resampled = sampler.sample(load_model(qwen2_5), [0, 1], step=0, autocast=nullcontext)
+    assert resampled == 4  # a random model answers nothing right: both groups are idle in both rounds
+    assert len(graded) == 2 + 4
+    assert [group.group for group in groups] == graded[-2:]
+    assert len({group.question.sample.sample_id for group in graded}) == 6

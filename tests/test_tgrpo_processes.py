@@ -1,0 +1,95 @@
+"""T-GRPO in processes of its own: killed, resumed, and several together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from stages.tgrpo import TgrpoParams
+from tests.conftest import ROOT
+from tests.rl.runs import SMALL, rows, write_inputs
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_inputs` leaves."""
+    return write_inputs(tmp_path_factory.mktemp("tgrpo"))
+
+
+def start(params: TgrpoParams, inputs: Path, folder: Path, *launcher: str, **environment: str) -> subprocess.Popen[str]:
+    """The stage as a process in `folder`, as DVC starts it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
+    flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
+    files = {"out": "model", "metrics": "metrics.json", "headline": "headline.json", "plot": "plot.csv"}
+    flags |= {name: folder / file for name, file in files.items()}
+    flags["rollouts"] = folder / "rollouts.parquet"
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            *(launcher or ("stages.tgrpo",)),
+            *(part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))),
+        ],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a run that must end well."""
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-4000:]
+
+
+def kill_after_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> None:
+    """SIGKILL the session as soon as the checkpoint of `step` is whole."""
+    while not list(folder.glob(f".work/tgrpo/*/*/checkpoint-{step}/complete.json")):
+        assert process.poll() is None, process.communicate()[1][-4000:]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.integration
+def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: Path) -> None:
+    params = SMALL.model_copy(update={"max_steps": 10, "scale": "ema", "updates_per_rollout": 2})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for step in (2, 6):
+        kill_after_checkpoint(start(params, inputs, killed), killed, step)
+        assert not (killed / "model").exists()
+    finish(start(params, inputs, killed))
+    finish(start(params, inputs, whole))
+    for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
+        assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
+    assert len(rows(whole)) == 10
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
+    inputs: Path, tmp_path: Path, stage: int
+) -> None:
+    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage})
+    two = ("stages.launch", "--processes", "2", "tgrpo")
+    killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
+    kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
+    finish(start(params, inputs, killed, *two))
+    finish(start(params, inputs, whole, *two))
+    finish(start(params.model_copy(update={"deepspeed": None}), inputs, plain))
+    for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
+        assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
+    for column in ("reward", "loss", "kl", "entropy", "grad_norm", "p", "p_contrast", "completion_tokens"):
+        together, alone = ([float(row[column] or "nan") for row in rows(folder)] for folder in (whole, plain))
+        assert together == pytest.approx(alone, rel=1e-3, abs=1e-5, nan_ok=True), column
+    weights = [load_file(folder / "model" / "model.safetensors") for folder in (whole, plain)]
+    assert weights[0].keys() == weights[1].keys()

@@ -23,7 +23,14 @@ SMALL: dict[str, dict[str, object]] = {  # a run of each stage that takes a mome
     "shapes": {"sft": 4, "rl": 2, "benchmark": 2},
     "ingest": {"root": "shapes", "sources": [{"name": "s", "records": "sft.json"}], "max_rejected": 1.0, "workers": 1},
     "frames": {
-        **{"max_frames": 4, "min_pixels": 2304, "max_pixels": 2304, "factor": 16},
+        **{
+            "policy": "uniform",
+            "kernel": "pillow",
+            "max_frames": 4,
+            "min_pixels": 2304,
+            "max_pixels": 2304,
+            "factor": 16,
+        },
         **{"workers": 1, "max_rejected": 1.0},
     },
     "annotate": {"model": "teacher", "retries": 0, "timeout_s": 5.0},

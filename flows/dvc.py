@@ -26,6 +26,7 @@ from flows import server
 from flows.errors import UsageError
 from flows.graph import Snapshot, Stage, StageEnd, StageResult
 from flows.process_tree import CommandRunner
+from flows.source_files import refuse_special_files
 
 
 @contextmanager
@@ -52,6 +53,8 @@ def snapshot(root: Path) -> Snapshot:
         for stage in order:
             upstream = sorted(graph.successors(stage), key=position.__getitem__)
             stages.append(to_stage(stage, [str(other.name) for other in upstream]))
+        for path in sorted({dep.fs_path for stage in order for dep in stage.deps}):
+            refuse_special_files(Path(path))  # before DVC hashes it
         unchanged: set[tuple[str, str]] = set()
         changed = {str(stage.name) for stage in order if is_changed(stage, unchanged)}
     metrics: dict[str, float] = {}

@@ -11,11 +11,9 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -25,6 +23,7 @@ from prefect.exceptions import PrefectException
 from flows import dvc
 from flows.checkout import find_checkout
 from flows.errors import UsageError
+from flows.source_files import source_files
 
 log = logging.getLogger("flows.watch")
 
@@ -81,16 +80,11 @@ class Watch:
 def fingerprint(folder: Path) -> str:
     """A hash of the names, sizes and times of the folder's files.
 
-    A folder that does not exist has the hash of an empty one.
+    A folder that does not exist has the hash of an empty one. UsageError for a file that cannot be hashed.
     """
     digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            path = os.path.join(place, name)
-            with suppress(FileNotFoundError):  # gone since it was listed: the next look differs
-                found = os.stat(path)
-                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    for path, found in source_files(folder):
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

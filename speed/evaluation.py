@@ -30,7 +30,8 @@ from stages.embedded.tiny import write_tiny
 from stages.evaluate import plan
 from stages.evaluation.engines import Showing, TransformersEngine
 from stages.evaluation.predictions import Output
-from stages.generation.generate import Sampling, generate
+from stages.generation.generate import generate
+from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.shapes import ShapesParams

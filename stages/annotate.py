@@ -23,7 +23,8 @@ from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.first_answers import COUNT, FirstAnswers
 from stages.chat.ledger import Ledger, Price
-from stages.chat.parameters import ChatParams
+from stages.chat.parameters import ChatParams, Payload
+from stages.chat.payload import choose_payload
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
@@ -120,6 +121,7 @@ def run(
         raise UserError(
             f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens"
         )
+    payload: Payload = "images" if params.embedded else choose_payload(params, WORK / "annotate" / "servers.json")
     reader = FrameReader(frame_store, frame_keys)
     with_frames = set(reader.sample_ids)
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
@@ -127,7 +129,7 @@ def run(
 
     journal, archive = WORK / "annotate" / f"{responses.name}.jsonl", Archive(Path(params.answers), ANSWER_SCHEMA)
     with JournaledStore(responses, journal, ANSWER_SCHEMA, archive=archive) as store:
-        job = Annotation(params, store, asked)
+        job = Annotation(params, payload, store, asked)
         if dry_run:
             return job.estimate(reader)
         with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
@@ -143,8 +145,11 @@ def run(
 class Annotation:
     """One pass over the samples: stored answers are used, others asked for."""
 
-    def __init__(self, params: AnnotateParams, store: JournaledStore, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self, params: AnnotateParams, payload: Payload, store: JournaledStore, samples: Sequence[Sample]
+    ) -> None:
         self._params = params
+        self._payload: Payload = payload
         self._store = store
         self._samples = samples
         self._identity = identity(params.careless, params.seed) if params.embedded else ""
@@ -161,7 +166,7 @@ class Annotation:
         seen: set[str] = set()
         for sample in self._samples:
             for index in range(self._params.n):
-                request = self._request(sample, reader.pictures(sample.sample_id), index)
+                request = self._request(sample, reader, index)
                 self.keys.append((sample.sample_id, request.key))
                 if request.key not in self._store and request.key not in seen:
                     seen.add(request.key)
@@ -251,16 +256,19 @@ class Annotation:
         for request, reply in batch:
             self._ledger.settle(request, reply)
 
-    def _request(self, sample: Sample, pictures: Sequence[bytes], index: int) -> Request:
+    def _request(self, sample: Sample, reader: FrameReader, index: int) -> Request:
         p = self._params
+        needs_times = self._payload == "video" or p.frame_times == "text"
         return Request(
             model=p.model,
             text=question_text(sample, p.style),
-            pictures=tuple(pictures),
+            pictures=tuple(reader.pictures(sample.sample_id)),
             data_type=sample.data_type,
-            payload=p.payload,
+            payload=self._payload,
             sampling=ChatSampling(p.temperature, p.top_p, p.max_tokens, p.seed + index),
             identity=self._identity,
+            times=tuple(reader.times(sample.sample_id)) if needs_times else (),
+            frame_times=p.frame_times,
             dialect=self._dialect,
         )
 

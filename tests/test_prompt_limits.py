@@ -8,7 +8,7 @@ import pytest
 from stages.data.sample import read_samples
 from stages.evaluation.engines import Showing, TransformersEngine
 from stages.evaluation.predictions import Output
-from stages.generation.generate import Sampling
+from stages.generation.sampling import Sampling
 from stages.run.files import read_json
 from tests.model.tiny_models import clip, question
 from tests.rl.conftest import write_frames

@@ -71,7 +71,7 @@ def compare(folder: Path, case: Case) -> Comparison:
         each.set_attn_implementation("sdpa")
     model.zero_grad(set_to_none=True)
     with there.measure("rollout"), torch.no_grad():
-        released.roll_out(model, builder, group, case)
+        released.roll_out(model, builder, group, case.completion)
     with there.measure("reference"), torch.no_grad():
         reference_there_RC, mask_RC = released.logps(reference, builder, group)
     model.train()

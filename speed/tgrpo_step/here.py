@@ -11,7 +11,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 
 from speed.tgrpo_step.cases import CONTRAST, STOP_EVERY, TOP_P, VOCABULARY, Case, question
 from speed.tgrpo_step.cost import Cost
-from stages.generation.generate import Sampling
+from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.rl.loss import LossParams, StepSize, policy_loss
 from stages.rl.rollout import Group, RolloutQuestion, roll_out

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers.generation.logits_process import LogitsProcessor
+from transformers.modeling_utils import PreTrainedModel
 
-from speed.tgrpo_step.cases import FPS, TOP_P, Case
-from speed.tgrpo_step.here import LOSS, Model
+from speed.tgrpo_step.cases import FPS, TOP_P
+from speed.tgrpo_step.here import LOSS
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.rl.rollout import Group
 
@@ -24,49 +25,51 @@ class EndAt(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]  # plain tensors
         """Only the end token at a row's end, any other before."""
         produced = input_ids.shape[1] - self.prompt + 1
-        ends_R = torch.tensor([produced == length for length in self.lengths])
+        ends_R = torch.tensor([produced == length for length in self.lengths], device=scores.device)
         scores[:, self.end_id] = -torch.inf
-        scores[ends_R] = torch.full_like(scores[ends_R], -torch.inf).index_fill(1, torch.tensor([self.end_id]), 0.0)
+        scores[ends_R] = -torch.inf
+        scores[ends_R, self.end_id] = 0.0
         return scores
 
 
-def model_inputs(builder: PromptBuilder, prompt: Prompt) -> dict[str, Tensor]:
+def model_inputs(model: PreTrainedModel, builder: PromptBuilder, prompt: Prompt) -> dict[str, Tensor]:
     """What the family's processor gives for a video prompt."""
-    inputs = builder.normalised(builder.batch([prompt]))
+    inputs = builder.normalised({name: value.to(model.device) for name, value in builder.batch([prompt]).items()})
     del inputs["position_ids"]
     is_video_1P = (inputs["input_ids"] == builder.config.video_token_id).int()
-    return inputs | {"mm_token_type_ids": 2 * is_video_1P, "second_per_grid_ts": torch.tensor([2 / FPS])}
+    seconds = torch.tensor([2 / FPS], device=model.device)
+    return inputs | {"mm_token_type_ids": 2 * is_video_1P, "second_per_grid_ts": seconds}
 
 
-def roll_out(model: Model, builder: PromptBuilder, group: Group, case: Case) -> None:
-    """Sample as many tokens as this project did, by two `generate` calls."""
+def roll_out(model: PreTrainedModel, builder: PromptBuilder, group: Group, completion: int) -> None:
+    """Sample as many tokens as this project did, by two `generate` calls; `completion` is the most."""
     assert group.question.contrast is not None
     for prompt, responses in ((group.question.ordered, group.ordered), (group.question.contrast, group.contrast)):
-        lengths = [len(response.ids_C) if not response.truncated else case.completion + 1 for response in responses]
+        lengths = [len(response.ids_C) if not response.truncated else completion + 1 for response in responses]
         ids_RL = model.generate(  # type: ignore[attr-defined]  # the protocol of transformers rejects its own models
-            **model_inputs(builder, prompt),
+            **model_inputs(model, builder, prompt),
             num_return_sequences=len(responses),
             do_sample=True,
             temperature=1.0,
             top_p=TOP_P,
-            max_new_tokens=case.completion,
+            max_new_tokens=completion,
             eos_token_id=builder.end_id,
             pad_token_id=builder.pad_id,
             suppress_tokens=builder.banned_ids,
-            logits_processor=[EndAt(case.prompt, lengths, builder.end_id)],
+            logits_processor=[EndAt(len(prompt.ids_P), lengths, builder.end_id)],
         )
         assert isinstance(ids_RL, Tensor)
-        assert ids_RL.shape[1] - case.prompt == max(len(response.ids_C) for response in responses)
+        assert ids_RL.shape[1] - len(prompt.ids_P) == max(len(response.ids_C) for response in responses)
 
 
-def logps(model: Model, builder: PromptBuilder, group: Group) -> tuple[Tensor, Tensor]:
+def logps(model: PreTrainedModel, builder: PromptBuilder, group: Group) -> tuple[Tensor, Tensor]:
     """Log-probabilities [R, C] of the ordered responses, and their mask."""
     ids_RC = torch.nn.utils.rnn.pad_sequence(
         [response.ids_C for response in group.ordered], batch_first=True, padding_value=builder.pad_id
-    )
-    lengths_R = torch.tensor([len(response.ids_C) for response in group.ordered])
-    mask_RC = torch.arange(ids_RC.shape[1]) < lengths_R[:, None]
-    inputs, R = model_inputs(builder, group.question.ordered), len(ids_RC)
+    ).to(model.device)
+    lengths_R = torch.tensor([len(response.ids_C) for response in group.ordered], device=model.device)
+    mask_RC = torch.arange(ids_RC.shape[1], device=model.device) < lengths_R[:, None]
+    inputs, R = model_inputs(model, builder, group.question.ordered), len(ids_RC)
     ids_RL = torch.cat([inputs["input_ids"].expand(R, -1), ids_RC], dim=1)
     types_RC = torch.zeros_like(ids_RC, dtype=torch.int)
     logits_RLV = model(
@@ -86,7 +89,7 @@ def logps(model: Model, builder: PromptBuilder, group: Group) -> tuple[Tensor, T
 
 
 def policy_loss(
-    model: Model, builder: PromptBuilder, group: Group, reference_RC: Tensor, advantages_R: Tensor
+    model: PreTrainedModel, builder: PromptBuilder, group: Group, reference_RC: Tensor, advantages_R: Tensor
 ) -> Tensor:
     """The released loss.
 

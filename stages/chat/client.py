@@ -140,10 +140,7 @@ class ChatClient:
         """
         where, detail = self._params.base_url, failures.in_one_line(failures.describe(error), self._key)
         if failures.is_tls_error(error):
-            raise UserError(
-                f"{where}: no secure connection ({detail}); name the file of the authority that signed its certificate "
-                "in ca_file, or write http:// where the server speaks no TLS"
-            ) from None
+            raise UserError(failures.tls_advice(where, detail)) from None
         if failures.is_unreachable(error):
             raise EndpointError(
                 f"no server answers at {where} ({detail}); start it or correct base_url, and run the same command again"

@@ -37,6 +37,14 @@ def is_tls_error(error: BaseException) -> bool:
     return isinstance(_origin(error), aiohttp.ClientSSLError)
 
 
+def tls_advice(where: str, detail: str) -> str:
+    """What to do about a server whose certificate is not accepted."""
+    return (
+        f"{where}: no secure connection ({detail}); name the file of the authority that signed its certificate "
+        "in ca_file, or write http:// where the server speaks no TLS"
+    )
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later; not told of a server that was never reached."""
     if isinstance(error, openai.APIStatusError):
@@ -59,8 +67,14 @@ def is_filtered(error: openai.APIStatusError) -> bool:
 def advice(error: openai.APIStatusError, request: Request) -> str | None:
     """The parameter to change, where the server says that it does not take a field of the request."""
     words = error.response.text
-    if error.status_code not in (400, 422) or not _NOT_TAKEN.search(words):
+    if error.status_code not in (400, 422):
         return None
+    if "trust-request-mm-kwargs" in words:
+        return "start the server with --trust-request-mm-kwargs, because each clip has a frame rate of its own"
+    if not _NOT_TAKEN.search(words):
+        return None
+    if request.is_video and "media_io_kwargs" in words:
+        return "set payload: images, for a server that takes no frame rate"
     dialect = request.dialect
     named = [name for name in dialect.extra_body if re.search(rf"\b{re.escape(name)}\b", words)]
     if named:

@@ -8,6 +8,8 @@ from pydantic import Field, JsonValue, field_validator
 from stages.run.params import Params
 
 Payload = Literal["images", "video"]
+PayloadChoice = Literal["auto", "images", "video"]
+FrameTimes = Literal["none", "text"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 
 OWN_PARAMETER = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed")
@@ -27,7 +29,14 @@ class ChatParams(Params):
         description="PEM file of the authorities that may sign the server's certificate; "
         "null: SSL_CERT_FILE of the environment, or the usual ones",
     )
-    payload: Payload = Field(default="images", description="how frames travel: each as an image, or a clip as a video")
+    payload: PayloadChoice = Field(
+        default="auto",
+        description="how frames travel: each as an image, or a clip as a video; "
+        "auto: as a video to vLLM, as images to any other server",
+    )
+    frame_times: FrameTimes = Field(
+        default="none", description="text: the time of each frame stands before it, where frames travel as images"
+    )
     extra_body: dict[str, JsonValue] = Field(
         default={},
         description="further fields of each request, such as top_k, chat_template_kwargs, mm_processor_kwargs",

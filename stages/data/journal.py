@@ -21,7 +21,7 @@ class JournaledStore:
     A row is on disk once `add` has returned. After a kill at any moment the journal is read again; a last line that
     was cut short is removed. `merge` moves the journal into shards in an order that the caller gives, so that a run
     that was killed and repeated leaves the same bytes as one that was not. Only the places of the rows are held in
-    memory. One writer at a time; other threads may read meanwhile. With an archive, rows that the shards have lost are
+    memory. One writer at a time; other threads can read meanwhile. With an archive, rows that the shards have lost are
     found there.
     """
 

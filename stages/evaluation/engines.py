@@ -22,7 +22,8 @@ from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
-from stages.generation.generate import Completion, Sampling, generate
+from stages.generation.generate import Completion, generate
+from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar
@@ -200,12 +201,14 @@ class ServerEngine:
             text=question_text(sample, self.server.prompt),
             pictures=tuple(pictures[index] for index in self._order(showing, len(pictures))),
             data_type=sample.data_type,
-            payload=self.server.payload,
+            payload="video" if self.server.payload == "video" else "images",
             sampling=ChatSampling(
                 self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed
             ),
             identity=showing.key,
             dialect=Dialect.of(self.server),
+            times=tuple(self.reader.times(sample.sample_id)),
+            frame_times=self.server.frame_times,
         )
 
     def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:

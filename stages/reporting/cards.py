@@ -17,6 +17,7 @@ ORDER_LABELS = {  # T-GRPO names its contrast by the action, evaluation names th
     "reverse": "reversed",
     "reversed": "reversed",
     "single-frame": "one frame",
+    "blind": "without frames",
 }
 STATUSES = {"wrong": "wrong", "partly": "partly right", "no-answer": "no answer", "truncated": "cut off"}
 

@@ -1,5 +1,6 @@
 """The content of the page, and its template."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Page:
     funnel: dict[str, list[FunnelStep]]
     rejects: list[tuple[str, str, int]]
     rules: dict[str, RuleCounts]
-    sources: list[tuple[str, str, str, str, int]]
+    sources: list[tuple[str, int, str, str, str]]
     compositions: dict[str, list[tuple[str, str, int]]]
     charts: dict[str, list[CurveChart]]
     rollouts: RolloutExamples
@@ -44,6 +45,12 @@ class Page:
     provenance: Provenance
     hashes: list[tuple[str, str]]
 
+    @property
+    def status_counts(self) -> Counter[str]:
+        """How many cards of wrong answers have each status."""
+        kinds = (kind for result in self.results for kind in result.wrong)
+        return Counter(card.status for kind in kinds for card in kind.cards)
+
 
 def render(page: Page) -> str:
     """The page as HTML.
@@ -51,14 +58,16 @@ def render(page: Page) -> str:
     Every text is escaped, because questions and answers are untrusted.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
-    return environment.get_template("report.html.j2").render(vars(page), labels=ORDER_LABELS, statuses=STATUSES)
+    return environment.get_template("page.html.j2").render(
+        vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts
+    )
 
 
 def _percentage(share: float) -> str:

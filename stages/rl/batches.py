@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.inputs import PromptBuilder
 from stages.rl.rewards import Rewards, TemporalMode, idle
@@ -17,12 +18,14 @@ from stages.rl.vision import Media, encoded_media, pixel_media
 class MicroBatch:
     """What one forward and backward needs.
 
-    The first update fills `old_logps_RC`: the policy is then still the one that sampled.
+    `sampled_logps_RC` are the log-probabilities that sampling had. The first update fills `old_logps_RC`: the policy is
+    then still the one that sampled.
     """
 
     packed: Packed
     media: Media
     advantages_R: Tensor
+    sampled_logps_RC: Tensor
     reference_logps_RC: Tensor | None = None
     old_logps_RC: Tensor | None = None
 
@@ -35,7 +38,9 @@ def micro_batch(
     packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups]).to(device)
     features = [group.features for group in groups if group.features is not None]
     media = encoded_media(features) if features else pixel_media(builder, prompts, device)
-    return MicroBatch(packed, media, advantages_BG.flatten().to(device, torch.float32))
+    sampled_logps_RC = pad_sequence([row.logps_C for group in groups for row in group.ordered], batch_first=True)
+    advantages_R = advantages_BG.flatten().to(device, torch.float32)
+    return MicroBatch(packed, media, advantages_R, sampled_logps_RC.to(device))
 
 
 def trained_groups(rewards: Rewards, mode: TemporalMode, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:

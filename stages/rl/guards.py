@@ -20,6 +20,11 @@ class Guards(Params):
     )
     min_format: float = Field(default=0.2, ge=0, le=1, description="fewest responses, as a share, in the right format")
     max_kl: float = Field(default=5.0, gt=0, description="highest KL to the reference, in nats per token")
+    max_sampling_kl: float = Field(
+        default=0.05,
+        gt=0,
+        description="highest KL between the policy as it was sampled and as it is scored, in nats per token",
+    )
 
 
 def trip(history: Sequence[StepRow], guards: Guards) -> str | None:
@@ -49,4 +54,9 @@ def trip(history: Sequence[StepRow], guards: Guards) -> str | None:
         )
     if (kl := _mean("kl")) > guards.max_kl:
         return f"the KL to the reference was {kl:.3g} {span}: lower tgrpo.learning_rate or raise tgrpo.loss.beta"
+    if (kl := _mean("sampling_kl")) > guards.max_sampling_kl:
+        return (
+            f"the KL between the sampled and the scored policy was {kl:.3g} {span}: set tgrpo.precision to fp32, "
+            "or tgrpo.loss.importance_sampling_mode to token_truncate and raise tgrpo.guards.max_sampling_kl"
+        )
     return None

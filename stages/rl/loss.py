@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from stages.rl.mismatch import CorrectionMode
 from stages.run.params import Params
 
 LossName = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"]
@@ -39,6 +40,17 @@ class LossParams(Params):
     beta: float = Field(default=0.04, ge=0, description="weight of the KL to the reference; 0 needs no reference")
     kl_clamp: float | None = Field(
         default=10.0, gt=0, description="bound of the log-ratio inside the KL estimate, in nats; null is no bound"
+    )
+    importance_sampling_mode: CorrectionMode = Field(
+        default="off",
+        description="weight the loss by π_scored / π_sampled, of each token or sequence; a ratio above the bound "
+        "becomes the bound (token_truncate, sequence_truncate: TIS, verl's rollout_is token and sequence) or 0 "
+        "(token_mask, sequence_mask); TRL's vllm_importance_sampling_mode",
+    )
+    importance_sampling_clip_max: float = Field(
+        default=3.0,
+        gt=0,
+        description="bound of that ratio; TRL's vllm_importance_sampling_clip_max, verl's rollout_is_threshold",
     )
 
 
@@ -116,13 +128,18 @@ def policy_loss(
     params: LossParams,
     size: StepSize,
     max_tokens: int,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss to differentiate, and the mean KL per token (detached).
 
-    `old_logps_RC` are those of the policy before the first update on this rollout.
+    `old_logps_RC` are those of the policy before the first update on this rollout. `weights` ([R, C] or [R, 1], see
+    `importance_weights`) weigh the surrogate and not the KL, as in TRL.
     """
     ratios = importance_ratios(logps_RC, old_logps_RC, mask_RC, params.importance)
     kl_RC = kl_estimate(logps_RC, reference_logps_RC, params.kl_clamp)
-    losses_RC = surrogate(logps_RC, ratios, advantages_R, params) + params.beta * kl_RC
+    surrogate_RC = surrogate(logps_RC, ratios, advantages_R, params)
+    if weights is not None:
+        surrogate_RC = surrogate_RC * weights
+    losses_RC = surrogate_RC + params.beta * kl_RC
     loss = reduce_tokens(losses_RC, mask_RC, params.name, size, max_tokens)
     return loss, ((kl_RC * mask_RC).sum() / mask_RC.sum()).detach()

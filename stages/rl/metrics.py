@@ -13,7 +13,7 @@ from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_varianc
 Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
     "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
-    "grad_norm", "learning_rate",
+    "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl",
 ]  # fmt: skip
 StepRow: TypeAlias = Mapping[Figure, float]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.generate import Completion, Sampling, generate
+from stages.generation.generate import Completion, generate
+from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.rl.questions import RolloutQuestion, draw_seed
 from stages.rl.vision import Features, encode, encoded_media

@@ -8,11 +8,12 @@ from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.sample import Sample
-from stages.generation.generate import Sampling
+from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.rl.ahead import QuestionsAhead
 from stages.rl.grading import GradedGroup, grade_group, grades_of
 from stages.rl.params import StepParams
-from stages.rl.questions import ask, replacement
+from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
 from stages.rl.rollout import roll_out
 from stages.video.frame_store import FrameReader
@@ -24,17 +25,25 @@ class Sampler:
     def __init__(
         self, params: StepParams, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder
     ) -> None:
-        self.params, self.samples, self.reader, self.builder = params, samples, reader, builder
+        self.params, self.samples, self.builder = params, samples, builder
+        self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
 
     def sample(
-        self, model: PreTrainedModel, rows: Sequence[int], step: int, autocast: Callable[[], AbstractContextManager]
+        self,
+        model: PreTrainedModel,
+        rows: Sequence[int],
+        step: int,
+        next_rows: Sequence[int],
+        autocast: Callable[[], AbstractContextManager],
     ) -> tuple[list[GradedGroup], int]:
         """The graded groups of `rows`, and how many questions were replaced.
 
-        Questions are replaced under `dynamic_sampling: resample`.
+        Questions are replaced under `dynamic_sampling: resample`. Those of `next_rows` are prepared meanwhile.
         """
         params = self.params
-        groups, asked, resampled = self._roll_out(model, rows, step, autocast), list(rows), 0
+        questions = self.questions.take(rows, step)
+        self.questions.prepare(next_rows, step + params.updates_per_rollout)
+        groups, asked, resampled = self._roll_out(model, questions, step, autocast), list(rows), 0
         for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
             rewards = group_rewards(grades_of(groups, params.contrast_size), params)
             places = idle(rewards, params.temporal).nonzero()[:, 0].tolist()
@@ -42,19 +51,21 @@ class Sampler:
                 break
             for b in places:
                 asked[b] = replacement(asked[b], asked, len(self.samples), params.seed, step, draw)
-            replaced = self._roll_out(model, [asked[b] for b in places], step, autocast)
+            others = self.questions.take([asked[b] for b in places], step)
+            replaced = self._roll_out(model, others, step, autocast)
             for b, group in zip(places, replaced, strict=True):
                 groups[b] = group
             resampled += len(places)
         return groups, resampled
 
     def _roll_out(
-        self, model: PreTrainedModel, rows: Sequence[int], step: int, autocast: Callable[[], AbstractContextManager]
+        self,
+        model: PreTrainedModel,
+        questions: Sequence[RolloutQuestion],
+        step: int,
+        autocast: Callable[[], AbstractContextManager],
     ) -> list[GradedGroup]:
         params = self.params
-        questions = [
-            ask(self.samples[row], self.reader, self.builder, params.contrast, params.seed, step) for row in rows
-        ]
         with autocast():
             groups = roll_out(
                 model,

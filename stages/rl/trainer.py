@@ -21,11 +21,14 @@ from stages.model.training import ResumableTrainer
 from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
 from stages.rl.exchange import gather, gather_grades, gather_types
+from stages.rl.gpu_idle import GpuIdle
 from stages.rl.grading import GradedGroup, grades_of
 from stages.rl.guards import trip
 from stages.rl.loss import StepSize, policy_loss
-from stages.rl.metrics import rollout_metrics, rollout_rows, step_rows
+from stages.rl.metrics import Figure, rollout_metrics, rollout_rows, step_rows
+from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
+from stages.rl.questions import rows_of_step
 from stages.rl.rewards import Rewards, group_rewards
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
@@ -35,6 +38,7 @@ from stages.run.files import write_json
 
 log = logging.getLogger(__name__)
 
+UPDATE_FIGURES: tuple[Figure, ...] = ("kl", "entropy", "sampling_logp_difference", "sampling_kl")
 LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
@@ -66,11 +70,12 @@ class TgrpoTrainer(ResumableTrainer):
     ) -> None:
         questions: Any = train_dataset  # Trainer takes any sized sequence
         super().__init__(model=model, args=args, train_dataset=questions, data_collator=_rows)
-        self.params, self.sampler = params, sampler
+        self.params, self.sampler, self.plan = params, sampler, train_dataset
         self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
         self.ema: dict[str, float] = {}
         self.stopwatch = Stopwatch()
+        self.gpu_idle = GpuIdle()
         self._micro_batches: list[MicroBatch] = []
         self._size = StepSize(rows=1, tokens=1)
         self._rollout_metrics: dict[str, float] = {}
@@ -108,9 +113,25 @@ class TgrpoTrainer(ResumableTrainer):
             self.params.loss,
             self._size,
             self.params.max_new_tokens,
+            self._weights(batch.old_logps_RC, batch),
         )
-        self._update_metrics.append(torch.stack([kl, scores.entropy]))
+        policies = batch.old_logps_RC, batch.sampled_logps_RC, batch.packed.mask_RC
+        figures = [kl, scores.entropy, logp_difference(*policies), sampling_kl(*policies)]
+        self._update_metrics.append(torch.stack(figures))
         return loss
+
+    def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
+        """Weights that correct the loss; None where that is off."""
+        loss = self.params.loss
+        if loss.importance_sampling_mode == "off":
+            return None
+        return importance_weights(
+            scored_logps_RC,
+            batch.sampled_logps_RC,
+            batch.packed.mask_RC,
+            loss.importance_sampling_mode,
+            loss.importance_sampling_clip_max,
+        )
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Loss and gradient of one micro-batch, timed."""
@@ -124,6 +145,7 @@ class TgrpoTrainer(ResumableTrainer):
                 self._sampling_model(),
                 [row for batch in rows for row in batch],
                 self.state.global_step,
+                self._next_rows(),
                 self.compute_loss_context_manager,
             )
         rewards, advantages_BG = self._assess(groups)
@@ -136,6 +158,12 @@ class TgrpoTrainer(ResumableTrainer):
         resampled, skipped = gather(self.accelerator, counts).sum(dim=0).tolist()
         self._rollout_metrics |= {"resampled": resampled, "skipped": skipped}
         self._keep(groups, rewards, advantages_BG)
+
+    def _next_rows(self) -> list[int]:
+        """The questions of this process's next rollout."""
+        step, args = self.state.global_step + self.params.updates_per_rollout, self.args
+        batches, size = args.gradient_accumulation_steps, args.per_device_train_batch_size
+        return rows_of_step(self.plan, step, batches, size, args.process_index, args.world_size)
 
     def _assess(self, groups: Sequence[GradedGroup]) -> tuple[Rewards, Tensor]:
         """Rewards and advantages of this process's groups.
@@ -191,9 +219,11 @@ class TgrpoTrainer(ResumableTrainer):
         """
         if "loss" not in logs:
             return super().log(logs, start_time)
-        kl, entropy = gather(self.accelerator, torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
+        figures = gather(self.accelerator, torch.stack(self._update_metrics).mean(dim=0)[None]).mean(dim=0).tolist()
         self._update_metrics.clear()
-        logs |= self._rollout_metrics | {"kl": kl if self.params.loss.beta else math.nan, "entropy": entropy}
+        logs |= self._rollout_metrics | dict(zip(UPDATE_FIGURES, figures, strict=True))
+        if self.params.loss.beta == 0:
+            logs["kl"] = math.nan
         logs |= self._speed()
         super().log(logs, start_time)
         self._log_speed()
@@ -201,11 +231,17 @@ class TgrpoTrainer(ResumableTrainer):
             raise UserError(message)
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of each phase, and completion tokens per second over all processes."""
+        """Seconds of each phase, tokens per second, idle share of the GPU.
+
+        Tokens are the completion tokens of all processes.
+        """
         seconds = self.stopwatch.take()
         tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
         speed = {f"seconds_{phase}": value for phase, value in seconds.items()}
-        return speed | {"tokens_per_second": tokens / sum(seconds.values())}
+        speed["tokens_per_second"] = tokens / sum(seconds.values())
+        if (idle := self.gpu_idle.take()) is not None:
+            speed["gpu_idle"] = idle
+        return speed
 
     def _log_speed(self) -> None:
         step, last = self.state.global_step, self.state.max_steps
@@ -229,6 +265,14 @@ class TgrpoTrainer(ResumableTrainer):
             write_json(self.kept / f"{step:08d}.json", {"rows": rows})
 
     # Checkpoints
+
+    def train_on(self) -> None:
+        """Train from the last whole checkpoint, and measure the GPU."""
+        self.gpu_idle.start(self.args.device)
+        try:
+            super().train_on()
+        finally:
+            self.gpu_idle.stop()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order

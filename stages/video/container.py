@@ -1,6 +1,7 @@
 """Opens a video file and reads the packets of its main stream."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,8 @@ HEIF = frozenset({"avif", "avis", "heic", "heim", "heis", "heix", "hevc", "hevx"
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a local file and its largest video stream.
 
-    Cover art does not count as one. The stream decodes in one thread. Raises MediaError.
+    Cover art does not count as one, nor does a still beside a stream of more frames (a motion photo). The stream
+    decodes in one thread. Raises MediaError.
     """
     with _open_container(path) as container:
         if (brand := container.metadata.get("major_brand")) in HEIF:
@@ -38,7 +40,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         streams = [stream for stream in container.streams.video if not is_cover(stream)]
         if not streams:
             raise MediaError("no video stream", f"{len(container.streams)} streams in {container.format.name}")
-        stream = max(streams, key=_pixels)
+        moving = _moving(path, streams) if len(streams) > 1 else streams
+        stream = max(moving, key=_pixels)
         if stream.codec_context is None:
             raise MediaError("unreadable", "no decoder for its video stream")
         if _pixels(stream) > MAX_PIXELS:
@@ -79,6 +82,24 @@ def _open_container(path: Path) -> InputContainer:
         raise MediaError("missing", str(path)) from None
     except FFmpegError as error:
         raise MediaError("unreadable", error.strerror or "not a media file") from None
+
+
+def _moving(path: Path, streams: list[VideoStream]) -> list[VideoStream]:
+    """The streams that have more than one frame, or all of them.
+
+    All are returned when none has more than one.
+    """
+    counts = Counter[int]()
+    with _open_container(path) as container:
+        wanted = [stream.index for stream in streams]
+        try:
+            for packet in container.demux(container.streams.get(video=tuple(range(len(container.streams.video))))):
+                counts[packet.stream_index] += packet.size > 0
+                if all(counts[index] > 1 for index in wanted):
+                    break
+        except (FFmpegError, IndexError):
+            pass  # the streams as far as the file can be read
+    return [stream for stream in streams if counts[stream.index] > 1] or streams
 
 
 def _pixels(stream: VideoStream) -> int:

@@ -1,6 +1,6 @@
 """Decodes exact frames: each has the time stamp in the packet table."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain, groupby, islice
 
@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 from stages.video.container import open_video, packets
 from stages.video.decoder import Decoder
 from stages.video.media import MediaError
+from stages.video.packet_table import PacketTable
 from stages.video.video_file import Video
 
 Convert = Callable[[np.ndarray], np.ndarray]
@@ -34,12 +35,13 @@ def decode(video: Video, indices_T: np.ndarray, convert: Convert, max_corrupt: i
     """
     if video.table.counted:
         return _finish(*_pictures(video, partial(_by_count, indices_T), convert), indices_T, max_corrupt)
-    wanted = {int(video.table.pts_N[index]): int(index) for index in indices_T}
     needed_P = video.table.needed(indices_T)
-    pictures, damaged = _pictures(video, partial(_by_time_stamp, wanted, needed_P), convert)
-    if len(pictures) < len(indices_T) and not damaged:
-        # A stream that refreshes gradually has keyframes that do not decode alone: decode what comes before them too.
-        pictures, damaged = _pictures(video, partial(_by_time_stamp, wanted, np.ones_like(needed_P)), convert)
+    pictures, damaged = _pictures(video, partial(_by_time_stamp, video.table, indices_T, needed_P), convert)
+    if (len(pictures) < len(indices_T) or damaged > max_corrupt) and not needed_P.all():
+        # A keyframe may need what comes before it: in a stream that refreshes gradually, or whose marks are wrong.
+        whole = _pictures(video, partial(_by_time_stamp, video.table, indices_T, np.ones_like(needed_P)), convert)
+        if len(whole[0]) == len(indices_T) and whole[1] <= max_corrupt:
+            pictures, damaged = whole
     return _finish(pictures, damaged, indices_T, max_corrupt)
 
 
@@ -81,28 +83,32 @@ def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 
 
 def _by_time_stamp(
-    wanted: dict[int, int], needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
+    table: PacketTable, indices_T: np.ndarray, needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
 ) -> Iterator[IndexedFrame]:
-    """The frames with the wanted time stamps, decoded from the needed packets.
-
-    `wanted` gives the index of each time stamp.
-    """
-    frames = chain.from_iterable(_decoded(wanted, needed_P, packets, decoder))
+    """The frames at `indices_T` by their time stamps, from the needed packets."""
+    wanted = {int(table.pts_N[index]): int(index) for index in indices_T}
+    frames = chain.from_iterable(_decoded(table, wanted.keys(), needed_P, packets, decoder))
     return ((wanted[frame.pts], frame) for frame in _ascending(frames, decoder) if frame.pts in wanted)
 
 
 def _decoded(
-    wanted: dict[int, int], needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
+    table: PacketTable, wanted: Collection[int], needed_P: np.ndarray, packets: Iterable[Packet], decoder: Decoder
 ) -> Iterator[list[VideoFrame]]:
-    """The frames of each stretch of needed packets, from its keyframe on."""
-    first_pts: int | None = None  # of the keyframe; a frame that is shown before it needs the stretch before
-    for packet, needed in zip(packets, needed_P, strict=False):
+    """The frames of each stretch of needed packets, from its keyframe on.
+
+    A frame that is shown before the keyframe of its stretch needs the stretch before, so its packet is left out. Before
+    the first keyframe the table has only frames that need nothing else.
+    """
+    first_pts: int | None = None  # of the frames that the present stretch shows
+    for position, (packet, needed) in enumerate(zip(packets, needed_P, strict=False)):
         if not needed and first_pts is not None:
             yield decoder(None)
             first_pts = None
-        elif needed and (first_pts is None or packet.pts is None or packet.pts >= first_pts):
-            first_pts = packet.pts if first_pts is None else first_pts
-            yield decoder(packet, skippable=packet.pts not in wanted)
+        elif needed and packet.pts is not None:  # without time stamps there is no such table
+            if first_pts is None:
+                first_pts = packet.pts if position > table.first_key else min(packet.pts, int(table.pts_N[0]))
+            if packet.pts >= first_pts:
+                yield decoder(packet, skippable=packet.pts not in wanted)
     yield decoder(None)
 
 

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+MAX_TYPES = 64  # of side data; FFmpeg 8 has 32
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,23 @@ class Geometry:
 
 def geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
     """The geometry of a stream, from its first frame and its header."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV's, for side data that it has no name for, such as EXIF or the views of a 3D film
+        matrix = _without_unnamed(frame).side_data.get("DISPLAYMATRIX")
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20]) if matrix else (1, 0, 0, 0, 1)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     return Geometry(frame.height, frame.width, (a, b, c, d), Fraction(aspect))
+
+
+def _without_unnamed(frame: VideoFrame) -> VideoFrame:
+    """The frame without the side data that PyAV has no name for."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
+    )
+    named = {kind.value for kind in Type}
+    filters = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(MAX_TYPES) if kind not in named]
+    graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    return graph.vpull()

@@ -12,7 +12,7 @@ Reason = Literal[
     "no video stream",
     "no frames",
     "no timestamps",  # neither in the packets nor as a frame rate, or those of other frames
-    "truncated",  # the file ends before the frames its index lists
+    "truncated",  # the file ends earlier than it says
     "too large",  # a picture with more pixels than MAX_PIXELS
     "aspect ratio",  # above what the model takes
     "empty clip",  # no frame between clip_start and clip_end
@@ -22,10 +22,13 @@ Reason = Literal[
     "timeout",
     "out of memory",
     "crashed",
+    "internal error",  # this program, or a library, failed on it; the detail names the error
 ]
 
 # Reasons that may be gone when the same file is read another time.
-PASSING: frozenset[Reason] = frozenset({"missing", "inaccessible", "changed", "timeout", "out of memory", "crashed"})
+PASSING: frozenset[Reason] = frozenset(
+    {"missing", "inaccessible", "changed", "timeout", "out of memory", "crashed", "internal error"}
+)
 
 MAX_PIXELS = 100_000_000  # of one image or frame; 8K video has 33 million
 

@@ -6,6 +6,7 @@ A process that hangs, crashes or needs too much memory costs one task, which get
 import os
 import resource
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
@@ -62,9 +63,9 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     ) -> Generator[Result | MediaError, None, None]:
         """`function` of every task, in the order of the tasks.
 
-        The result is a MediaError where `function` raised one or was stopped. Any other exception propagates with the
-        path. Tasks on small files travel in chunks. When a chunk is lost, each of its tasks runs again alone, so that
-        only the guilty task is lost. Few chunks are under way at a time, which bounds memory.
+        The result is a MediaError where `function` raised an exception or was stopped. Tasks on small files travel in
+        chunks. When a chunk is lost, each of its tasks runs again alone, so that only the guilty task is lost. Few
+        chunks are under way at a time, which bounds memory.
         """
         under_way: deque[Collect[Result]] = deque()
         for chunk in _chunks(tasks, path):
@@ -178,16 +179,28 @@ def _run(
 
 
 def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Task], Path]) -> Result | MediaError:
+    """The result of one task, or why there is none.
+
+    Whatever a file makes a library raise costs that file alone, and is counted under a reason of its own.
+    """
     try:
         return function(task)
     except MediaError as error:
         return error
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001
         # The system sets errno when it cannot read a file; a library that cannot read the content sets none.
         if isinstance(error, OSError) and error.errno:
             return MediaError("inaccessible", os.strerror(error.errno))
-        error.add_note(f"while working on {path(task)}")
-        raise
+        return MediaError("internal error", f"{type(error).__name__} in {_place(error)}: {error}")
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of this program at which the error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "stages" in Path(frame.filename).parts] or frames
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 def _loss(error: Exception, limits: Limits) -> MediaError:

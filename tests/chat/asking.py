@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stages.chat.client import ChatClient
-from stages.chat.parameters import ChatParams, Payload
+from stages.chat.parameters import ChatParams, FrameTimes, Payload
 from stages.chat.reply import Reply
 from stages.chat.request import PLAIN, ChatSampling, Dialect, Request
 
@@ -24,9 +24,16 @@ def request(
     text: str = "which way?",
     pictures: tuple[bytes, ...] = (),
     payload: Payload = "images",
+    times: tuple[float, ...] = (),
+    frame_times: FrameTimes = "none",
     dialect: Dialect = PLAIN,
 ) -> Request:
-    return Request("teacher", text, pictures, "video", payload, SAMPLING, dialect=dialect)
+    return Request(
+        *("teacher", text, pictures, "video", payload, SAMPLING),
+        times=times,
+        frame_times=frame_times,
+        dialect=dialect,
+    )
 
 
 def params(url: str, **changes: object) -> ChatParams:

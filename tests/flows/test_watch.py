@@ -28,6 +28,26 @@ def test_a_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "videos") == prints[-1]
 
 
+def test_a_link_to_itself_is_left_out_and_a_named_pipe_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"1")
+    before = fingerprint(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert fingerprint(tmp_path) == before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is a named pipe, .*; remove it from the source folder"):
+        fingerprint(tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(60)  # DVC waits for ever
+def test_a_named_pipe_in_a_source_folder_ends_a_run_before_dvc_reads_it(toy: Path) -> None:
+    edit(toy, "deps: [stage.py]", "deps: [stage.py, videos]", file="dvc.yaml")
+    (toy / "videos").mkdir()
+    os.mkfifo(toy / "videos" / "pipe")
+    with pytest.raises(UsageError, match="videos/pipe is a named pipe"):
+        dvc.snapshot(toy)
+
+
 def test_what_stages_make_and_what_git_holds_is_no_source(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
     shutil.copy(ROOT / "dvc.yaml", tmp_path / "clone")

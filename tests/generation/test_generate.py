@@ -1,35 +1,12 @@
 """Generation against Hugging Face's own, and against a plain forward."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.generate import Sampling, choose, generate, nucleus
+from stages.generation.generate import generate
+from stages.generation.sampling import Sampling, choose, least_by_histogram, least_by_sort, nucleus
 from stages.model.inputs import Prompt, PromptBuilder
-from stages.model.load import load_model
-from tests.model.tiny_models import clip, picture, question
-
-
-@pytest.fixture
-def model(model_dir: Path) -> PreTrainedModel:
-    return load_model(model_dir)
-
-
-@pytest.fixture
-def builder(model_dir: Path) -> PromptBuilder:
-    return PromptBuilder(model_dir)
-
-
-@pytest.fixture
-def prompts(builder: PromptBuilder) -> list[Prompt]:
-    long = question("clip-2", problem="Which way does it move, and how far from the left does it end?")
-    return [
-        builder(question(), clip(frames=6)),
-        builder(question("picture-1", data_type="image"), picture()),
-        builder(long, clip(frames=4, seed=3)),
-    ]
 
 
 def test_greedy_completions_equal_separate_hugging_face_generate_calls(
@@ -59,7 +36,7 @@ def test_logps_of_sampled_tokens_equal_a_plain_forward_of_the_whole_sequence(
             inputs = builder.normalised(builder.batch([prompt], [completion.ids_C]))
             labels_L = inputs.pop("labels")[0]
             with torch.no_grad():
-                logps_LV = model(**inputs).logits[0, :-1].log_softmax(-1)
+                logps_LV = (model(**inputs).logits[0, :-1] / 1.3).log_softmax(-1)
             expected_C = logps_LV.gather(1, labels_L[1:, None].clamp(min=0))[labels_L[1:] >= 0, 0]
             assert torch.allclose(completion.logps_C, expected_C, atol=2e-5)
 
@@ -132,6 +109,15 @@ def test_the_nucleus_is_the_likeliest_tokens_that_reach_top_p() -> None:
         dim=1
     )  # those before which 0.9 was not reached
     assert (nucleus(random_RV, 0.9) > 0).sum(dim=1).tolist() == expected_R.tolist()
+
+
+def test_a_sort_and_histograms_find_the_same_nucleus() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probs_RV = torch.randn(40, 3000, generator=generator).mul(4).softmax(dim=1)
+    probs_RV[0] = 1 / 3000  # all tokens are equally likely
+    for top_p in (0.001, 0.5, 0.95, 0.999):
+        sets = [probs_RV >= find(probs_RV, top_p) for find in (least_by_sort, least_by_histogram)]
+        assert torch.equal(*sets)
 
 
 def test_the_last_uniform_number_leads_to_a_token_of_the_nucleus() -> None:

@@ -6,7 +6,7 @@ from stages.rl.guards import Guards, trip
 from stages.rl.metrics import Figure, StepRow
 from stages.tgrpo import TgrpoParams
 
-HEALTHY: dict[Figure, float] = {"truncated": 0.1, "zero_variance": 0.4, "format": 0.9, "kl": 0.05}
+HEALTHY: dict[Figure, float] = {"truncated": 0.1, "zero_variance": 0.4, "format": 0.9, "kl": 0.05, "sampling_kl": 0.001}
 GUARDS = Guards(window=2)
 
 
@@ -22,6 +22,7 @@ def changed(change: dict[Figure, float]) -> StepRow:
         ({"zero_variance": 1.0}, "choose other questions"),
         ({"format": 0.1}, "train SFT longer"),
         ({"kl": 6.0}, "raise tgrpo.loss.beta"),
+        ({"sampling_kl": 0.1}, "set tgrpo.precision to fp32"),
     ],
 )
 def test_each_failure_says_what_to_change(change: dict[Figure, float], advice: str) -> None:

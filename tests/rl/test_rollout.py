@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.generate import Completion, Sampling
+from stages.generation.generate import Completion
+from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl.grading import grade_group, grades_of

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,10 +66,13 @@ def test_a_worker_that_ignores_being_asked_to_stop_is_killed() -> None:
     assert outcomes(["a", "hang", "b"], Limits(workers=1, timeout_s=3, memory_mb=400)) == ["a", "timeout", "b"]
 
 
-def test_a_fault_of_the_program_propagates_with_the_file_it_met() -> None:
-    with pytest.raises(ZeroDivisionError, match="a fault of ours") as caught:
-        outcomes(["a", "bug"])
-    assert "while working on bug" in str(caught.value.__notes__)
+def test_any_exception_costs_one_task_and_says_where_it_was_raised() -> None:
+    with Sandbox(LIMITS) as sandbox:
+        first, bug, last = sandbox.map(work, [Path("a"), Path("bug"), Path("b")], Path)
+    assert (first, last) == ("a", "b")
+    assert isinstance(bug, MediaError)
+    assert (bug.reason, bug.lasts) == ("internal error", False)
+    assert re.fullmatch(r"ZeroDivisionError in workers\.py:\d+: a fault of ours", bug.detail)
 
 
 def test_a_file_that_the_system_does_not_let_us_read_costs_one_task(

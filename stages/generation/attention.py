@@ -1,4 +1,4 @@
-"""Decoding many responses of few prompts.
+"""Attention of many rows that go on from few prompts.
 
 A prompt's keys and values are read once per token, however many rows go on from it.
 """
@@ -10,62 +10,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
 SHARED_PREFIX = "shared_prefix"
-FIRST_COLUMNS = 32  # tokens per row that there is room for at first; doubled when full
-
-
-class OwnLayer(CacheLayerMixin):
-    """One layer's keys and values of the tokens decoded so far.
-
-    They are [rows, heads, tokens, D]. A new token is written in place into a spare column.
-    """
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Make room for the first tokens."""
-        self.length, self.is_initialized = 0, True
-        self.keys, self.values = (_room(states, FIRST_COLUMNS) for states in (key_states, value_states))
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Add one token per row, and return all tokens so far."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        if self.length == self.keys.shape[2]:
-            self.keys, self.values = (
-                torch.cat([states, _room(states, self.length)], dim=2) for states in (self.keys, self.values)
-            )
-        self.keys[:, :, self.length], self.values[:, :, self.length] = key_states[:, :, 0], value_states[:, :, 0]
-        self.length += 1
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows go on."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values = self.keys[rows], self.values[rows]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of the keys that a mask covers."""
-        return self.get_seq_length() + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Tokens decoded so far."""
-        return self.length if self.is_initialized else 0
-
-    def get_max_length(self) -> int:
-        """-1: no bound."""
-        return -1
-
-
-def _room(states: Tensor, columns: int) -> Tensor:
-    return states.new_empty(*states.shape[:2], columns, states.shape[3])
 
 
 @dataclass
@@ -94,13 +42,14 @@ class Prefix:
         self.rows_BN, self.place_A = _rows_by_prompt(prompt_A, len(self.rows_BN))
 
     def by_prompt(self, states_AKGX: Tensor) -> Tensor:
-        """States [A, K, G, X] side by side at their prompts."""
-        # [B, K, N · G, X]
+        """States side by side at their prompts.
+
+        They are [A, K, G, X] and become [B, K, N · G, X].
+        """
         return states_AKGX[self.rows_BN].transpose(1, 2).flatten(2, 3)
 
     def by_row(self, states: Tensor, G: int) -> Tensor:
-        """States at their prompts back at their rows."""
-        # [A, K, G, X]
+        """The reverse of `by_prompt`; G says how many states a row has."""
         return states.unflatten(2, (-1, G)).transpose(1, 2).flatten(0, 1)[self.place_A]
 
 
@@ -124,11 +73,13 @@ def shared_prefix_attention(
     attention_mask: Tensor | None,
     prefix: Prefix,
     scaling: float,
+    later_C: Tensor | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attention of one new token per row to [prompt, own tokens].
 
-    One softmax is over both. query is [A, heads, 1, D]. Rows of the same prompt, and query heads that share a key head,
+    One softmax is over both. query is [A, heads, 1, D]; key and value hold the row's own tokens. later_C is true where
+    they are not filled yet; None stands for nowhere. Rows of the same prompt, and query heads that share a key head,
     are columns of one product, so that keys and values are never repeated.
     """
     layer = cast(int, module.layer_idx)
@@ -138,29 +89,17 @@ def shared_prefix_attention(
     to_prompt = prefix.by_prompt(query_AKGD) @ prompt_key.transpose(2, 3)
     if prefix.padding_B11P is not None:
         to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
-    to_own = prefix.by_prompt(query_AKGD @ key.transpose(2, 3))
-    scores = torch.cat([to_prompt, to_own], dim=3).float().softmax(dim=3).to(value.dtype)
+    to_own_AKGC = query_AKGD @ key.transpose(2, 3)
+    if later_C is not None:
+        to_own_AKGC.masked_fill_(later_C, -torch.inf)
+    scores = torch.cat([to_prompt, prefix.by_prompt(to_own_AKGC)], dim=3).float().softmax(dim=3).to(value.dtype)
     on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)
     attended = prefix.by_row(on_prompt @ prompt_value, H // K) + prefix.by_row(on_own, H // K) @ value
     return attended.reshape(A, 1, H, D), None
 
 
+# Without a registered mask, transformers makes none: rows see all that their cache returns.
 AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)
-AttentionMaskInterface.register(SHARED_PREFIX, sdpa_mask)
-
-
-class OwnCache(Cache):
-    """The decoded tokens of every layer, empty at first."""
-
-    def __init__(self, layers: int) -> None:
-        self._own = [OwnLayer() for _ in range(layers)]
-        super().__init__(layers=[*self._own])
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows go on."""
-        for layer in self._own:
-            if layer.is_initialized:
-                layer.keep(rows)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def grade_group(group: Group, strictness: Strictness) -> GradedGroup:
         return GradedResponse(
             completion=response,
             answer=answer,
-            accuracy=grade(answer, sample.answer, sample.problem_type, strictness),
+            accuracy=grade(answer, sample.answer, sample.problem_type, sample.options, strictness),
             well_formed=is_well_formed(response.text, strictness),
         )
 

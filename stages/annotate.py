@@ -17,16 +17,18 @@ from typing import Any, cast
 from pydantic import Field
 from tqdm import tqdm
 
+from stages.chat.annotation_rows import annotation_row, answer_row, failed_row
 from stages.chat.annotation_summary import Summary, summarise
 from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
+from stages.chat.first_answers import COUNT, FirstAnswers
 from stages.chat.ledger import Ledger, Price
-from stages.chat.parameters import ChatParams
+from stages.chat.parameters import LARGEST_SEED, ChatParams, Payload
+from stages.chat.payload import choose_payload
 from stages.chat.reply import Reply
-from stages.chat.request import ChatSampling, Request
+from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
 from stages.data.archive import Archive
-from stages.data.grading import is_well_formed
 from stages.data.journal import JournaledStore
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample, read_samples
@@ -56,7 +58,10 @@ class AnnotateParams(ChatParams):
     top_p: float = Field(default=0.95, gt=0, le=1, description="share of the likeliest tokens to sample from")
     max_tokens: int = Field(default=512, ge=1, description="most tokens of an answer")
     seed: int = Field(
-        default=0, ge=0, description="sent with each request; answer i of a question is asked with seed + i"
+        default=0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="sent with each request; answer i of a question is asked with seed + i",
     )
     careless: float = Field(
         default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions"
@@ -76,6 +81,12 @@ class AnnotateParams(ChatParams):
         description="folder that keeps every answer, outside DVC's reach; several checkouts can share one",
     )
     max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
+    max_unusable: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description=f"stop when a larger share of the first {COUNT} answers is malformed, truncated or refused",
+    )
 
     @property
     def embedded(self) -> bool:
@@ -109,6 +120,7 @@ def run(
         raise UserError(
             f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens"
         )
+    payload: Payload = "images" if params.embedded else choose_payload(params, WORK / "annotate" / "servers.json")
     reader = FrameReader(frame_store, frame_keys)
     with_frames = set(reader.sample_ids)
     wanted = [sample for sample in read_samples(samples) if sample.split in ("sft", "train")]
@@ -116,7 +128,7 @@ def run(
 
     journal, archive = WORK / "annotate" / f"{responses.name}.jsonl", Archive(Path(params.answers), ANSWER_SCHEMA)
     with JournaledStore(responses, journal, ANSWER_SCHEMA, archive=archive) as store:
-        job = Annotation(params, store, asked)
+        job = Annotation(params, payload, store, asked)
         if dry_run:
             return job.estimate(reader)
         with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
@@ -132,12 +144,17 @@ def run(
 class Annotation:
     """One pass over the samples: stored answers are used, others asked for."""
 
-    def __init__(self, params: AnnotateParams, store: JournaledStore, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self, params: AnnotateParams, payload: Payload, store: JournaledStore, samples: Sequence[Sample]
+    ) -> None:
         self._params = params
+        self._payload: Payload = payload
         self._store = store
         self._samples = samples
         self._identity = identity(params.careless, params.seed) if params.embedded else ""
+        self._dialect = Dialect.of(params)
         self._failures: dict[str, str] = {}  # request key → why
+        self._first = FirstAnswers(params.max_unusable)
         self._ledger = Ledger(params.prices.get(params.model), params.max_cost, params.max_tokens_total)
         for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
             self._ledger.add(row["prompt_tokens"], row["completion_tokens"])
@@ -148,12 +165,15 @@ class Annotation:
         seen: set[str] = set()
         for sample in self._samples:
             for index in range(self._params.n):
-                request = self._request(sample, reader.pictures(sample.sample_id), index)
+                request = self._request(sample, reader, index)
                 self.keys.append((sample.sample_id, request.key))
                 if request.key not in self._store and request.key not in seen:
                     seen.add(request.key)
                     yield request
-                elif bar is not None:
+                    continue
+                if request.key in self._store and self._first.are_wanted:
+                    self._first.add(self._annotation_row(sample.sample_id, request.key))
+                if bar is not None:
                     bar.update()
 
     async def ask(self, reader: FrameReader, base_url: str, bar: "tqdm[Any]") -> None:
@@ -164,7 +184,7 @@ class Annotation:
         params = self._params.model_copy(update={"base_url": base_url})
         requests = self.unanswered(reader, bar)
         async with ChatClient(params) as client:
-            batches = ask_all(client, requests, params.concurrency, self._ledger.admit, self._ledger.admit_again)
+            batches = ask_all(client, requests, params.concurrency, self._admit, self._ledger.admit_again)
             async with aclosing(batches):
                 async for batch in batches:
                     await self._keep(batch)
@@ -184,6 +204,11 @@ class Annotation:
     def check(self, annotations: Path) -> None:
         """UserError when the run stopped early, EndpointError when too many requests failed."""
         total = len(self._samples) * self._params.n
+        if self._first.are_useless:
+            raise UserError(
+                f"{self._first.message()}; all are in {annotations}. Correct what the teacher is asked (annotate.prompt, "
+                "max_tokens, extra_body) and run again, or set annotate.max_unusable: 1.0 to go on"
+            )
         if self._too_many_failed():
             [(detail, _)] = Counter(self._failures.values()).most_common(1)
             raise EndpointError(
@@ -214,46 +239,42 @@ class Annotation:
             *(f"{self._ledger.tokens:,}", self._ledger.cost),
         )
 
+    def _admit(self, request: Request) -> bool:
+        """Whether one more request may be sent; those in flight are still waited for."""
+        return not self._first.are_useless and self._ledger.admit(request)
+
     async def _keep(self, batch: Sequence[tuple[Request, Reply]]) -> None:
         """Write the batch's answers to disk, then count all of it."""
-        answers = [_answer_row(request, reply) for request, reply in batch if reply.status != "failed"]
+        answers = [answer_row(request, reply) for request, reply in batch if reply.status != "failed"]
         await asyncio.to_thread(self._store.add, answers)
+        for answer in answers if self._first.are_wanted else ():
+            self._first.add(annotation_row(f"answer {answer['key'][:8]}", answer))
         for request, reply in batch:
             if reply.status == "failed":
                 self._failures[request.key] = reply.detail
         for request, reply in batch:
             self._ledger.settle(request, reply)
 
-    def _request(self, sample: Sample, pictures: Sequence[bytes], index: int) -> Request:
+    def _request(self, sample: Sample, reader: FrameReader, index: int) -> Request:
         p = self._params
+        needs_times = self._payload == "video" or p.frame_times == "text"
         return Request(
             model=p.model,
             text=question_text(sample, p.style),
-            pictures=tuple(pictures),
+            pictures=tuple(reader.pictures(sample.sample_id)),
             data_type=sample.data_type,
-            payload=p.payload,
+            payload=self._payload,
             sampling=ChatSampling(p.temperature, p.top_p, p.max_tokens, p.seed + index),
             identity=self._identity,
+            times=tuple(reader.times(sample.sample_id)) if needs_times else (),
+            frame_times=p.frame_times,
+            dialect=self._dialect,
         )
 
     def _annotation_row(self, sample_id: str, key: str) -> AnnotationRow:
-        row = AnnotationRow(
-            sample_id=sample_id,
-            request_key=key,
-            status="failed",
-            detail=self._failures.get(key, ""),
-            text="",
-            prompt_tokens=0,
-            completion_tokens=0,
-        )
         if key in self._failures:
-            return row
-        answer = cast(AnswerRow, self._store.read(key))
-        row["status"], row["detail"], row["text"] = answer["status"], answer["detail"], answer["text"]
-        row["prompt_tokens"], row["completion_tokens"] = answer["prompt_tokens"], answer["completion_tokens"]
-        if row["status"] == "ok" and not is_well_formed(row["text"]):
-            row["status"], row["detail"] = "malformed", "not exactly <think>…</think><answer>…</answer>"
-        return row
+            return failed_row(sample_id, key, self._failures[key])
+        return annotation_row(sample_id, cast(AnswerRow, self._store.read(key)))
 
     def _too_many_failed(self) -> bool:
         return len(self._failures) > self._params.max_failed * len(self._samples) * self._params.n
@@ -263,20 +284,6 @@ def _log_summary(counts: Summary, annotations: Path) -> None:
     statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
     tokens, cost = counts["prompt_tokens"] + counts["completion_tokens"], counts["cost"]
     log.info("%d samples: %s; %s tokens, cost %.2f → %s", counts["samples"], statuses, f"{tokens:,}", cost, annotations)
-
-
-def _answer_row(request: Request, reply: Reply) -> AnswerRow:
-    if reply.status == "failed":
-        raise ValueError("a failed request has no answer to keep")
-    return AnswerRow(
-        key=request.key,
-        model=request.model,
-        status=reply.status,
-        detail=reply.detail,
-        text=reply.text,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-    )
 
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:

@@ -15,6 +15,7 @@ from typing import Literal, cast
 import torch
 from pydantic import Field, model_validator
 
+from stages.chat.payload import choose_payload
 from stages.data.journal import JournaledStore
 from stages.data.sample import Reject, Sample, read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
@@ -29,7 +30,7 @@ from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
 from stages.run.params import Params
-from stages.run.work import resume_note, work_dir
+from stages.run.work import WORK, resume_note, work_dir
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order
 
@@ -88,7 +89,10 @@ class EvaluateParams(Params):
         same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
         if self.server is None:
             return same
-        server = {name: getattr(self.server, name) for name in ("base_url", "model", "payload", "prompt")}
+        server = {
+            name: getattr(self.server, name)
+            for name in ("base_url", "model", "payload", "frame_times", "extra_body", "prompt")
+        }
         return same.model_copy(update={"server": ServerParams(**server)})
 
     def asking(self, model: str, base_url: str | None) -> "EvaluateParams":
@@ -137,6 +141,7 @@ def run(
             f"{data}: none of the {len(prepared.samples)} questions has frames; "
             "read its quarantine.parquet and run the benchmark stage again"
         )
+    params = _with_payload(params)
     engine, model_files = _engine(params, model, prepared.reader)
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed)
@@ -221,6 +226,14 @@ def _prepared(benchmark: str, data: Path) -> _Prepared:
         )
     reader = FrameReader(data / "frames", frame_keys)
     return _Prepared(asked, read_rejects(data / "quarantine.parquet"), reader, [samples, frame_keys])
+
+
+def _with_payload(params: EvaluateParams) -> EvaluateParams:
+    """The parameters with the payload that suits the server in place of `auto`."""
+    if params.engine != "openai" or params.server is None:
+        return params
+    payload = choose_payload(params.server, WORK / "evaluate" / "servers.json")
+    return params.model_copy(update={"server": params.server.model_copy(update={"payload": payload})})
 
 
 def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:

@@ -196,7 +196,7 @@ def test_the_log_holds_one_table(model: Path, place: Path, caplog: pytest.LogCap
     title, header, *rows = caplog.messages[-1].splitlines()
     assert title == (
         "tiny on shapes, official profile: 6 scored, 1 missing, 0 only a judge could score; "
-        "0.0% without an answer, 100.0% truncated; 1–4 frames of 48×32"
+        "0.0% without an answer, 0.0% that name no option, 100.0% truncated; 1–4 frames of 48×32"
     )
     assert header.split() == ["n", "ordered", "shuffled", "gap"]
     assert [row.split()[:2] for row in rows[:3]] == [["all", "6"], ["temporal", "5"], ["static", "1"]]

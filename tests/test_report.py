@@ -131,12 +131,12 @@ def test_the_papers_rows_are_shown_only_beside_a_benchmark_of_the_paper(
     assert "Against the paper" not in page
     shutil.copytree(project, tmp_path / "with")
     place = tmp_path / "with"
-    (place / "data/benchmarks/shapes-8").rename(place / "data/benchmarks/mvbench-8")
+    (place / "data/benchmarks/shapes-8").rename(place / "data/benchmarks/videomme-8")
     for model in PARAMS.models:
-        (place / f"predictions/{model}-shapes-8.parquet").rename(place / f"predictions/{model}-mvbench-8.parquet")
-    params = PARAMS.model_copy(update={"benchmarks": ("mvbench",)})
+        (place / f"predictions/{model}-shapes-8.parquet").rename(place / f"predictions/{model}-videomme-8.parquet")
+    params = PARAMS.model_copy(update={"benchmarks": ("videomme",)})
     text = _text(write_report(place, place / "index.html", params))
-    assert re.search(r"Published .*Video-R1-7B 16 62\.7", text)
+    assert re.search(r"Published .*Video-R1-7B 16 57\.4", text)
     assert re.search(r"T-GRPO ≤ 8 \d\d\.\d \d\d\.\d to \d\d\.\d n = 390 1–8 frames of 64×64 1 missing", text)
 
 
@@ -145,7 +145,7 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
 ) -> None:
     shutil.copytree(project, tmp_path / "two")
     place = tmp_path / "two"
-    shutil.copytree(place / "data/benchmarks/shapes-8", place / "data/benchmarks/mvbench-8")
+    shutil.copytree(place / "data/benchmarks/shapes-8", place / "data/benchmarks/videomme-8")
     for model in PARAMS.models:
         rows = [
             row
@@ -155,12 +155,12 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
         if model == "base":
             for row in rows:
                 row["status"], row["official"], row["video-r1"] = "error", None, None
-        write_table(place / f"predictions/{model}-mvbench-8.parquet", rows, PREDICTION_SCHEMA)
-    params = PARAMS.model_copy(update={"benchmarks": ("shapes", "mvbench")})
+        write_table(place / f"predictions/{model}-videomme-8.parquet", rows, PREDICTION_SCHEMA)
+    params = PARAMS.model_copy(update={"benchmarks": ("shapes", "videomme")})
     text = _text(write_report(place, place / "index.html", params))
     score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"
     assert re.search(
-        rf"shapes n = 390 {score} {gap} {score} {score} mvbench n = 390 {score} – {score} – Shuffled", text
+        rf"shapes n = 390 {score} {gap} {score} {score} videomme n = 390 {score} – {score} – Shuffled", text
     )
     assert "base model: 0 of 0 without an answer, 0 cut off, 390 requests failed and count in no score; SFT" in text
 

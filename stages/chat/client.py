@@ -4,8 +4,8 @@ vLLM, SGLang, hosted endpoints and the embedded teacher speak it.
 """
 
 import asyncio
+import dataclasses
 import gc
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,9 +14,12 @@ import openai
 import orjson
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
-from stages.chat.failures import ERRORS, LOST, describe, is_passing_status, is_unreachable, seconds_to_wait
+from stages.chat import failures
+from stages.chat.address import chat_url, read_key, ssl_context
+from stages.chat.failures import ERRORS, LOST
 from stages.chat.pace import Pace
 from stages.chat.parameters import ChatParams
+from stages.chat.pauses import seconds_to_wait
 from stages.chat.reply import Reply, read_reply
 from stages.chat.request import Request
 from stages.chat.transport import AioHttpClient
@@ -47,19 +50,19 @@ class ChatClient:
 
     def __init__(self, params: ChatParams) -> None:
         self._params = params
-        self._key = _read_key(params.api_key_env)
+        self._url = chat_url(params.base_url)
+        self._key = read_key(params.api_key_env)
         self._requests = Pace(params.requests_per_minute)
         self._tokens = Pace(params.tokens_per_minute)
         self._has_answered = (
             False  # after the server's first word, a refused connection is a restart: worth waiting for
         )
         self._openai = openai.AsyncOpenAI(
-            base_url=params.base_url,
+            base_url=self._url,
             api_key=self._key or "none",
             max_retries=0,
-            http_client=AioHttpClient(),
+            http_client=AioHttpClient(ssl_context(params.ca_file)),
         )
-        self._url = f"{self._openai.base_url}chat/completions"
 
     async def __aenter__(self) -> "ChatClient":
         # Without this the garbage collector walks every loaded module now and then, and meanwhile nothing is sent.
@@ -81,7 +84,7 @@ class ChatClient:
         def may_go_on(error: BaseException) -> bool:
             if not self._is_passing(error):
                 return False
-            may_be_billed = isinstance(error, LOST) and not is_unreachable(error)
+            may_be_billed = isinstance(error, LOST) and not failures.is_unreachable(error)
             return not may_be_billed or admit_again(request)
 
         try:
@@ -90,7 +93,7 @@ class ChatClient:
             except ERRORS as error:
                 return await self._go_on(error, attempt, may_go_on)
         except ERRORS as error:
-            return self._give_up(error)
+            return self._give_up(error, request)
 
     async def _go_on(
         self, first: Exception, attempt: Callable[[], Awaitable[Reply]], may_go_on: Callable[[BaseException], bool]
@@ -118,52 +121,63 @@ class ChatClient:
         async with asyncio.timeout(self._params.timeout_s):
             response = await self._openai.post(self._url, content=body, cast_to=httpx2.Response, options=_OPTIONS)
         self._has_answered = True
-        return read_reply(self._without_key(response.content.decode(errors="replace")))
+        return self._without_key(read_reply(response.content))
 
     def _is_passing(self, error: BaseException) -> bool:
         """Whether the same request may succeed later."""
         if isinstance(error, openai.APIStatusError):
             self._has_answered = True
-            return is_passing_status(error)
-        if is_unreachable(error):
+        if failures.is_tls_error(error):
+            return False
+        if failures.is_unreachable(error):
             return self._has_answered
-        return isinstance(error, LOST)
+        return failures.is_passing(error)
 
-    def _give_up(self, error: Exception) -> Reply:
+    def _give_up(self, error: Exception, request: Request) -> Reply:
         """The reply of a request that failed for good.
 
         UserError where every other request would fail in the same way.
         """
-        where, detail = self._params.base_url, self._without_key(describe(error))
-        if isinstance(error, openai.APIStatusError) and "content_filter" in error.response.text:
-            return Reply("refused", detail=detail)
-        if is_unreachable(error):
+        where, detail = self._params.base_url, failures.in_one_line(failures.describe(error), self._key)
+        if failures.is_tls_error(error):
+            raise UserError(failures.tls_advice(where, detail)) from None
+        if failures.is_unreachable(error):
             raise EndpointError(
                 f"no server answers at {where} ({detail}); start it or correct base_url, and run the same command again"
             ) from None
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        if isinstance(error, openai.APIStatusError):
+            return self._give_up_status(error, request, detail)
+        return Reply("failed", detail=detail)
+
+    def _give_up_status(self, error: openai.APIStatusError, request: Request, detail: str) -> Reply:
+        where = self._params.base_url
+        if failures.is_filtered(error):
+            return Reply("refused", detail=detail)
+        if error.status_code in (401, 403):
             key = self._params.api_key_env or "api_key_env (which is null)"
             raise UserError(f"{where} does not accept the key in {key}: {detail}") from None
-        if isinstance(error, openai.APIStatusError) and error.response.is_redirect:
-            target = error.response.headers.get("location")
+        if failures.is_out_of_credit(error):
+            raise UserError(
+                f"{where} says that the account has no credit left: {detail}; add some and run again: answers are kept"
+            ) from None
+        if error.response.is_redirect:
+            target = failures.in_one_line(error.response.headers.get("location", "?"), self._key)
             raise UserError(f"{where} redirects to {target}; write that address into base_url") from None
-        if isinstance(error, openai.NotFoundError):
+        if error.status_code in (404, 405):
             raise UserError(
                 f"{where} does not know the model '{self._params.model}' or the address: {detail}"
             ) from None
+        if advice := failures.advice(error, request):
+            raise UserError(f"{where} does not take a field of the request: {detail}; {advice}") from None
         return Reply("failed", detail=detail)
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
-
-def _read_key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise UserError(
-            f"the environment variable {variable}, named by api_key_env, is not set; "
-            "export it or set api_key_env to null"
+    def _without_key(self, reply: Reply) -> Reply:
+        """The reply without the key, which a server may have put into its answer."""
+        if not self._key or not any(self._key in text for text in (reply.text, reply.reasoning, reply.detail)):
+            return reply
+        return dataclasses.replace(
+            reply,
+            text=failures.redacted(reply.text, self._key),
+            reasoning=failures.redacted(reply.reasoning, self._key),
+            detail=failures.redacted(reply.detail, self._key),
         )
-    return key

@@ -1,21 +1,27 @@
-"""Failed attempts: what they mean, and how long to wait."""
+"""Failed attempts: what they mean, in the server's own words."""
 
-import email.utils
-import logging
-import random
-import time
+import json
+import re
+from functools import lru_cache
+from typing import Final
 
 import aiohttp
 import openai
-from pydantic import ValidationError
-from tenacity import RetryCallState
 
-log = logging.getLogger(__name__)
+from stages.chat.reply import NoAnswer
+from stages.chat.request import Request
+from stages.chat.transport import UnreadableAnswer
 
-LOST = (openai.APIConnectionError, TimeoutError, ValidationError)  # sent, but no usable answer came
-ERRORS = (openai.OpenAIError, TimeoutError, ValidationError)
-LONGEST_BACKOFF = 30.0  # seconds between attempts when the server does not say how long
-LONGEST_DETAIL = 300  # characters
+LOST: Final = (openai.APIConnectionError, TimeoutError, NoAnswer)
+"""The request was sent, but no usable answer came: the server may have billed it."""
+ERRORS: Final = (openai.OpenAIError, TimeoutError, NoAnswer)
+LONGEST_DETAIL: Final = 300  # characters
+
+_NOT_TAKEN = re.compile(
+    r"unsupported|not supported|not support|unrecogni[sz]ed|unknown|unexpected|extra.?(?:inputs|forbidden)|not permitted"
+    r"|not allowed",
+    re.IGNORECASE,
+)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -23,54 +29,100 @@ def is_unreachable(error: BaseException) -> bool:
 
     A connection that broke or was too slow does not count.
     """
-    origin = error.__cause__.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else None
-    return isinstance(origin, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
+    return isinstance(_origin(error), aiohttp.ClientConnectorError)
 
 
-def is_passing_status(error: openai.APIStatusError) -> bool:
-    """Whether the same request may succeed later, by the HTTP status."""
-    return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
+def is_tls_error(error: BaseException) -> bool:
+    """Whether the server's certificate, or its TLS, is the reason."""
+    return isinstance(_origin(error), aiohttp.ClientSSLError)
+
+
+def tls_advice(where: str, detail: str) -> str:
+    """What to do about a server whose certificate is not accepted."""
+    return (
+        f"{where}: no secure connection ({detail}); name the file of the authority that signed its certificate "
+        "in ca_file, or write http:// where the server speaks no TLS"
+    )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same request may succeed later; not told of a server that was never reached."""
+    if isinstance(error, openai.APIStatusError):
+        return (error.status_code in (408, 409, 425, 429) or error.status_code >= 500) and not is_out_of_credit(error)
+    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, UnreadableAnswer):
+        return False
+    return isinstance(error, LOST)
+
+
+def is_out_of_credit(error: openai.APIStatusError) -> bool:
+    """Whether the account's quota or credit is used up."""
+    return error.status_code == 402 or (error.status_code == 429 and "insufficient_quota" in error.response.text)
+
+
+def is_filtered(error: openai.APIStatusError) -> bool:
+    """Whether the server's content filter refused the request, as Azure says it."""
+    return "content_filter" in error.response.text
+
+
+def advice(error: openai.APIStatusError, request: Request) -> str | None:
+    """The parameter to change, where the server says that it does not take a field of the request."""
+    words = error.response.text
+    if error.status_code not in (400, 422):
+        return None
+    if "trust-request-mm-kwargs" in words:
+        return "start the server with --trust-request-mm-kwargs, because each clip has a frame rate of its own"
+    if not _NOT_TAKEN.search(words):
+        return None
+    if request.is_video and "media_io_kwargs" in words:
+        return "set payload: images, for a server that takes no frame rate"
+    dialect = request.dialect
+    named = [name for name in dialect.extra_body if re.search(rf"\b{re.escape(name)}\b", words)]
+    if named:
+        return f"take {', '.join(named)} out of extra_body"
+    if re.search(rf"\b{dialect.max_tokens_field}\b", words):
+        other = "max_tokens" if dialect.max_tokens_field == "max_completion_tokens" else "max_completion_tokens"
+        return f"set max_tokens_field: {other}"
+    if dialect.send_seed and re.search(r"\bseed\b", words):
+        return "set send_seed: false"
+    return None
 
 
 def describe(error: Exception) -> str:
-    """The error in one line, in the server's own words."""
+    """The error, in the server's own words."""
     if isinstance(error, openai.APIStatusError):
-        detail = f"HTTP {error.status_code}: {error.response.text}"  # openai's message keeps only some servers' words
-    elif isinstance(error, ValidationError):
-        detail = f"malformed response: {error.errors()[0]['msg']}"
-    elif isinstance(error, TimeoutError):
-        detail = "time-out"
-    else:
-        detail = f"connection error: {error.__cause__ or error}"
-    return " ".join(detail.split())[:LONGEST_DETAIL]
+        return f"HTTP {error.status_code}: {_words(error.response.text)}"  # openai's message keeps only some of them
+    if isinstance(error, NoAnswer):
+        return f"malformed response: {error}"
+    if isinstance(error, TimeoutError):
+        return "time-out"
+    return f"connection error: {error.__cause__ or error}"
 
 
-def seconds_to_wait(state: RetryCallState) -> float:
-    """Seconds until the next attempt.
-
-    The server's Retry-After and up to a tenth more, or full-jitter exponential backoff.
-    """
-    error = state.outcome.exception() if state.outcome else None
-    told = retry_after(error.response.headers.get("retry-after")) if isinstance(error, openai.APIStatusError) else None
-    if told is None:
-        return random.uniform(0, min(LONGEST_BACKOFF, 2.0**state.attempt_number))
-    if told > LONGEST_BACKOFF:
-        log.warning("the server asks for a pause of %.0f s", told)
-    return told * random.uniform(1, 1.1)
+def in_one_line(text: str, key: str | None) -> str:
+    """The text without the key, without line breaks, and not longer than a line should be."""
+    return " ".join(redacted(text, key).split())[:LONGEST_DETAIL]
 
 
-def retry_after(header: str | None) -> float | None:
-    """Seconds from a Retry-After header, which holds seconds or a date.
+def redacted(text: str, key: str | None) -> str:
+    """The text without the key, which may be written with the escapes of JSON or of addresses."""
+    return _pattern(key).sub("[key]", text) if key else text
 
-    None when it is absent or neither.
-    """
-    if header is None:
-        return None
+
+@lru_cache(maxsize=4)
+def _pattern(key: str) -> re.Pattern[str]:
+    return re.compile("".join(rf"(?:{re.escape(mark)}|(?i:\\u00{ord(mark):02x}|%{ord(mark):02x}))" for mark in key))
+
+
+def _words(body: str) -> str:
+    """A body for a person: JSON without escapes."""
     try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
+        return json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+
+
+def _origin(error: BaseException) -> BaseException | None:
+    """aiohttp's error behind one of openai's."""
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        return error.__cause__.__cause__
+    return None

@@ -2,22 +2,50 @@
 
 from typing import Literal
 
-from pydantic import Field
+import orjson
+from pydantic import Field, JsonValue, field_validator
 
 from stages.run.params import Params
 
 Payload = Literal["images", "video"]
+PayloadChoice = Literal["auto", "images", "video"]
+FrameTimes = Literal["none", "text"]
+MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+
+OWN_PARAMETER = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed")
+NOT_READ = ("stream", "n")  # would change the form of the answer
+LARGEST_SEED = 2**32 - 1
 
 
 class ChatParams(Params):
     """Where the server is, and how it is asked."""
 
-    base_url: str = Field(description="address of the server, with its /v1")
+    base_url: str = Field(description="address of the server; /v1 is added where it has no path")
     model: str = Field(description="name of the model on that server")
     api_key_env: str | None = Field(
         default=None, description="environment variable that holds the key; null for a server without keys"
     )
-    payload: Payload = Field(default="images", description="how frames travel: each as an image, or a clip as a video")
+    ca_file: str | None = Field(
+        default=None,
+        description="PEM file of the authorities that may sign the server's certificate; "
+        "null: SSL_CERT_FILE of the environment, or the usual ones",
+    )
+    payload: PayloadChoice = Field(
+        default="auto",
+        description="how frames travel: each as an image, or a clip as a video; "
+        "auto: as a video to vLLM, as images to any other server",
+    )
+    frame_times: FrameTimes = Field(
+        default="none", description="text: the time of each frame stands before it, where frames travel as images"
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default={},
+        description="further fields of each request, such as top_k, chat_template_kwargs, mm_processor_kwargs",
+    )
+    max_tokens_field: MaxTokensField = Field(
+        default="max_tokens", description="the server's name for the most tokens of an answer"
+    )
+    send_seed: bool = Field(default=True, description="whether the seed is sent; false for a server that refuses it")
     concurrency: int = Field(default=16, ge=1, description="requests in flight at once")
     requests_per_minute: float | None = Field(
         default=None, gt=0, description="most requests sent in a minute; null: no limit"
@@ -33,3 +61,17 @@ class ChatParams(Params):
     retries: int = Field(
         default=5, ge=0, description="further attempts after a time-out, a broken connection, HTTP 429 or 5xx"
     )
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra_body(cls, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in fields:
+            if name in OWN_PARAMETER:
+                raise ValueError(f"'{name}' has a parameter of its own; set that instead")
+            if name in NOT_READ:
+                raise ValueError(f"'{name}' would change the form of the answer; leave it out")
+        try:
+            orjson.dumps(fields)
+        except orjson.JSONEncodeError as error:
+            raise ValueError(f"cannot be sent: {error}") from None
+        return fields

@@ -1,11 +1,26 @@
 """How a request ended, read from the server's chat completion."""
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import JsonValue
+
+from stages.chat.thoughts import joined
 
 Status = Literal["ok", "truncated", "refused", "failed"]
+
+LONGEST_WORDS: Final = 2**16
+"""Characters of a message; the key is taken out of it before it is cut shorter."""
+LARGEST_COUNT: Final = 2**31 - 1
+"""Tokens; a count beyond it is a fault of the server."""
+_FINAL: Final[dict[str, tuple[Status, str]]] = {
+    "stop": ("ok", ""),
+    "length": ("truncated", "reached max_tokens"),
+    "content_filter": ("refused", "content_filter"),
+    "tool_calls": ("refused", "asked for a tool"),
+}
+"""The reasons with which an answer is final, with its status and detail. Any other reason is a failure."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +28,8 @@ class Reply:
     """How a request ended. `detail` says why a reply is not ok.
 
     ok: a whole answer. truncated: cut off at max_tokens. refused: by the server's content filter or by the model.
-    failed: no answer. Token counts are the server's own, and 0 where it gave none.
+    failed: no answer. `reasoning` is the thought that some servers send apart from the text. Token counts are the
+    server's own, and 0 where it gave none.
     """
 
     status: Status
@@ -22,52 +38,83 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     detail: str = ""
+    reasoning: str = ""
+
+    @property
+    def whole_text(self) -> str:
+        """The thought and the answer as one text."""
+        return joined(self.text, self.reasoning)
 
 
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
+class NoAnswer(Exception):
+    """A successful HTTP response that holds no final answer; the message has the server's own words."""
 
 
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Completion(BaseModel):
-    """The part of a chat completion that is read."""
-
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
-def read_reply(text: str) -> Reply:
-    """A server's body as a reply.
-
-    ValidationError when it is not JSON or holds no choice.
-    """
-    completion = _Completion.model_validate_json(text)
-    choice, usage = completion.choices[0], completion.usage or _Usage()
-    status, detail = _status(choice)
+def read_reply(data: bytes) -> Reply:
+    """A server's body as a reply; NoAnswer when it holds none."""
+    body = _parsed(data)
+    choices = body.get("choices")
+    if body.get("error") and not choices:
+        raise NoAnswer(f"an error instead of an answer: {_shown(body['error'])}")
+    if not isinstance(choices, list) or not choices:
+        raise NoAnswer(f"no choices in {_shown(body)}")
+    choice = _object(choices[0])
+    message, reason, usage = _object(choice.get("message")), choice.get("finish_reason"), _object(body.get("usage"))
+    if not isinstance(reason, str) or reason not in _FINAL:
+        raise NoAnswer(f"the answer ended with finish_reason {_shown(reason)}: {_shown(body.get('error') or message)}")
+    status, detail = _FINAL[reason]
+    if refusal := _text(message.get("refusal")):
+        status, detail = "refused", refusal
     return Reply(
         status=status,
-        text=choice.message.content or "",
-        finish_reason=choice.finish_reason or "",
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
+        text=_text(message.get("content")),
+        finish_reason=reason,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
         detail=detail,
+        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
     )
 
 
-def _status(choice: _Choice) -> tuple[Status, str]:
-    """The status and its detail."""
-    if choice.finish_reason == "content_filter" or choice.message.refusal:
-        return "refused", choice.message.refusal or "content_filter"
-    if choice.finish_reason == "length":
-        return "truncated", "reached max_tokens"
-    return "ok", ""
+def _parsed(data: bytes) -> dict[str, JsonValue]:
+    """The JSON object of a body in UTF-8; bytes of another encoding become the replacement character."""
+    text = data.decode("utf-8-sig", errors="replace")
+    try:
+        body = json.loads(text, parse_int=_integer, strict=False)
+    except (ValueError, RecursionError):
+        raise NoAnswer(f"no JSON: {text[:LONGEST_WORDS]}") from None
+    if not isinstance(body, dict):
+        raise NoAnswer(f"no JSON object: {text[:LONGEST_WORDS]}")
+    return body
+
+
+def _integer(digits: str) -> int:
+    """A JSON integer; one that no field can hold becomes -1, which no count accepts."""
+    return int(digits) if len(digits) < 20 else -1
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: JsonValue) -> str:
+    """A text, or the texts of a list of parts, without lone surrogates, which no file can hold; "" for anything else."""
+    if isinstance(value, list):
+        return "".join(_text(_object(part).get("text")) for part in value)
+    if not isinstance(value, str):
+        return ""
+    if value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _count(value: JsonValue) -> int:
+    """A number of tokens; 0 where the server gives none, or one out of range."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_COUNT:
+        return 0
+    return int(value)
+
+
+def _shown(value: JsonValue) -> str:
+    """The server's words for a message."""
+    return json.dumps(value, ensure_ascii=False)[:LONGEST_WORDS]

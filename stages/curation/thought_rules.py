@@ -11,7 +11,15 @@ from functools import lru_cache
 from stages.curation.params import RuleParams, ThoughtRule
 from stages.curation.text import ngrams, scripts, thought_of, words
 from stages.data.annotations import AnnotationRow
-from stages.data.grading import extract_answer, grade, is_well_formed, numbers_in, option_letter, parse_number
+from stages.data.grading import (
+    extract_answer,
+    grade,
+    is_well_formed,
+    named_option,
+    numbers_in,
+    option_texts,
+    parse_number,
+)
 from stages.data.prompt import question_text
 from stages.data.sample import ProblemType, Sample
 from stages.data.special_tokens import SPECIAL_TOKEN
@@ -50,7 +58,7 @@ def well_formed(sample: Sample, answer: AnnotationRow, params: RuleParams) -> st
 def correctness(sample: Sample, answer: AnnotationRow, params: RuleParams) -> str | None:
     """The answer's grade exceeds the bound of its answer type."""
     given, bound = extract_answer(answer["text"]), params.min_correctness.get(sample.problem_type, 0.6)
-    score = grade(given, sample.answer, sample.problem_type)
+    score = grade(given, sample.answer, sample.problem_type, sample.options)
     return None if score > bound else f"{given!r} for {sample.answer!r}: {score:.2f}, not above {bound:g}"
 
 
@@ -128,8 +136,8 @@ def _names_another_option(sentence: str, given: str, sample: Sample) -> bool:
     found = _NAMED_OPTION.findall(_DENIED_OPTION.sub("", sentence))
     named = {after_word or in_brackets for after_word, in_brackets in found}
     if sample.options:
-        named &= {option_letter(option) for option in sample.options}
-    return bool(named) and option_letter(given) not in named
+        named &= set(option_texts(sample.options))
+    return bool(named) and named_option(given, sample.options) not in named
 
 
 def _has_only_other_numbers(sentence: str, given: str) -> bool:

@@ -3,7 +3,7 @@
 One holds every answer ever paid for, the other the answers that a run uses.
 """
 
-from typing import Literal, TypedDict, get_args
+from typing import Literal, NotRequired, TypedDict, get_args
 
 import pyarrow as pa
 
@@ -14,7 +14,8 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 class AnswerRow(TypedDict):
     """One answer as it is stored, by the key of its request.
 
-    Later runs read it too, so its words stay the server's.
+    Its words stay the server's, so that a later version can read more of them. `reasoning` is the thought that some
+    servers send apart from the text; null in answers from before that column.
     """
 
     key: str
@@ -22,6 +23,7 @@ class AnswerRow(TypedDict):
     status: Literal["ok", "truncated", "refused"]
     detail: str
     text: str
+    reasoning: NotRequired[str | None]
     prompt_tokens: int
     completion_tokens: int
 
@@ -48,6 +50,7 @@ ANSWER_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("detail", pa.string()),
         ("text", pa.string()),
+        ("reasoning", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
     ]

@@ -13,7 +13,7 @@ from stages.data.sample import Unusable
 
 COLUMNS = ("messages", "conversations")
 Role = Literal["system", "user", "assistant"]
-_ROLES: dict[object, Role] = {
+_ROLES: dict[str, Role] = {
     "system": "system",
     "human": "user",
     "user": "user",
@@ -61,7 +61,7 @@ def _turn(turn: object) -> tuple[Role, object]:
     if not isinstance(turn, Mapping):
         raise Unusable("invalid record", f"a turn of the conversation is {str(turn)[:80]!r}, not an object")
     role = turn.get("role", turn.get("from"))
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise Unusable("invalid record", f"a turn is of {str(role)[:80]!r}, not of system, user or assistant")
     return _ROLES[role], turn.get("content", turn.get("value"))
 
@@ -74,7 +74,7 @@ def _content(content: object) -> tuple[str, dict[str, list[object]]]:
     media: dict[str, list[object]] = {}
     for part in _list(content):
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if isinstance(part, Mapping) and kind in _MEDIA_PARTS:
+        if isinstance(part, Mapping) and isinstance(kind, str) and kind in _MEDIA_PARTS:
             source = part.get(kind)
             media.setdefault(_MEDIA_PARTS[kind], []).append(
                 source.get("url") if isinstance(source, Mapping) else source

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class JournaledStore:
     A row is on disk once `add` has returned. After a kill at any moment the journal is read again; a last line that
     was cut short is removed. `merge` moves the journal into shards in an order that the caller gives, so that a run
     that was killed and repeated leaves the same bytes as one that was not. Only the places of the rows are held in
-    memory. One writer at a time. With an archive, rows that the shards have lost are found there.
+    memory. One writer at a time; other threads can read meanwhile. With an archive, rows that the shards have lost are
+    found there.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class JournaledStore:
         self._schema = schema
         self._archive = archive
         self._path = journal
+        self._lock = threading.Lock()
         journal.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(journal, "a+b")  # noqa: SIM115 - open as long as the store
         self._offsets = self._recover()
@@ -55,20 +58,22 @@ class JournaledStore:
         """
         keys = [self._checked(dict(row)) for row in rows]
         lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
-        offset = os.fstat(self._file.fileno()).st_size
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        for key, line in zip(keys, lines, strict=True):
-            self._offsets[key] = offset
-            offset += len(line)
+        with self._lock:
+            offset = os.fstat(self._file.fileno()).st_size
+            self._file.write(b"".join(lines))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for key, line in zip(keys, lines, strict=True):
+                self._offsets[key] = offset
+                offset += len(line)
 
     def read(self, key: str) -> Row:
         """The row of `key`; KeyError without one."""
         if key not in self._offsets:
             return self._archive.read(key) if self._archive and key not in self._store else self._store.read(key)
-        self._file.seek(self._offsets[key])
-        return json.loads(self._file.readline())
+        with self._lock:
+            self._file.seek(self._offsets[key])
+            return json.loads(self._file.readline())
 
     def journaled(self) -> Iterator[Row]:
         """The rows since the last merge, in the order of their arrival."""

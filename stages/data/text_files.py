@@ -33,8 +33,8 @@ _NAMES = {"gb18030": "GBK", "cp932": "Shift-JIS", "cp949": "EUC-KR", "big5": "Bi
 def open_text(path: Path, newline: str | None = None) -> TextIO:
     """The file as text, in the encoding that it shows.
 
-    That is UTF-8, or UTF-16 or UTF-32 by the byte order mark or by zero bytes. `newline` is that of `open`. UserError for
-    an empty file and for one that holds no text; a file in another encoding raises UnicodeError while it is read.
+    That is UTF-8, or UTF-16 or UTF-32 by the byte order mark or by zero bytes. `newline` is that of `open`. UserError
+    for an empty file and for one that holds no text; a file in another encoding raises UnicodeError while it is read.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         what = "is a directory" if path.is_dir() else "is no regular file"

@@ -14,6 +14,7 @@ from stages.data.records import read_sample
 from stages.data.sample import Reject, Sample, Unusable
 from stages.run.errors import UserError
 
+RECORD_SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
 VIDEO_SUFFIXES = (".mp4", ".MP4", ".webm", ".avi", ".mkv", ".mov")
 
 Fields = dict[str, Any]
@@ -125,9 +126,9 @@ def _records(
 
 
 def _first_match(root: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """The files of the first pattern that matches any."""
+    """The record files of the first pattern that matches any."""
     for pattern in patterns:
-        if files := sorted(path for path in root.glob(pattern) if path.is_file()):
+        if files := sorted(path for path in root.glob(pattern) if path.is_file() and path.suffix in RECORD_SUFFIXES):
             return files
     return []
 

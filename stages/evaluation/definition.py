@@ -49,7 +49,7 @@ def score_answer(prediction: str | None, sample: Sample, profile: Profile) -> fl
     """
     if profile == "video-r1" and sample.problem_type == "regression":
         return relative_accuracy_video_r1(prediction, sample.answer)
-    return grade(prediction, sample.answer, sample.problem_type, STRICTNESS[profile])
+    return grade(prediction, sample.answer, sample.problem_type, sample.options, STRICTNESS[profile])
 
 
 def plain_mean(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
@@ -66,23 +66,37 @@ def no_figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimat
 class Benchmark:
     """One benchmark.
 
-    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a
-    reject. `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score;
-    such a question is counted as not scored. `group` gives a question's path in nested means. The headline number is
-    the mean over the first names of the mean over the second names, and so on, of the mean over questions. `temporal`
-    holds the categories that cannot be answered without the order of frames. `apart` holds the categories that are
-    asked and that no mean includes. `finish(sample, pts_T, root)` completes a question when the times of its frames are
-    known, in seconds from the first frame of the video. `figures(rows, profile)` gives the benchmark's further figures
-    by name, from its prediction rows.
+    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a reject.
+
+    `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score; such a
+    question is counted as not scored.
+
+    `group` gives a question's path in nested means. The headline number is the mean over the first names of the mean
+    over the second names, and so on, of the mean over questions.
+
+    `categories` holds the categories that the official mean needs. It is empty where that mean needs none.
+
+    `temporal` holds the categories that cannot be answered without the order of frames, `apart` those that are asked
+    and that no mean includes.
+
+    `finish(sample, pts_T, root)` completes a question when the times of its frames are known, in seconds from the first
+    frame of the video.
+
+    `figures(rows, profile)` gives the benchmark's further figures by name, from its prediction rows.
     """
 
     read: Callable[[Path], Iterator[Sample | Reject]]
     score: Callable[[str | None, Sample, Profile], float | None] = score_answer
     group: Callable[[str, ProblemType, Profile], tuple[str, ...]] = plain_mean
+    categories: frozenset[str] = frozenset()
     temporal: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
     finish: Callable[[Sample, np.ndarray, Path], Sample] | None = None
     figures: Callable[[Sequence[ScoredRow], Profile], dict[str, Estimate]] = no_figures
+
+    def lacks_category(self, category: str) -> bool:
+        """Whether the official mean needs another category than this one."""
+        return bool(self.categories) and category not in self.categories | self.apart
 
 
 def relative_accuracy_official(prediction: str | None, answer: str) -> float:

@@ -18,7 +18,7 @@ from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.parameters import ChatParams
 from stages.chat.reply import Reply
-from stages.chat.request import ChatSampling, Request
+from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
@@ -201,11 +201,14 @@ class ServerEngine:
             text=question_text(sample, self.server.prompt),
             pictures=tuple(pictures[index] for index in self._order(showing, len(pictures))),
             data_type=sample.data_type,
-            payload=self.server.payload,
+            payload="video" if self.server.payload == "video" else "images",
             sampling=ChatSampling(
                 self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed
             ),
             identity=showing.key,
+            dialect=Dialect.of(self.server),
+            times=tuple(self.reader.times(sample.sample_id)),
+            frame_times=self.server.frame_times,
         )
 
     def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:
@@ -214,7 +217,7 @@ class ServerEngine:
             "key": showing.key,
             "sample_id": showing.sample.sample_id,
             "order": showing.order,
-            "text": reply.text,
+            "text": reply.whole_text,
             "status": _status(reply),
             "tokens": reply.completion_tokens,
             "frame_order": self._order(showing, len(request.pictures)),

@@ -1,12 +1,13 @@
 """Every metric of an evaluation, computed from its predictions table alone."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypedDict, get_args
 
 import numpy as np
 
+from stages.data.grading import MAX_ANSWER
 from stages.evaluation.definition import PROFILES, Benchmark, Profile
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
@@ -41,14 +42,17 @@ class Summary:
 
     `n` counts the questions behind the headline numbers. `n_missing` counts the benchmark's questions that have no
     prediction or an error; no accuracy includes them. `n_not_scored` counts those that only a judge model could score.
-    `headline` holds each slice's scores and gaps in one profile; `scores` and `gaps` hold every subset in both
-    profiles. `shares` are of the answers with frames in order; `tokens` among them is the mean number of generated
-    tokens. `shown` says how many frames of which size were decoded.
+    `n_no_category` counts answered questions without a category that the official mean needs; where there are any, the
+    official profile has no mean. `headline` holds each slice's scores and gaps in one profile; `scores` and `gaps` hold
+    every subset in both profiles. `shares` are of the answers with frames in order: among them `no_option` of
+    multiple-choice answers that name no option, and `graded_in_part` of answers that are longer than MAX_ANSWER;
+    `tokens` is the mean number of generated tokens. `shown` says how many frames of which size were decoded.
     """
 
     n: int
     n_missing: int
     n_not_scored: int
+    n_no_category: int
     headline: dict[str, float]
     shares: dict[str, float]
     shown: str
@@ -67,6 +71,7 @@ class Summary:
             "n": self.n,
             "n_missing": self.n_missing,
             "n_not_scored": self.n_not_scored,
+            "n_no_category": self.n_no_category,
             **self.headline,
             **self.shares,
             "shown": self.shown,
@@ -87,6 +92,7 @@ def summarise(rows: Sequence[PredictionRow], n_questions: int, benchmark: Benchm
         n=sum(row[profile] is not None and row["category"] not in benchmark.apart for row in ordered),
         n_missing=n_questions - len(ordered),
         n_not_scored=sum(row[profile] is None for row in ordered),
+        n_no_category=sum(benchmark.lacks_category(row["category"]) for row in ordered),
         headline=_headline(rows, benchmark, profile),
         shares=_shares(ordered) if ordered else {},
         shown=shown(ordered),
@@ -113,7 +119,7 @@ def estimate(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, 
     The benchmark gives the weights.
     """
     chosen = _by_question(rows, order, profile)
-    if not chosen:
+    if not chosen or not _has_mean(chosen.values(), benchmark, profile):
         return None
     return wilson(_scores_N(chosen, chosen, profile), _weights_N(chosen, benchmark, profile))
 
@@ -181,6 +187,11 @@ def subsets(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[tuple[s
     }
 
 
+def names_no_option(row: PredictionRow) -> bool:
+    """Whether a multiple-choice answer is there and names no option."""
+    return row["problem_type"] == "multiple choice" and bool(row["prediction"]) and row["option"] is None
+
+
 def other_orders(rows: Sequence[PredictionRow]) -> list[Order]:
     """The orders besides `ordered` that questions were asked in."""
     asked = {row["order"] for row in rows} - {"ordered"}
@@ -219,6 +230,8 @@ def _shares(ordered: Sequence[PredictionRow]) -> dict[str, float]:
     return {
         "well_formed": sum(row["well_formed"] for row in ordered) / len(ordered),
         "no_answer": statuses["no_answer"] / len(ordered),
+        "no_option": sum(names_no_option(row) for row in ordered) / len(ordered),
+        "graded_in_part": sum(len(row["prediction"] or "") > MAX_ANSWER for row in ordered) / len(ordered),
         "truncated": statuses["truncated"] / len(ordered),
         "tokens": sum(row["tokens"] for row in ordered) / len(ordered),
     }
@@ -254,10 +267,15 @@ def _paired(
 ) -> tuple[Estimate, float] | None:
     """First − second on common questions, and McNemar's p; None without any."""
     both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
-    if not both:
+    if not both or not _has_mean(both.values(), benchmark, profile):
         return None
     first_N, second_N = _scores_N(first, both, profile), _scores_N(second, both, profile)
     return paired_difference(first_N, second_N, _weights_N(both, benchmark, profile)), mcnemar(first_N, second_N)
+
+
+def _has_mean(rows: Iterable[PredictionRow], benchmark: Benchmark, profile: Profile) -> bool:
+    """Whether all categories are there that the benchmark's official mean needs."""
+    return profile != "official" or not any(benchmark.lacks_category(row["category"]) for row in rows)
 
 
 def _by_question(rows: Sequence[PredictionRow], order: Order, profile: Profile) -> dict[str, PredictionRow]:

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.grading import is_well_formed
+from stages.data.grading import is_well_formed, named_option
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark, Profile, ScoredRow, extract
 from stages.run.errors import UserError
@@ -57,14 +57,17 @@ OUTPUT_SCHEMA = pa.schema(
 class PredictionRow(ScoredRow):
     """One scored answer.
 
-    `text` is the whole output and `prediction` the answer inside it, None without one. `answer` is the right answer.
-    The other fields are those of `Output`.
+    `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile extracts
+    and scores it; None without one. `option` is the letter of the option that `prediction` names, None without one and
+    for other answer types. `answer` is the right answer. The other fields are those of `Output`.
     """
 
     problem_type: ProblemType
     answer: str
     text: str
     prediction: str | None
+    prediction_video_r1: str | None
+    option: str | None
     status: Status
     well_formed: bool
     tokens: int
@@ -84,6 +87,8 @@ PREDICTION_SCHEMA = pa.schema(
         ("answer", pa.string()),
         ("text", pa.string()),
         ("prediction", pa.string()),
+        ("prediction_video_r1", pa.string()),
+        ("option", pa.string()),
         ("status", pa.string()),
         ("well_formed", pa.bool_()),
         ("official", pa.float64()),
@@ -124,6 +129,8 @@ def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> Pred
         "answer": sample.answer,
         "text": output["text"],
         "prediction": prediction,
+        "prediction_video_r1": extract(output["text"], "video-r1"),
+        "option": named_option(prediction or "", sample.options) if sample.problem_type == "multiple choice" else None,
         "status": "no_answer" if output["status"] == "ok" and not prediction else output["status"],
         "well_formed": is_well_formed(output["text"]),
         "official": _score(sample, output, benchmark, "official"),
@@ -139,7 +146,7 @@ def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> Pred
 
 def graded_answer(row: PredictionRow, profile: Profile) -> str | None:
     """The answer that was scored in `profile`, None without one."""
-    return row["prediction"] if profile == "official" else extract(row["text"], profile)
+    return row["prediction"] if profile == "official" else row["prediction_video_r1"]
 
 
 def _score(sample: Sample, output: Output, benchmark: Benchmark, profile: Profile) -> float | None:

@@ -54,7 +54,17 @@ def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary) -
     return (
         f"{name} on {benchmark}, {profile} profile: {summary.n} scored, {summary.n_missing} missing, "
         f"{summary.n_not_scored} only a judge could score; {summary.shares.get('no_answer', 0):.1%} without an answer, "
-        f"{summary.shares.get('truncated', 0):.1%} truncated; {summary.shown}"
+        f"{summary.shares.get('no_option', 0):.1%} that name no option, {summary.shares.get('truncated', 0):.1%} truncated; "
+        f"{summary.shown}"
+    ) + _without_mean(summary)
+
+
+def _without_mean(summary: Summary) -> str:
+    if not summary.n_no_category:
+        return ""
+    return (
+        f"; no official mean, because {summary.n_no_category} questions lack the category that it needs: "
+        "use the official records"
     )
 
 

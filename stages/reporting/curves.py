@@ -29,7 +29,7 @@ TGRPO_CURVES = {
 class CurveChart:
     """A drawn chart.
 
-    `legend` holds (name, CSS class) of its series. It is empty for one series.
+    `legend` holds (CSS class, name) of its series. It is empty for one series.
     """
 
     title: str
@@ -48,7 +48,7 @@ def curve_charts(path: Path, curves: Mapping[str, Mapping[str, str]]) -> list[Cu
             for (column, name), style in zip(columns.items(), ("main", "other"), strict=False)
         ]
         if svg := line_chart(title, series, log_scale=title == LOG_SCALE):
-            legend = [(line.name, line.style) for line in series] if len(series) > 1 else []
+            legend = [(line.style, line.name) for line in series] if len(series) > 1 else []
             charts.append(CurveChart(title, svg, legend))
     return charts
 

@@ -21,12 +21,12 @@ class FunnelStep:
 class RuleCounts:
     """What became of the samples of one set.
 
-    `rows` holds (rule, counts) for each rule that dropped samples, and one row for the kept samples. There is one count
-    for each of `groups`.
+    `rows` holds the name of a rule, then one count for each of `groups`. There is one row for each rule that dropped
+    samples, and one for the kept samples.
     """
 
     groups: list[str]
-    rows: list[tuple[str, list[int]]]
+    rows: list[list[str | int]]
 
 
 def funnel(
@@ -82,14 +82,14 @@ def rule_counts(
     sources = sorted({sample.source for sample in every_sample})
     types = sorted({sample.problem_type for sample in every_sample})
     groups = ["all", *sources, *types]
-    return RuleCounts(groups, [(rule, [count[group] for group in groups]) for rule, count in counts.items()])
+    return RuleCounts(groups, [[rule, *(count[group] for group in groups)] for rule, count in counts.items()])
 
 
-def source_counts(samples: Sequence[Sample]) -> list[tuple[str, str, str, str, int]]:
-    """(source, licence, answer type, media type, count), sorted by source and count."""
-    counts = Counter((sample.source, sample.licence, sample.problem_type, sample.data_type) for sample in samples)
+def source_counts(samples: Sequence[Sample]) -> list[tuple[str, int, str, str, str]]:
+    """(source, count, answer type, media type, licence), sorted by source and count."""
+    counts = Counter((sample.source, sample.problem_type, sample.data_type, sample.licence) for sample in samples)
     ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
-    return [(*key, count) for key, count in ordered]
+    return [(source, count, problem, data, licence) for (source, problem, data, licence), count in ordered]
 
 
 def composition(samples: Sequence[Sample]) -> list[tuple[str, str, int]]:

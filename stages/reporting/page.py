@@ -35,7 +35,7 @@ class Page:
     funnel: dict[str, list[FunnelStep]]
     rejects: list[tuple[str, str, int]]
     rules: dict[str, RuleCounts]
-    sources: list[tuple[str, str, str, str, int]]
+    sources: list[tuple[str, int, str, str, str]]
     compositions: dict[str, list[tuple[str, str, int]]]
     charts: dict[str, list[CurveChart]]
     rollouts: RolloutExamples
@@ -58,14 +58,14 @@ def render(page: Page) -> str:
     Every text is escaped, because questions and answers are untrusted.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts
     )
 

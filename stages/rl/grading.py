@@ -62,7 +62,7 @@ def grade_group(group: Group, strictness: Strictness, gains: Sequence[float] = (
         return GradedResponse(
             completion=response,
             answer=answer,
-            accuracy=grade(answer, sample.answer, sample.problem_type, strictness),
+            accuracy=grade(answer, sample.answer, sample.problem_type, sample.options, strictness),
             well_formed=is_well_formed(response.text, strictness),
         )
 

@@ -137,6 +137,10 @@ class FrameReader:
         """The stored files of a sample's frames: JPEG, or lossless WebP."""
         return self._row(sample_id, ["pictures"])["pictures"]
 
+    def times(self, sample_id: str) -> list[float]:
+        """The seconds of the frames, from the first frame of the clip's media."""
+        return self._row(sample_id, ["pts"])["pts"]
+
     def shape(self, sample_id: str) -> FrameShape:
         """The shape of a sample's frames, from the first picture's header."""
         row = self._row(sample_id, ["pictures", "pts"])

@@ -107,7 +107,10 @@ def test_the_progress_bar_shows_tokens_and_money_as_they_are_spent() -> None:
         tqdm(total=3, file=screen, mininterval=0) as bar,
     ):
         job = Annotation(
-            parameters(server.url, prices=prices, concurrency=1), store, read_samples(Path("samples.parquet"))[:3]
+            parameters(server.url, prices=prices, concurrency=1),
+            "images",
+            store,
+            read_samples(Path("samples.parquet"))[:3],
         )
         asyncio.run(job.ask(reader, server.url, bar))
     shown = re.findall(r"(\d)/3 \[[^]]*, (\d+) tokens, cost ([\d.]+)]", screen.getvalue())

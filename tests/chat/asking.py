@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stages.chat.client import ChatClient
-from stages.chat.parameters import ChatParams, Payload
+from stages.chat.parameters import ChatParams, FrameTimes, Payload
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Request
 
@@ -20,8 +20,14 @@ def jpeg(shade: int) -> bytes:
     return buffer.getvalue()
 
 
-def request(text: str = "which way?", pictures: tuple[bytes, ...] = (), payload: Payload = "images") -> Request:
-    return Request("teacher", text, pictures, "video", payload, SAMPLING)
+def request(
+    text: str = "which way?",
+    pictures: tuple[bytes, ...] = (),
+    payload: Payload = "images",
+    times: tuple[float, ...] = (),
+    frame_times: FrameTimes = "none",
+) -> Request:
+    return Request("teacher", text, pictures, "video", payload, SAMPLING, times=times, frame_times=frame_times)
 
 
 def params(url: str, **changes: object) -> ChatParams:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from stages.chat import failures
+from stages.chat import pauses
 
 
 @pytest.fixture(autouse=True)
 def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "LONGEST_BACKOFF", 0.05)
+    monkeypatch.setattr(pauses, "LONGEST_BACKOFF", 0.05)

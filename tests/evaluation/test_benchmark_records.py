@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from stages.data.grading import letter_of, lettered
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import MediaFolder
 from stages.evaluation.benchmarks import get_benchmark, mmvu, names, shapes, videomme
@@ -78,12 +77,6 @@ def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
     assert isinstance(first, Sample)
     assert isinstance(second, Reject)
     assert second.reason == "duplicate id"
-
-
-def test_options_get_letters_once() -> None:
-    assert lettered(["red", "blue"]) == ["A. red", "B. blue"]
-    assert lettered(["A. red", "B) blue"]) == ["A. red", "B) blue"]
-    assert letter_of("blue ", ["red", "blue"]) == "B"
 
 
 def test_a_record_without_its_fields_is_a_reject_and_the_next_one_is_read(tmp_path: Path) -> None:

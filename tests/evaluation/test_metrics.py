@@ -2,6 +2,7 @@
 
 import pytest
 
+from stages.data.grading import MAX_ANSWER
 from stages.evaluation.definition import Benchmark
 from stages.evaluation.metrics import compare, gap, summarise
 from stages.evaluation.predictions import prediction_row
@@ -119,3 +120,12 @@ def test_questions_only_a_judge_could_score_are_counted_apart() -> None:
     summary = summarise(rows, 1, judged, "official")
     assert (summary.n, summary.n_missing, summary.n_not_scored) == (0, 0, 1)
     assert "accuracy" not in summary.headline
+
+
+def test_answers_that_name_no_option_and_answers_that_are_too_long_are_counted() -> None:
+    answers = ["B", "left", "a red ball", "A or B", "", "B. " + "long " * MAX_ANSWER]
+    outputs = [toy_output(f"t{number}", text=f"<answer>{answer}</answer>") for number, answer in enumerate(answers)]
+    rows = [prediction_row(toy_sample(output["sample_id"]), output, TOY) for output in outputs]
+    assert [row["option"] for row in rows] == ["B", "A", None, None, None, "B"]
+    shares = summarise(rows, 6, TOY, "official").shares
+    assert (shares["no_answer"], shares["no_option"], shares["graded_in_part"]) == (1 / 6, 2 / 6, 1 / 6)

@@ -68,6 +68,8 @@ def scored_row(
         "answer": "B",
         "text": "<answer>B</answer>",
         "prediction": "B",
+        "prediction_video_r1": "B",
+        "option": "B",
         "status": status,
         "well_formed": True,
         "official": official,

@@ -36,5 +36,5 @@ def test_a_score_is_told_in_words_or_two_places(score: float | None, verdict: st
 
 def test_every_order_has_a_name_and_a_colour_on_the_page() -> None:
     assert set(get_args(Order)) <= ORDER_LABELS.keys()
-    style = (Path(cards.__file__).parent / "report.css").read_text()
+    style = (Path(cards.__file__).parent / "templates" / "page.css").read_text()
     assert all(f".{order}" in style for order in get_args(Order))

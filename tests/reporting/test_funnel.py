@@ -25,5 +25,5 @@ def test_each_rule_is_counted_in_all_by_source_and_by_answer_type() -> None:
     ]
     assert rule_counts("SFT", [LEFT], dropped, {"s1": LEFT, "s2": words}) == RuleCounts(
         groups=["all", "mine", "shapes", "OCR", "numerical"],
-        rows=[("correctness", [2, 1, 1, 1, 1]), ("length", [1, 1, 0, 1, 0]), ("kept", [1, 0, 1, 0, 1])],
+        rows=[["correctness", 2, 1, 1, 1, 1], ["length", 1, 1, 0, 1, 0], ["kept", 1, 0, 1, 0, 1]],
     )

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.data.grading import letter_of, lettered
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
 from stages.evaluation.definition import Benchmark, Profile
@@ -56,8 +55,12 @@ def _video_r1(fields: Fields) -> Fields:
     The file holds 200 questions of each task, in alphabetical order and numbered from 1. Where the clip's folder is not
     the task's own, the category is the folder.
     """
-    clip, place = fields["path"].removeprefix("./Evaluation/MVBench/"), (fields["problem_id"] - 1) // 200
-    tasks = [task for task in list(FOLDERS)[place : place + 1] if clip.startswith(FOLDERS[task])]
+    clip = fields["path"].removeprefix("./").removeprefix("Evaluation/MVBench/").removeprefix("video/")
+    there = [task for task, folder in FOLDERS.items() if clip.startswith(f"{folder}/")]
+    number = fields["problem_id"]
+    numbered = list(FOLDERS)[(number - 1) // 200 :][:1] if isinstance(number, int) and number > 0 else []
+    named = [fields.get("original_question_type")]
+    tasks = [task for task in [*named, *numbered] if task in there] or (there if len(there) == 1 else [])
     return {**fields, "data_type": "video", "original_question_type": tasks[0] if tasks else clip.split("/")[0]}
 
 
@@ -66,8 +69,8 @@ def _official(fields: Fields, file: Path) -> Fields:
         "problem": fields["question"],
         "data_type": "video",
         "problem_type": "multiple choice",
-        "options": lettered(fields["candidates"]),
-        "solution": letter_of(fields["answer"], fields["candidates"]),
+        "options": fields["candidates"],
+        "solution": fields["answer"],
         "path": f"{FOLDERS[file.stem]}/{fields['video']}",
         "original_question_type": file.stem,
         "clip_start": fields.get("start"),
@@ -75,4 +78,4 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, group=group)
+BENCHMARK = Benchmark(read=read, group=group, categories=frozenset(FOLDERS))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.data.grading import lettered
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
 from stages.evaluation.definition import Benchmark
@@ -27,7 +26,7 @@ def _official(fields: Fields, file: Path) -> Fields:
         "problem": fields["question"],
         "data_type": "video",
         "problem_type": "multiple choice",
-        "options": lettered(list(fields["options"])),
+        "options": list(fields["options"]),
         "solution": fields["answer"],
         "path": f"data/{fields['videoID']}.mp4",
         "original_question_type": fields["duration"],

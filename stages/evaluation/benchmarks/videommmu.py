@@ -1,17 +1,19 @@
 """VideoMMMU: college-level questions in three tracks about lecture videos, and Δknowledge."""
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stages.data.grading import lettered, parse_number
+from stages.data.grading import parse_number, same_number
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark, video_r1_records
-from stages.evaluation.definition import Benchmark, Profile, ScoredRow
+from stages.evaluation.definition import Benchmark, Profile, ScoredRow, score_answer
 from stages.evaluation.statistics import Estimate, normalised_gain
 
+_BETWEEN_ANSWERS = re.compile(r"""(?<=['"])\s*,\s*|\s*,\s*(?=['"])""")
 QUESTION_ONLY = "Question-only"  # the questions of Adaptation without the lecture
 
 
@@ -22,9 +24,31 @@ def read(root: Path) -> Iterator[Sample | Reject]:
     official folder `question_only` is there, the questions of Adaptation are asked a second time, on its 2 s clips of
     the question's picture. These have a category of their own, which no mean includes.
     """
-    yield from read_benchmark(root, "videommmu", lambda fields: fields, _official, "[PCA]*/test*")
+    yield from read_benchmark(root, "videommmu", lambda fields: fields, _official, "[PCA]*[st]ion/test*")
     if (root / "question_only").is_dir() and not video_r1_records(root, "videommmu").is_file():
         yield from read_benchmark(root, "videommmu", lambda fields: fields, _question_only, "Adaptation/test*")
+
+
+def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
+    """The grader's score; an open question is right when an accepted answer is given.
+
+    A number counts when it is the same number. Text counts when it occurs in the answer, in either case, as in the
+    benchmark's own code. Video-R1: the grader's score.
+    """
+    if profile == "video-r1" or sample.problem_type == "multiple choice":
+        return score_answer(prediction, sample, profile)
+    return float(any(_is_accepted(prediction or "", answer) for answer in accepted_answers(sample.answer)))
+
+
+def accepted_answers(answer: str) -> list[str]:
+    """The answers that count as right, such as "24/7" and "3.429".
+
+    A list is written "['24/7', '3.429']"; its last quote or bracket may be missing.
+    """
+    if not answer.startswith("["):
+        return [answer]
+    parts = _BETWEEN_ANSWERS.split(answer.removeprefix("[").removesuffix("]"))
+    return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
 
 
 def delta_knowledge(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
@@ -46,10 +70,17 @@ def _question(row: ScoredRow) -> str:
     return row["sample_id"].removeprefix("videommmu-").partition("-")[2]
 
 
+def _is_accepted(prediction: str, answer: str) -> bool:
+    if parse_number(answer) is not None:
+        return same_number(prediction, answer)
+    given, right = (" ".join(text.lower().split()) for text in (prediction, answer))
+    return f" {right} " in f" {given} " if len(right) == 1 else right in given
+
+
 def _official(fields: Fields, file: Path) -> Fields:
     root = file.parents[1]
     media = next(iter(sorted(root.glob(f"*/{glob.escape(fields['id'])}.mp4"))), root / f"{fields['id']}.mp4")
-    options = lettered(fields["options"] or [])
+    options = fields["options"] or []
     open_type = "numerical" if parse_number(str(fields["answer"])) is not None else "free-form"
     return {
         "problem_id": f"{file.parent.name}-{fields['id']}",
@@ -69,4 +100,4 @@ def _question_only(fields: Fields, file: Path) -> Fields:
     return _official(fields, file) | names | {"path": f"question_only/{fields['id']}_image.mp4"}
 
 
-BENCHMARK = Benchmark(read=read, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge)
+BENCHMARK = Benchmark(read=read, score=score, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge)

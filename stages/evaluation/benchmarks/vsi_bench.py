@@ -10,6 +10,21 @@ from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
 from stages.evaluation.definition import Benchmark, Profile, relative_accuracy_official, score_answer
 
+CATEGORIES = frozenset(
+    {
+        "obj_appearance_order",
+        "object_abs_distance",
+        "object_counting",
+        "object_rel_direction_easy",
+        "object_rel_direction_medium",
+        "object_rel_direction_hard",
+        "object_rel_distance",
+        "object_size_estimation",
+        "room_size_estimation",
+        "route_planning",
+    }
+)
+
 
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_vsibench.json`, or the official records with `<dataset>/<scene_name>.mp4`.
@@ -65,4 +80,4 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, score=score, group=group)
+BENCHMARK = Benchmark(read=read, score=score, group=group, categories=CATEGORIES)

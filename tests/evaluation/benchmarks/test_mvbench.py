@@ -6,8 +6,11 @@ from pathlib import Path
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import mvbench
+from stages.evaluation.metrics import summarise
 from stages.evaluation.statistics import nested_weights
+from stages.evaluation.text_summary import summary_text
 from stages.run.files import read_json
+from tests.evaluation.toy import scored_row
 
 
 def test_the_papers_evaluation_file_is_read_whole_unclipped_and_with_what_the_media_really_are(
@@ -81,3 +84,29 @@ def test_official_mean_is_over_tasks() -> None:
         for category in ("state_change", "moving_count", "moving_count")
     ]
     assert nested_weights(paths).tolist() == [1 / 2, 1 / 4, 1 / 4]
+
+
+def test_other_records_of_the_papers_kind_get_their_task_or_none_and_the_official_mean_says_so(tmp_path: Path) -> None:
+    """EasyVideoR1's files name no `Evaluation` folder, and number their questions in another way."""
+    record = {"problem": "What?", "problem_type": "multiple choice", "options": ["A. x", "B. y"], "solution": "B"}
+    clips = ["./video/ssv2_video/1.mp4", "./perception/videos/2.mp4", "nturgbd/3.avi"]
+    records = [record | {"problem_id": f"q{number}", "path": clip} for number, clip in enumerate(clips)]
+    records[1]["original_question_type"] = "object_shuffle"
+    records.append(record | {"problem_id": "q9", "path": "./perception/videos/2.mp4"})
+    (tmp_path / "eval_mvbench.json").write_text(json.dumps(records))
+    for clip in clips:
+        (tmp_path / clip).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / clip).touch()
+    samples = [sample for sample in mvbench.read(tmp_path) if isinstance(sample, Sample)]
+    categories = [sample.category for sample in samples]
+    assert categories == ["action_antonym", "object_shuffle", "fine_grained_pose", "perception"]
+
+    rows = [scored_row(f"q{number}", official=1.0, category=name) for number, name in enumerate(categories)]
+    whole, without = (
+        summarise(rows[:3], 3, mvbench.BENCHMARK, "official"),
+        summarise(rows, 4, mvbench.BENCHMARK, "official"),
+    )
+    assert (whole.headline["accuracy"], whole.n_no_category) == (1, 0)
+    assert ("accuracy" in without.headline, without.n_no_category) == (False, 1)
+    assert "no official mean, because 1 questions lack" in summary_text("m", "mvbench", "official", without)
+    assert "accuracy" in summarise(rows, 4, mvbench.BENCHMARK, "video-r1").headline

@@ -87,3 +87,38 @@ def _sample(problem_type: str, answer: str, options: list[str] | None) -> Sample
         "problem": "?",
     }
     return Sample.model_validate(fields | {"sample_id": "q", "source": "test", "media_path": "m", "media_sha256": "0"})
+
+
+def test_an_open_question_is_right_with_any_accepted_answer() -> None:
+    numbers = _sample("free-form", "['24/7', '3.429', '3.43]", None)
+    given = ["24/7", "3.43", "3.4286", "it is 3.429", "3.5", "24", "", None]
+    assert [videommmu.BENCHMARK.score(text, numbers, "official") for text in given] == [1, 1, 1, 1, 0, 0, 0, 0]
+    words = _sample("free-form", "['Krebs cycle', 'citric acid cycle']", None)
+    given = ["the Citric Acid Cycle", "krebs  cycle", "Calvin cycle"]
+    assert [videommmu.BENCHMARK.score(text, words, "official") for text in given] == [1, 1, 0]
+    assert videommmu.BENCHMARK.score("12.5", _sample("numerical", "12.5", None), "official") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"),
+    [
+        ("['24/7', '3.429', '3.43]", ["24/7", "3.429", "3.43"]),
+        ('["1,000", "1000"]', ["1,000", "1000"]),
+        ("[1, 2]", ["1, 2"]),
+        ("12.5", ["12.5"]),
+    ],
+)
+def test_accepted_answers_are_read_from_a_list(answer: str, accepted: list[str]) -> None:
+    assert videommmu.accepted_answers(answer) == accepted
+
+
+def test_media_that_are_named_like_records_are_not_read_as_records(tmp_path: Path) -> None:
+    row = {"id": "test_Art_2", "question": "Which?", "options": ["one", "two"], "answer": "A"}
+    for folder in ("Perception", "Art"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "Perception" / "test.jsonl").write_text(json.dumps(row))
+    for name in ("test_Art_2.mp4", "test_Art_3.mp4"):
+        (tmp_path / "Art" / name).write_bytes(b"no record")
+    (sample,) = videommmu.read(tmp_path)
+    assert isinstance(sample, Sample)
+    assert sample.media_path.endswith("Art/test_Art_2.mp4")

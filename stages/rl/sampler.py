@@ -48,7 +48,7 @@ class Sampler:
         Questions are replaced under `dynamic_sampling: resample`. Those of `next_rows` are prepared meanwhile.
         """
         params = self.params
-        questions = self.questions.take(rows, step)
+        questions = self._take(rows, step)
         self.questions.prepare(next_rows, step + params.updates_per_rollout)
         groups, asked, resampled = self._roll_out(model, questions, step, autocast), list(rows), 0
         for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
@@ -58,12 +58,17 @@ class Sampler:
                 break
             for b in places:
                 asked[b] = replacement(asked[b], asked, len(self.samples), params.seed, step, draw)
-            others = self.questions.take([asked[b] for b in places], step)
+            others = self._take([asked[b] for b in places], step)
             replaced = self._roll_out(model, others, step, autocast)
             for b, group in zip(places, replaced, strict=True):
                 groups[b] = group
             resampled += len(places)
         return groups, resampled
+
+    def _take(self, rows: Sequence[int], step: int) -> list[RolloutQuestion]:
+        """The questions of a step; the time measured is that of waiting."""
+        with self.stopwatch.measure("questions"):
+            return self.questions.take(rows, step)
 
     def _roll_out(
         self,

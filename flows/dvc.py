@@ -181,17 +181,18 @@ def reproduce(
     on_line: Callable[[str], None],
     force: bool = False,
     locks: Sequence[int] = (),
+    mark: str = "",
 ) -> StageResult:
     """Brings one stage up to date and passes its lines on.
 
     `flows.reproduce` does the work in a process of its own and says how the stage ended. `locks` are descriptors of
-    locks that last until the last process of the stage is gone.
+    locks that last until the last process of the stage is gone. Lines of its progress begin with `mark`.
     """
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         end = Path(folder) / "end.json"
         command = [sys.executable, "-m", "flows.reproduce", stage, str(end), *(["--force"] if force else [])]
-        runner.run(command, root, environment(), on_line, locks)
+        runner.run(command, root, environment(mark), on_line, locks)
         ended: StageEnd = json.loads(end.read_text()) if end.exists() else {"state": "Failed", "status": 1}
     cancelled = runner.stopped and ended["state"] == "Failed"
     return StageResult("Cancelled" if cancelled else ended["state"], time.monotonic() - start, ended["status"])
@@ -209,12 +210,12 @@ def call(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def environment() -> dict[str, str]:
+def environment(mark: str = "") -> dict[str, str]:
     """The environment of a stage.
 
-    `python` in the stage's command is the Python that runs the flow. Its output is not buffered, and its progress comes
-    as lines.
+    `python` in the stage's command is the Python that runs the flow. Its output is not buffered, it gets no key of the
+    server, and lines of its progress begin with `mark`.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     env = server.without_keys(os.environ)
-    return {**env, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": "lines"}
+    return {**env, "PATH": path, "PYTHONUNBUFFERED": "1", "VIDEO_R1_PROGRESS": mark}

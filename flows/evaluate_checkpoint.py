@@ -88,7 +88,7 @@ def evaluate_in(home: Path, checkpoint: str, benchmark: str, label: str, runner:
 def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> State[None]:
     """Runs the evaluation; its lines are the log of the task."""
     start, log = time.monotonic(), StageLog("evaluate")
-    if runner.run(command, home, dvc.environment(), log.take):
+    if runner.run(command, home, dvc.environment(log.mark), log.take):
         return Failed(message="\n".join(log.tail))
     return Completed(message=f"{time.monotonic() - start:.1f} s")
 

@@ -112,7 +112,7 @@ def reproduce(graph_run: GraphRun, stage: Stage, log: StageLog) -> StageResult:
     runner = graph_run.runner
     try:
         with slots_for(stage, runner) as locks:
-            return dvc.reproduce(graph_run.root, stage.name, runner, log.take, graph_run.force, locks)
+            return dvc.reproduce(graph_run.root, stage.name, runner, log.take, graph_run.force, locks, log.mark)
     except WaitCancelled:
         return StageResult("Cancelled", 0.0)
 

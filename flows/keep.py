@@ -1,7 +1,7 @@
 """`make keep STAGE=sft`: record outputs as they are after a harmless edit.
 
-It shows what changed in the code since the outputs were made. It refuses where parameters, data or the outputs themselves
-changed: then the stage has to run again.
+It shows what changed in the code since the outputs were made. It refuses where parameters, data or the outputs
+themselves changed: then the stage has to run again.
 """
 
 import argparse

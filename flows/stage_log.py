@@ -4,6 +4,7 @@ Its lines go to the log of the task. Its progress bar becomes an artifact that m
 """
 
 import re
+import secrets
 from collections import deque
 from typing import cast
 from uuid import UUID
@@ -15,22 +16,26 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from flows.text import printable
 
 TAIL = 12
-# As stages/run/progress.py writes it where VIDEO_R1_PROGRESS=lines.
-PROGRESS = re.compile(r"progress: (\d+)/(\d+) (.*)")
 
 
 class StageLog:
-    """The log of one stage; `tail` holds its last lines."""
+    """The log of one stage.
+
+    tail: its last lines; mark: what a line of the progress bar begins with (stages/run/progress.py), a secret of this
+    log, so that no text of a record can pass for progress.
+    """
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.logger = get_run_logger()
         self.artifact: UUID | None = None
+        self.mark = f"progress-{secrets.token_hex(8)}"
+        self.progress = re.compile(rf"{self.mark}: (\d+)/(\d+) (.*)")
 
     def take(self, line: str) -> None:
         """Takes a line that the stage has written."""
-        if found := PROGRESS.fullmatch(line):
+        if found := self.progress.fullmatch(line):
             percent = 100 * int(found[1]) / max(1, int(found[2]))
             self.show(percent, f"{percent:.0f} %: {found[1]} of {found[2]} {found[3]}")
         elif line:

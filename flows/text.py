@@ -7,7 +7,7 @@ import re
 
 # Colours and other commands to a terminal.
 TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?")
-# Control characters of C0 and C1 but the tab, separators of lines, marks that turn the direction of writing, surrogates.
+# Control characters of C0 and C1 but the tab, line separators, marks of writing direction, surrogates.
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

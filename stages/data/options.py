@@ -54,6 +54,7 @@ _FORMS: tuple[tuple[SetOffBy, re.Pattern[str]], ...] = (
     ("blank", _SPACED),
 )
 _BARE_FORMS = (*_MARKED, re.compile(rf"{_PREFIX}(?:{_LETTER}|{_NUMBER})[*_]*"))
+_USUAL = re.compile(r"([A-Z])[.)]\s.+", re.DOTALL)
 _STANDARD = re.compile(r"\(?[A-Z]\)?(?:[.):].*)?", re.DOTALL)  # shown as it is
 
 
@@ -86,6 +87,9 @@ def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...]
     no reading or more than one.
     """
     options, answer = [option.strip() for option in options], answer.strip()
+    usual = [found[1] for option in options if (found := _USUAL.fullmatch(option))]
+    if len(usual) == len(set(usual)) == len(options) and answer in usual:  # nearly all records: nothing to find out
+        return tuple(options), answer
     labelled = _read_labels(options)
     if labelled is None:
         right = _letter_by_position(options, answer)
@@ -100,20 +104,21 @@ def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...]
 def _read_labels(options: Sequence[str]) -> _Labelled | None:
     """The options' labels; None where the options have none in common.
 
-    Numbers, and labels that no mark sets off, must be the first ones of their alphabet, in any order.
+    Numbers, and labels that no mark sets off, must be the first ones of their alphabet, in any order. Equal texts, as in
+    "1. Mai" and "2. Mai", show that labels other than letters are text.
     """
     labels = [label for option in options if (label := _label(option))]
     texts = [label.text for label in labels]
     if not labels or len(labels) < len(options) or len({label.set_off_by for label in labels}) > 1:
         return None
-    if any(texts) and len({_plain(text) for text in texts}) < len(texts):
-        return None
+    texts_differ = not any(texts) or len({_plain(text) for text in texts}) == len(texts)
     for alphabet in _ALPHABETS:
         found = [_index(label.symbol, alphabet) for label in labels]
         if -1 in found or len(set(found)) < len(found):
             continue
+        marked = labels[0].set_off_by == "mark"
         are_first = sorted(found) == list(range(len(found)))
-        if are_first or (alphabet is not _NUMBERS and labels[0].set_off_by == "mark"):
+        if (marked and alphabet is LETTERS) or (texts_differ and (are_first or (marked and alphabet is not _NUMBERS))):
             return _Labelled(options, alphabet, [LETTERS[index] for index in found], texts)
     return None
 

@@ -51,13 +51,13 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The stream's packets that hold data, in file order.
+def packets(container: InputContainer, *streams: VideoStream) -> Iterator[Packet]:
+    """The packets of the streams that hold data, in file order.
 
     They end where the file ends, or where its bytes are no packets any more.
     """
     try:
-        yield from (packet for packet in container.demux(stream) if packet.size)
+        yield from (packet for packet in container.demux(*streams) if packet.size)
     except MemoryError:
         raise
     except FFmpegError as error:
@@ -91,14 +91,11 @@ def _moving(path: Path, streams: list[VideoStream]) -> list[VideoStream]:
     """
     counts = Counter[int]()
     with _open_container(path) as container:
-        wanted = [stream.index for stream in streams]
-        try:
-            for packet in container.demux(container.streams.get(video=tuple(range(len(container.streams.video))))):
-                counts[packet.stream_index] += packet.size > 0
-                if all(counts[index] > 1 for index in wanted):
-                    break
-        except (FFmpegError, IndexError):
-            pass  # the streams as far as the file can be read
+        same = [stream for stream in container.streams.video if stream.index in {each.index for each in streams}]
+        for packet in packets(container, *same):
+            counts[packet.stream_index] += 1
+            if all(counts[stream.index] > 1 for stream in streams):
+                break
     return [stream for stream in streams if counts[stream.index] > 1] or streams
 
 

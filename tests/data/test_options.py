@@ -60,6 +60,8 @@ def test_enclosed_numbers_and_labels_up_to_ten_are_read() -> None:
         (["B. right", "A. left"], "A", ["B. right", "A. left"], "A"),
         (["A) left", "B) right"], "(b)", ["A) left", "B) right"], "B"),
         (["A", "B"], "B", ["A", "B"], "B"),
+        (["A. left", "B. left"], "B", ["A. left", "B. left"], "B"),
+        (["(B) left", "(A) left"], "A", ["(B) left", "(A) left"], "A"),
         # the answer is a text, also beside letters
         (["A. left", "B. right"], "right", ["A. left", "B. right"], "B"),
         (["A. left", "B. right"], "B. right", ["A. left", "B. right"], "B"),
@@ -101,6 +103,7 @@ def test_labels_answers_and_texts_are_told_apart(
         (["A. left", "B. right", "B. up"], "A", "ambiguous options"),
         (["A. left", "B. right"], "A. right", "ambiguous options"),
         (["left", "left"], "left", "ambiguous options"),
+        (["A. left", "B. left"], "left", "ambiguous options"),
         (["C", "Python", "Java"], "C", "ambiguous options"),  # the language, or the third one
         (["X-ray", "MRI", "B-mode"], "B", "ambiguous options"),
         (["1) 2", "2) 1"], "1", "ambiguous options"),

@@ -34,7 +34,7 @@ def start(toy_with_deployments: Path, tmp_path: Path) -> Iterator[Start]:
 
 
 def train(service: Service) -> tuple[str, int]:
-    """A run that trains and does not end: its id and its process."""
+    """A run that trains without end: its id and its process."""
     root = service.checkout
     edit(root, '"tgrpo": {"value": 100', '"tgrpo": {"await": ["never"], "value": 100')
     run = service.create_run("pipeline/pipeline", targets=["tgrpo"])
@@ -76,6 +76,19 @@ def test_a_killed_server_ends_make_ui_with_one_line_and_frees_the_slot(start: St
     assert [line for line in lines if "ended by itself" in line] == lines[-1:]
     assert "the server ended by itself (killed by signal 9)" in lines[-1]
     assert not any("Traceback" in line for line in lines)
+    again = start()
+    assert again.state_of(run) == "CRASHED"
+    trains_at_once(again)
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_make_ui_leaves_no_process(start: Start) -> None:
+    service = start()
+    run, pid = train(service)
+    processes = psutil.Process(service.process.pid).children(recursive=True)
+    assert any(is_server(one) for one in processes)
+    service.process.kill()
+    assert ends([pid, *(one.pid for one in processes)])
     again = start()
     assert again.state_of(run) == "CRASHED"
     trains_at_once(again)

@@ -8,7 +8,7 @@ from stages.run.progress import progress_bar
 def test_a_program_that_asks_for_lines_gets_whole_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VIDEO_R1_PROGRESS", "lines")
+    monkeypatch.setenv("VIDEO_R1_PROGRESS", "progress")
     bar = progress_bar(total=10, initial=4, unit="step")
     sys.stderr.write("the log goes on\n")
     bar.set_postfix_str("loss=0.3", refresh=False)
@@ -33,6 +33,6 @@ def test_when_nobody_watches_nothing_is_written(
 def test_of_several_processes_one_shows_the_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VIDEO_R1_PROGRESS", "lines")
+    monkeypatch.setenv("VIDEO_R1_PROGRESS", "progress")
     assert list(progress_bar("abc", unit="letter", hidden=True)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""

@@ -38,3 +38,12 @@ def test_leading_pictures_of_an_open_group_are_left_out(tmp_path: Path, suffix: 
     video = read_video(clip)
     frames = decode(video, np.arange(len(video.table.pts_N)), lambda frames_THWC: frames_THWC)
     assert [read_number(frame) for frame in frames] == list(range(24, 40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_stream_of_vvc_that_begins_with_leading_pictures_is_whole(tmp_path: Path, suffix: str) -> None:
+    clip = encode(tmp_path / f"clip.{suffix}", frames=40, vcodec="libvvenc", preset="faster", g=12)
+    video = read_video(clip)
+    frames = decode(video, np.arange(len(video.table.pts_N)), lambda frames_THWC: frames_THWC)
+    assert [read_number(frame) for frame in frames] == list(range(40))

@@ -4,9 +4,9 @@
 
 It prints memory per GPU, tokens, steps, hours and disk of SFT and T-GRPO. Parameters are those of params.yaml.
 Questions are those under data/ where they exist, otherwise the largest that the frame parameters allow. Settings that
-cannot work are refused with the parameter to change and exit code 1. Hours are a model, not a measurement: arithmetic
-runs at a share of the device's peak (`--mfu`), decoding at its bandwidth, but never faster than 1 ms per layer and
-token.
+cannot work are refused with the parameter to change and exit code 1. Hours are a model with
+constants that were measured on an H100: arithmetic runs at a share of the device's peak (`--mfu`), decoding at its
+bandwidth, but no faster than kernels are launched.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from stages.planning.media import Media, largest_media, stored_media
 from stages.planning.memory import Training
 from stages.planning.plan import GIB, Plan, disk, table
 from stages.planning.size import ModelSize, model_size
-from stages.planning.work import Work, decode, encode, prefill, score_group, trained
+from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.run.errors import UserError
 from stages.run.params import load_params
 from stages.sft import SftParams
@@ -61,7 +61,11 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     prompts = questions * (1 + contrast)
     shape, most = media.shape(TEXT_TOKENS, params.max_new_tokens), media.largest(TEXT_TOKENS, params.max_new_tokens)
     per_forward = params.questions_per_forward
-    activations = memory.activations(size, how, most, per_forward, params.group_size)
+    attention = memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
+    tokens = most.prompt + params.group_size * most.completion
+    activations = memory.activations(
+        size, how, per_forward * tokens, per_forward * attention, per_forward * most.visual * size.merge**2
+    )
     logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
     phases = {
         "rollout: KV cache": memory.cache(size, how, prompts, most.prompt, rows, most.completion),
@@ -71,12 +75,12 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += scored * questions
-    update = trained(scored, params.gradient_checkpointing) * questions
+    update = trained(scored, params.gradient_checkpointing, params.lora is not None) * questions
     decoding = decode(shape, rows / questions) * questions
     half_full = memory.cache(size, how, prompts, shape.prompt, rows, shape.completion / 4)  # on average
-    drawn = host.decode_seconds(
-        params.max_new_tokens, size.total * how.weight + half_full, size.layers, decoding.flops(size), mfu
-    )
+    read = size.total * how.weight + half_full
+    adapted = params.lora is not None
+    drawn = host.decode_seconds(params.max_new_tokens, read, size.layers, adapted, decoding.flops(size), mfu)
     arithmetic = host.seconds(update.flops(size) + once.flops(size) / params.updates_per_rollout, mfu)
     return Plan(
         "tgrpo",
@@ -103,16 +107,18 @@ def plan_sft(
         raise UserError(
             "how long sft takes is not known before its data exists: run the filter stage, or pass --samples"
         )
-    freeze_vision = params.vision_lr_scale == 0
+    freeze_vision = params.vision_lr_scale == 0 or params.lora is not None
     how = _training(params, freeze_vision, host)
     shape, most = media.shape(TEXT_TOKENS, completion), media.largest(TEXT_TOKENS, completion)
-    per_logit = 2 * how.element + 8  # the logit and its gradient, both also in fp32
-    logits = size.vocabulary * params.samples_per_forward * completion * per_logit
+    tokens, predicted = _sft_forward(params, shape, most, media.smallest(TEXT_TOKENS, completion))
+    patches = tokens * most.visual / (most.prompt + completion) * size.merge**2
+    activations = memory.activations(size, how, tokens, memory.packed_attention(size, tokens), patches)
+    logits = size.vocabulary * predicted * (2 * how.element + memory.LOSS_BYTES)
     vision = encode(shape, size)
-    work = trained(score_group(shape, 1) + (Work() if freeze_vision else vision), params.gradient_checkpointing)
+    forward = score_group(shape, 1) + (Work() if freeze_vision else vision)
+    work = trained(forward, params.gradient_checkpointing, params.lora is not None)
     if freeze_vision:
         work += vision
-    activations = memory.activations(size, how, most, params.samples_per_forward, 1)
     return Plan(
         "sft",
         host,
@@ -123,6 +129,19 @@ def plan_sft(
         seconds=host.seconds((work * (params.batch_size / host.gpus)).flops(size), mfu),
         disk=disk(size, how),
     )
+
+
+def _sft_forward(params: SftParams, average: Shape, largest: Shape, smallest: Shape) -> tuple[float, float]:
+    """The most tokens of a forward, and those it makes logits for.
+
+    Padded samples make logits from the shortest prompt's end to the longest sample's end.
+    """
+    whole = largest.prompt + largest.completion
+    if params.tokens_per_forward is not None:
+        tokens = max(params.tokens_per_forward, whole)
+        return tokens, max(tokens * average.completion / (average.prompt + average.completion), largest.completion)
+    samples = params.samples_per_forward
+    return samples * whole, samples * (whole - (smallest.prompt if samples > 1 else largest.prompt))
 
 
 def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machine) -> Training:
@@ -164,10 +183,13 @@ def milder(params: SftParams | TgrpoParams) -> list[Change]:
     else:
         stage, forward, frozen = "tgrpo", "questions_per_forward", ("freeze_vision", True)
     named = f"{frozen[0]} {'true' if frozen[1] is True else 0}"
+    fewer: Mapping[str, object] = {forward: 1}
+    if isinstance(params, SftParams) and params.tokens_per_forward is not None:
+        forward, fewer = "tokens_per_forward", {"tokens_per_forward": 1}
     return [
         (f"{stage}.gradient_checkpointing true", {"gradient_checkpointing": True}),
         (f"{stage}.precision bf16", {"precision": "bf16"}),
-        (f"{stage}.{forward} 1", {forward: 1}),
+        (f"{stage}.{forward} 1", fewer),
         (f"{stage}.lora {{rank: 16, alpha: 32}}, {named} and deepspeed null", adapters | dict([frozen])),
     ]
 
@@ -222,9 +244,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="the base model's config.json, where it cannot be fetched")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the training sets, if they exist")
     parser.add_argument("--samples", type=int, help="SFT samples, before the training set exists")
-    parser.add_argument(
-        "--mfu", type=float, default=MFU, help="share of the peak that arithmetic reaches (default: %(default)s)"
-    )
+    parser.add_argument("--mfu", type=float, help=f"share of the peak that arithmetic reaches (on a GPU: {MFU})")
     return parser.parse_args(arguments)
 
 
@@ -244,10 +264,12 @@ def main(arguments: Sequence[str]) -> None:
         return machine(chosen.device, chosen.gpus, params.threads)
 
     def sft_plan(params: SftParams, media: Media) -> Plan:
-        return plan_sft(params, size, media, completion, found or chosen.samples, host(params), chosen.mfu)
+        here = host(params)
+        return plan_sft(params, size, media, completion, found or chosen.samples, here, chosen.mfu or here.mfu("sft"))
 
     def tgrpo_plan(params: TgrpoParams, media: Media) -> Plan:
-        return plan_tgrpo(params, size, media, host(params), chosen.mfu)
+        here = host(params)
+        return plan_tgrpo(params, size, media, here, chosen.mfu or here.mfu("tgrpo"))
 
     refusals = [
         examine(sft, sft_media, frames.max_frames, sft_plan),

@@ -1,4 +1,4 @@
-"""What tests of SFT train on: ten small samples and an untrained model."""
+"""Inputs of SFT in tests: ten small samples, an untrained model."""
 
 import csv
 from pathlib import Path

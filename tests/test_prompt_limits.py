@@ -1,4 +1,4 @@
-"""Prompts that are too long: left out of T-GRPO, without an answer in an evaluation, and named."""
+"""T-GRPO and evaluation leave out and name prompts that are too long."""
 
 from pathlib import Path
 

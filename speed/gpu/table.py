@@ -6,7 +6,7 @@ from pathlib import Path
 from speed.gpu.data import Lengths
 from stages.model.load import load_config
 from stages.plan import plan_sft, plan_tgrpo
-from stages.planning.machine import MFU, Machine
+from stages.planning.machine import Machine
 from stages.planning.media import Media
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, decode, encode, prefill, score_group, trained
@@ -60,7 +60,7 @@ class Limits:
     def media(self) -> Media:
         """The questions as the plan takes them: all of one size."""
         visual, grids = self.shape.visual, self.shape.grids
-        return Media(visual, grids, visual, grids, videos=1.0)
+        return Media(visual, grids, visual, grids, videos=1.0, least_visual=visual)
 
     def read(self) -> float:
         """Seconds to read the bf16 weights of the language model once."""
@@ -90,12 +90,14 @@ class Limits:
 
     def planned_sft(self, params: SftParams) -> tuple[float, float]:
         """Tokens per second and GiB as `make plan` says."""
-        plan = plan_sft(params, self.size, self.media, int(self.shape.completion), None, self.host, MFU)
+        plan = plan_sft(
+            params, self.size, self.media, int(self.shape.completion), None, self.host, self.host.mfu("sft")
+        )
         return plan.tokens / plan.seconds, plan.memory / GIB
 
     def planned_tgrpo(self, params: TgrpoParams) -> tuple[float, float]:
         """Seconds of a step and GiB as `make plan` says."""
-        plan = plan_tgrpo(params, self.size, self.media, self.host, MFU)
+        plan = plan_tgrpo(params, self.size, self.media, self.host, self.host.mfu("tgrpo"))
         return plan.seconds, plan.memory / GIB
 
 

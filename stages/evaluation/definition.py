@@ -66,7 +66,8 @@ def no_figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimat
 class Benchmark:
     """One benchmark.
 
-    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a reject.
+    `read(root)` yields its questions with an empty `media_sha256`, or rejects. A question without its media is a
+    reject.
 
     `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score; such a
     question is counted as not scored.

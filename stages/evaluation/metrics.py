@@ -61,7 +61,7 @@ class Summary:
     gaps: list[Entry]
 
     def few(self) -> dict[str, float]:
-        """The figures that `dvc metrics show` compares, as far as the benchmark has them."""
+        """The figures that `dvc metrics show` compares, where there are any."""
         found = self.headline | self.shares
         return {name: found[name] for name in FEW if name in found}
 

@@ -57,9 +57,9 @@ OUTPUT_SCHEMA = pa.schema(
 class PredictionRow(ScoredRow):
     """One scored answer.
 
-    `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile extracts
-    and scores it; None without one. `option` is the letter of the option that `prediction` names, None without one and
-    for other answer types. `answer` is the right answer. The other fields are those of `Output`.
+    `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile
+    extracts and scores it; None without one. `option` is the letter of the option that `prediction` names, None without
+    one and for other answer types. `answer` is the right answer. The other fields are those of `Output`.
     """
 
     problem_type: ProblemType

@@ -51,12 +51,14 @@ def rejects_text(rejects: Sequence[Reject], most: int = 10) -> str:
 
 
 def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
+    no_answer, no_option, truncated = (
+        f"{summary.shares.get(share, 0):.1%}" for share in ("no_answer", "no_option", "truncated")
+    )
     return (
         f"{name} on {benchmark}, {profile} profile: {summary.n} scored, {summary.n_missing} missing, "
-        f"{summary.n_not_scored} only a judge could score; {summary.shares.get('no_answer', 0):.1%} without an answer, "
-        f"{summary.shares.get('no_option', 0):.1%} that name no option, {summary.shares.get('truncated', 0):.1%} truncated; "
-        f"{summary.shown}"
-    ) + _without_mean(summary)
+        f"{summary.n_not_scored} only a judge could score; {no_answer} without an answer, "
+        f"{no_option} that name no option, {truncated} truncated; {summary.shown}{_without_mean(summary)}"
+    )
 
 
 def _without_mean(summary: Summary) -> str:

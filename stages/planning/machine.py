@@ -3,15 +3,25 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import psutil
 import torch
 
 from stages.run.errors import UserError
 
-MFU = 0.35  # share of the peak that training and prefill reach, unless said otherwise
+CPU = "cpu"
+Stage = Literal["sft", "tgrpo"]
+
+# Measured on an H100 of 80 GB, torch 2.11 (docs/training.md): share of the data sheet's peak that is reached.
+MFU: Mapping[Stage, float] = {
+    "sft": 0.15,  # 3B with adapters and checkpointing: 7,291 tokens/s
+    "tgrpo": 0.27,  # 7B with adapters, 8 questions: reference 1.2 s, update 4.9 s
+}
+CPU_MFU = 0.35
 # Least seconds of one layer for one token: small batches wait for the launch of kernels, not for arithmetic.
-LAYER_SECONDS = 1e-3
+LAYER_SECONDS = 1.25e-3  # 7B: 33 to 37 ms a token
+ADAPTED_LAYER_SECONDS = 2.5e-3  # with adapters unmerged, as T-GRPO samples: 63 to 75 ms a token
 RESERVED, FRAGMENTED = 2**30, 0.06  # bytes of the device's context, share lost to fragmentation
 
 
@@ -33,13 +43,23 @@ class Machine:
         """Bytes of each device that training can use."""
         return (self.memory - RESERVED) * (1 - FRAGMENTED)
 
+    def mfu(self, stage: Stage) -> float:
+        """Share of the peak that the arithmetic of a stage reaches."""
+        return CPU_MFU if self.name == CPU else MFU[stage]
+
     def seconds(self, flops: float, mfu: float) -> float:
         """Time of work that is bound by arithmetic."""
         return flops / (self.flops * mfu)
 
-    def decode_seconds(self, steps: float, bytes_read: float, layers: int, flops: float, mfu: float) -> float:
-        """Time of `steps` tokens, each of which reads weights and cache once."""
-        return max(steps * bytes_read / self.bandwidth, steps * layers * LAYER_SECONDS, self.seconds(flops, mfu))
+    def decode_seconds(
+        self, steps: float, bytes_read: float, layers: int, adapted: bool, flops: float, mfu: float
+    ) -> float:
+        """Time of `steps` tokens, each of which reads weights and cache once.
+
+        A token also waits for the launch of its layers' kernels, longer with unmerged adapters.
+        """
+        launches = layers * (ADAPTED_LAYER_SECONDS if adapted else LAYER_SECONDS)
+        return max(steps * bytes_read / self.bandwidth, steps * launches, self.seconds(flops, mfu))
 
 
 _GIB, _T = 2**30, 1e12
@@ -60,9 +80,9 @@ def machine(device: str | None, gpus: int | None, threads: int) -> Machine:
     """The named device, or this machine's own; UserError for an unknown name."""
     if device is None:
         device = local_device()
-    if device == "cpu":
+    if device == CPU:
         return Machine(
-            "cpu", 1, psutil.virtual_memory().total, CPU_CORE_FLOPS * min(threads, os.cpu_count() or 1), CPU_BANDWIDTH
+            CPU, 1, psutil.virtual_memory().total, CPU_CORE_FLOPS * min(threads, os.cpu_count() or 1), CPU_BANDWIDTH
         )
     if device not in DEVICES:
         raise UserError(f"no device '{device}'; known: cpu, {', '.join(DEVICES)}")
@@ -75,7 +95,7 @@ def local_device() -> str:
     UserError for a GPU that is not in the table.
     """
     if not torch.cuda.is_available():
-        return "cpu"
+        return CPU
     found = torch.cuda.get_device_properties(0)
     chips = [name for name in DEVICES if name.partition("-")[0] in found.name.lower().replace(" ", "")]
     if not chips:

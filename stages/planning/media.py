@@ -17,7 +17,7 @@ MEASURED_SAMPLES = 200
 class Media:
     """Vision tokens and temporal steps of questions, and the share of videos.
 
-    `visual` and `grids` are averages, `most_visual` and `most_grids` the largest.
+    `visual` and `grids` are averages, `most_visual` and `most_grids` the largest, `least_visual` is the smallest.
     """
 
     visual: float
@@ -25,6 +25,7 @@ class Media:
     most_visual: float
     most_grids: float
     videos: float
+    least_visual: float
 
     def shape(self, text: int, completion: int) -> Shape:
         """The shape of an average question."""
@@ -34,10 +35,19 @@ class Media:
         """The shape of the largest question."""
         return Shape(self.most_visual + text, self.most_visual, self.most_grids, completion)
 
+    def smallest(self, text: int, completion: int) -> Shape:
+        """The shape of the smallest question."""
+        return Shape(self.least_visual + text, self.least_visual, 1, completion)
+
     def of_frames(self, share: float) -> "Media":
         """The media with that share of their frames."""
         return Media(
-            self.visual * share, self.grids * share, self.most_visual * share, self.most_grids * share, self.videos
+            self.visual * share,
+            self.grids * share,
+            self.most_visual * share,
+            self.most_grids * share,
+            self.videos,
+            self.least_visual * share,
         )
 
 
@@ -45,7 +55,7 @@ def largest_media(spec: FrameSpec, size: ModelSize) -> Media:
     """Videos with the most frames and pixels that the parameters allow."""
     grids = math.ceil(spec.max_frames / size.temporal)
     visual = grids * spec.max_pixels // (size.patch * size.merge) ** 2
-    return Media(visual, grids, visual, grids, videos=1.0)
+    return Media(visual, grids, visual, grids, videos=1.0, least_visual=visual)
 
 
 def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize) -> Media:
@@ -58,4 +68,4 @@ def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize
         grids.append(math.ceil(shape.count / size.temporal))
         visual.append(grids[-1] * per_grid)
     videos = sum(sample.data_type == "video" for sample in samples) / len(samples)
-    return Media(sum(visual) / len(visual), sum(grids) / len(grids), max(visual), max(grids), videos)
+    return Media(sum(visual) / len(visual), sum(grids) / len(grids), max(visual), max(grids), videos, min(visual))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
 from stages.planning.size import ModelSize
-from stages.planning.work import Shape
 
 ADAM = 8  # bytes per trained parameter: two fp32 moments
 BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
@@ -14,6 +13,7 @@ SAVED_HIDDEN_FP32 = 3  # of these, the ones that norms keep in fp32
 SAVED_INTERMEDIATE = 4  # tensors of the intermediate width that a layer saves
 SAVED_OUTSIDE = 3  # hidden tensors outside the layers: the last norm and the states that predict completions
 CHUNK_BYTES = 256 * 4 * 3  # per vocabulary entry: fp32 distributions of a chunk of scoring (stages/rl/scoring.py)
+LOSS_BYTES = 8  # per logit of SFT beside the logit and its gradient: both also in fp32
 DRAW_BYTES = 24  # per row and vocabulary entry: logits, distribution and its cumulated sum while a token is drawn
 
 
@@ -72,19 +72,33 @@ def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
     }
 
 
-def layer_bytes(size: ModelSize, how: Training, tokens: float, prompt: float, rows: float, completion: float) -> float:
-    """Bytes that one language layer saves for its backward pass.
+def packed_attention(size: ModelSize, tokens: float) -> float:
+    """Elements that attention saves in one layer for packed or padded samples.
 
-    These are tensors of hidden and intermediate width for every token, and the inputs of attention: queries, keys,
-    values and results of prompts and rows, keys and values of the prompt once per row, and the rows' masks.
+    These are queries and results of all heads, keys and values of the key heads.
     """
-    norms = SAVED_HIDDEN_FP32 * (4 - how.element)
-    wide = tokens * (
-        size.hidden * (SAVED_HIDDEN * how.element + norms) + size.intermediate * SAVED_INTERMEDIATE * how.element
-    )
+    return tokens * 2 * (size.heads + size.kv_heads) * size.head_dim
+
+
+def grouped_attention(size: ModelSize, prompt: float, rows: float, completion: float) -> float:
+    """Elements that attention saves in one layer for a packed group (stages/rl/scoring.py).
+
+    These are queries, keys, values and results of prompt and rows, keys and values of the prompt once per row, and
+    the rows' masks. Keys are repeated for all heads.
+    """
     attended = 4 * prompt + 2 * rows * completion + 2 * rows * (prompt + completion)
     masks = rows * completion * (prompt + completion)
-    return wide + (attended * size.heads * size.head_dim + masks) * how.element
+    return attended * size.heads * size.head_dim + masks
+
+
+def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float) -> float:
+    """Bytes that one language layer saves for its backward pass.
+
+    These are tensors of hidden and intermediate width for every token, and the `attention` elements.
+    """
+    norms = SAVED_HIDDEN_FP32 * (4 - how.element)
+    hidden = size.hidden * (SAVED_HIDDEN * how.element + norms)
+    return tokens * (hidden + size.intermediate * SAVED_INTERMEDIATE * how.element) + attention * how.element
 
 
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
@@ -96,17 +110,16 @@ def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
     return size.vision_layers * kept + 2 * layer if how.checkpointing else size.vision_layers * layer
 
 
-def activations(size: ModelSize, how: Training, shape: Shape, questions: int, group: int) -> float:
-    """Peak bytes of forward and backward over packed groups, without logits.
+def activations(size: ModelSize, how: Training, tokens: float, attention: float, patches: float) -> float:
+    """Peak bytes of forward and backward over so many tokens, without logits.
 
-    With checkpointing a layer keeps only its input. One layer at a time is computed again, and its gradients need as
-    much.
+    `attention` counts the elements that attention saves in a layer, `patches` what a trained vision tower sees. With
+    checkpointing a layer keeps only its input. One layer at a time is computed again, and its gradients need as much.
     """
-    tokens = questions * (shape.prompt + group * shape.completion)
-    layer = questions * layer_bytes(size, how, tokens / questions, shape.prompt, group, shape.completion)
+    layer = layer_bytes(size, how, tokens, attention)
     kept = tokens * size.hidden * how.element
     language = size.layers * kept + 2 * layer if how.checkpointing else (size.layers + 1) * layer
-    return language + SAVED_OUTSIDE * kept + vision_bytes(size, how, questions * shape.visual * size.merge**2)
+    return language + SAVED_OUTSIDE * kept + vision_bytes(size, how, patches)
 
 
 def logits(size: ModelSize, how: Training, tokens: float) -> float:

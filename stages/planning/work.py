@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stages.planning.size import ModelSize
 
-BACKWARD = 2  # a backward pass costs two forwards; gradient checkpointing adds one forward
+BACKWARD = 2  # forwards that a backward pass costs: gradients of inputs and of weights
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ def score_group(shape: Shape, group: int) -> Work:
     return Work(tokens=shape.prompt + tokens, pairs=pairs, logits=tokens)
 
 
-def trained(forward: Work, checkpointing: bool) -> Work:
-    """Work of forward and backward."""
-    return forward * (1 + BACKWARD + checkpointing)
+def trained(forward: Work, checkpointing: bool, adapters: bool = False) -> Work:
+    """Work of forward and backward.
+
+    Gradient checkpointing adds a forward. With adapters the gradients of the weights are left out.
+    """
+    return forward * (1 + BACKWARD - adapters + checkpointing)

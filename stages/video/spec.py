@@ -11,7 +11,7 @@ from stages.run.params import Params
 from stages.video.resize import Kernel
 
 # Version of a stored row. A change of what a spec means counts it up, so that old rows are not found.
-FORMAT = 4
+FORMAT = 5
 
 
 class FrameSpec(Params):

@@ -1,4 +1,4 @@
-"""Attention within segments: as many calls as layers, and the numbers of one segment at a time."""
+"""Attention within segments: its calls and its numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ GRIDS = [[2, 8, 6], [3, 4, 4], [1, 30, 22]]  # a video, a smaller one, and an im
 
 @pytest.fixture
 def model(model_dir: Path) -> Any:
-    """A model of each family whose first vision layer sees windows where the family has them."""
+    """A model of each family, with windows where the family has them."""
     model: Any = load_model(model_dir)
     if hasattr(model.model.visual, "fullatt_block_indexes"):
         model.model.visual.fullatt_block_indexes = [1]
@@ -24,7 +24,7 @@ def model(model_dir: Path) -> Any:
 
 
 def encode(model: Any, grids: list[list[int]], implementation: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """The features of noise in these grids, and the gradients of their squared sum."""
+    """Features of noise in these grids, and gradients of their squares."""
     model.set_attn_implementation({"vision_config": implementation})
     generator = torch.Generator().manual_seed(0)
     patches = sum(t * h * w for t, h, w in grids)

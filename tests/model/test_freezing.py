@@ -17,7 +17,7 @@ from tests.sft_inputs import LORA, quick, write_inputs
 
 
 def saved_in_vision(model: Any, step: Any) -> list[torch.Size]:
-    """Shapes of the tensors that the vision tower saves for a backward pass while `step` runs."""
+    """Shapes that the vision tower saves for backward while `step` runs."""
     saved: list[torch.Size] = []
     inside: list[bool] = []
 
@@ -56,7 +56,7 @@ def test_training_saves_the_tower_that_it_trains(tmp_path: Path, monkeypatch: py
 def saved_while_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, how: dict[str, Any]
 ) -> tuple[list[torch.Size], bool]:
-    """What the tower saves in one step with checkpointing, and whether the step had a gradient."""
+    """What the tower saves in a step, and whether the step has a gradient."""
     monkeypatch.chdir(tmp_path)
     inputs = write_inputs(tmp_path)
     if family == "qwen3":

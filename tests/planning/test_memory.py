@@ -1,22 +1,26 @@
-"""Bytes of the 7B model by hand, of a tiny one by measurement."""
+"""Bytes of the 7B model by hand, of small ones by measurement."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
+from stages.model.adapters import Lora, add_lora
+from stages.model.attention import Segments, use_packed_attention
+from stages.model.freezing import freeze_vision
 from stages.model.inputs import Prompt
 from stages.model.load import load_config
 from stages.planning import memory
 from stages.planning.memory import Training
 from stages.planning.size import ModelSize, model_size
-from stages.planning.work import Shape
-from stages.rl.scoring import Packed, pack, score, use_group_prefix_attention
+from stages.rl.scoring import pack, score, use_group_prefix_attention
 from tests.planning.configs import QWEN2_5_VL_7B
 from tests.rl.conftest import tiny_media, tiny_model, tiny_prompt
 
@@ -59,7 +63,7 @@ def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
     assert memory.logits(seven_b, how, tokens=6144) == 152064 * (2 * 6144 + 3072)
 
 
-def saved_bytes(model: PreTrainedModel, packed: Packed, media: Mapping[str, Any]) -> int:
+def saved_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
     """Bytes beside weights that a forward keeps for its backward pass."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     saved = {}
@@ -71,7 +75,7 @@ def saved_bytes(model: PreTrainedModel, packed: Packed, media: Mapping[str, Any]
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        score(model, packed, media, 1.0)
+        forward()
     return sum(size for size, _ in saved.values())
 
 
@@ -88,14 +92,54 @@ def test_activations_are_what_a_forward_of_the_tiny_model_keeps(
     asked = tiny_prompt("image", 2, prompt - 6, seed=1)
     packed = pack([asked], [[torch.arange(completion) % 90 for _ in range(group)]])
     size = model_size(model.config)
-    kept = saved_bytes(model, packed, tiny_media([asked])) - size.vocabulary * group * completion * 4  # without logits
-    shape = Shape(prompt, 4, 1, completion)
+    logits = size.vocabulary * group * completion * 4
+    kept = saved_bytes(model, lambda: score(model, packed, tiny_media([asked]), 1.0)) - logits
     how = Training("fp32", None, None, freeze_vision=True, checkpointing=checkpointing, processes=1)
-    layer = memory.layer_bytes(size, how, prompt + group * completion, prompt, group, completion)
-    expected = (
-        memory.activations(size, how, shape, 1, group) - (2 if checkpointing else 1) * layer
-    )  # the layer in the backward pass
+    tokens, attention = prompt + group * completion, memory.grouped_attention(size, prompt, group, completion)
+    of_backward = (2 if checkpointing else 1) * memory.layer_bytes(size, how, tokens, attention)
+    expected = memory.activations(size, how, tokens, attention, patches=0) - of_backward
     assert kept == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_what_a_packed_row_keeps_with_adapters_under_autocast(checkpointing: bool) -> None:
+    config = load_small_config()
+    model = AutoModelForImageTextToText.from_config(config).bfloat16()
+    freeze_vision(model)
+    use_packed_attention(model)
+    adapted = add_lora(model, Lora(rank=1, alpha=1)).train()
+    if checkpointing:
+        adapted.activation_checkpointing_enable()
+    lengths, predicted = [160, 96], 50
+    tokens = sum(lengths)
+    row = {
+        "input_ids": torch.arange(tokens)[None] % 90 + 10,
+        "position_ids": torch.cat([torch.arange(length) for length in lengths]).expand(3, 1, -1),
+        "segments": Segments.of(lengths),
+        "logits_to_keep": torch.arange(tokens - predicted, tokens),
+        "use_cache": False,
+    }
+
+    def forward() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            adapted(**row)
+
+    size = model_size(config)
+    attention = memory.packed_attention(size, tokens)
+    how = Training("bf16", None, 1, freeze_vision=True, checkpointing=checkpointing, processes=1)
+    of_backward = (2 if checkpointing else 1) * memory.layer_bytes(size, how, tokens, attention)
+    expected = memory.activations(size, how, tokens, attention, patches=0) - of_backward
+    assert saved_bytes(adapted, forward) == pytest.approx(expected, rel=0.1)
+
+
+def load_small_config() -> Any:
+    """The 7B model's config with fewer and narrower layers."""
+    text = {"hidden_size": 256, "intermediate_size": 1376, "num_hidden_layers": 10, "num_attention_heads": 4}
+    rope = {"type": "mrope", "mrope_section": [8, 12, 12]}
+    vision = QWEN2_5_VL_7B["vision_config"] | {"depth": 1, "hidden_size": 64, "num_heads": 2, "out_hidden_size": 256}
+    changes = text | {"num_key_value_heads": 1, "vocab_size": 100, "rope_scaling": rope, "vision_config": vision}
+    tokens = {"image_token_id": 1, "video_token_id": 2, "vision_start_token_id": 3, "vision_end_token_id": 4}
+    return AutoConfig.for_model(**cast(dict[str, Any], QWEN2_5_VL_7B | changes | tokens))
 
 
 def test_states_are_the_bytes_of_a_real_optimizer_step() -> None:

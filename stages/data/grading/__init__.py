@@ -35,10 +35,12 @@ def grade(
     options: Sequence[str] = (),
     strictness: Strictness = "default",
 ) -> float:
-    """The accuracy reward in [0, 1] of an extracted answer (paper, §3), 0 without one.
+    """The accuracy reward in [0, 1] of an extracted answer (paper, §3).
 
-    `options` are the lines of a multiple-choice question. With `strictness="reference-code"` letters and numbers must be
-    written alike, as in the released code.
+    It is 0 without an answer.
+
+    `options` are the lines of a multiple-choice question. With `strictness="reference-code"` letters and numbers must
+    be written alike, as in the released code.
     """
     if prediction is None or not prediction.strip():
         return 0.0

@@ -14,7 +14,8 @@ _ANY = _LETTER.format(letters="[A-Za-z]")
 _CAPITAL = _LETTER.format(letters="[A-Z]")
 # A bare letter, also in brackets or quotes and with a stop after it: "B", "(b)", "[B].", "'B'", "B)".
 _BARE = re.compile(r"[(\[{<【「\"'“‘]*\s*(?P<letter>[A-Za-z])\s*[)\]}>】」\"'”’]*[.:,;。、]?")
-# A letter at the start, set off from what follows: "B. left", "B) left", "(B) left", "B, because", "B - left", "B (left)".
+# A letter at the start, set off from what follows: "B. left", "B) left", "(B) left", "B, because", "B - left", "B
+# (left)".
 _LEADING = re.compile(
     r"""(?:
         [(\[{<【「]\s*(?P<enclosed>[A-Za-z])\s*[)\]}>】」][.:,]?   # "(b) left"
@@ -49,7 +50,7 @@ _REACH = 40  # characters before a name in which a denial counts
 
 
 def named_option(answer: str, options: Sequence[str] = ()) -> str | None:
-    """The letter of the one option that an answer names, in upper case, or None.
+    """The letter of the option that an answer names, or None.
 
     `options` are whole lines ("A. left"); without them every letter is an option. The answer is the letter in any
     usual form, a sentence with it, the option's text, or both. An answer that names several options names none, and so
@@ -73,7 +74,7 @@ def named_option(answer: str, options: Sequence[str] = ()) -> str | None:
 
 
 def option_texts(options: Sequence[str]) -> dict[str, str]:
-    """The options' texts by letter, in the form in which answers are compared.
+    """The options' texts by letter, plain and in lower case.
 
     Lines without letters get them by position. Without options every letter has the text "".
     """
@@ -93,7 +94,7 @@ def _by_text(answer: str, texts: dict[str, str]) -> set[str]:
 
 
 def _at_the_start(answer: str, texts: dict[str, str]) -> set[str]:
-    """The option whose letter stands at the start, or several when others follow at once."""
+    """The option whose letter stands at the start, with others that follow."""
     found = _LEADING.match(answer)
     if not found:
         return set()
@@ -110,7 +111,7 @@ def _at_the_start(answer: str, texts: dict[str, str]) -> set[str]:
 
 
 def _marked(mark: re.Pattern[str], answer: str, texts: dict[str, str]) -> set[str]:
-    """The options whose letter is marked as one, without those that the answer denies."""
+    """The options whose marked letter the answer does not deny."""
     names = set()
     for found in mark.finditer(answer):
         group = "letter" if found["letter"] else "enclosed"
@@ -123,7 +124,7 @@ def _marked(mark: re.Pattern[str], answer: str, texts: dict[str, str]) -> set[st
 
 
 def _anywhere(answer: str, texts: dict[str, str]) -> set[str]:
-    """The options whose capital letter or text stands anywhere in the answer and is not denied."""
+    """The options whose capital letter or text stands anywhere, not denied."""
     cased = same_case(answer)
     spans = _text_spans(cased, texts)
     names = {letter for letter, start, end in spans if not _is_denied(cased, start, end)}
@@ -135,7 +136,7 @@ def _anywhere(answer: str, texts: dict[str, str]) -> set[str]:
 
 
 def _text_spans(answer: str, texts: dict[str, str]) -> list[tuple[str, int, int]]:
-    """The places of options' texts in the answer, without those inside the place of a longer text."""
+    """The places of options' texts that lie inside no longer text."""
     spans: list[tuple[str, int, int]] = []
     longest_at = [0] * (len(answer) + 1)
     for letter, text in sorted(texts.items(), key=lambda item: -len(item[1])):
@@ -148,7 +149,10 @@ def _text_spans(answer: str, texts: dict[str, str]) -> list[tuple[str, int, int]
 
 
 def _as_words(text: str) -> str:
-    """A pattern for the text as whole words; scripts without spaces have no word boundaries."""
+    """A pattern for the text as whole words.
+
+    Scripts without spaces have no word boundaries.
+    """
     before = r"(?<![a-z0-9])" if text[0].isascii() else ""
     after = r"(?![a-z0-9])" if text[-1].isascii() else ""
     return before + re.escape(text) + after

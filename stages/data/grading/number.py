@@ -38,7 +38,8 @@ _NUMBER = re.compile(
 )
 # A formula: numbers, basic operators, roots, π and small powers.
 _FORMULA = re.compile(
-    r"(?:\d|[-+*/().,{}\s]|\\(?:sqrt|[dt]?frac|pi|times|cdot|div)(?![A-Za-z])|[√π×·÷]|\^\s*(?:\{\s*-?\d{1,2}\s*\}|\d{1,2}(?!\d)))+"
+    r"(?:\d|[-+*/().,{}\s]|\\(?:sqrt|[dt]?frac|pi|times|cdot|div)(?![A-Za-z])|[√π×·÷]"
+    r"|\^\s*(?:\{\s*-?\d{1,2}\s*\}|\d{1,2}(?!\d)))+"
 )
 _ROOT_OR_PI = re.compile(r"√|π|\\(?:sqrt|pi)(?![A-Za-z])")
 _IS_FORMULA = re.compile(rf"{_ROOT_OR_PI.pattern}|\\[dt]?frac|\^")
@@ -101,7 +102,7 @@ def _bare_number(text: str) -> float | None:
 
 
 def _simplified(text: str) -> str:
-    """The text with every number in the form of `_NUMBER`, and units without digits."""
+    """The text with numbers as `_NUMBER` reads them."""
     text = _SUPERSCRIPTS.sub(lambda found: "^" + unicodedata.normalize("NFKC", found[0]), text[:MAX_ANSWER])
     text = unicodedata.normalize("NFKC", _VULGAR_FRACTION.sub(r" \1 ", text)).translate(_MINUS)
     text = _LATEX_FRACTION.sub(r" \1\3/\2\4 ", _LATEX_MARKS.sub(" ", text))
@@ -127,7 +128,7 @@ def _value(found: re.Match[str]) -> float | None:
 
 
 def _formula(text: str) -> float | None:
-    """The value of an answer that is one formula, such as "2\\sqrt{3}" or "π/4"."""
+    """The value of a formula such as "√2" or "π/4", or None."""
     text = _LATEX_MARKS.sub(" ", text.strip()).strip()
     if (
         len(text) > MAX_FORMULA

@@ -1,4 +1,4 @@
-"""The parts of a model's output: its answer, and whether it is well formed.
+"""A model's output: its answer, and whether it is well formed.
 
 All functions take time in proportion to the length of the output.
 """

@@ -34,7 +34,8 @@ _TOKEN = re.compile(
 )
 # "Caption A: a dog runs", "Option 2", "Sentence B."
 _LABELLED = re.compile(
-    r"(?:caption|option|sentence|choice|description|statement|answer)\s+(?P<label>[a-z]|\d{1,2})(?:\s*[.:)-]\s*(?P<text>.*)|$)",
+    r"(?:caption|option|sentence|choice|description|statement|answer)\s+(?P<label>[a-z]|\d{1,2})"
+    r"(?:\s*[.:)-]\s*(?P<text>.*)|$)",
     re.DOTALL,
 )
 _COMMAND = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|mathrm|mathbf|mathit|bf|rm|displaystyle)\b\s*")
@@ -44,7 +45,10 @@ _MINUS = str.maketrans("−–", "--")
 
 
 def plain(text: str) -> str:
-    """An answer without emphasis, LaTeX frames and odd widths: "**Ｂ**" and "$\\boxed{B}$" become "B"."""
+    r"""An answer without emphasis, LaTeX frames and odd widths.
+
+    "**Ｂ**" and "$\boxed{B}$" become "B".
+    """
     text = unicodedata.normalize("NFKC", text[:MAX_ANSWER])
     text, framed = _COMMAND.subn("", _MARKUP.sub("", text))
     if framed:
@@ -72,10 +76,10 @@ def word_error_rate(prediction: str, answer: str, strictness: Strictness = "defa
 
 
 def free_form(prediction: str, answer: str, strictness: Strictness = "default") -> float:
-    """The grade of a free-form answer: ROUGE, but 1 for the same words and 0 for another label.
+    """The grade of a free-form answer: ROUGE, with labels and equality first.
 
-    Of answers such as "Caption A: …" the labels decide where both have one. The reference code knows neither rule, and
-    sees a-z and 0-9 only.
+    The same words give 1. Of answers such as "Caption A: …" the labels decide where both have one. The reference code
+    knows neither rule, and sees a-z and 0-9 only.
     """
     if strictness == "reference-code":
         return mean_rouge(*(_stemmer().tokenize(text[:MAX_ANSWER]) for text in (prediction, answer)))
@@ -89,23 +93,24 @@ def free_form(prediction: str, answer: str, strictness: Strictness = "default") 
 
 
 def rouge(prediction: str, answer: str) -> float:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L over stemmed words, numbers with their signs, and operators.
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, or 1 for equal words.
 
-    The same words in the same order give 1, also a single word.
+    Words are stemmed; numbers with their signs, and operators, count as words. The same words in the same order give 1,
+    also a single word.
     """
     given, right = _tokens(prediction), _tokens(answer)
     return 1.0 if given == right and given else mean_rouge(given, right)
 
 
 def mean_rouge(given: Sequence[str], right: Sequence[str]) -> float:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L of two lists of tokens, as the package rouge-score defines them."""
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L, as in the package rouge-score."""
     longest = LCSseq.similarity(given, right)
     scores = [_ngram_f1(given, right, 1), _ngram_f1(given, right, 2), _f1(longest, len(given), len(right))]
     return sum(scores) / len(scores)
 
 
 def _comparable(text: str) -> str:
-    """Text in NFC and lower case with single spaces, up to MAX_ANSWER characters."""
+    """Text in NFC, lower case and single spaces, up to MAX_ANSWER."""
     return " ".join(unicodedata.normalize("NFC", text[:MAX_ANSWER]).lower().split())
 
 

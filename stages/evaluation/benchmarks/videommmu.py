@@ -30,7 +30,7 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """The grader's score; an open question is right when an accepted answer is given.
+    """The grader's score; for an open question whether it is accepted.
 
     A number counts when it is the same number. Text counts when it occurs in the answer, in either case, as in the
     benchmark's own code. Video-R1: the grader's score.

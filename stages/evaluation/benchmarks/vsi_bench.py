@@ -49,7 +49,7 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
-    """A mean of 8 task types, or (accuracy + MRA) / 2 for Video-R1.
+    """The mean of 8 task types; Video-R1: (accuracy + MRA) / 2.
 
     Officially the three levels of `object_rel_direction` are averaged first.
     """

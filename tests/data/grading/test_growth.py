@@ -1,4 +1,4 @@
-"""The grader's work grows with an answer's length up to the limit, and not beyond it.
+"""The grader's work grows with an answer up to its limit only.
 
 The tests count steps, not seconds: the calls of functions, of Python and of C.
 """

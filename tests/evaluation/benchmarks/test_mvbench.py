@@ -87,7 +87,7 @@ def test_official_mean_is_over_tasks() -> None:
 
 
 def test_other_records_of_the_papers_kind_get_their_task_or_none_and_the_official_mean_says_so(tmp_path: Path) -> None:
-    """EasyVideoR1's files name no `Evaluation` folder, and number their questions in another way."""
+    """EasyVideoR1's files name no `Evaluation` folder and number differently."""
     record = {"problem": "What?", "problem_type": "multiple choice", "options": ["A. x", "B. y"], "solution": "B"}
     clips = ["./video/ssv2_video/1.mp4", "./perception/videos/2.mp4", "nturgbd/3.avi"]
     records = [record | {"problem_id": f"q{number}", "path": clip} for number, clip in enumerate(clips)]

@@ -23,7 +23,7 @@ from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.first_answers import COUNT, FirstAnswers
 from stages.chat.ledger import Ledger, Price
-from stages.chat.parameters import LARGEST_SEED, ChatParams, Payload
+from stages.chat.parameters import ChatParams, Payload
 from stages.chat.payload import choose_payload
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Dialect, Request
@@ -37,6 +37,7 @@ from stages.embedded.teacher_server import embedded_teacher
 from stages.run.command import command
 from stages.run.errors import EndpointError, UserError
 from stages.run.files import write_json, write_table
+from stages.run.params import LARGEST_SEED
 from stages.run.progress import progress_bar
 from stages.run.work import WORK
 from stages.video.frame_store import FrameReader

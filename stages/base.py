@@ -20,7 +20,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import PIPELINE_FILE, find_model, load_config, load_model, resolve, save_model
 from stages.run.command import command
 from stages.run.files import write_json
-from stages.run.params import Params
+from stages.run.params import LARGEST_SEED, Params
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ class BaseParams(Params):
     prompt: PromptStyle = Field(
         default="plain", description="words of the questions, in training and evaluation: 'video-r1' for real models"
     )
-    seed: int = Field(default=0, ge=0, description="of the weights, the tokenizer's text and the scenes")
+    seed: int = Field(
+        default=0, ge=0, le=LARGEST_SEED, description="of the weights, the tokenizer's text and the scenes"
+    )
     align_steps: int = Field(default=300, ge=1, description="batches of scenes for alignment")
     align_clips: int = Field(default=12, ge=1, description="scenes per batch")
     align_learning_rate: float = Field(default=4e-3, gt=0, description="largest learning rate of alignment")

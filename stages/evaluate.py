@@ -29,7 +29,7 @@ from stages.model.load import Precision, find_model
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
-from stages.run.params import Params
+from stages.run.params import LARGEST_SEED, Params
 from stages.run.work import WORK, resume_note, work_dir
 from stages.video.frame_store import FrameReader
 from stages.video.order import Order
@@ -60,7 +60,7 @@ class EvaluateParams(Params):
     max_failed: float = Field(
         default=0.02, ge=0, le=1, description="stop when a larger share of the requests to a server fails"
     )
-    seed: int = Field(default=0, ge=0, description="of the shuffled orders and of sampling")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="of the shuffled orders and of sampling")
     max_prompt_tokens: int | None = Field(
         default=None,
         ge=1,

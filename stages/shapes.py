@@ -20,7 +20,7 @@ from stages.embedded.questions import CUES, FAMILIES, Question, make
 from stages.embedded.scene import FRAMES, SIZE, draw
 from stages.run.command import command
 from stages.run.files import write_atomic
-from stages.run.params import Params
+from stages.run.params import LARGEST_SEED, Params
 from stages.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ The SFT split has this many times more questions of these families (CUES), to ma
 class ShapesParams(Params):
     """How many records each split has, and the seed of all."""
 
-    seed: int = Field(default=0, ge=0, description="of scenes, questions and answers")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="of scenes, questions and answers")
     sft: int = Field(
         default=9000, ge=1, description="records to annotate; the default teacher and filter leave about 5100"
     )

@@ -31,6 +31,7 @@ from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
+from stages.rl.stopwatch import Stopwatch
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
 from stages.run.files import read_json, write_atomic, write_json, write_table
@@ -153,7 +154,7 @@ def build_trainer(
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model)),
+        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch()),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",

@@ -6,6 +6,7 @@ It speaks the OpenAI chat protocol, and keeps a log of its requests.
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,8 +17,23 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from pydantic import JsonValue
+
 THOUGHT = "<think>it moves left</think>\n<answer>A</answer>"
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 20
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer as it goes over the wire."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    endless: bool = False  # the body is sent again and again, without a Content-Length
+
+
+Fault = str | Raw
 
 
 @dataclass
@@ -31,6 +47,7 @@ class Call:
     in_flight: int
     body: dict[str, Any]
     headers: dict[str, str]
+    path: str
     answered: bool = False
 
     @property
@@ -42,10 +59,10 @@ class Call:
 class FaultServer:
     """`fault(text, attempt)` names what happens to a request.
 
-    "ok" is a good answer. `calls` is the log, in order of arrival.
+    "ok" is a good answer, a `Raw` any other. `calls` is the log, in order of arrival.
     """
 
-    fault: Callable[[str, int], str]
+    fault: Callable[[str, int], Fault]
     latency_s: float
     url: str = ""
     calls: list[Call] = field(default_factory=list)
@@ -57,35 +74,44 @@ class FaultServer:
     def answered(self) -> list[str]:
         return [call.text for call in self.calls if call.answered]
 
-    def enter(self, body: dict[str, Any], headers: dict[str, str]) -> Call:
+    def enter(self, body: dict[str, Any], headers: dict[str, str], path: str) -> Call:
         content = body["messages"][0]["content"]
         text, seed = content[-1]["text"], body.get("seed")
         with self.lock:
             self.in_flight += 1
             self.attempts[text, seed] += 1
-            call = Call(text, self.attempts[text, seed], seed, time.monotonic(), self.in_flight, body, headers)
+            call = Call(text, self.attempts[text, seed], seed, time.monotonic(), self.in_flight, body, headers, path)
             self.calls.append(call)
         return call
 
 
-def completion(text: str | None = THOUGHT, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text, "refusal": refusal}
-    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS}
+def completion(
+    text: JsonValue = THOUGHT, finish_reason: str | None = "stop", **message: JsonValue
+) -> dict[str, JsonValue]:
+    """A chat completion with `text` as its content; `message` has further fields of the message."""
     return {
         "id": "x",
         "object": "chat.completion",
-        "choices": [{"message": message, "finish_reason": finish_reason}],
-        "usage": usage,
+        "choices": [
+            {"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish_reason},
+        ],
+        "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS},
     }
 
 
-BODIES: dict[str, dict[str, Any]] = {
+def raw(body: JsonValue, status: int = 200, **headers: str) -> Raw:
+    """JSON as an answer; underscores in the names of headers become hyphens."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Raw(json.dumps(body).encode(), status, names)
+
+
+BODIES: dict[str, dict[str, JsonValue]] = {
     "ok": completion(),
     "no usage": completion() | {"usage": None},
     "malformed thought": completion("it moves left, A"),
     "length": completion("<think>it mov", "length"),
     "content_filter": completion(None, "content_filter"),
-    "refusal": completion(None, "stop", "I cannot help with that"),
+    "refusal": completion(None, "stop", refusal="I cannot help with that"),
     "empty choices": {"choices": [], "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 0}},
 }
 # An HTTP status, optionally with the seconds of a Retry-After header, is named "429" or "429 after 0.3".
@@ -99,15 +125,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        call = self.faults.enter(body, {name.lower(): value for name, value in self.headers.items()})
+        call = self.faults.enter(body, {name.lower(): value for name, value in self.headers.items()}, self.path)
         try:
             time.sleep(self.faults.latency_s)
-            self.misbehave(self.faults.fault(call.text, call.attempt), call)
+            fault = self.faults.fault(call.text, call.attempt)
+            self.answer(fault, call) if isinstance(fault, Raw) else self.misbehave(fault, call)
         except OSError:  # the client hung up
             self.close_connection = True
         finally:
             with self.faults.lock:
                 self.faults.in_flight -= 1
+
+    def answer(self, fault: Raw, call: Call) -> None:
+        if fault.endless:
+            self.send_response(fault.status)
+            self.end_headers()
+            self.close_connection = True
+            while True:
+                self.wfile.write(fault.body)
+        self.send(fault.status, fault.body, fault.headers)
+        call.answered = fault.status == 200
 
     def misbehave(self, fault: str, call: Call) -> None:
         data = json.dumps(BODIES.get(fault, BODIES["ok"])).encode()
@@ -126,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "gzip":
             self.send(200, gzip.compress(data), {"Content-Encoding": "gzip"})
         elif fault == "elsewhere":
-            self.send(308, b"", {"Location": "http://127.0.0.1:9/v1/chat/completions"})
+            self.send(308, b"", {"Location": f"http://127.0.0.1:9/v1/chat/completions?key={call.authorization}"})
         elif fault == "stall":
             time.sleep(1.5)
         elif fault == "drip":
@@ -139,25 +176,21 @@ class Handler(BaseHTTPRequestHandler):
             status, _, seconds = fault.partition(" after ")
             message = f"{fault}: the key was {call.authorization}"
             headers = {"Retry-After": seconds} if seconds else {}
-            self.send(
-                int(status),
-                json.dumps({"error": {"message": message, "type": "fault", "code": fault}}).encode(),
-                headers,
-            )
+            error: JsonValue = {"message": message, "type": "fault", "code": fault}
+            self.send(int(status), json.dumps({"error": error}).encode(), headers)
 
     def send(
         self, status: int, data: bytes, headers: Mapping[str, str] | None = None, length: int | None = None
     ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data) if length is None else length))
-        for name, value in (headers or {}).items():
+        for name, value in ({"Content-Type": "application/json"} | dict(headers or {})).items():
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data) if length is None else length))
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """The log is `calls`."""
 
 
@@ -168,11 +201,16 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def fault_server(
-    fault: Callable[[str, int], str] = lambda text, attempt: "ok", latency_s: float = 0.0
+    fault: Callable[[str, int], Fault] = lambda text, attempt: "ok",
+    latency_s: float = 0.0,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[FaultServer]:
+    """Run the server; with `tls` it speaks HTTPS."""
     faults = FaultServer(fault, latency_s)
     server = Server(("127.0.0.1", 0), type("FaultHandler", (Handler,), {"faults": faults}))
-    faults.url = f"http://127.0.0.1:{server.server_port}/v1"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    faults.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield faults

@@ -70,6 +70,9 @@ RECIPES = {
     "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
     "no reference": {"loss": LossParams(beta=0.0)},
     "bf16": {"precision": "bf16"},
+    "likelihood": {"temporal": "likelihood", "alpha": 2.0},
+    "likelihood, vision trained": {"temporal": "likelihood", "freeze_vision": False},
+    "likelihood, adapters": {"temporal": "likelihood", "lora": Lora(rank=2, alpha=4)},
     "truncated importance sampling": {"loss": LossParams(importance_sampling_mode="token_truncate")},
 }
 

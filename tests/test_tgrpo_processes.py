@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from stages.rl.rewards import TemporalMode
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.rl.runs import SMALL, rows, write_inputs
@@ -75,11 +76,11 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize(("stage", "temporal"), [(2, "likelihood"), (3, "paper")])
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
-    inputs: Path, tmp_path: Path, stage: int
+    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode
 ) -> None:
-    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage})
+    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage, "temporal": temporal})
     two = ("stages.launch", "--processes", "2", "tgrpo")
     killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
     kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)

@@ -54,7 +54,7 @@ def tgrpo(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
     found, (planned, planned_gib) = parts.tgrpo(bench, params), limits.planned_tgrpo(params)
     limit = limits.step()
     yield Row("T-GRPO step, adapters", "s", found["seconds"], limit, planned, released, found["gib"], planned_gib)
-    for phase in ("rollout", "reference", "update"):
+    for phase in ("questions", "rollout", "reference", "update"):
         yield Row(f"  of it: {phase}", "s", found[f"seconds_{phase}"])
     yield Row("  |Δ log p|", "nats per token", found["sampling_logp_difference"])
     if "gpu_idle" in found:

@@ -162,7 +162,9 @@ class ChatClient:
             ) from None
         if error.response.is_redirect:
             target = failures.in_one_line(error.response.headers.get("location", "?"), self._key)
-            raise UserError(f"{where} redirects to {target}; write that address into base_url") from None
+            raise UserError(
+                f"{where} redirects to {target}; write its part before /chat/completions into base_url"
+            ) from None
         if error.status_code in (404, 405):
             raise UserError(
                 f"{where} does not know the model '{self._params.model}' or the address: {detail}"

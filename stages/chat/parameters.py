@@ -14,7 +14,6 @@ MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 
 OWN_PARAMETER = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed")
 NOT_READ = ("stream", "n")  # would change the form of the answer
-LARGEST_SEED = 2**32 - 1
 
 
 class ChatParams(Params):

@@ -37,7 +37,7 @@ class JournaledStore:
         self._schema = schema
         self._archive = archive
         self._path = journal
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # a read moves the place in the file
         journal.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(journal, "a+b")  # noqa: SIM115 - open as long as the store
         self._offsets = self._recover()

@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.embedded.scene import COLOURS, COLUMNS, FRAMES, GRID, KINDS, LETTERS, ROWS, TINTS, Scene, draw, random_scene
@@ -43,14 +44,13 @@ def align(
 ) -> dict[str, float]:
     """Train the vision tower and the tied head in place.
 
-    Returns `hits` on a fresh batch.
-    There are `steps` batches of `clips` random scenes each.
+    There are `steps` batches of `clips` random scenes each. Returns `hits` on a fresh batch.
     """
     batches = random_clips(builder, clips, np.random.default_rng(seed))
     vision: torch.nn.Module = model.model.visual
     weights = [*vision.parameters(), model.get_input_embeddings().weight]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = one_cycle(optimizer, learning_rate, steps)
     for _ in progress_bar(range(steps), unit="step"):
         batch = next(batches)
         loss = naming_loss(_logits(model, builder, batch), batch.names_MS)
@@ -62,6 +62,16 @@ def align(
     with torch.no_grad():
         batch = next(batches)
         return hits(_logits(model, builder, batch), batch.names_MS)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int) -> LRScheduler:
+    """A tenth of the steps up to the largest learning rate, then down.
+
+    Few steps have one step up and one down: OneCycleLR divides by the length of either way, which must not be zero.
+    """
+    total = max(steps, 3)
+    share = 0.1 if total > 10 else 2 / total
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=total, pct_start=share)
 
 
 def naming_loss(logits_MV: Tensor, names_MS: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from stages.model.load import Precision, resolve, save_model
 from stages.model.processes import ZeroStage
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_atomic
-from stages.run.params import Params
+from stages.run.params import LARGEST_SEED, Params
 from stages.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,9 @@ class Optimisation(Params):
         default=True, description="compute activations again in the backward pass: less memory, more time"
     )
     deepspeed: ZeroStage | None = Field(default=None, description="ZeRO stage (2 or 3); null trains without DeepSpeed")
-    seed: int = Field(default=42, ge=0, description="of the order of samples and of every random number")
+    seed: int = Field(
+        default=42, ge=0, le=LARGEST_SEED, description="of the order of samples and of every random number"
+    )
     save_steps: int = Field(default=100, ge=1, description="steps between checkpoints")
     deterministic: bool | None = Field(
         default=None,

@@ -26,18 +26,23 @@ class GradedResponse:
 
 @dataclass(frozen=True)
 class GradedGroup:
-    """A group and its graded responses."""
+    """A group and its graded responses.
+
+    `gains` are those of the ordered responses (stages/rl/likelihood.py), empty where nothing asks for them.
+    """
 
     group: Group
     ordered: list[GradedResponse]
     contrast: list[GradedResponse]
+    gains: list[float]
 
 
 @dataclass(frozen=True)
 class Grades:
     """What was measured on the responses of B questions.
 
-    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B` is false.
+    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B` is false; so are those of `gains_BG`,
+    the likelihood gains in nats per token.
     """
 
     accuracy_BG: Tensor
@@ -46,9 +51,10 @@ class Grades:
     truncated_BG: Tensor
     contrast_BK: Tensor
     has_contrast_B: Tensor
+    gains_BG: Tensor
 
 
-def grade_group(group: Group, strictness: Strictness) -> GradedGroup:
+def grade_group(group: Group, strictness: Strictness, gains: Sequence[float] = ()) -> GradedGroup:
     """Grade every response of a group by its question's answer type."""
 
     def _graded(response: Completion) -> GradedResponse:
@@ -60,7 +66,8 @@ def grade_group(group: Group, strictness: Strictness) -> GradedGroup:
             well_formed=is_well_formed(response.text, strictness),
         )
 
-    return GradedGroup(group, [_graded(each) for each in group.ordered], [_graded(each) for each in group.contrast])
+    ordered, contrast = ([_graded(each) for each in responses] for responses in (group.ordered, group.contrast))
+    return GradedGroup(group, ordered, contrast, list(gains))
 
 
 def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
@@ -74,6 +81,7 @@ def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
         truncated_BG=torch.tensor([[response.completion.truncated for response in row] for row in ordered]),
         contrast_BK=_float64([[response.accuracy for response in row] or no_contrast for row in contrast]),
         has_contrast_B=torch.tensor([bool(row) for row in contrast]),
+        gains_BG=_float64([group.gains or [0.0] * len(group.ordered) for group in groups]),
     )
 
 

@@ -1,5 +1,6 @@
 """The figures of each step, and whole rollouts for the report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, cast
 
@@ -13,7 +14,7 @@ from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_varianc
 Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
     "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
-    "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl",
+    "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl", "likelihood_gain",
 ]  # fmt: skip
 StepRow: TypeAlias = Mapping[Figure, float]
 
@@ -27,7 +28,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
     """Means of one rollout.
 
     p, p̃ (`p_contrast`) and the condition rate are means over the questions with a contrast group, NaN where there is
-    none.
+    none. So is the likelihood gain in the mode that measures it.
     """
     has_B = grades.has_contrast_B
     total_BG = rewards.base_BG + rewards.temporal_BG
@@ -43,6 +44,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
         "zero_variance": float(zero_variance(total_BG).float().mean()),
         "truncated": float(grades.truncated_BG.float().mean()),
         "completion_tokens": float(grades.lengths_BG.float().mean()),
+        "likelihood_gain": float(grades.gains_BG[has_B].mean()) if params.temporal == "likelihood" else math.nan,
     }
 
 

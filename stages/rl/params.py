@@ -10,6 +10,7 @@ from stages.rl.guards import Guards
 from stages.rl.loss import LossParams
 from stages.rl.questions import Contrast
 from stages.rl.rewards import RewardParams
+from stages.run.params import LARGEST_SEED
 
 
 class StepParams(RewardParams):
@@ -65,4 +66,9 @@ class StepParams(RewardParams):
         default=False, description="do not train the vision tower; each clip is then encoded once per step"
     )
     guards: Guards = Field(default=Guards(), description="thresholds that stop a run which has gone wrong")
-    seed: int = Field(default=42, ge=0, description="seed of the order of questions and of everything that is sampled")
+    seed: int = Field(
+        default=42,
+        ge=0,
+        le=LARGEST_SEED,
+        description="seed of the order of questions and of everything that is sampled",
+    )

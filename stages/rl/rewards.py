@@ -9,7 +9,7 @@ from torch import Tensor
 from stages.rl.grading import Grades
 from stages.run.params import Params
 
-TemporalMode = Literal["paper", "strict", "reference-code", "advantage", "off"]
+TemporalMode = Literal["paper", "strict", "reference-code", "advantage", "likelihood", "off"]
 
 
 class RewardParams(Params):
@@ -18,7 +18,8 @@ class RewardParams(Params):
     temporal: TemporalMode = Field(
         default="paper",
         description="when correct responses earn the temporal reward: p ≥ p̃ (paper), p > p̃ (strict), the released "
-        "code's test on mean rewards (reference-code), as paper but added after scaling (advantage), or never (off)",
+        "code's test on mean rewards (reference-code), as paper but added after scaling (advantage), or never (off); "
+        "likelihood pays each by how much likelier the ordered frames made it than the contrast frames",
     )
     alpha: float = Field(default=0.3, ge=0, description="temporal reward of a correct response, α")
     omega: float = Field(
@@ -50,8 +51,11 @@ def temporal_condition(
     """Where the order of frames helped, bool [B].
 
     p ≥ p̃ (`paper`, `advantage`), p > p̃ (`strict`), or mean reward ≥ 0.8 · mean contrast reward (`reference-code`, the
-    released code). False for questions without a contrast group (images), and everywhere in mode `off`.
+    released code). False for questions without a contrast group (images), and everywhere in mode `off`. In mode
+    `likelihood` each response has its own measure, and the question needs no more than a contrast group.
     """
+    if params.temporal == "likelihood":
+        return has_contrast_B
     if params.temporal == "reference-code":
         return has_contrast_B & (accuracy_BG.mean(dim=1) >= 0.8 * contrast_BK.mean(dim=1))
     ordered_B = correct_share(accuracy_BG, params.correct_above)
@@ -67,6 +71,16 @@ def temporal_rewards(accuracy_BG: Tensor, condition_B: Tensor, params: RewardPar
     α goes to the correct responses of the questions that meet the condition.
     """
     return params.alpha * (condition_B[:, None] & (accuracy_BG > params.correct_above)).to(accuracy_BG.dtype)
+
+
+def likelihood_rewards(accuracy_BG: Tensor, gains_BG: Tensor, condition_B: Tensor, params: RewardParams) -> Tensor:
+    """r_t in mode `likelihood`, [B, G]: α · clip(Δ, 0, 1).
+
+    Correct responses earn it. Δ is the likelihood gain (stages/rl/likelihood.py), which tells responses of one group
+    apart. The bound of 1 nat per token keeps single unlikely tokens from deciding.
+    """
+    paid_BG = temporal_rewards(accuracy_BG, condition_B, params)
+    return paid_BG * gains_BG.clamp(0, 1)
 
 
 def length_rewards(accuracy_BG: Tensor, lengths_BG: Tensor, params: RewardParams) -> Tensor:
@@ -103,10 +117,14 @@ def group_rewards(grades: Grades, params: RewardParams) -> Rewards:
     """All parts of the reward of a batch of groups."""
     accuracy_BG = grades.accuracy_BG
     condition_B = temporal_condition(accuracy_BG, grades.contrast_BK, grades.has_contrast_B, params)
+    if params.temporal == "likelihood":
+        temporal_BG = likelihood_rewards(accuracy_BG, grades.gains_BG, condition_B, params)
+    else:
+        temporal_BG = temporal_rewards(accuracy_BG, condition_B, params)
     return Rewards(
         accuracy_BG=accuracy_BG,
         format_BG=grades.format_BG,
-        temporal_BG=temporal_rewards(accuracy_BG, condition_B, params),
+        temporal_BG=temporal_BG,
         length_BG=length_rewards(accuracy_BG, grades.lengths_BG, params),
         condition_B=condition_B,
     )

@@ -16,14 +16,15 @@ from stages.rl.vision import Features, encode, encoded_media
 class Group:
     """A question's responses: G on ordered frames, K on contrast frames.
 
-    K is 0 for a question without contrast frames. `features` are the vision features of the ordered prompt, None where
-    the vision tower is trained.
+    K is 0 for a question without contrast frames. `features` and `contrast_features` are the vision features of its two
+    prompts, None where the vision tower is trained.
     """
 
     question: RolloutQuestion
     ordered: list[Completion]
     contrast: list[Completion]
     features: Features | None
+    contrast_features: Features | None = None
 
 
 def roll_out(
@@ -54,13 +55,12 @@ def roll_out(
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
         media=None if features is None else encoded_media(features),
     )
-    on_contrast = iter(responses[len(questions) :])
-    return [
-        Group(
-            question=question,
-            ordered=responses[b],
-            contrast=next(on_contrast) if contrast_size and question.contrast is not None else [],
-            features=None if features is None else features[b],
-        )
-        for b, question in enumerate(questions)
-    ]
+    encoded: Sequence[Features | None] = features or [None] * len(prompts)
+    groups, place = [], len(questions)  # the place of the next contrast prompt
+    for b, question in enumerate(questions):
+        if contrast_size and question.contrast is not None:
+            contrast, contrast_features, place = responses[place], encoded[place], place + 1
+        else:
+            contrast, contrast_features = [], None
+        groups.append(Group(question, responses[b], contrast, encoded[b], contrast_features))
+    return groups

@@ -12,10 +12,12 @@ from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.rl.ahead import QuestionsAhead
 from stages.rl.grading import GradedGroup, grade_group, grades_of
+from stages.rl.likelihood import likelihood_gains
 from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
 from stages.rl.rollout import roll_out
+from stages.rl.stopwatch import Stopwatch
 from stages.video.frame_store import FrameReader
 
 
@@ -23,9 +25,14 @@ class Sampler:
     """Samples responses to questions, which are named by their row in `samples`."""
 
     def __init__(
-        self, params: StepParams, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder
+        self,
+        params: StepParams,
+        samples: Sequence[Sample],
+        reader: FrameReader,
+        builder: PromptBuilder,
+        stopwatch: Stopwatch,
     ) -> None:
-        self.params, self.samples, self.builder = params, samples, builder
+        self.params, self.samples, self.builder, self.stopwatch = params, samples, builder, stopwatch
         self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
 
     def sample(
@@ -41,7 +48,7 @@ class Sampler:
         Questions are replaced under `dynamic_sampling: resample`. Those of `next_rows` are prepared meanwhile.
         """
         params = self.params
-        questions = self.questions.take(rows, step)
+        questions = self._take(rows, step)
         self.questions.prepare(next_rows, step + params.updates_per_rollout)
         groups, asked, resampled = self._roll_out(model, questions, step, autocast), list(rows), 0
         for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
@@ -51,12 +58,17 @@ class Sampler:
                 break
             for b in places:
                 asked[b] = replacement(asked[b], asked, len(self.samples), params.seed, step, draw)
-            others = self.questions.take([asked[b] for b in places], step)
+            others = self._take([asked[b] for b in places], step)
             replaced = self._roll_out(model, others, step, autocast)
             for b, group in zip(places, replaced, strict=True):
                 groups[b] = group
             resampled += len(places)
         return groups, resampled
+
+    def _take(self, rows: Sequence[int], step: int) -> list[RolloutQuestion]:
+        """The questions of a step; the time measured is that of waiting."""
+        with self.stopwatch.measure("questions"):
+            return self.questions.take(rows, step)
 
     def _roll_out(
         self,
@@ -66,7 +78,7 @@ class Sampler:
         autocast: Callable[[], AbstractContextManager],
     ) -> list[GradedGroup]:
         params = self.params
-        with autocast():
+        with self.stopwatch.measure("rollout"), autocast():
             groups = roll_out(
                 model,
                 self.builder,
@@ -78,7 +90,11 @@ class Sampler:
                 step,
                 share_features=params.freeze_vision,
             )
-        return [grade_group(group, params.grading) for group in groups]
+        if params.temporal != "likelihood":
+            return [grade_group(group, params.grading) for group in groups]
+        with self.stopwatch.measure("contrast"), autocast():
+            gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
+        return [grade_group(group, params.grading, own) for group, own in zip(groups, gains, strict=True)]
 
 
 @torch.no_grad()

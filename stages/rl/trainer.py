@@ -32,7 +32,6 @@ from stages.rl.questions import rows_of_step
 from stages.rl.rewards import Rewards, group_rewards
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
-from stages.rl.stopwatch import Stopwatch
 from stages.run.errors import UserError
 from stages.run.files import write_json
 
@@ -74,7 +73,7 @@ class TgrpoTrainer(ResumableTrainer):
         self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
         self.ema: dict[str, float] = {}
-        self.stopwatch = Stopwatch()
+        self.stopwatch = sampler.stopwatch
         self.gpu_idle = GpuIdle()
         self._micro_batches: list[MicroBatch] = []
         self._size = StepSize(rows=1, tokens=1)
@@ -140,14 +139,13 @@ class TgrpoTrainer(ResumableTrainer):
 
     def _roll_out(self, rows: Sequence[Sequence[int]]) -> None:
         """Sample, grade and prepare micro-batches; `rows` are the questions of each."""
-        with self.stopwatch.measure("rollout"):
-            groups, resampled = self.sampler.sample(
-                self._sampling_model(),
-                [row for batch in rows for row in batch],
-                self.state.global_step,
-                self._next_rows(),
-                self.compute_loss_context_manager,
-            )
+        groups, resampled = self.sampler.sample(
+            self._sampling_model(),
+            [row for batch in rows for row in batch],
+            self.state.global_step,
+            self._next_rows(),
+            self.compute_loss_context_manager,
+        )
         rewards, advantages_BG = self._assess(groups)
         keep_idle = self.params.dynamic_sampling == "off"
         trained = trained_groups(rewards, self.params.temporal, [len(batch) for batch in rows], keep_idle)

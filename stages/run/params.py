@@ -16,16 +16,17 @@ from ruamel.yaml import YAML, YAMLError
 from stages.run.errors import UserError
 
 MOST_VALUES = 20_000  # of a file of parameters, aliases written out
+LARGEST_SEED = 2**32 - 1  # that every generator of random numbers takes
 DEEPEST = 20  # levels of sections inside sections
 
 
 class Params(BaseModel):
     """Base of every parameter model: strict and frozen.
 
-    Unknown keys, wrong types and values out of bounds are errors.
+    Unknown keys, wrong types, values out of bounds, infinity and NaN are errors.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 P = TypeVar("P", bound=Params)

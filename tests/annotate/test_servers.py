@@ -3,6 +3,7 @@
 It is killed, and asks the embedded teacher and `transformers serve`.
 """
 
+import gzip
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.run.errors import UserError
 from tests.annotate.case import OUTPUTS, annotate, content, parameters, write_inputs
 from tests.conftest import ROOT
-from tests.fault_server import fault_server
+from tests.fault_server import Fault, Raw, completion, fault_server, raw
 from tests.tiny_llava import ANSWER, write_tiny_llava
 
 COMMAND = [
@@ -39,7 +40,7 @@ COMMAND += ["--responses", "responses", "--annotations", "annotations.parquet", 
 
 
 def start(url: str) -> "subprocess.Popen[bytes]":
-    section = {"base_url": url, "model": "teacher", "prompt": "plain", "concurrency": 8}
+    section = {"base_url": url, "model": "teacher", "prompt": "plain", "concurrency": 8, "timeout_s": 1.0}
     Path("params.yaml").write_text(json.dumps({"annotate": section}))
     return subprocess.Popen(COMMAND, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
 
@@ -68,6 +69,45 @@ def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(
     (tmp_path / "clean").mkdir()
     monkeypatch.chdir(tmp_path / "clean")
     write_inputs(120)
+    with fault_server() as server:
+        assert start(server.url).wait() == 0
+    assert content(*OUTPUTS) == killed
+
+
+FAULTS: tuple[Fault, ...] = (
+    *("429", "503", "reset", "stall", "malformed json", "empty choices"),
+    raw(completion(None, "abort")),
+    Raw(b"<html>"),
+    Raw(gzip.compress(b"{"), headers={"Content-Encoding": "gzip"}),
+)
+
+
+@pytest.mark.integration
+def test_kill_9_among_all_faults_loses_nothing_and_pays_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 10 * len(FAULTS)
+
+    def fault(text: str, attempt: int) -> Fault:
+        number = int(text.split()[1].rstrip("?"))
+        return FAULTS[number % len(FAULTS)] if attempt == 1 and number % 2 else "ok"
+
+    write_inputs(count)
+    with fault_server(fault, latency_s=0.02) as server:
+        for share in (15, 40):
+            process = start(server.url)
+            while len(server.answered) < share:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert start(server.url).wait() == 0
+        paid = sum(call.answered and fault(call.text, call.attempt) == "ok" for call in server.calls)
+        # At most 10 answers each time were in flight, or about to be written, when the kill came.
+        assert count <= paid <= count + 2 * 10
+    killed = content(*OUTPUTS)
+    (tmp_path / "clean").mkdir()
+    monkeypatch.chdir(tmp_path / "clean")
+    write_inputs(count)
     with fault_server() as server:
         assert start(server.url).wait() == 0
     assert content(*OUTPUTS) == killed

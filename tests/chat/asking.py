@@ -9,7 +9,7 @@ from PIL import Image
 from stages.chat.client import ChatClient
 from stages.chat.parameters import ChatParams, FrameTimes, Payload
 from stages.chat.reply import Reply
-from stages.chat.request import ChatSampling, Request
+from stages.chat.request import PLAIN, ChatSampling, Dialect, Request
 
 SAMPLING = ChatSampling(temperature=1.0, top_p=0.95, max_tokens=512, seed=7)
 
@@ -26,8 +26,14 @@ def request(
     payload: Payload = "images",
     times: tuple[float, ...] = (),
     frame_times: FrameTimes = "none",
+    dialect: Dialect = PLAIN,
 ) -> Request:
-    return Request("teacher", text, pictures, "video", payload, SAMPLING, times=times, frame_times=frame_times)
+    return Request(
+        *("teacher", text, pictures, "video", payload, SAMPLING),
+        times=times,
+        frame_times=frame_times,
+        dialect=dialect,
+    )
 
 
 def params(url: str, **changes: object) -> ChatParams:

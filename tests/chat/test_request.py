@@ -2,7 +2,10 @@
 
 import base64
 
-from stages.chat.request import ChatSampling, Request
+import pytest
+from pydantic import ValidationError
+
+from stages.chat.request import PLAIN, ChatSampling, Dialect, Request
 from tests.chat.asking import SAMPLING, ask, jpeg, params, request
 from tests.fault_server import fault_server
 
@@ -45,6 +48,45 @@ def test_the_key_of_a_request_changes_with_everything_that_decides_the_answer() 
     ]
     assert len({base.key, *(other.key for other in others)}) == 1 + len(others)
     assert base.key == request("q", (jpeg(1), jpeg(2))).key
+
+
+def test_keys_of_the_plain_dialect_are_those_of_the_answers_on_disk() -> None:
+    """Computed before the dialects existed."""
+    clip = Request("teacher", "which way?", (b"\xff\xd8one", b"\xff\xd8two"), "video", "images", SAMPLING)
+    image = Request("m", "q", (b"RIFF",), "image", "video", ChatSampling(0.0, 1.0, 16), identity="x")
+    assert clip.key == "29d3794abc94a25f6afe3469554c8d7e9acdbf9dd1273c52d63f556059614c60"
+    assert image.key == "ef858c80bfd17115bcc04fee71c0c88d4a1f24cdc3a413e3df6881dd029c6344"
+
+
+def test_a_dialect_changes_the_body_and_the_key() -> None:
+    top_k = Dialect(extra_body={"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}})
+    assert request(dialect=top_k).body() == request().body() | dict(top_k.extra_body)
+    renamed = request(dialect=Dialect(max_tokens_field="max_completion_tokens")).body()
+    assert renamed["max_completion_tokens"] == 512
+    assert "max_tokens" not in renamed
+    assert "seed" not in request(dialect=Dialect(send_seed=False)).body()
+    dialects = [
+        PLAIN,
+        top_k,
+        Dialect(extra_body={"top_k": 21}),
+        Dialect(max_tokens_field="max_completion_tokens"),
+        Dialect(send_seed=False),
+    ]
+    assert len({request(dialect=dialect).key for dialect in dialects}) == len(dialects)
+    assert request(dialect=Dialect(extra_body={"a": 1, "b": 2})).key == (
+        request(dialect=Dialect(extra_body={"b": 2, "a": 1})).key
+    )
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "max_tokens", "temperature", "seed", "stream", "n"])
+def test_a_further_field_cannot_replace_one_that_has_its_own_parameter(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{name}'"):
+        params("http://127.0.0.1:9/v1", extra_body={name: 1})
+
+
+def test_a_further_field_can_be_sent() -> None:
+    with pytest.raises(ValidationError, match="cannot be sent"):
+        params("http://127.0.0.1:9/v1", extra_body={"top_k": 2**80})
 
 
 def test_the_prompt_estimate_counts_28_pixel_patches_and_text() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.embedded.align import align, hits, naming_loss, random_clips
+from stages.embedded.align import align, hits, naming_loss, one_cycle, random_clips
 from stages.embedded.language import corpus
 from stages.embedded.scene import COLUMNS, ROWS, TINTS
 from stages.embedded.tiny import write_tiny
@@ -48,6 +48,20 @@ def test_every_merged_token_has_its_cells_names(untrained: Path) -> None:
         else:
             assert len(names) == 1
             assert names[0] in TINTS
+
+
+@pytest.mark.parametrize("steps", range(1, 25))
+def test_the_learning_rate_reaches_its_top_for_any_number_of_steps(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = one_cycle(optimizer, 1.0, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert all(0 < rate <= 1 for rate in rates)
+    if 1 < steps <= 10:
+        assert max(rates) == rates[1] == 1
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ def rewards_of(accuracy: list[float], formats: list[float], mode: TemporalMode =
             truncated_BG=torch.zeros(1, len(accuracy), dtype=torch.bool),
             contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
             has_contrast_B=torch.tensor([True]),
+            gains_BG=torch.zeros(1, len(accuracy), dtype=torch.float64),
         ),
         RewardParams(temporal=mode, alpha=0.3),
     )

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,7 +150,9 @@ def test_grades_and_figures_of_known_responses(groups: list[Group]) -> None:
             "zero_variance": 0.5,
             "truncated": 0.5,
             "completion_tokens": 10.0,
-        }
+            "likelihood_gain": math.nan,
+        },
+        nan_ok=True,
     )
 
 

@@ -20,7 +20,7 @@ def test_the_script_for_a_gpu_prints_its_table_at_toy_size() -> None:
     for name in ("SFT, adapters", "decoding, 12 rows", "decoding, 96 rows", "prefill, 16 prompts"):
         assert measured[name] > 0
     step = rows["T-GRPO step, adapters"]
-    phases = sum(measured[f"  of it: {phase}"] for phase in ("rollout", "reference", "update"))
+    phases = sum(measured[f"  of it: {phase}"] for phase in ("questions", "rollout", "reference", "update"))
     assert step["measured"] == pytest.approx(phases)
     assert min(step["limit"], step["planned"], step["released"], step["planned_gib"]) > 0
     assert {"T-GRPO step, vision frozen", "T-GRPO step, vision trained"} <= set(rows)

@@ -1,4 +1,4 @@
-"""Check a file of parameters against the parameter models of all stages, before any stage starts.
+"""Check parameters against the models of all stages before any starts.
 
     python -m stages.check [--params params.yaml]
 
@@ -42,7 +42,7 @@ def problems(path: Path) -> list[str]:
 
 
 def items_of(values: object) -> Iterator[str | None]:
-    """The items of a section that holds its values under `defaults` and their names; None for a plain section."""
+    """The items of a section with `defaults`; None for a plain section."""
     if isinstance(values, dict) and DEFAULTS in values:
         yield from (str(item) for item in values)
     else:
@@ -50,7 +50,10 @@ def items_of(values: object) -> Iterator[str | None]:
 
 
 def model_of(stage: str) -> type[Params]:
-    """The parameter model of a stage: the type of the first argument of its `run`."""
+    """The parameter model of a stage.
+
+    The type of the first argument of its `run`.
+    """
     run = importlib.import_module(f"stages.{stage}").run
     return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
 

@@ -74,7 +74,9 @@ def parse(arguments: Sequence[str]) -> Launch:
 
 
 def run_torchrun(arguments: Sequence[str]) -> int:
-    """Run torchrun in this process; its status is that of the process that failed first.
+    """Run torchrun in this process.
+
+    Its status is that of the process that failed first.
 
     The processes have said what is wrong, so torchrun's own traceback is left out.
     """

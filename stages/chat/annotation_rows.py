@@ -1,4 +1,7 @@
-"""Answers as rows: how they are stored, and how the table of annotations shows them."""
+"""Answers as rows.
+
+How they are stored, and how the table of annotations shows them.
+"""
 
 from stages.chat.reply import Reply
 from stages.chat.request import Request
@@ -10,7 +13,10 @@ MALFORMED = "not exactly <think>…</think><answer>…</answer>"
 
 
 def answer_row(request: Request, reply: Reply) -> AnswerRow:
-    """A reply as it is stored; ValueError for a failed request, which has no answer."""
+    """A reply as it is stored.
+
+    ValueError for a failed request, which has no answer.
+    """
     if reply.status == "failed":
         raise ValueError("a failed request has no answer to keep")
     return AnswerRow(
@@ -26,7 +32,10 @@ def answer_row(request: Request, reply: Reply) -> AnswerRow:
 
 
 def annotation_row(sample_id: str, answer: AnswerRow) -> AnnotationRow:
-    """A stored answer about one sample, read by the present rules: they may read what earlier ones could not."""
+    """A stored answer about one sample, read by the present rules.
+
+    They may read what earlier ones could not.
+    """
     reasoning = answer.get("reasoning") or ""
     text = joined(answer["text"], reasoning)
     row = AnnotationRow(

@@ -18,7 +18,10 @@ _WINDOWS = {"gzip": (zlib.MAX_WBITS | 16,), "deflate": (zlib.MAX_WBITS, -zlib.MA
 
 
 class UnreadableAnswer(httpx2.TransportError):
-    """An answer that is too large, or in an encoding that was not asked for: the next one would be too."""
+    """An answer that is too large or in another encoding.
+
+    The next answer would be the same, so nothing is asked again.
+    """
 
 
 class AioHttpClient(httpx2.AsyncClient):

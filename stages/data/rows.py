@@ -30,7 +30,9 @@ LIST_COLUMNS = ("videos", "images", "audios")
 def record_fields(
     row: Mapping[str, object], columns: Mapping[RecordField, str], defaults: Mapping[RecordField, str]
 ) -> dict[str, object]:
-    """The row's values by record field. Unusable for a conversation or a list that is not about one question.
+    """The row's values by record field.
+
+    Unusable for a conversation or a list that is not about one question.
 
     `columns` maps a record field to the row's column where the two differ, `defaults` has values for missing ones. Of a
     conversation the question and the answer become fields.
@@ -52,7 +54,7 @@ def record_fields(
 
 
 def with_data_type(fields: dict[str, object]) -> dict[str, object]:
-    """The fields with the data type that the path's suffix tells, where they have none."""
+    """The fields with the data type of the path's suffix."""
     path = fields.get("path")
     if not isinstance(path, str):
         return fields
@@ -63,7 +65,10 @@ def with_data_type(fields: dict[str, object]) -> dict[str, object]:
 
 
 def _options(value: object) -> object:
-    """Options of one cell ("left|right") or of an object ({"A": "left"}) as a list."""
+    """Options of one cell ("left|right") or of an object ({"A".
+
+    "left"}) as a list.
+    """
     if isinstance(value, str) and "|" in value:
         return [option.strip() for option in value.split("|")]
     if isinstance(value, Mapping):

@@ -74,9 +74,7 @@ def _lock_name(stage: str, arguments: dict[str, Any]) -> str:
 def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | None:
     """What to do about a bad disk or an absent input.
 
-    The disk is full or read-only.
-
-    None for a fault of the program.
+    The disk is full or read-only. None for a fault of the program.
     """
     code, file = getattr(error, "errno", None), getattr(error, "filename", None) or os.getcwd()
     if code in FULL or _says_full(error):

@@ -74,9 +74,9 @@ def parse(arguments: Sequence[str]) -> Launch:
 
 
 def run_torchrun(arguments: Sequence[str]) -> int:
-    """Run torchrun in this process; its status is that of the process that failed first.
+    """Run torchrun in this process; returns the exit code of the first failed process.
 
-    The processes have said what is wrong, so torchrun's own traceback is left out.
+    torchrun's own traceback is left out, because the processes have already printed the error.
     """
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:

@@ -26,7 +26,10 @@ def answer_row(request: Request, reply: Reply) -> AnswerRow:
 
 
 def annotation_row(sample_id: str, answer: AnswerRow) -> AnnotationRow:
-    """A stored answer about one sample, read by the present rules: they may read what earlier ones could not."""
+    """A stored answer about one sample, as this version of the code reads it.
+
+    It may read an answer that an earlier version could not.
+    """
     reasoning = answer.get("reasoning") or ""
     text = joined(answer["text"], reasoning)
     row = AnnotationRow(

@@ -159,7 +159,10 @@ def main(command: Sequence[str]) -> int:
 
 
 def end_descendants(spare: int) -> None:
-    """Asks every descendant but `spare` to end; kills the rest after `GRACE` seconds."""
+    """Asks every descendant but `spare` to end.
+
+    Kills the rest after `GRACE` seconds.
+    """
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while alive := descendants():

@@ -241,7 +241,10 @@ class Annotation:
         )
 
     def _admit(self, request: Request) -> bool:
-        """Whether one more request may be sent; those in flight are still waited for."""
+        """Whether one more request may be sent.
+
+        Those in flight are still waited for.
+        """
         return not self._first.are_useless and self._ledger.admit(request)
 
     async def _keep(self, batch: Sequence[tuple[Request, Reply]]) -> None:

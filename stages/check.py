@@ -1,4 +1,6 @@
-"""Check a file of parameters against the parameter models of all stages, before any stage starts.
+"""Check a file of parameters before any stage starts.
+
+The values are checked against the parameter models of all stages.
 
     python -m stages.check [--params params.yaml]
 
@@ -41,7 +43,10 @@ def problems(path: Path) -> list[str]:
 
 
 def items_of(values: object) -> Iterator[str | None]:
-    """The items of a section that holds its values under `defaults` and their names; None for a plain section."""
+    """The items of a section with `defaults`; None for a plain section.
+
+    Such a section holds values under `defaults` and under the names of the items.
+    """
     if isinstance(values, dict) and DEFAULTS in values:
         yield from (str(item) for item in values)
     else:
@@ -49,7 +54,7 @@ def items_of(values: object) -> Iterator[str | None]:
 
 
 def model_of(stage: str) -> type[Params]:
-    """The parameter model of a stage: the type of the first argument of its `run`."""
+    """A stage's parameter model: the type of its `run`'s first argument."""
     run = importlib.import_module(f"stages.{stage}").run
     return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
 

@@ -229,7 +229,7 @@ def _prepared(benchmark: str, data: Path) -> _Prepared:
 
 
 def _with_payload(params: EvaluateParams) -> EvaluateParams:
-    """The parameters with the payload that suits the server in place of `auto`."""
+    """The parameters, with the server's own payload in place of `auto`."""
     if params.engine != "openai" or params.server is None:
         return params
     payload = choose_payload(params.server, WORK / "evaluate" / "servers.json")

@@ -74,7 +74,9 @@ def parse(arguments: Sequence[str]) -> Launch:
 
 
 def run_torchrun(arguments: Sequence[str]) -> int:
-    """Run torchrun in this process; returns the exit code of the first failed process.
+    """Run torchrun in this process.
+
+    Returns the exit code of the first failed process.
 
     torchrun's own traceback is left out, because the processes have already printed the error.
     """

@@ -1,4 +1,4 @@
-"""The server's address, its key and its certificates: checked before anything is sent."""
+"""Checks the server's address, key and certificates before anything is sent."""
 
 import os
 import ssl
@@ -13,7 +13,9 @@ ENDPOINT = "/chat/completions"
 
 
 def chat_url(base_url: str) -> str:
-    """The address to post to; UserError with one line when `base_url` is none.
+    """The address to post to.
+
+    UserError with one line when `base_url` is no address.
 
     An address without a path gets /v1.
     """
@@ -39,7 +41,10 @@ def chat_url(base_url: str) -> str:
 
 
 def read_key(variable: str | None) -> str | None:
-    """The key in an environment variable; UserError when it is not there or cannot be sent."""
+    """The key in an environment variable.
+
+    UserError when it is not there or cannot be sent.
+    """
     if variable is None:
         return None
     key = os.environ.get(variable)
@@ -56,7 +61,9 @@ def read_key(variable: str | None) -> str | None:
 
 
 def ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """How certificates are checked: by `ca_file`, by SSL_CERT_FILE, or by the usual authorities.
+    """How certificates are checked.
+
+    By `ca_file`, by the file in SSL_CERT_FILE, or by the usual authorities.
 
     UserError when the file is not there or holds no certificate.
     """

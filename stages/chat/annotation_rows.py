@@ -1,4 +1,4 @@
-"""Answers as rows: how they are stored, and how the table of annotations shows them."""
+"""Rows of answers, as they are stored and in the table of annotations."""
 
 from stages.chat.reply import Reply
 from stages.chat.request import Request
@@ -10,7 +10,10 @@ MALFORMED = "not exactly <think>…</think><answer>…</answer>"
 
 
 def answer_row(request: Request, reply: Reply) -> AnswerRow:
-    """A reply as it is stored; ValueError for a failed request, which has no answer."""
+    """A reply as it is stored.
+
+    ValueError for a failed request, which has no answer.
+    """
     if reply.status == "failed":
         raise ValueError("a failed request has no answer to keep")
     return AnswerRow(
@@ -26,9 +29,9 @@ def answer_row(request: Request, reply: Reply) -> AnswerRow:
 
 
 def annotation_row(sample_id: str, answer: AnswerRow) -> AnnotationRow:
-    """A stored answer about one sample, as this version of the code reads it.
+    """A stored answer about one sample, as a row of annotations.
 
-    It may read an answer that an earlier version could not.
+    This version of the code may read an answer that an earlier version could not.
     """
     reasoning = answer.get("reasoning") or ""
     text = joined(answer["text"], reasoning)

@@ -74,7 +74,10 @@ class _Pool:
             worker.add_done_callback(self._end)
 
     def _draw(self) -> Request | None:
-        """The next request; None when there is none or it has to wait."""
+        """The next request.
+
+        None when there is none or it has to wait.
+        """
         request = self._waiting
         if request is None or self._outstanding == self._most_outstanding or not self._admit(request):
             return None

@@ -1,4 +1,4 @@
-"""The first answers of a run, which tell whether the teacher is asked in the right way."""
+"""The first answers of a run show whether the teacher is asked correctly."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ class FirstAnswers:
     """
 
     def __init__(self, max_unusable: float) -> None:
-        """`max_unusable` is the largest share of unusable answers that is no reason to stop."""
+        """A larger share of unusable answers than `max_unusable` stops the run."""
         self._max_unusable = max_unusable
         self._seen = 0
         self._unusable: list[AnnotationRow] = []

@@ -34,7 +34,10 @@ def seconds_to_wait(state: RetryCallState) -> float:
 
 
 def told_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `retry-after-ms` or `Retry-After`, which holds seconds or a date; None without either."""
+    """Seconds from `retry-after-ms` or `Retry-After`, which holds seconds or a date.
+
+    None without either.
+    """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000

@@ -47,7 +47,10 @@ class Reply:
 
 
 class NoAnswer(Exception):
-    """A successful HTTP response that holds no final answer; the message has the server's own words."""
+    """A successful HTTP response that holds no final answer.
+
+    The message has the server's own words.
+    """
 
 
 def read_reply(data: bytes) -> Reply:
@@ -77,7 +80,10 @@ def read_reply(data: bytes) -> Reply:
 
 
 def _parsed(data: bytes) -> dict[str, JsonValue]:
-    """The JSON object of a body in UTF-8; bytes of another encoding become the replacement character."""
+    """The JSON object of a body in UTF-8.
+
+    Bytes of another encoding become the replacement character.
+    """
     text = data.decode("utf-8-sig", errors="replace")
     try:
         body = json.loads(text, parse_int=_integer, strict=False)
@@ -89,7 +95,10 @@ def _parsed(data: bytes) -> dict[str, JsonValue]:
 
 
 def _integer(digits: str) -> int:
-    """A JSON integer; one that no field can hold becomes -1, which no count accepts."""
+    """A JSON integer.
+
+    One that no field can hold becomes -1, which no count accepts.
+    """
     return int(digits) if len(digits) < 20 else -1
 
 
@@ -98,7 +107,10 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
 
 
 def _text(value: JsonValue) -> str:
-    """A text, or the texts of a list of parts, without lone surrogates, which no file can hold; "" for anything else."""
+    """A text, or the joined texts of a list of parts.
+
+    Lone surrogates are replaced, because no file can hold them. "" for anything else.
+    """
     if isinstance(value, list):
         return "".join(_text(_object(part).get("text")) for part in value)
     if not isinstance(value, str):
@@ -109,7 +121,10 @@ def _text(value: JsonValue) -> str:
 
 
 def _count(value: JsonValue) -> int:
-    """A number of tokens; 0 where the server gives none, or one out of range."""
+    """A number of tokens.
+
+    0 where the server gives none, or one out of range.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_COUNT:
         return 0
     return int(value)

@@ -58,7 +58,7 @@ class Dialect:
         return cls(params.extra_body, params.max_tokens_field, params.send_seed)
 
     def body(self, sampling: ChatSampling) -> dict[str, JsonValue]:
-        """The fields of the sampling, in the server's names, and the further fields."""
+        """The sampling's fields in the server's names, and the further fields."""
         fields = {name: value for name, value in vars(sampling).items() if value is not None}
         fields[self.max_tokens_field] = fields.pop("max_tokens")
         if not self.send_seed:
@@ -151,7 +151,10 @@ def frame_rate(times: Sequence[float]) -> float:
 
 
 def frame_parts(pictures: Sequence[bytes], is_video: bool, times: Sequence[float]) -> list[dict[str, JsonValue]]:
-    """The content parts that carry the frames; with `times`, the time of each frame stands before it."""
+    """The content parts that carry the frames.
+
+    With `times`, the time of each frame stands before it.
+    """
     frames = [b64encode(picture).decode() for picture in pictures]
     if is_video:
         return [{"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(frames)}"}}]

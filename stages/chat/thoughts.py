@@ -1,4 +1,4 @@
-"""One thought and one answer, from the forms in which thinking models send them."""
+"""One thought and one answer, from every form that thinking models send."""
 
 import re
 
@@ -38,7 +38,7 @@ def joined(text: str, reasoning: str) -> str:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The tagged thoughts at the start of a text, and the rest of it."""
+    """The tagged thoughts at the start of a text, and its rest."""
     thoughts: list[str] = []
     match = _OPENED_BY_PROMPT.match(text) or _THOUGHT.match(text)
     while match:

@@ -18,7 +18,10 @@ _WINDOWS = {"gzip": (zlib.MAX_WBITS | 16,), "deflate": (zlib.MAX_WBITS, -zlib.MA
 
 
 class UnreadableAnswer(httpx2.TransportError):
-    """An answer that is too large, or in an encoding that was not asked for: the next one would be too."""
+    """An answer that is too large, or in the wrong encoding.
+
+    It is not asked again, because the next answer would be the same.
+    """
 
 
 class AioHttpClient(httpx2.AsyncClient):

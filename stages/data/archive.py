@@ -1,4 +1,6 @@
-"""The archive of answers: a copy outside DVC's reach, which several checkouts can share.
+"""The archive of answers, a copy outside DVC's reach.
+
+Several checkouts can share it.
 
 `dvc checkout` of another branch and `dvc gc` take answers out of a stage's outputs; the archive keeps them.
 """
@@ -16,7 +18,10 @@ ROWS_PER_SHARD = 1024
 
 
 class Archive:
-    """Rows by key in a folder that is only ever added to. Any number of processes may use it."""
+    """Rows by key in a folder that is only ever added to.
+
+    Any number of processes may use it.
+    """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
@@ -30,7 +35,10 @@ class Archive:
         return self._store.read(key)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add the rows whose key is new; another process may have added some meanwhile."""
+        """Add the rows whose key is new.
+
+        Another process may have added some meanwhile.
+        """
         with self._locked():
             self._store = self._open()
             self._store.append(row for row in rows if row["key"] not in self._store)

@@ -63,7 +63,7 @@ def _saved(folder: Path, split: str) -> "IterableDataset":
 
 
 def _folder(folder: Path, config: str | None, split: str) -> "IterableDataset":
-    """The files of a folder, chosen by its card or else by their names."""
+    """The files of a folder, chosen by its card or their names."""
     from datasets import IterableDataset, load_dataset
     from datasets.data_files import DataFilesDict, get_data_patterns
     from datasets.load import infer_module_for_data_files
@@ -97,7 +97,9 @@ def _on_the_hub(name: str, config: str | None, split: str, revision: str | None)
 
 
 def _card_patterns(folder: Path, config: str | None, split: str) -> dict[str, list[str]] | None:
-    """Patterns of files by split, as the card's configuration has them; None without configurations.
+    """Patterns of files by split, as the card's configuration has them.
+
+    None without configurations.
 
     ValueError for a pattern that leads out of the folder or to a server.
     """
@@ -141,7 +143,7 @@ def _card_configurations(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_inside(folder: Path, files: Iterable[Path]) -> None:
-    """ValueError for a file that does not lie in the folder by its real path."""
+    """ValueError for a file whose real path lies outside the folder."""
     base = folder.resolve()
     for file in files:
         if not file.resolve().is_relative_to(base):

@@ -80,7 +80,7 @@ class JournaledStore:
         return (self.read(key) for key in list(self._offsets))
 
     def merge(self, order: Iterable[str]) -> None:
-        """Move the journal into the shards, and copy to the archive what it lacks.
+        """Move the journal into the shards, and complete the archive.
 
         The keys of `order` come first, also those that only the archive has. Then come the others, sorted: an earlier
         run with other parameters left them.
@@ -117,7 +117,10 @@ class JournaledStore:
         return {key: offset for key, offset in offsets.items() if key not in self._store}
 
     def _checked(self, row: object) -> str:
-        """The key of a row; ValueError when the row does not fit the store's schema."""
+        """The key of a row.
+
+        ValueError when the row does not fit the store's schema.
+        """
         if not isinstance(row, dict) or not isinstance(key := row.get("key"), str):
             raise ValueError("it is no JSON object with a key")
         try:

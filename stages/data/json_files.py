@@ -1,4 +1,6 @@
-"""JSON arrays and JSON Lines, read record by record within bounds of depth and length."""
+"""Reads JSON arrays and JSON Lines record by record.
+
+The depth and the length of a record are bounded."""
 
 import json
 import re
@@ -43,7 +45,7 @@ def array_items(file: TextIO) -> Iterator[object]:
 
 
 def json_lines(file: TextIO) -> Iterator[tuple[int, object]]:
-    """Each line that is not blank, with its number, as JSON or as an Unusable."""
+    """Each line with text, its number, and its JSON or an Unusable."""
     number = 0
     while line := file.readline(MAX_RECORD + 1):
         number += 1
@@ -68,7 +70,7 @@ def _parsed(line: str) -> object:
 
 
 class _Window:
-    """The part of a text file that was read and is not used yet."""
+    """The part of a text file that waits to be used."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -80,13 +82,19 @@ class _Window:
         return len(self.text) - self.at
 
     def extend(self) -> bool:
-        """Read on, twice as far each time; False at the end of the file."""
+        """Read on, twice as far each time.
+
+        False at the end of the file.
+        """
         more = self._file.read(max(CHUNK, self.length))
         self.text, self.at = self.text[self.at :] + more, 0
         return bool(more)
 
     def peek(self) -> str:
-        """The next character that is not blank; "" at the end of the file."""
+        """The next character that is not blank.
+
+        "" at the end of the file.
+        """
         while True:
             if found := _BLANK.match(self.text, self.at):
                 self.at = found.end()
@@ -154,7 +162,10 @@ def _finish_string(window: _Window, number: int) -> None:
 
 
 def _find(window: _Window, pattern: re.Pattern[str], number: int) -> str:
-    """Go past the next match and return it; ValueError at the end of the file."""
+    """Go past the next match and return it.
+
+    ValueError at the end of the file.
+    """
     while not (found := pattern.search(window.text, window.at)):
         window.at = len(window.text)
         if not window.extend():

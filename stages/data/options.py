@@ -1,4 +1,4 @@
-"""The options of a multiple-choice question, each with the letter that belongs to it.
+"""The options of a multiple-choice question, each with its own letter.
 
 Sources letter their options in many ways, also out of order or as a subset. A letter is never parted from its text:
 where options and answer can be read in two ways, they are refused.
@@ -71,7 +71,10 @@ class _Label(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    """Options that all have labels of one alphabet. letters: the Latin ones that the labels stand for."""
+    """Options that all have labels of one alphabet.
+
+    letters: the Latin ones that the labels stand for.
+    """
 
     options: Sequence[str]
     alphabet: Sequence[str]
@@ -80,7 +83,9 @@ class _Labelled(NamedTuple):
 
 
 def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...], str]:
-    """The options as lines "A. …", in their order, and the letter of the right one.
+    """The options as lines in their order, and the right letter.
+
+    A line looks like "A. …".
 
     Options keep the letters they come with; options without letters get them by position. Lines that have their letter
     in a usual form stay as they are. The answer is a letter, an option's text, or both. Unusable where that has
@@ -170,7 +175,10 @@ def _letter_by_position(options: Sequence[str], answer: str) -> str:
 
 
 def _label(line: str) -> _Label | None:
-    """The label at the start of a line, if any. A Latin letter alone is a label without text."""
+    """The label at the start of a line, if any.
+
+    A Latin letter alone is a label without text.
+    """
     if len(line) == 1 and (symbol := _normal(line)) in LETTERS:
         return _Label(symbol, "", "mark")
     for set_off_by, form in _FORMS:
@@ -180,7 +188,10 @@ def _label(line: str) -> _Label | None:
 
 
 def _bare_symbol(answer: str) -> str | None:
-    """The label that is the whole answer, as in "B", "(b)", "2." or "Option B"."""
+    """The label that is the whole answer.
+
+    Examples are "B", "(b)", "2." and "Option B".
+    """
     for form in _BARE_FORMS:
         if (found := form.fullmatch(answer)) and not found.groupdict().get("text"):
             return _symbol(found)
@@ -214,7 +225,10 @@ def _index(symbol: str, alphabet: Sequence[str]) -> int:
 
 
 def _matches(answer: str, lines: Sequence[str]) -> list[int]:
-    """Which lines are the answer, apart from case, width, blanks and a final stop."""
+    """Which lines equal the answer.
+
+    Case, width, blanks and a final stop do not count.
+    """
     return [index for index, line in enumerate(lines) if line and _plain(line) == _plain(answer)]
 
 

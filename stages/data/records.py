@@ -144,7 +144,10 @@ def _sample_id(raw: object, source: str, place: str) -> str:
 
 
 def _checked(raw: object, place: str, columns: Sequence[str] | None) -> Record:
-    """The record; Unusable names each field that is wrong, its value, and the columns where one is missing."""
+    """The record.
+
+    Unusable names each field that is wrong, its value, and the columns where one is missing.
+    """
     if isinstance(raw, Unusable):
         raise raw
     if not isinstance(raw, dict):
@@ -166,7 +169,10 @@ def _checked(raw: object, place: str, columns: Sequence[str] | None) -> Record:
 
 
 def _options_and_answer(record: Record) -> tuple[tuple[str, ...], str]:
-    """The options with their letters, and the answer; Unusable where they cannot be right."""
+    """The options with their letters, and the answer.
+
+    Unusable where they cannot be right.
+    """
     answer = extract_answer(record.solution) if "<answer>" in record.solution else record.solution.strip()
     if not answer:
         raise Unusable("empty answer", record.solution[:200])
@@ -180,7 +186,10 @@ def _options_and_answer(record: Record) -> tuple[tuple[str, ...], str]:
 
 
 def _media_path(record: Record, media: Path) -> Path:
-    """The path of the record's medium; Unusable unless a file or folder is there, inside `media`."""
+    """The path of the record's medium.
+
+    Unusable unless a file or folder is there, inside `media`.
+    """
     path = media / record.path
     real = os.path.realpath(path)
     if not _is_inside(real, _real_path(os.path.abspath(media))):

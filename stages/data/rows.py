@@ -30,7 +30,9 @@ LIST_COLUMNS = ("videos", "images", "audios")
 def record_fields(
     row: Mapping[str, object], columns: Mapping[RecordField, str], defaults: Mapping[RecordField, str]
 ) -> dict[str, object]:
-    """The row's values by record field. Unusable for a conversation or a list that is not about one question.
+    """The row's values by record field.
+
+    Unusable for a conversation or a list that is not about one question.
 
     `columns` maps a record field to the row's column where the two differ, `defaults` has values for missing ones. Of a
     conversation the question and the answer become fields.
@@ -52,7 +54,7 @@ def record_fields(
 
 
 def with_data_type(fields: dict[str, object]) -> dict[str, object]:
-    """The fields with the data type that the path's suffix tells, where they have none."""
+    """The fields, with a data type from the path's suffix if absent."""
     path = fields.get("path")
     if not isinstance(path, str):
         return fields

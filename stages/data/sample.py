@@ -61,7 +61,7 @@ class Reject(BaseModel):
 
 
 class Unusable(Exception):
-    """Why a record cannot become a sample: the reason and detail of its reject."""
+    """Reason and detail of a record that cannot become a sample."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)

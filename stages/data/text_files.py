@@ -1,4 +1,4 @@
-"""Opens text files as people have them, and says what a file is that is no text."""
+"""Opens text files in many encodings, and names files of other kinds."""
 
 import codecs
 import os
@@ -54,7 +54,7 @@ def open_text(path: Path, newline: str | None = None) -> TextIO:
 
 
 def encoding_advice(path: Path) -> str:
-    """Which encoding a file that is not UTF-8 probably has, and how to convert it."""
+    """The probable encoding of a file, and how to convert it."""
     from charset_normalizer import from_bytes  # imported here, because few files need it
 
     with open(path, "rb") as file:

@@ -65,7 +65,7 @@ def align(
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int) -> LRScheduler:
-    """A tenth of the steps up to the largest learning rate, then down.
+    """The learning rate rises for a tenth of the steps, then falls.
 
     Few steps have one step up and one down: OneCycleLR divides by the length of either way, which must not be zero.
     """

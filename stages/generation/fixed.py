@@ -102,7 +102,7 @@ class FixedDecoder:
 
     @property
     def state(self) -> list[Tensor]:
-        """The tensors that a step changes, without those that a repeated step overwrites."""
+        """The tensors to restore before a step is repeated."""
         return [self._column, self._ids_A, self.ended_A]
 
     def keep(self, rows: Tensor) -> None:

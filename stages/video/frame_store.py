@@ -40,7 +40,7 @@ class FrameRow(TypedDict):
 
 
 class RefusedRow(TypedDict):
-    """A row of a clip that was refused, and that no run decodes again.
+    """A row of a refused clip, which no run decodes again.
 
     refused: a Reason. detail: more about the reason.
     """
@@ -95,7 +95,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class FrameShape:
-    """Number of frames, their size in pixels, and their times pts_T in seconds."""
+    """Number of frames, size in pixels, and times pts_T in seconds."""
 
     count: int
     height: int
@@ -138,7 +138,7 @@ class FrameReader:
         return self._row(sample_id, ["pictures"])["pictures"]
 
     def times(self, sample_id: str) -> list[float]:
-        """The seconds of the frames, from the first frame of the clip's media."""
+        """The frames' times in seconds, from the first frame of the media."""
         return self._row(sample_id, ["pts"])["pts"]
 
     def shape(self, sample_id: str) -> FrameShape:

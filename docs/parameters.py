@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "parameters.md"
 HEAD = """# Parameters
 
-Every parameter of `params.yaml`, with its default. Made by `python docs/parameters.py` from the parameter models in `stages/`; do not
-edit this page. `params.yaml` holds the values of the embedded pipeline, `profiles/` those of real runs.
+Every parameter of `params.yaml`, with its default. Made by `python docs/parameters.py` from the parameter models
+in `stages/`; do not edit this page. `params.yaml` holds the values of the embedded pipeline, `profiles/` those of
+real runs.
 """
 BOUNDS = {
     "ge": "≥ {}",

@@ -105,7 +105,8 @@ def trained(root: Path, questions: Path, changes: Mapping[str, str | int]) -> Fi
         data = root / "data"
         run_stage(
             "tgrpo", folder, samples=questions, frame_store=data / "frames", model=root / "models" / "sft",
-            out=folder / "model", metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
+            out=folder / "model", metrics=folder / "tgrpo.json",
+            headline=folder / "headline.json", plot=folder / "tgrpo.csv",
             rollouts=folder / "rollouts.parquet",
         )  # fmt: skip
         with open(folder / "tgrpo.csv", newline="", encoding="utf-8") as file:

@@ -207,8 +207,8 @@ class Annotation:
         total = len(self._samples) * self._params.n
         if self._first.are_useless:
             raise UserError(
-                f"{self._first.message()}; all are in {annotations}. Correct what the teacher is asked (annotate.prompt, "
-                "max_tokens, extra_body) and run again, or set annotate.max_unusable: 1.0 to go on"
+                f"{self._first.message()}; all are in {annotations}. Correct what the teacher is asked "
+                "(annotate.prompt, max_tokens, extra_body) and run again, or set annotate.max_unusable: 1.0 to go on"
             )
         if self._too_many_failed():
             [(detail, _)] = Counter(self._failures.values()).most_common(1)

@@ -4,7 +4,8 @@ The values are checked against the parameter models of all stages.
 
     python -m stages.check [--params params.yaml]
 
-A run of many hours should not end at a typing error in the section of a late stage. Each bad value is one line; the exit code is 1.
+A run of many hours should not end at a typing error in the section of a late stage. Each bad value is
+one line; the exit code is 1.
 """
 
 import argparse

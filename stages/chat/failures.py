@@ -18,7 +18,8 @@ ERRORS: Final = (openai.OpenAIError, TimeoutError, NoAnswer)
 LONGEST_DETAIL: Final = 300  # characters
 
 _NOT_TAKEN = re.compile(
-    r"unsupported|not supported|not support|unrecogni[sz]ed|unknown|unexpected|extra.?(?:inputs|forbidden)|not permitted"
+    r"unsupported|not supported|not support|unrecogni[sz]ed|unknown|unexpected|extra.?(?:inputs|forbidden)"
+    r"|not permitted"
     r"|not allowed",
     re.IGNORECASE,
 )

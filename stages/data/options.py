@@ -109,8 +109,8 @@ def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...]
 def _read_labels(options: Sequence[str]) -> _Labelled | None:
     """The options' labels; None where the options have none in common.
 
-    Numbers, and labels that no mark sets off, must be the first ones of their alphabet, in any order. Equal texts, as in
-    "1. Mai" and "2. Mai", show that labels other than letters are text.
+    Numbers, and labels that no mark sets off, must be the first ones of their alphabet, in any order. Equal texts, as
+    in "1. Mai" and "2. Mai", show that labels other than letters are text.
     """
     labels = [label for option in options if (label := _label(option))]
     texts = [label.text for label in labels]

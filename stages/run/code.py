@@ -16,7 +16,7 @@ def loaded_files(*more: Path) -> list[Path]:
     """The loaded files of the project that decide a result, and `more`."""
     modules = [module for name, module in sys.modules.items() if name == "__main__" or name.startswith("stages.")]
     loaded = {Path(file).resolve() for module in modules if (file := getattr(module, "__file__", None))}
-    ours = {file for file in loaded if _name(file).startswith("stages/") and not _name(file).startswith(PLUMBING)}
+    ours = {file for file in loaded if file.exists() and _is_ours(_name(file))}
     return sorted(ours | {file.resolve() for file in more})
 
 
@@ -56,6 +56,10 @@ def store_copy(folder: Path) -> None:
     with whole_file(path) as whole, zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, _name(file))
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("stages/") and not name.startswith(PLUMBING)
 
 
 def _name(file: Path) -> str:

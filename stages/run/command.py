@@ -31,9 +31,10 @@ SECOND_VOICE = 15.0  # seconds that another process leaves to the first one, whi
 def command(run: Callable[..., None], item: str | None = None) -> None:
     """Run a stage from the command line.
 
-    The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml that has the
-    name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required, or optional where it has
-    a default. A bool is a switch. `item` names the flag that chooses the item of the section (see `load_params`).
+    The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml
+    that has the name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required,
+    or optional where it has a default. A bool is a switch. `item` names the flag that chooses the item of the
+    section (see `load_params`).
 
     An error that a person can fix ends in one line and the error's exit code, Ctrl-C in exit code 130. Any other error
     is a fault of the program and keeps its traceback.
@@ -114,8 +115,9 @@ def _unchanged(run: Callable[..., None], load: Callable[[], Params], file: Path)
         edited.append(f"{file} (the section of this stage)")
     if edited:
         raise UserError(
-            f"{shortened(edited)} changed while the stage ran, so its result does not count. Its checkpoints and answers "
-            "are kept: put back what changed and run again, or keep a change of code and run again with RESUME=1"
+            f"{shortened(edited)} changed while the stage ran, so its result does not count. "
+            "Its checkpoints and answers are kept: put back what changed and run again, "
+            "or keep a change of code and run again with RESUME=1"
         )
     mark_finished()
 

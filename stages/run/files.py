@@ -105,8 +105,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     When the block ends with an error, `path` stays as it was.
 
-    Until then it has one hidden name beside `path`: the next run overwrites what a killed run left, and .dvcignore hides
-    it from DVC. The error of a full disk names `path`.
+    Until then it has one hidden name beside `path`: the next run overwrites what a killed run left, and .dvcignore
+    hides it from DVC. The error of a full disk names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")

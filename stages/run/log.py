@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 
-# Control characters of C0 and C1, line and paragraph separators, marks that turn the direction of writing, lone surrogates.
+# Control characters of C0 and C1, separators of lines and paragraphs, marks of direction, lone surrogates.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -30,8 +30,8 @@ _claimed: list[Path] = []  # the work folders of this process
 def work_dir(stage: str, params: Params, inputs: Sequence[Path]) -> Path:
     """The folder `.work/<stage>/<key>/<number>/` of this run, created.
 
-    The key covers the parameters and the bytes of the inputs. Each number stands for one state of the code. UserError when an
-    unfinished run was made with other code: RESUME=1 in the environment goes on with it, FRESH=1 starts over.
+    The key covers the parameters and the bytes of the inputs. Each number stands for one state of the code. UserError
+    when an unfinished run was made with other code: RESUME=1 in the environment goes on with it, FRESH=1 starts over.
     """
     home = WORK / stage / _key(params, inputs)
     earlier = sorted((path.parent for path in home.glob(f"*/{CODE}")), key=lambda folder: int(folder.name))

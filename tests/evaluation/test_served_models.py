@@ -35,7 +35,8 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         with caplog.at_level(logging.WARNING):
             rows = evaluate(params, Path("served"), place)
         assert caplog.messages == [
-            "1 requests failed, most often with: HTTP 400: busy; run the same command again to ask them again; counted as missing"
+            "1 requests failed, most often with: HTTP 400: busy; run the same command again to ask them again; "
+            "counted as missing"
         ]
         assert [row["status"] for row in rows].count("error") == 1
         assert {row["text"] for row in rows if row["status"] == "ok"} == {"<think>t</think>\n<answer>B</answer>"}

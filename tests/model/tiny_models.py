@@ -29,7 +29,7 @@ def write_qwen2_5(out: Path) -> Path:
     return out
 
 
-def write_qwen3(out: Path) -> Path:
+def write_qwen3(out: Path, head_dim: int = 16) -> Path:
     """A random Qwen3-VL with the same tokenizer and patch sizes."""
     tokenizer = build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
@@ -43,11 +43,11 @@ def write_qwen3(out: Path) -> Path:
                 "num_hidden_layers": 3,
                 "num_attention_heads": 4,
                 "num_key_value_heads": 2,
-                "head_dim": 16,
+                "head_dim": head_dim,
                 "rope_parameters": {
                     "rope_type": "default",
                     "rope_theta": 10_000.0,
-                    "mrope_section": [4, 2, 2],
+                    "mrope_section": [head_dim // 4, head_dim // 8, head_dim // 8],
                     "mrope_interleaved": True,
                 },
                 "initializer_range": 0.3,

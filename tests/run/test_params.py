@@ -81,7 +81,8 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
 def test_an_items_own_values_stand_over_the_defaults_and_other_items_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(
-        "evaluate:\n  defaults: {learning_rate: 1.0, group_size: 4}\n  mvbench: {group_size: 2}\n  mmvu: {nonsense: 1}\n  empty:\n"
+        "evaluate:\n  defaults: {learning_rate: 1.0, group_size: 4}\n"
+        "  mvbench: {group_size: 2}\n  mmvu: {nonsense: 1}\n  empty:\n"
     )
     assert load_params(Outer, "evaluate", path, "mvbench") == Outer(learning_rate=1.0, group_size=2)
     assert load_params(Outer, "evaluate", path, "empty") == load_params(Outer, "evaluate", path, "absent")

@@ -84,7 +84,8 @@ class EvaluateParams(Params):
     def identity(self) -> "EvaluateParams":
         """The parameters that decide an answer, the others at their defaults.
 
-        The orders are left out because each answer's key holds its order, the scoring because it comes after the answer.
+        The orders are left out because each answer's key holds its order. The scoring is left out because it comes after
+        the answer.
         """
         same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
         if self.server is None:

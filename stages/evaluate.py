@@ -84,8 +84,7 @@ class EvaluateParams(Params):
     def identity(self) -> "EvaluateParams":
         """The parameters that decide an answer, the others at their defaults.
 
-        The orders are left out because each answer's key holds its order. The scoring is left out because it comes after
-        the answer.
+        Left out are the orders, which are part of each answer's key, and the scoring, which comes after the answer.
         """
         same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
         if self.server is None:

@@ -43,7 +43,10 @@ def section(stage: str, model: type[BaseModel]) -> str:
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Name, type with bounds, default and meaning of each field; the fields of a model inside follow it."""
+    """Name, type with bounds, default and meaning of each field.
+
+    The fields of a model inside follow it.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name, cell(kind(field)), cell(default(field)), cell(field.description or "")
         if inner := model_inside(field.annotation):
@@ -96,7 +99,7 @@ def yaml_text(value: Any) -> str:
 
 
 def model_inside(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, also in a list or beside null."""
+    """The model that a field holds, perhaps in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := model_inside(part))), None)

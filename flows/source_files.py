@@ -10,7 +10,7 @@ from flows.errors import UsageError
 
 
 def source_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The path and state of each file below a folder, in a fixed order.
+    """Path and state of each file below a folder, in order.
 
     A file that is gone since it was listed and a link that leads to itself are left out. UsageError for a named pipe, a
     socket or a device: DVC would open it to hash it, and wait for ever.

@@ -1,6 +1,4 @@
-"""Check a file of parameters before any stage starts.
-
-The values are checked against the parameter models of all stages.
+"""Check parameters against the models of all stages before any starts.
 
     python -m stages.check [--params params.yaml]
 
@@ -44,10 +42,7 @@ def problems(path: Path) -> list[str]:
 
 
 def items_of(values: object) -> Iterator[str | None]:
-    """The items of a section with `defaults`; None for a plain section.
-
-    Such a section holds values under `defaults` and under the names of the items.
-    """
+    """The items of a section with `defaults`; None for a plain section."""
     if isinstance(values, dict) and DEFAULTS in values:
         yield from (str(item) for item in values)
     else:
@@ -55,7 +50,10 @@ def items_of(values: object) -> Iterator[str | None]:
 
 
 def model_of(stage: str) -> type[Params]:
-    """A stage's parameter model: the type of its `run`'s first argument."""
+    """The parameter model of a stage.
+
+    The type of the first argument of its `run`.
+    """
     run = importlib.import_module(f"stages.{stage}").run
     return get_type_hints(run)[next(iter(inspect.signature(run).parameters))]
 

@@ -84,7 +84,7 @@ class EvaluateParams(Params):
     def identity(self) -> "EvaluateParams":
         """The parameters that decide an answer, the others at their defaults.
 
-        Left out are the orders, which are part of each answer's key, and the scoring, which comes after the answer.
+        Orders are left out because they are part of each answer's key, the scoring because it comes later.
         """
         same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
         if self.server is None:
@@ -229,7 +229,7 @@ def _prepared(benchmark: str, data: Path) -> _Prepared:
 
 
 def _with_payload(params: EvaluateParams) -> EvaluateParams:
-    """The parameters, with the server's own payload in place of `auto`."""
+    """The parameters with the server's payload in place of `auto`."""
     if params.engine != "openai" or params.server is None:
         return params
     payload = choose_payload(params.server, WORK / "evaluate" / "servers.json")

@@ -76,9 +76,9 @@ def parse(arguments: Sequence[str]) -> Launch:
 def run_torchrun(arguments: Sequence[str]) -> int:
     """Run torchrun in this process.
 
-    Returns the exit code of the first failed process.
+    Its status is that of the process that failed first.
 
-    torchrun's own traceback is left out, because the processes have already printed the error.
+    The processes have said what is wrong, so torchrun's own traceback is left out.
     """
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:

@@ -88,7 +88,10 @@ class FaultServer:
 def completion(
     text: JsonValue = THOUGHT, finish_reason: str | None = "stop", **message: JsonValue
 ) -> dict[str, JsonValue]:
-    """A chat completion with `text` as its content; `message` has further fields of the message."""
+    """A chat completion with `text` as its content.
+
+    `message` has further fields of the message.
+    """
     return {
         "id": "x",
         "object": "chat.completion",

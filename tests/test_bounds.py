@@ -1,4 +1,7 @@
-"""Values at the bounds of every number in the parameters: a stage ends well or refuses them in one line."""
+"""Values at the bounds of every number in the parameters.
+
+A stage ends well or refuses them in one line.
+"""
 
 import contextlib
 import json
@@ -79,7 +82,10 @@ def model_of(stage: str) -> type[Params]:
 
 
 def numbers(stage: str) -> Iterator[Number]:
-    """The numbers of a stage's parameters; those inside other models are left out."""
+    """The numbers of a stage's parameters.
+
+    Those inside other models are left out.
+    """
     for name, field in model_of(stage).model_fields.items():
         kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, types.UnionType) else ()
         for kind in (field.annotation, *kinds):
@@ -149,7 +155,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """The outputs of a small run of each stage, and the address of a teacher."""
+    """The outputs of small runs, and the address of a teacher."""
     folder = tmp_path_factory.mktemp("inputs")
     with fault_server() as server, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

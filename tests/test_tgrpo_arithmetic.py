@@ -1,4 +1,4 @@
-"""Runs of one or few steps whose figures must follow from each other."""
+"""Runs of few steps whose figures must follow from each other."""
 
 import json
 from pathlib import Path

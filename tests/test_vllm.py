@@ -42,7 +42,10 @@ PARAMS = EvaluateParams(orders=("ordered", "shuffled"), max_new_tokens=6, thread
 
 
 def prepare(folder: Path) -> None:
-    """A benchmark of four clips and an image, of the size that the models' processors leave as it is."""
+    """A benchmark of four clips and an image.
+
+    The models' processors leave their size as it is.
+    """
     samples = [asked(f"v{index}", "direction", "Which way does it move? " * (1 + index)) for index in range(4)]
     samples.append(asked("i0", "colour", "What colour is it?", "image"))
     write_samples(folder / "samples.parquet", samples)
@@ -56,7 +59,7 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def served(model: Path, log: Path, *flags: str) -> Iterator[str]:
-    """The address of a vLLM that serves the model as `tiny` on the CPU."""
+    """The address of a vLLM that serves the model as `tiny`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,7 +90,10 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path
 
 
 def readable(row: PredictionRow) -> str:
-    """The text without broken UTF-8, which a random model writes and vLLM leaves out at the end."""
+    """The text without broken UTF-8.
+
+    A random model writes it, and vLLM leaves it out at the end.
+    """
     return row["text"].replace("\ufffd", "")
 
 
@@ -100,7 +106,9 @@ def asking(url: str) -> EvaluateParams:
 def test_random_models_of_both_families_answer_through_the_server_as_in_this_process(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six tokens each: a random model has near ties, which rounding decides sooner or later.
+    """Six tokens each.
+
+    A random model has near ties, which rounding decides sooner or later.
 
     Of Qwen3-VL only the image is compared. Its clips get other answers in vLLM 0.32, which writes the text around a
     video's frames in another way than transformers 5 (vllm-project/vllm#46817).

@@ -42,7 +42,10 @@ def model_inputs(model: PreTrainedModel, builder: PromptBuilder, prompt: Prompt)
 
 
 def roll_out(model: PreTrainedModel, builder: PromptBuilder, group: Group, completion: int) -> None:
-    """Sample as many tokens as this project did, by two `generate` calls; `completion` is the most."""
+    """Sample as many tokens as this project did, by two `generate` calls.
+
+    `completion` is the most.
+    """
     assert group.question.contrast is not None
     for prompt, responses in ((group.question.ordered, group.ordered), (group.question.contrast, group.contrast)):
         lengths = [len(response.ids_C) if not response.truncated else completion + 1 for response in responses]

@@ -1,4 +1,7 @@
-"""Checks the server's address, key and certificates before anything is sent."""
+"""The server's address, its key and its certificates.
+
+Checked before anything is sent.
+"""
 
 import os
 import ssl
@@ -15,7 +18,7 @@ ENDPOINT = "/chat/completions"
 def chat_url(base_url: str) -> str:
     """The address to post to.
 
-    UserError with one line when `base_url` is no address.
+    UserError with one line when `base_url` is none.
 
     An address without a path gets /v1.
     """
@@ -63,7 +66,7 @@ def read_key(variable: str | None) -> str | None:
 def ssl_context(ca_file: str | None) -> ssl.SSLContext:
     """How certificates are checked.
 
-    By `ca_file`, by the file in SSL_CERT_FILE, or by the usual authorities.
+    By `ca_file`, by SSL_CERT_FILE, or by the usual authorities.
 
     UserError when the file is not there or holds no certificate.
     """

@@ -1,4 +1,7 @@
-"""Rows of answers, as they are stored and in the table of annotations."""
+"""Answers as rows.
+
+How they are stored, and how the table of annotations shows them.
+"""
 
 from stages.chat.reply import Reply
 from stages.chat.request import Request
@@ -29,9 +32,9 @@ def answer_row(request: Request, reply: Reply) -> AnswerRow:
 
 
 def annotation_row(sample_id: str, answer: AnswerRow) -> AnnotationRow:
-    """A stored answer about one sample, as a row of annotations.
+    """A stored answer about one sample, read by the present rules.
 
-    This version of the code may read an answer that an earlier version could not.
+    They may read what earlier ones could not.
     """
     reasoning = answer.get("reasoning") or ""
     text = joined(answer["text"], reasoning)

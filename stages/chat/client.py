@@ -174,10 +174,7 @@ class ChatClient:
         return Reply("failed", detail=detail)
 
     def _without_key(self, reply: Reply) -> Reply:
-        """The reply without the key.
-
-        A server may have put the key into its answer.
-        """
+        """The reply without the key, which a server may repeat."""
         if not self._key or not any(self._key in text for text in (reply.text, reply.reasoning, reply.detail)):
             return reply
         return dataclasses.replace(

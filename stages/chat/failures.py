@@ -49,7 +49,7 @@ def tls_advice(where: str, detail: str) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later.
 
-    It is not asked about a server that was never reached.
+    Not told of a server that was never reached.
     """
     if isinstance(error, openai.APIStatusError):
         return (error.status_code in (408, 409, 425, 429) or error.status_code >= 500) and not is_out_of_credit(error)
@@ -69,7 +69,7 @@ def is_filtered(error: openai.APIStatusError) -> bool:
 
 
 def advice(error: openai.APIStatusError, request: Request) -> str | None:
-    """The parameter to change when the server refuses a field of the request."""
+    """The parameter to change when the server refuses a field."""
     words = error.response.text
     if error.status_code not in (400, 422):
         return None
@@ -103,15 +103,12 @@ def describe(error: Exception) -> str:
 
 
 def in_one_line(text: str, key: str | None) -> str:
-    """The text in one line of bounded length, without the key."""
+    """The text in one short line, without the key."""
     return " ".join(redacted(text, key).split())[:LONGEST_DETAIL]
 
 
 def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also where the key is escaped.
-
-    The escapes are those of JSON and of addresses.
-    """
+    """The text without the key, also where the key is escaped."""
     return _pattern(key).sub("[key]", text) if key else text
 
 

@@ -1,4 +1,4 @@
-"""The first answers of a run show whether the teacher is asked correctly."""
+"""The first answers of a run show whether the teacher is asked rightly."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ class FirstAnswers:
     """
 
     def __init__(self, max_unusable: float) -> None:
-        """A larger share of unusable answers than `max_unusable` stops the run."""
+        """A share of unusable answers above `max_unusable` stops the run."""
         self._max_unusable = max_unusable
         self._seen = 0
         self._unusable: list[AnnotationRow] = []

@@ -25,9 +25,9 @@ SECONDS = 10.0  # for each question about the server
 
 
 def choose_payload(params: ChatParams, memory: Path) -> Payload:
-    """The payload of the parameters; for `auto`, one that suits the server.
+    """The payload of the parameters; `auto` becomes what suits the server.
 
-    vLLM takes clips as videos, any other server takes images.
+    vLLM takes clips as videos.
 
     The choice for a server is remembered in the file `memory`: a run whose answers are all on disk needs no server.
     EndpointError when the server is asked for the first time and does not answer.
@@ -76,7 +76,7 @@ async def _server(params: ChatParams) -> str | None:
 async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> dict[str, object] | None:
     """The JSON object at an address.
 
-    Empty when there is none; None when no server answers.
+    Empty when there is none, None when no server answers.
     """
     try:
         async with asyncio.timeout(SECONDS):

@@ -107,9 +107,11 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
 
 
 def _text(value: JsonValue) -> str:
-    """A text, or the joined texts of a list of parts.
+    """A text, or the texts of a list of parts.
 
-    Lone surrogates are replaced, because no file can hold them. "" for anything else.
+    "" for anything else.
+
+    Lone surrogates become U+FFFD, because no file can hold them.
     """
     if isinstance(value, list):
         return "".join(_text(_object(part).get("text")) for part in value)

@@ -58,7 +58,7 @@ class Dialect:
         return cls(params.extra_body, params.max_tokens_field, params.send_seed)
 
     def body(self, sampling: ChatSampling) -> dict[str, JsonValue]:
-        """The sampling's fields in the server's names, and the further fields."""
+        """The sampling in the server's names, and the further fields."""
         fields = {name: value for name, value in vars(sampling).items() if value is not None}
         fields[self.max_tokens_field] = fields.pop("max_tokens")
         if not self.send_seed:

@@ -1,4 +1,4 @@
-"""One thought and one answer, from every form that thinking models send."""
+"""One thought and one answer from what a thinking model sends."""
 
 import re
 
@@ -38,7 +38,7 @@ def joined(text: str, reasoning: str) -> str:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The tagged thoughts at the start of a text, and its rest."""
+    """The tagged thoughts at the start of a text, and the rest."""
     thoughts: list[str] = []
     match = _OPENED_BY_PROMPT.match(text) or _THOUGHT.match(text)
     while match:

@@ -18,9 +18,9 @@ _WINDOWS = {"gzip": (zlib.MAX_WBITS | 16,), "deflate": (zlib.MAX_WBITS, -zlib.MA
 
 
 class UnreadableAnswer(httpx2.TransportError):
-    """An answer that is too large, or in the wrong encoding.
+    """An answer that is too large or in another encoding.
 
-    It is not asked again, because the next answer would be the same.
+    The next answer would be the same, so nothing is asked again.
     """
 
 

@@ -1,6 +1,6 @@
-"""The archive of answers, a copy outside DVC's reach.
+"""The archive of answers.
 
-Several checkouts can share it.
+A copy outside DVC's reach, which several checkouts can share.
 
 `dvc checkout` of another branch and `dvc gc` take answers out of a stage's outputs; the archive keeps them.
 """

@@ -30,7 +30,7 @@ def conversation_column(row: Mapping[str, object]) -> str | None:
 
 
 def conversation_fields(row: Mapping[str, object], column: str) -> dict[str, object]:
-    """The row's fields, with question, answer and media of its conversation.
+    """The row's own fields and those of its conversation.
 
     Instructions of the system are left out, because every stage asks with its own prompt. A thought in <think> tags
     becomes `process`. Unusable unless the conversation has one question and one answer.
@@ -67,7 +67,7 @@ def _turn(turn: object) -> tuple[Role, object]:
 
 
 def _content(content: object) -> tuple[str, dict[str, list[object]]]:
-    """The text of a turn, and its parts' media by column."""
+    """The text of a turn, and its media by column."""
     if isinstance(content, str):
         return content, {}
     texts: list[str] = []

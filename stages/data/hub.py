@@ -63,7 +63,7 @@ def _saved(folder: Path, split: str) -> "IterableDataset":
 
 
 def _folder(folder: Path, config: str | None, split: str) -> "IterableDataset":
-    """The files of a folder, chosen by its card or their names."""
+    """The files of a folder, by its card or by their names."""
     from datasets import IterableDataset, load_dataset
     from datasets.data_files import DataFilesDict, get_data_patterns
     from datasets.load import infer_module_for_data_files
@@ -143,7 +143,7 @@ def _card_configurations(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_inside(folder: Path, files: Iterable[Path]) -> None:
-    """ValueError for a file whose real path lies outside the folder."""
+    """ValueError for a file whose real path leaves the folder."""
     base = folder.resolve()
     for file in files:
         if not file.resolve().is_relative_to(base):

@@ -80,7 +80,7 @@ class JournaledStore:
         return (self.read(key) for key in list(self._offsets))
 
     def merge(self, order: Iterable[str]) -> None:
-        """Move the journal into the shards, and complete the archive.
+        """Move the journal into the shards, and fill the archive.
 
         The keys of `order` come first, also those that only the archive has. Then come the others, sorted: an earlier
         run with other parameters left them.

@@ -1,6 +1,4 @@
-"""Reads JSON arrays and JSON Lines record by record.
-
-The depth and the length of a record are bounded."""
+"""JSON arrays and JSON Lines, read record by record within bounds."""
 
 import json
 import re
@@ -45,7 +43,10 @@ def array_items(file: TextIO) -> Iterator[object]:
 
 
 def json_lines(file: TextIO) -> Iterator[tuple[int, object]]:
-    """Each line with text, its number, and its JSON or an Unusable."""
+    """Each line with its number, as JSON or as an Unusable.
+
+    Blank lines are passed over.
+    """
     number = 0
     while line := file.readline(MAX_RECORD + 1):
         number += 1

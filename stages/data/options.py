@@ -83,9 +83,9 @@ class _Labelled(NamedTuple):
 
 
 def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...], str]:
-    """The options as lines in their order, and the right letter.
+    """The options as lines "A.
 
-    A line looks like "A. …".
+    …", in their order, and the letter of the right one.
 
     Options keep the letters they come with; options without letters get them by position. Lines that have their letter
     in a usual form stay as they are. The answer is a letter, an option's text, or both. Unusable where that has
@@ -188,10 +188,7 @@ def _label(line: str) -> _Label | None:
 
 
 def _bare_symbol(answer: str) -> str | None:
-    """The label that is the whole answer.
-
-    Examples are "B", "(b)", "2." and "Option B".
-    """
+    """The label that is the whole answer, as in "(b)"."""
     for form in _BARE_FORMS:
         if (found := form.fullmatch(answer)) and not found.groupdict().get("text"):
             return _symbol(found)
@@ -225,7 +222,7 @@ def _index(symbol: str, alphabet: Sequence[str]) -> int:
 
 
 def _matches(answer: str, lines: Sequence[str]) -> list[int]:
-    """Which lines equal the answer.
+    """Which lines are the answer.
 
     Case, width, blanks and a final stop do not count.
     """

@@ -54,7 +54,7 @@ def record_fields(
 
 
 def with_data_type(fields: dict[str, object]) -> dict[str, object]:
-    """The fields, with a data type from the path's suffix if absent."""
+    """The fields with the data type of the path's suffix."""
     path = fields.get("path")
     if not isinstance(path, str):
         return fields
@@ -65,7 +65,10 @@ def with_data_type(fields: dict[str, object]) -> dict[str, object]:
 
 
 def _options(value: object) -> object:
-    """Options of one cell ("left|right") or of an object ({"A": "left"}) as a list."""
+    """Options of one cell ("left|right") or of an object ({"A".
+
+    "left"}) as a list.
+    """
     if isinstance(value, str) and "|" in value:
         return [option.strip() for option in value.split("|")]
     if isinstance(value, Mapping):

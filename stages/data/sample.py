@@ -61,7 +61,10 @@ class Reject(BaseModel):
 
 
 class Unusable(Exception):
-    """Reason and detail of a record that cannot become a sample."""
+    """Why a record cannot become a sample.
+
+    The reason and detail of its reject.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)

@@ -1,4 +1,4 @@
-"""Special tokens of chat templates and vocabularies, as written in text.
+"""Special tokens of chat templates and vocabularies, as text.
 
 The list is here, without a tokenizer, because ingest knows no model yet: a question must suit every model that may be
 trained or asked with it. `tests/data/test_special_tokens.py` holds the list against the vocabularies.

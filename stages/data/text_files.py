@@ -1,4 +1,4 @@
-"""Opens text files in many encodings, and names files of other kinds."""
+"""Opens text files, and names what is no text."""
 
 import codecs
 import os

@@ -70,7 +70,7 @@ def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.n
 
 
 def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 2000) -> Estimate | None:
-    """The normalised gain (after − before) / (1 − before) of mean scores.
+    """The normalised gain of mean scores: (after − before) / (1 − before).
 
     Both are scores of the same questions.
 

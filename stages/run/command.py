@@ -72,7 +72,9 @@ def _lock_name(stage: str, arguments: dict[str, Any]) -> str:
 
 
 def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | None:
-    """What to do about a full disk, a read-only disk or an absent input.
+    """What to do about a bad disk or an absent input.
+
+    The disk is full or read-only.
 
     None for a fault of the program.
     """

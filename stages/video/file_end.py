@@ -28,7 +28,7 @@ def missing_bytes(path: Path, container: str) -> int:
 
 
 def _hole(position: int, end: int, size: int) -> int:
-    """The end of a file as if the part from `position` to `end` were cut off.
+    """The end of a file without the part from `position` to `end`.
 
     There are no contents in this part.
     """

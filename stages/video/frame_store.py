@@ -95,7 +95,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class FrameShape:
-    """Number of frames, size in pixels, and times pts_T in seconds."""
+    """Number, size in pixels and times pts_T in seconds of frames."""
 
     count: int
     height: int
@@ -138,7 +138,7 @@ class FrameReader:
         return self._row(sample_id, ["pictures"])["pictures"]
 
     def times(self, sample_id: str) -> list[float]:
-        """The frames' times in seconds, from the first frame of the media."""
+        """The seconds of the frames, from the first frame of the media."""
         return self._row(sample_id, ["pts"])["pts"]
 
     def shape(self, sample_id: str) -> FrameShape:

@@ -1,4 +1,4 @@
-"""Teachers whose thoughts come in other forms, and teachers whose first answers are of no use."""
+"""Thoughts in other forms, and first answers of no use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Statuses that end the run in one line, fields that a server does not take, and the key in messages."""
+"""Statuses that end the run, refused fields, the key in messages."""
 
 import pytest
 from pydantic import JsonValue

@@ -1,4 +1,4 @@
-"""Which payload suits a server, and the frame rate that goes with a video."""
+"""Which payload suits a server, and the frame rate of a video."""
 
 import json
 import logging

@@ -18,7 +18,10 @@ def answered(fault: Raw) -> Reply:
 
 
 def failed(fault: Raw) -> str:
-    """The detail of a request whose every answer is `fault`; an answer that comes later is taken."""
+    """The detail of a request whose every answer is `fault`.
+
+    An answer that comes later is taken.
+    """
     with fault_server(lambda text, attempt: fault) as server:
         [reply] = ask(params(server.url, retries=1), request())
         assert (reply.status, len(server.calls)) == ("failed", 2)

@@ -1,4 +1,4 @@
-"""One thought and one answer, from the forms in which thinking models send them."""
+"""One thought and one answer from what a thinking model sends."""
 
 import pytest
 

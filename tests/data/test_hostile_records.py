@@ -1,4 +1,7 @@
-"""Records changed at random: each becomes a sample or a reject, or the file is one line."""
+"""Records changed at random.
+
+Each becomes a sample or a reject, or the file is one line.
+"""
 
 import json
 import random

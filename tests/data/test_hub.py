@@ -1,4 +1,7 @@
-"""Dataset folders: what is read of them, and what their cards cannot make us read."""
+"""Dataset folders.
+
+What is read of them, and what their cards cannot make us read.
+"""
 
 import json
 import os
@@ -17,7 +20,10 @@ SECRET = "the secret"
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for the dataset beside a secret, with the library's cache in a folder of its own."""
+    """A folder for the dataset beside a secret.
+
+    The library's cache has a folder of its own.
+    """
     (tmp_path / "data").mkdir()
     (tmp_path / "secret.json").write_text(json.dumps([{"problem": SECRET}]))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")

@@ -1,4 +1,7 @@
-"""The journal of answers: whole rows are kept, others are named and passed over."""
+"""The journal of answers.
+
+Whole rows are kept, others are named and passed over.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""JSON within bounds: what is too deep or too long is one bad record, and the next is read."""
+"""JSON within bounds.
+
+What is too deep or too long is one bad record, and the next is read.
+"""
 
 import json
 from pathlib import Path
@@ -16,7 +19,7 @@ TOO_LONG = f"the record has more than {MAX_RECORD:,} characters"
 
 
 def read(folder: Path, name: str, text: str) -> list[object]:
-    """The records of a file, with the details of those that cannot be used."""
+    """The records of a file, and the details of the unusable ones."""
     (folder / name).write_text(text)
     records = (record for _, record in read_records(folder / name))
     return [record.detail if isinstance(record, Unusable) else record for record in records]

@@ -1,4 +1,4 @@
-"""Options keep the letters they come with, in every usual form, or are refused."""
+"""Options keep their letters, in every usual form, or are refused."""
 
 import pytest
 

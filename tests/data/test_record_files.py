@@ -1,4 +1,7 @@
-"""Record files as people have them: encodings, tables, and what is said of other files."""
+"""Record files as people have them.
+
+Encodings, tables, and what is said of other files.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The source folder: what is refused before it is read, and changes that are noticed."""
+"""The source folder.
+
+What is refused before it is read, and changes that are noticed.
+"""
 
 import os
 import socket

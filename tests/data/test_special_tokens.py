@@ -1,4 +1,7 @@
-"""Tokens of chat templates and vocabularies are found in text; other text is left alone."""
+"""Tokens of chat templates and vocabularies are found in text.
+
+Other text is left alone.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The embedded pipeline in two clean clones, by DVC and by the flow.
+"""The embedded pipeline in two clones, by DVC and the flow.
 
 Its numbers are small, and it goes from rendered clips to the report.
 """

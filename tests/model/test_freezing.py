@@ -56,7 +56,7 @@ def test_training_saves_the_tower_that_it_trains(tmp_path: Path, monkeypatch: py
 def saved_while_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, how: dict[str, Any]
 ) -> tuple[list[torch.Size], bool]:
-    """What the tower saves in a step, and whether the step has a gradient."""
+    """What the tower saves in a step, and whether it has gradients."""
     monkeypatch.chdir(tmp_path)
     inputs = write_inputs(tmp_path)
     if family == "qwen3":

@@ -70,7 +70,7 @@ def copy_that_ran(root: Path, path: str, recorded: str) -> dict[str, bytes]:
             return files
     raise UsageError(
         f"{path} changed, and no copy of the code that ran is in {COPIES}, so the change cannot be shown. "
-        "Look at `git diff`; if the change is harmless, `dvc commit` records the outputs unseen"
+        "Look at `git diff`; if the change is harmless, `dvc commit` records the outputs without this check"
     )
 
 

@@ -159,7 +159,7 @@ def main(command: Sequence[str]) -> int:
 
 
 def end_descendants(spare: int) -> None:
-    """Asks every descendant but `spare` to end; kills them after `GRACE` seconds."""
+    """Ends every descendant but `spare`, by force after `GRACE` seconds."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while alive := descendants():

@@ -57,7 +57,8 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
     if len(rejected) > params.max_rejected * len(checked) or not kept:
         raise UserError(
             f"{len(rejected)} of {len(checked)} questions of {name} are unusable, more than benchmark.max_rejected = "
-            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; fix the media or raise it"
+            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; "
+            "fix the media or raise the limit"
         )
     write_samples(out / "samples.parquet", kept)
 

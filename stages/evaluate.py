@@ -84,7 +84,7 @@ class EvaluateParams(Params):
     def identity(self) -> "EvaluateParams":
         """The parameters that decide an answer, the others at their defaults.
 
-        Orders are in each answer's key, and scoring comes after the answer.
+        Orders are left out because they are part of each answer's key, the scoring because it comes later.
         """
         same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
         if self.server is None:

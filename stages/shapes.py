@@ -100,8 +100,8 @@ def record(name: str, question: Question) -> dict[str, str | list[str]]:
 def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
     """Write named clips as out/video/NAME.mp4.
 
-    One ffmpeg process encodes all, and cuts every 16 frames.
-    Each clip is frames_THWC uint8 [16, 64, 64, 3]. RuntimeError with ffmpeg's own words when it fails.
+    One ffmpeg process encodes all clips and starts a new file after every 16 frames.
+    Each clip is frames_THWC uint8 [16, 64, 64, 3]. RuntimeError with ffmpeg's message when ffmpeg fails.
     """
     folder = out.with_name(f".{out.name}-rendering")  # beside the output, where a killed run leaves nothing
     shutil.rmtree(folder, ignore_errors=True)
@@ -121,7 +121,7 @@ def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> No
 def _feed(process: "subprocess.Popen[bytes]", clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> list[str]:
     """Pipe the clips' pixels to ffmpeg.
 
-    Returns the names of the clips that it took, which are all unless it failed.
+    Returns the names of the clips that ffmpeg took: all of them, unless ffmpeg failed.
     """
     assert process.stdin is not None
     names: list[str] = []

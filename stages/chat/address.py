@@ -39,7 +39,7 @@ def chat_url(base_url: str) -> str:
     if parts.query or parts.fragment or "?" in base_url or "#" in base_url:
         raise UserError(f"base_url '{base_url}' holds a ? or a #; write only the address up to /v1")
     if parts.path.rstrip("/").endswith(ENDPOINT):
-        raise UserError(f"base_url '{base_url}' goes too far; end it before {ENDPOINT}")
+        raise UserError(f"base_url '{base_url}' is longer than the server's address; end it before {ENDPOINT}")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}{ENDPOINT}"
 
 

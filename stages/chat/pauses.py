@@ -19,14 +19,17 @@ LONGEST_PAUSE = 300.0  # seconds; a server that asks for more is asked again aft
 def seconds_to_wait(state: RetryCallState) -> float:
     """Seconds until the next attempt.
 
-    As long as the server says, at most LONGEST_PAUSE, and up to a tenth more; or full-jitter exponential backoff.
+    The server's own pause counts, at most LONGEST_PAUSE, and up to a tenth is added. Without one it is full-jitter
+    exponential backoff.
     """
     error = state.outcome.exception() if state.outcome else None
     told = told_pause(error.response.headers) if isinstance(error, openai.APIStatusError) else None
     if told is None:
         return random.uniform(0, min(LONGEST_BACKOFF, 2.0 ** min(state.attempt_number, 16)))
     if told > LONGEST_BACKOFF:
-        log.warning("the server asks for a pause of %.0f s; it gets %.0f s", told, min(told, LONGEST_PAUSE))
+        log.warning(
+            "the server asks for a pause of %.0f s; the next attempt comes after %.0f s", told, min(told, LONGEST_PAUSE)
+        )
     return min(told, LONGEST_PAUSE) * random.uniform(1, 1.1)
 
 

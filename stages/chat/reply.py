@@ -111,7 +111,7 @@ def _text(value: JsonValue) -> str:
 
     "" for anything else.
 
-    Lone surrogates are left out, because no file can hold them.
+    Lone surrogates become U+FFFD, because no file can hold them.
     """
     if isinstance(value, list):
         return "".join(_text(_object(part).get("text")) for part in value)

@@ -102,8 +102,9 @@ class Request:
     def key(self) -> str:
         """SHA-256 over everything that decides the answer.
 
-        The bytes of every frame are part of it. The plain dialect is not, so that keys from before it stay valid. The
-        seed is part of it even where it is not sent: it tells the answers to one question apart.
+        The bytes of every frame are part of it. The plain dialect is left out, so that keys made before there were
+        dialects stay valid. The seed is part of it even where it is not sent: several answers to one question differ
+        only in the seed.
         """
         parts = [self.model, self.text, self.data_type, self.payload, vars(self.sampling), self.identity]
         frames = [hashlib.sha256(picture).hexdigest() for picture in self.pictures]

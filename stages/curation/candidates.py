@@ -78,8 +78,8 @@ class Follower(Generic[Row]):
         """
         if self._next is not None:
             raise UserError(
-                f"{self._path} has rows for {self._next['sample_id']}, which does not follow in the samples; "
-                "run its stage again"
+                f"{self._path} has rows for {self._next['sample_id']}, which the samples do not have at this place; "
+                "run the stage that writes the file again"
             )
 
 

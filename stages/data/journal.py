@@ -122,7 +122,7 @@ class JournaledStore:
         ValueError when the row does not fit the store's schema.
         """
         if not isinstance(row, dict) or not isinstance(key := row.get("key"), str):
-            raise ValueError("an object with a key is wanted")
+            raise ValueError("it is no JSON object with a key")
         try:
             pa.Table.from_pylist([row], schema=self._schema)
         except (pa.ArrowException, OverflowError, TypeError) as error:

@@ -61,8 +61,8 @@ _STANDARD = re.compile(r"\(?[A-Z]\)?(?:[.):].*)?", re.DOTALL)  # shown as it is
 class _Label(NamedTuple):
     """What stands before an option's text, as "B" in "B. left".
 
-    symbol: in one form, so that "ｂ", "(B)" and "B." are "B". set_off_by: a mark or brackets make a label; a hyphen or
-    a blank may also stand in text, as in "B-52" and "A dog".
+    symbol: in one form, so that "ｂ", "(B)" and "B." are "B". set_off_by: what follows the letter. A mark or brackets
+    show that it is a label. A hyphen or a blank may also belong to the text, as in "B-52" and "A dog".
     """
 
     symbol: str

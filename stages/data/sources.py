@@ -75,7 +75,7 @@ class Source(Params):
             "questions": ("folder",),
         }
         if stray := [name for name, users in only.items() if name in self.model_fields_set and kinds[0] not in users]:
-            raise ValueError(f"a source of {kinds[0]} has no {' and no '.join(stray)}")
+            raise ValueError(f"a source with {kinds[0]} takes no {' and no '.join(stray)}; remove it")
         return self
 
     def takes(self, sample_id: str) -> bool:

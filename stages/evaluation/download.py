@@ -53,8 +53,8 @@ def benchmark_folder(root: Path) -> Path:
 def fetch(name: str, *others: str) -> Path:
     """Fetch a dataset's missing files from the hub and unpack its archives.
 
-    `others` are datasets with further files, such as its videos; each becomes a folder inside. A second process waits
-    for the first.
+    `others` are datasets with further files, such as its videos; each becomes a folder inside. When another process
+    already fetches the dataset, this one waits for it.
     """
     folder = WORK / "hub" / _folder_name(name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -159,7 +159,7 @@ def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> I
 
 
 class ServerParams(ChatParams):
-    """The server that answers, and the prompt that it gets."""
+    """The server that answers, and the prompt style of its questions."""
 
     model: str = Field(default="", description='name of the model on the server; "": the name given as --model')
     prompt: PromptStyle = Field(

@@ -102,11 +102,11 @@ class FixedDecoder:
 
     @property
     def state(self) -> list[Tensor]:
-        """What a step changes, but for places that it writes again."""
+        """The tensors to restore before a step is repeated."""
         return [self._column, self._ids_A, self.ended_A]
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows go on; buffers get new addresses."""
+        """Keep only these rows. The buffers are new tensors at new addresses."""
         self.rows_A = self.rows_A[rows]
         self._uniform_AC, self._position_A = self._uniform_AC[rows], self._position_A[rows]
         self._ids_A, self.ids_AC, self.logps_AC = self._ids_A[rows], self.ids_AC[rows], self.logps_AC[rows]

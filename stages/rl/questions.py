@@ -36,8 +36,9 @@ def ask(
 ) -> RolloutQuestion:
     """The question as the policy meets it at one step.
 
-    The contrast order is drawn anew from the sample, the seed and the step. An image has no contrast group. Nor has a
-    video that the order does not change (one frame, or equal frames): p and p̃ would differ by chance alone.
+    The contrast order is drawn anew from the sample, the seed and the step. Two kinds of media have no contrast group:
+    images, and videos that another order leaves as they are (one frame, or equal frames). Their p and p̃ would differ by
+    chance alone.
     """
     frames = reader.load(sample.sample_id)
     ordered = builder(sample, frames)

@@ -40,9 +40,9 @@ class FrameRow(TypedDict):
 
 
 class RefusedRow(TypedDict):
-    """A row whose clip has no frames and never will.
+    """A row of a refused clip, which no run decodes again.
 
-    refused: a Reason. detail: more about it.
+    refused: a Reason. detail: more about the reason.
     """
 
     key: str

@@ -126,7 +126,7 @@ def stamped_table(
     shown_N = np.flatnonzero(is_shown_P)
     packets_N = shown_N[np.argsort(pts_P[shown_N])]
     if not packets_N.size:
-        raise MediaError("no frames", f"none of {len(rows)} packets is shown")
+        raise MediaError("no frames", f"a player would show none of its {len(rows)} packets")
     pts_N = pts_P[packets_N]
     keys_K = np.flatnonzero(is_key_P) if knows_keys else None
     last = int(duration_P[packets_N[-1]]) or int(np.median(np.diff(pts_N, prepend=pts_N[0])))

@@ -181,7 +181,7 @@ def test_a_limit_takes_the_first_of_what_the_weight_leaves(thousand: Path) -> No
     [
         ({}, "names one of records, hub and folder; this one names none"),
         ({"records": "r.json", "hub": "x"}, "this one names records and hub"),
-        ({"folder": "mine", "hub_split": "test"}, "a source of folder has no hub_split"),
+        ({"folder": "mine", "hub_split": "test"}, "a source with folder takes no hub_split"),
         ({"records": "r.json", "weight": 1.5}, "less than or equal to 1"),
     ],
 )

@@ -1,21 +1,15 @@
 """Benchmarks from the Hugging Face hub: fetched once, archives unpacked."""
 
 import fcntl
-import logging
 import re
-import shutil
-import tarfile
-import zipfile
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from stages.evaluation.archives import SUFFIXES, unpack
 from stages.run.errors import UserError
-from stages.run.files import write_atomic
 from stages.run.work import WORK
-
-log = logging.getLogger(__name__)
 
 # Records, media and their archives, without code and pickles.
 _FILES = [
@@ -64,7 +58,7 @@ def fetch(name: str, *others: str) -> Path:
         for other in others:
             _download(other, folder / _folder_name(other))
         for archive in sorted(folder.rglob("*")):
-            if archive.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+            if archive.name.endswith(SUFFIXES):
                 unpack(archive)
     return folder
 
@@ -83,36 +77,3 @@ def _download(name: str, folder: Path) -> None:
         raise UserError(
             f"'{name}' is no folder here, and the hub gives no such dataset: {str(error).splitlines()[0]}"
         ) from error
-
-
-def unpack(archive: Path) -> None:
-    """Unpack a zip or tar archive into its own folder, once.
-
-    A member that leads out of the folder is refused. UserError when the content does not fit on the disk, or the
-    archive is damaged.
-    """
-    done = archive.with_name(f".{archive.name}.unpacked")
-    if done.exists():
-        return
-    log.info("unpacking %s", archive)
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as members:
-                _check_room(archive, sum(member.file_size for member in members.infolist()))
-                # zipfile removes ".." and leading slashes from names, and makes no links.
-                members.extractall(archive.parent)
-        else:
-            with tarfile.open(archive) as members:
-                _check_room(archive, sum(member.size for member in members))
-                members.extractall(archive.parent, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise UserError(f"{archive}: cannot be unpacked ({error}); delete it and run the same command again") from None
-    write_atomic(done, "")
-
-
-def _check_room(archive: Path, size: int) -> None:
-    free = shutil.disk_usage(archive.parent).free
-    if size > free:
-        raise UserError(
-            f"{archive}: unpacks to {size >> 20} MiB, but only {free >> 20} MiB are free; make room on the disk"
-        )

@@ -141,7 +141,7 @@ def test_equal_inputs_give_equal_bytes_and_answers_out_of_order_are_refused(tmp_
     assert first == {
         name: path.read_bytes() for name, path in filtered(tmp_path, FilterParams(), samples, answers).items()
     }
-    with pytest.raises(UserError, match=r"annotations.parquet has rows for s1, .* run the stage that writes the file again"):
+    with pytest.raises(UserError, match=r"annotations.parquet has rows for s1, .* run the stage that writes"):
         filtered(tmp_path, FilterParams(), samples, answers[::-1])
 
 

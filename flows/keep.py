@@ -91,15 +91,18 @@ def read_tree(root: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the differences and what was recorded."""
+def main(arguments: Sequence[str] | None = None) -> int | str:
+    """Prints the differences and what was recorded.
+
+    A text is the error that ends the process.
+    """
     parser = argparse.ArgumentParser("python -m flows.keep", description="Record a stage's outputs as they are.")
     parser.add_argument("stage", help="a stage of dvc.yaml, for example sft or evaluate@sft-shapes-8")
     stage = parser.parse_args(arguments).stage
     try:
         differences = keep(Path.cwd(), stage)
     except UsageError as error:
-        return f"keep: {error}"  # type: ignore[return-value]  # sys.exit prints it
+        return f"keep: {error}"
     print(differences or f"{stage} is up to date: nothing to record")  # noqa: T201
     if differences:
         print(f"{stage}: outputs recorded as they are; next: git add dvc.lock && git commit")  # noqa: T201

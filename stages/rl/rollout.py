@@ -53,7 +53,7 @@ def roll_out(
         [group_size] * len(questions) + [contrast_size] * len(contrasts),
         sampling,
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
-        media=None if features is None else encoded_media(features),
+        media=None if features is None else lambda chosen: encoded_media([features[b] for b in chosen]),
     )
     encoded: Sequence[Features | None] = features or [None] * len(prompts)
     groups, place = [], len(questions)  # the place of the next contrast prompt

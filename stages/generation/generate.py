@@ -61,7 +61,9 @@ def generate(
     """
     requests = [Request(*each) for each in zip(prompts, counts, seeds, strict=True)]
     room = room_for([len(prompt.ids_P) for prompt in prompts], counts, most_rows)
-    found = dict(generate_continuously(model, builder, requests, sampling, room, media))
+    found: dict[int, list[Completion]] = {}
+    for answered in generate_continuously(model, builder, requests, sampling, room, media):
+        found |= answered
     return [found[index] for index in range(len(requests))]
 
 
@@ -85,8 +87,8 @@ def generate_continuously(
     room: Room,
     media: Media | None = None,
     pace: Pace | None = None,
-) -> Iterator[tuple[int, list[Completion]]]:
-    """The completions of each request, with its number, as they end.
+) -> Iterator[dict[int, list[Completion]]]:
+    """The completions of each request, by its number, as requests end.
 
     Requests are taken when there is room for their rows. A request's completions do not depend on the requests beside
     it (but for rounding): its random numbers come from its own seed. Placeholder tokens are never drawn. `model` is in
@@ -122,14 +124,15 @@ class _Desk:
         self._rows: list[tuple[_Open, int] | None] = [None] * room.rows  # a row's request, and which of its rows it is
         self._places = set(range(room.prompts))  # the free ones
 
-    def serve(self) -> Iterator[tuple[int, list[Completion]]]:
+    def serve(self) -> Iterator[dict[int, list[Completion]]]:
         """Answer all requests."""
         while True:
             self._admit()
             if not any(self._rows):
                 return
             self._move_together()
-            yield from self._collect(self._decoder.run(self._enough()))
+            if answered := self._collect(self._decoder.run(self._enough())):
+                yield answered
 
     def _admit(self) -> None:
         """Let requests enter while there is room for all their rows."""
@@ -165,9 +168,9 @@ class _Desk:
             useful = math.ceil(self._decoder.pace.leave * rows)
         return min(rows, max(free + 1, useful))
 
-    def _collect(self, ended: Sequence[int]) -> Iterator[tuple[int, list[Completion]]]:
+    def _collect(self, ended: Sequence[int]) -> dict[int, list[Completion]]:
         """Free the rows that have ended; the requests that are answered."""
-        rows = [row for row in ended if self._rows[row]]
+        rows, answered = [row for row in ended if self._rows[row]], {}
         for row, (ids_C, logps_C, is_whole) in zip(rows, self._decoder.take(rows), strict=True):
             held, self._rows[row] = self._rows[row], None
             assert held is not None
@@ -176,4 +179,5 @@ class _Desk:
             completions = [each for each in opened.completions if each]
             if len(completions) == len(opened.completions):
                 self._places.add(opened.place)
-                yield opened.number, completions
+                answered[opened.number] = completions
+        return answered

@@ -37,8 +37,9 @@ def roll_out(
     seed: int,
     step: int,
     share_features: bool,
+    most_rows: int | None = None,
 ) -> list[Group]:
-    """Sample all responses of all questions together.
+    """Sample all responses of all questions, at most `most_rows` at once.
 
     Each prompt is encoded and prefilled once. With `share_features` the vision features are kept for scoring. This is
     right only if the vision tower is frozen.
@@ -54,6 +55,7 @@ def roll_out(
         sampling,
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
         media=None if features is None else lambda chosen: encoded_media([features[b] for b in chosen]),
+        most_rows=most_rows,
     )
     encoded: Sequence[Features | None] = features or [None] * len(prompts)
     groups, place = [], len(questions)  # the place of the next contrast prompt

@@ -89,6 +89,7 @@ class Sampler:
                 params.seed,
                 step,
                 share_features=params.freeze_vision,
+                most_rows=params.rollout_rows,
             )
         if params.temporal != "likelihood":
             return [grade_group(group, params.grading) for group in groups]

@@ -37,8 +37,8 @@ def micro_batch(
     builder: PromptBuilder,
     groups: Sequence[Group],
     advantages_BG: Tensor,
-    weights: Sequence[Sequence[Tensor]] | None,
     device: torch.device,
+    weights: Sequence[Sequence[Tensor]] | None = None,
 ) -> MicroBatch:
     """Groups packed into one row, without the reference's scores."""
     prompts = [group.question.ordered for group in groups]

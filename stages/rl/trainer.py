@@ -187,8 +187,8 @@ class TgrpoTrainer(ResumableTrainer):
             self.sampler.builder,
             [groups[b].group for b in batch],
             found.advantages_BG[batch],
-            found.weights and [found.weights[b] for b in batch],
             self.args.device,
+            found.weights and [found.weights[b] for b in batch],
         )
         packed.reference_logps_RC = self._reference_logps(packed)
         return packed

@@ -9,17 +9,17 @@ from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import read_predictions
-from stages.reporting.cards import Card
+from stages.reporting.cards import Card, is_right, is_wrong
 from stages.reporting.charts import IntervalChart, interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label
 from stages.reporting.findings import Findings, find
-from stages.reporting.gallery import order_cards
+from stages.reporting.gallery import showing_cards
 from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
 
-ORDER_EXAMPLES = 2  # questions per benchmark that the last model got right in order and wrong shuffled
+EXAMPLES = 2  # questions per benchmark that the last model got right in order: wrong shuffled, and right blind
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class BenchmarkResult:
     findings: Findings
     kinds: KindCharts
     order_cards: list[Card]
+    blind_cards: list[Card]
     wrong: list[WrongAnswers]
     zero_scores: list[ZeroScore]
     runs: list[Run]
@@ -82,7 +83,8 @@ def benchmark_result(
         comparison=comparison,
         findings=find(rows, benchmark, profile),
         kinds=_kind_charts(comparison),
-        order_cards=order_cards(need_order, samples, reader, profile, ORDER_EXAMPLES),
+        order_cards=showing_cards(need_order, "shuffled", is_wrong, samples, reader, profile, EXAMPLES),
+        blind_cards=showing_cards(need_order, "blind", is_right, samples, reader, profile, EXAMPLES),
         wrong=wrong_answers(rows, samples, reader, profile, n_wrong),
         zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
@@ -115,5 +117,5 @@ def _kind_charts(comparison: Comparison) -> KindCharts:
     }
     return KindCharts(
         interval_chart(f"Score by kind of question, {comparison.name}", scores, styles),
-        interval_chart(f"Points lost in other orders, {comparison.name}", gaps, comparison.orders),
+        interval_chart(f"Points lost in other showings, {comparison.name}", gaps, comparison.orders),
     )

@@ -1,6 +1,6 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,17 +101,6 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
             "report.benchmarks or report.frames in params.yaml"
         )
     return files
-
-
-def check_leftovers(folder: Path, expected: Collection[str]) -> None:
-    """UserError when a folder of results holds more than `expected`."""
-    present = folder.iterdir() if folder.is_dir() else ()
-    leftovers = sorted(str(path) for path in present if path.name not in expected and not path.name.startswith("."))
-    if leftovers:
-        raise UserError(
-            f"{folder} holds results that report.models, report.benchmarks and report.frames do not name, and dvc.lock "
-            f"would hold their hashes; remove them: rm -r {' '.join(leftovers)}"
-        )
 
 
 def _kind_charts(comparison: Comparison) -> KindCharts:

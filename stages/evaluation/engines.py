@@ -24,7 +24,7 @@ from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
-from stages.generation.generate import Completion, Request, generate_continuously, room_for
+from stages.generation.generate import Completion, Job, generate_continuously, room_for
 from stages.generation.sampling import Sampling
 from stages.handshake.asked import Asked
 from stages.handshake.first_requests import LOOKED_AT, check_prompt, files_at_hand, shake_hands
@@ -102,9 +102,9 @@ class TransformersEngine:
         self, model: PreTrainedModel, builder: PromptBuilder, asked: Sequence["Shown"], rows: int
     ) -> Iterator[list[Output]]:
         """The outputs of one round, as they come."""
-        requests = (Request(self._prompt(each, builder), 1, _seed(self.seed, each.showing.key)) for each in asked)
+        jobs = (Job(self._prompt(each, builder), 1, _seed(self.seed, each.showing.key)) for each in asked)
         room = room_for([each.prompt_tokens for each in asked], [1] * len(asked), rows)
-        for answered in generate_continuously(model, builder, requests, self.sampling, room):
+        for answered in generate_continuously(model, builder, jobs, self.sampling, room):
             yield [_from_completion(asked[number], answer) for number, [answer] in answered.items()]
 
     def _answerable(self, shown: Sequence["Shown"], builder: PromptBuilder, keep: Keep) -> list["Shown"]:

@@ -111,8 +111,12 @@ class OwnCache(Cache):
         self._first_AK = columns * torch.arange(rows * heads, device=device).view(rows, heads)
         self._place_AK = self._first_AK.clone()
         self._own = [
-            OwnLayer(*(states.new_zeros(rows, heads, columns, states.shape[3]) for states in pair), self._place_AK)
-            for pair in stored
+            OwnLayer(
+                keys.new_zeros(rows, heads, columns, keys.shape[3]),
+                values.new_zeros(rows, heads, columns, values.shape[3]),
+                self._place_AK,
+            )
+            for keys, values in stored
         ]
         super().__init__(layers=[*self._own])
 

@@ -34,7 +34,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Request:
+class Job:
     """A prompt whose `count` responses are wanted, drawn with `seed`."""
 
     prompt: Prompt = field(repr=False)
@@ -42,7 +42,7 @@ class Request:
     seed: int
 
 
-Media = Callable[[Sequence[int]], Mapping[str, object]]  # media of the requests with these numbers, not as pixels
+MediaOf = Callable[[Sequence[int]], Mapping[str, object]]  # encoded media of the jobs with these numbers
 
 
 def generate(
@@ -52,19 +52,19 @@ def generate(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
-    media: Media | None = None,
+    media: MediaOf | None = None,
     most_rows: int | None = None,
 ) -> list[list[Completion]]:
     """`counts[b]` completions of each prompt b, drawn with `seeds[b]`.
 
     At most `most_rows` are decoded at once, all with None.
     """
-    requests = [Request(*each) for each in zip(prompts, counts, seeds, strict=True)]
+    jobs = [Job(*each) for each in zip(prompts, counts, seeds, strict=True)]
     room = room_for([len(prompt.ids_P) for prompt in prompts], counts, most_rows)
     found: dict[int, list[Completion]] = {}
-    for answered in generate_continuously(model, builder, requests, sampling, room, media):
+    for answered in generate_continuously(model, builder, jobs, sampling, room, media):
         found |= answered
-    return [found[index] for index in range(len(requests))]
+    return [found[index] for index in range(len(jobs))]
 
 
 def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | None) -> Room:
@@ -82,15 +82,15 @@ def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | Non
 def generate_continuously(
     model: PreTrainedModel,
     builder: PromptBuilder,
-    requests: Iterable[Request],
+    jobs: Iterable[Job],
     sampling: Sampling,
     room: Room,
-    media: Media | None = None,
+    media: MediaOf | None = None,
     pace: Pace | None = None,
 ) -> Iterator[dict[int, list[Completion]]]:
-    """The completions of each request, by its number, as requests end.
+    """The completions of each job, by its number, as jobs end.
 
-    Requests are taken when there is room for their rows. A request's completions do not depend on the requests beside
+    Jobs are taken when there is room for their rows. A job's completions do not depend on the jobs beside
     it (but for rounding): its random numbers come from its own seed. Placeholder tokens are never drawn. `model` is in
     eval mode meanwhile, because gradient checkpointing would drop the cache.
     """
@@ -98,14 +98,14 @@ def generate_continuously(
     model.eval()
     try:
         decoder = Decoder(model, builder, sampling, room, pace)
-        yield from _Desk(decoder, builder, requests, room, media).serve()
+        yield from _Desk(decoder, builder, jobs, room, media).serve()
     finally:
         model.train(was_training)
 
 
 @dataclass
 class _Open:
-    """A request that is being answered: its number, its prompt's place, and its completions so far."""
+    """A job that is being answered: its number, its prompt's place, and its completions so far."""
 
     number: int
     place: int
@@ -113,19 +113,19 @@ class _Open:
 
 
 class _Desk:
-    """Gives rows and prompts' places to requests, and takes them back."""
+    """Gives rows and prompts' places to jobs, and takes them back."""
 
     def __init__(
-        self, decoder: Decoder, builder: PromptBuilder, requests: Iterable[Request], room: Room, media: Media | None
+        self, decoder: Decoder, builder: PromptBuilder, jobs: Iterable[Job], room: Room, media: MediaOf | None
     ) -> None:
         self._decoder, self._builder, self._media = decoder, builder, media
-        self._requests = enumerate(requests)
-        self._next = next(self._requests, None)
-        self._rows: list[tuple[_Open, int] | None] = [None] * room.rows  # a row's request, and which of its rows it is
+        self._jobs = enumerate(jobs)
+        self._next = next(self._jobs, None)
+        self._rows: list[tuple[_Open, int] | None] = [None] * room.rows  # a row's job, and which of its rows it is
         self._places = set(range(room.prompts))  # the free ones
 
     def serve(self) -> Iterator[dict[int, list[Completion]]]:
-        """Answer all requests."""
+        """Answer all jobs."""
         while True:
             self._admit()
             if not any(self._rows):
@@ -135,19 +135,19 @@ class _Desk:
                 yield answered
 
     def _admit(self) -> None:
-        """Let requests enter while there is room for all their rows."""
+        """Let jobs enter while there is room for all their rows."""
         free = [row for row, held in enumerate(self._rows) if held is None]
         newcomers, numbers = [], []
         while self._next and self._places and len(free) >= self._next[1].count:
-            number, request = self._next
-            rows, free = free[: request.count], free[request.count :]
-            opened = _Open(number, min(self._places), [None] * request.count)
+            number, job = self._next
+            rows, free = free[: job.count], free[job.count :]
+            opened = _Open(number, min(self._places), [None] * job.count)
             self._places.remove(opened.place)
             for place, row in enumerate(rows):
                 self._rows[row] = opened, place
-            newcomers.append(Newcomer(request.prompt, request.seed, opened.place, rows))
+            newcomers.append(Newcomer(job.prompt, job.seed, opened.place, rows))
             numbers.append(number)
-            self._next = next(self._requests, None)
+            self._next = next(self._jobs, None)
         if newcomers:
             self._decoder.enter(newcomers, self._media(numbers) if self._media else None)
 
@@ -169,7 +169,7 @@ class _Desk:
         return min(rows, max(free + 1, useful))
 
     def _collect(self, ended: Sequence[int]) -> dict[int, list[Completion]]:
-        """Free the rows that have ended; the requests that are answered."""
+        """Free the rows that have ended; the jobs that are answered."""
         rows, answered = [row for row in ended if self._rows[row]], {}
         for row, (ids_C, logps_C, is_whole) in zip(rows, self._decoder.take(rows), strict=True):
             held, self._rows[row] = self._rows[row], None

@@ -13,7 +13,7 @@ from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.rl.rollout import Group
 from stages.rl.thought import conclusion_start
-from stages.rl.vision import Features, encoded_media
+from stages.rl.vision import Features, media_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def answers_change(
         [1] * len(asked),
         Sampling(max_new_tokens, temperature=0.0, top_p=1.0),
         [0] * len(asked),
-        media=encoded_media(features) if features else None,
+        media=media_of(features) if features else None,
     )
     answers = [
         extract_answer(text + completion.text, strictness)

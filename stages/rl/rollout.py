@@ -9,7 +9,7 @@ from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.rl.questions import RolloutQuestion, draw_seed
-from stages.rl.vision import Features, encode, encoded_media
+from stages.rl.vision import Features, encode, media_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def roll_out(
         [group_size] * len(questions) + [contrast_size] * len(contrasts),
         sampling,
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
-        media=None if features is None else lambda chosen: encoded_media([features[b] for b in chosen]),
+        media=media_of(features) if features else None,
         most_rows=most_rows,
     )
     encoded: Sequence[Features | None] = features or [None] * len(prompts)

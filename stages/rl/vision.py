@@ -3,7 +3,7 @@
 Sampling, the reference and the policy share them. This is right while the vision tower is frozen.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TypeAlias
@@ -54,6 +54,11 @@ def encode(model: PreTrainedModel, builder: PromptBuilder, prompts: Sequence[Pro
             for b, merged_NH in zip(rows, encoded.pooler_output, strict=True):
                 features[b] = Features(data_type, merged_NH, next(deepstack, ()))
     return [features[b] for b in range(len(prompts))]
+
+
+def media_of(features: Sequence[Features]) -> Callable[[Sequence[int]], Media]:
+    """Gives the media of chosen prompts, for `generate`."""
+    return lambda chosen: encoded_media([features[b] for b in chosen])
 
 
 def encoded_media(features: Sequence[Features]) -> Media:

@@ -8,32 +8,32 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.generate import Completion, Request
+from stages.generation.generate import Completion, Job
 from stages.generation.prefill import uniforms
 from stages.generation.sampling import Sampling, choose
 from stages.model.adapters import Lora, add_lora
 from stages.model.inputs import Prompt, PromptBuilder
 
 
-def requests(prompts: Sequence[Prompt], counts: Sequence[int]) -> list[Request]:
+def jobs(prompts: Sequence[Prompt], counts: Sequence[int]) -> list[Job]:
     """The prompts in turn, with so many rows and a seed of their own."""
-    return [Request(prompts[index % len(prompts)], count, seed=index) for index, count in enumerate(counts)]
+    return [Job(prompts[index % len(prompts)], count, seed=index) for index, count in enumerate(counts)]
 
 
 @torch.no_grad()
 def plain_rows(
-    model: PreTrainedModel, builder: PromptBuilder, request: Request, sampling: Sampling
+    model: PreTrainedModel, builder: PromptBuilder, job: Job, sampling: Sampling
 ) -> list[tuple[list[int], Tensor]]:
-    """Tokens and log-probabilities of a request's rows, each up to its end token.
+    """Tokens and log-probabilities of a job's rows, each up to its end token.
 
     All rows are decoded to the last column, whatever they say.
     """
-    prompt, cache = request.prompt, DynamicCache(config=model.config)
+    prompt, cache = job.prompt, DynamicCache(config=model.config)
     inputs = {name: value.to(model.device) for name, value in builder.batch([prompt]).items()}
     logits_RV = model(**builder.normalised(inputs), past_key_values=cache, use_cache=True).logits[:, -1]
-    logits_RV = logits_RV.repeat(request.count, 1)
-    cache.batch_repeat_interleave(request.count)
-    uniform_RC = uniforms(request.count, sampling.max_new_tokens, request.seed).to(model.device)
+    logits_RV = logits_RV.repeat(job.count, 1)
+    cache.batch_repeat_interleave(job.count)
+    uniform_RC = uniforms(job.count, sampling.max_new_tokens, job.seed).to(model.device)
     banned_ids, drawn, scored = torch.tensor(builder.banned_ids, device=model.device), [], []
     for column in range(sampling.max_new_tokens):
         ids_R = choose(logits_RV, uniform_RC[:, column], sampling, banned_ids)

@@ -9,25 +9,26 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.attention import shared_prefix
 from stages.generation.decoder import CPU, GPU, Decoder, Newcomer, Pace, Room
-from stages.generation.generate import Completion, Request, generate, generate_continuously, room_for
+from stages.generation.generate import Completion, Job, generate_continuously, room_for
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
-from tests.generation.plain import adapted, favour_end, plain_rows, requests, same
+from tests.generation.plain import adapted, favour_end, jobs, plain_rows, same
 
-GREEDY, WARM, CUT = Sampling(40, temperature=0.0), Sampling(40, 1.2), Sampling(40, 0.9, top_p=0.8)
+TOKENS = 16
+GREEDY, WARM, CUT = Sampling(TOKENS, temperature=0.0), Sampling(TOKENS, 1.2), Sampling(TOKENS, 0.9, top_p=0.8)
 SMALL_GPU = Pace(check_every=3, first_columns=8, leave=GPU.leave)  # as on a GPU, in a test's size
-COUNTS = [2, 1, 3, 1, 2, 3, 1]  # rows of each request: 13
+COUNTS = [2, 1, 3, 1, 2, 1]  # rows of each job
 
 
 def answer(
     model: PreTrainedModel,
     builder: PromptBuilder,
-    asked: list[Request],
+    asked: list[Job],
     sampling: Sampling,
     most_rows: int | None = None,
     pace: Pace | None = None,
 ) -> list[list[Completion]]:
-    """The completions of each request, and no request is answered twice."""
+    """The completions of each job, and no job is answered twice."""
     room = room_for([len(each.prompt.ids_P) for each in asked], [each.count for each in asked], most_rows)
     found = [
         pair
@@ -53,57 +54,49 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, CUT], ids=["greedy", "sampled", "nucleus"])
-@pytest.mark.parametrize("ragged", [True, False], ids=["ragged", "to the end"])
 @pytest.mark.parametrize("with_adapters", [False, True], ids=["plain", "adapters"])
 def test_every_way_gives_the_tokens_of_the_plain_loop(
-    model: PreTrainedModel,
-    builder: PromptBuilder,
-    prompts: list[Prompt],
-    sampling: Sampling,
-    ragged: bool,
-    with_adapters: bool,
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], sampling: Sampling, with_adapters: bool
 ) -> None:
-    favour_end(model, builder, by=3.5 if ragged else -1e4)
-    policy, asked = adapted(model) if with_adapters else model, requests(prompts, COUNTS)
+    favour_end(model, builder, by=3.5)
+    policy, asked = adapted(model) if with_adapters else model, jobs(prompts, COUNTS)
     expected = [plain_rows(policy, builder, each, sampling) for each in asked]
-    for most_rows in (None, 4, 3):
-        for pace in (CPU, SMALL_GPU):
-            found = answer(policy, builder, asked, sampling, most_rows, pace)
-            for completions, rows in zip(found, expected, strict=True):
-                same(completions, rows)
+    for most_rows, pace in ((None, CPU), (4, CPU), (None, SMALL_GPU), (3, SMALL_GPU)):
+        found = answer(policy, builder, asked, sampling, most_rows, pace)
+        for completions, rows in zip(found, expected, strict=True):
+            same(completions, rows)
     lengths = {len(ids) for rows in expected for ids, _ in rows}
-    if not ragged:
-        assert lengths == {40}
-    elif sampling.temperature > 0:
-        assert len(lengths) > 3
+    if sampling.temperature > 0:
+        assert len(lengths) > 1
 
 
 def test_a_refill_takes_fewer_steps_than_one_pack_after_the_other(
     model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], steps: list[int]
 ) -> None:
     favour_end(model, builder, by=3.0)
-    asked = requests(prompts, [1] * 32)
-    packs = [answer(model, builder, asked[start : start + 8], WARM)[0] for start in range(0, 32, 8)]
-    in_packs, rows_in_packs = len(steps), sum(steps)
+    asked, sampling = jobs(prompts, [1] * 32), Sampling(40, 1.2)
+    packs = [answer(model, builder, asked[start : start + 8], sampling) for start in range(0, 32, 8)]
+    in_packs = len(steps)
     steps.clear()
-    refilled = answer(model, builder, asked, WARM, most_rows=8)
-    lengths = [len(row.ids_C) for completions in refilled for row in completions]
-    assert [row.ids_C.tolist() for row in packs[0]] == [row.ids_C.tolist() for row in refilled[0]]
-    assert min(lengths) < 5 < 20 < max(lengths)
-    assert sum(lengths) / 8 - 1 <= len(steps) < 0.75 * in_packs  # the first token of a row needs no step
-    assert rows_in_packs >= sum(lengths) - 32
+    refilled = answer(model, builder, asked, sampling, most_rows=8)
+    texts = [[rows[0].text for rows in found] for found in ([rows for pack in packs for rows in pack], refilled)]
+    assert texts[0] == texts[1]
+    assert len(steps) < 0.75 * in_packs
+    needed = sum(len(rows[0].ids_C) - 1 for rows in refilled)  # the first token of a row needs no step
+    assert needed > 0.6 * sum(steps)  # most rows that are decoded are at work
 
 
-def test_requests_are_taken_when_there_is_room_for_their_rows(
+def test_jobs_are_taken_when_there_is_room_for_their_rows(
     model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
 ) -> None:
     favour_end(model, builder, by=3.0)
-    asked, taken = requests(prompts, [1] * 12), 0
+    asked, taken = jobs(prompts, [1] * 12), 0
 
-    def waiting() -> Iterator[Request]:
+    def waiting() -> Iterator[Job]:
         nonlocal taken
-        for taken, request in enumerate(asked, 1):
-            yield request
+        for job in asked:
+            taken += 1
+            yield job
 
     room = room_for([len(each.prompt.ids_P) for each in asked], [1] * 12, 3)
     answered = 0
@@ -113,7 +106,7 @@ def test_requests_are_taken_when_there_is_room_for_their_rows(
     assert taken == answered == 12
 
 
-def test_room_holds_the_rows_of_one_request_at_least() -> None:
+def test_room_holds_the_rows_of_one_job_at_least() -> None:
     assert room_for([10, 30, 20], [8, 8, 4], None) == Room(rows=20, prompts=3, prompt_tokens=30, width=8)
     assert room_for([10, 30, 20], [8, 8, 4], 12) == Room(rows=12, prompts=3, prompt_tokens=30, width=8)
     assert room_for([10, 30, 20], [8, 8, 4], 2) == Room(rows=8, prompts=2, prompt_tokens=30, width=8)
@@ -191,9 +184,11 @@ def test_captured_graphs_give_the_tokens_of_the_plain_loop(
 ) -> None:
     favour_end(model, builder, by=3.5)
     torch.nn.Module.cuda(model)
-    asked = requests(prompts, COUNTS)
+    asked = jobs(prompts, COUNTS)
     expected = [plain_rows(model, builder, each, sampling) for each in asked]
     for most_rows in (None, 4):
         for pace in (GPU, SMALL_GPU):
-            for completions, rows in zip(answer(model, builder, asked, sampling, most_rows, pace), expected, strict=True):
+            for completions, rows in zip(
+                answer(model, builder, asked, sampling, most_rows, pace), expected, strict=True
+            ):
                 assert [row.ids_C.tolist() for row in completions] == [ids for ids, _ in rows]

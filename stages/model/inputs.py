@@ -67,6 +67,7 @@ class PromptBuilder:
         self.config = load_config(source.folder)
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = source.prompt
+        self._video_text = source.video_text
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
         self._turns: dict[DataType, tuple[str, str]] = {}
         vision = self.config.vision_config
@@ -224,10 +225,10 @@ class PromptBuilder:
         pad, per_frame = _PAD[sample.data_type], merged[1] * merged[2]
         before, after = self._turn(sample.data_type)
         if self._tokens_per_second is None and sample.data_type == "video":
-            # The form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around it.
             frame = f"<|vision_start|>{pad}<|vision_end|>"
             timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
-            before, pads_per_run = before.replace(frame, "".join(timed_frames), 1), per_frame
+            replaced = frame if frame in before and self._video_text == "frames" else pad
+            before, pads_per_run = before.replace(replaced, "".join(timed_frames), 1), per_frame
         else:
             pads_per_run = merged[0] * per_frame
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
+from transformers.models.auto.processing_auto import AutoProcessor
+from transformers.models.auto.tokenization_auto import AutoTokenizer
 
 
 def processed(processor: Any, kind: str, text: str, frames_THWC: np.ndarray, fps: float) -> dict[str, Any]:

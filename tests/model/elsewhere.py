@@ -7,11 +7,11 @@ tokens of the text, and what the processor makes of an image and of a video. It 
 """
 
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import AutoProcessor
 from transformers.models.auto.tokenization_auto import AutoTokenizer
@@ -43,7 +43,7 @@ def main(folder: str, inputs: str, out: str) -> None:
         kind: processed(processor, kind, given["text"], given["frames"], given["fps"]) for kind in ("image", "video")
     }
     found = {
-        "release": transformers.__version__,
+        "release": version("transformers"),
         "logits": logits,
         "ids": {name: tokenizer(given["text"])["input_ids"] for name, tokenizer in tokenizers.items()},
         **media,

@@ -21,17 +21,20 @@ ROOMS = {  # room: the rooms it may import
     "curation": {"run", "data", "video"},
     "chat": {"run", "data"},
     "model": {"run", "data", "video"},
+    "handshake": {"run", "data", "video", "chat", "model"},
     "generation": {"run", "model"},
     "rl": {"run", "data", "video", "model", "generation"},
     "embedded": {"run", "data", "video", "model"},
-    "evaluation": {"run", "data", "video", "chat", "model", "generation", "embedded"},
+    "evaluation": {"run", "data", "video", "chat", "model", "handshake", "generation", "embedded"},
     "planning": {"run", "data", "video", "model"},
     "reporting": {"run", "data", "video", "evaluation"},
 }
 WITHOUT_TORCH = {"run", "data", "video", "curation", "chat", "reporting"}
 PLUMBING = {"stages/run", "stages/launch.py", "stages/__init__.py"}  # no stage's dep: an edit there re-runs nothing
 STAGES = sorted(
-    path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan", "check")
+    path.stem
+    for path in (ROOT / "stages").glob("*.py")
+    if path.stem not in ("__init__", "launch", "plan", "check", "ask")
 )
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}

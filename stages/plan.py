@@ -87,6 +87,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         host,
         memory.states(size, how, reference=has_reference and params.lora is None),
         phases,
+        memory.features(size, how, params.feature_cache_gib, params.max_steps * questions, media.visual),
         tokens=params.questions_per_step * (shape.prompt + params.group_size * shape.completion),
         steps=params.max_steps,
         seconds=arithmetic + drawn / params.updates_per_rollout,
@@ -107,13 +108,15 @@ def plan_sft(
         raise UserError(
             "how long sft takes is not known before its data exists: run the filter stage, or pass --samples"
         )
-    freeze_vision = params.vision_lr_scale == 0 or params.lora is not None
+    freeze_vision = params.freezes_vision
     how = _training(params, freeze_vision, host)
     shape, most = media.shape(TEXT_TOKENS, completion), media.largest(TEXT_TOKENS, completion)
     tokens, predicted = _sft_forward(params, shape, most, media.smallest(TEXT_TOKENS, completion))
     patches = tokens * most.visual / (most.prompt + completion) * size.merge**2
     activations = memory.activations(size, how, tokens, memory.packed_attention(size, tokens), patches)
     logits = size.vocabulary * predicted * (2 * how.element + memory.LOSS_BYTES)
+    steps = params.max_steps or math.ceil((samples or 0) * params.epochs / params.batch_size)
+    clips = min(steps * params.batch_size, samples or math.inf) / host.gpus
     vision = encode(shape, size)
     forward = score_group(shape, 1) + (Work() if freeze_vision else vision)
     work = trained(forward, params.gradient_checkpointing, params.lora is not None)
@@ -124,8 +127,9 @@ def plan_sft(
         host,
         memory.states(size, how, reference=False),
         {"update: activations and logits": activations + logits},
+        memory.features(size, how, params.feature_cache_gib, clips, shape.visual),
         tokens=params.batch_size * (shape.prompt + completion),
-        steps=params.max_steps or math.ceil((samples or 0) * params.epochs / params.batch_size),
+        steps=steps,
         seconds=host.seconds((work * (params.batch_size / host.gpus)).flops(size), mfu),
         disk=disk(size, how),
     )

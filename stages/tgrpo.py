@@ -26,6 +26,7 @@ from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
 from stages.model.training import Batch, Optimisation, Progress, save_trained
 from stages.model.training_set import training_set
+from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
@@ -147,6 +148,7 @@ def build_trainer(
     for frozen in (reference, whole_copy):
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
+    features = FeatureCache(params.feature_cache_gib) if params.freeze_vision else None
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
@@ -154,7 +156,7 @@ def build_trainer(
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch()),
+        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch(), features),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",

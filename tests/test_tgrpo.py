@@ -16,7 +16,7 @@ from stages.run.errors import UserError
 from stages.tgrpo import COLUMNS, TgrpoParams
 from tests.model.tiny_models import clip, picture, question, write_qwen3
 from tests.rl.conftest import write_frames
-from tests.rl.runs import SMALL, rows, train, write_inputs, write_training_set
+from tests.rl.runs import SMALL, alone, rows, train, write_inputs, write_training_set
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,19 @@ def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_rew
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert not any(".visual." in name for name in moved)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze_vision", [True, False])
+def test_full_training_in_bf16_samples_and_scores_the_reference_as_it_scores_the_policy(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_vision: bool
+) -> None:
+    (row,) = alone(
+        {"precision": "bf16", "freeze_vision": freeze_vision, "max_steps": 1}, inputs, tmp_path / "run", monkeypatch
+    )
+    assert float(row["kl"]) == 0.0  # the policy starts as the reference
+    assert 0 < float(row["sampling_logp_difference"]) < 0.05  # of the order of bf16's rounding, 2⁻⁸
+    assert 0 < float(row["sampling_kl"]) < 0.005
 
 
 @pytest.mark.slow

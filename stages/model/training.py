@@ -80,6 +80,12 @@ class Optimisation(Params):
         default=True, description="compute activations again in the backward pass: less memory, more time"
     )
     deepspeed: ZeroStage | None = Field(default=None, description="ZeRO stage (2 or 3); null trains without DeepSpeed")
+    feature_cache_gib: float = Field(
+        default=4.0,
+        ge=0,
+        description="CPU memory of each process, in GiB, that keeps a frozen vision tower's features from one visit "
+        "of a clip to the next; it fills as clips are seen; 0 keeps none and encodes a forward's media together",
+    )
     seed: int = Field(
         default=42, ge=0, le=LARGEST_SEED, description="of the order of samples and of every random number"
     )
@@ -142,7 +148,7 @@ class Optimisation(Params):
             report_to=self.report_to,
             disable_tqdm=True,
             remove_unused_columns=False,
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
             ddp_find_unused_parameters=False,
             **joined,
             **more,

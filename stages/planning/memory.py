@@ -130,6 +130,15 @@ def logits(size: ModelSize, how: Training, tokens: float) -> float:
     return size.vocabulary * (tokens * how.element + CHUNK_BYTES)
 
 
+def features(size: ModelSize, how: Training, gib: float, clips: float, visual: float) -> float:
+    """Bytes of kept vision features (stages/model/vision.py): at most `gib` GiB.
+
+    `clips` have `visual` tokens each. A tower that is trained has no features to keep.
+    """
+    per_token = size.hidden * (1 + size.deepstack) * how.element
+    return min(gib * 2**30, clips * visual * per_token) if how.freeze_vision else 0.0
+
+
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes of a rollout: keys, values and distributions of tokens.
 

@@ -16,7 +16,8 @@ class ModelSize:
     """Parameter counts and widths.
 
     `blocks` are the language model's layers and last norm. `head` is 0 where the embedding is the head. `adapter` is
-    the number of adapter parameters per rank. `window` is the number of patches that a windowed vision layer attends
+    the number of adapter parameters per rank. `deepstack` is the number of language layers that take vision features
+    besides. `window` is the number of patches that a windowed vision layer attends
     to.
     """
 
@@ -33,6 +34,7 @@ class ModelSize:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    deepstack: int
     vision_layers: int
     vision_full_layers: int
     vision_hidden: int
@@ -75,6 +77,7 @@ def model_size(config: Any) -> ModelSize:
         kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
+        deepstack=len(getattr(vision, "deepstack_visual_indexes", ())),
         vision_layers=vision.depth,
         vision_full_layers=full_layers,
         vision_hidden=vision.hidden_size,

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.inputs import PromptBuilder
+from stages.model.transfer import on_device
+from stages.model.vision import Media, encoded_media, pixel_media
 from stages.rl.rewards import Rewards, TemporalMode, idle
 from stages.rl.rollout import Group
 from stages.rl.scoring import Packed, pack
-from stages.rl.vision import Media, encoded_media, pixel_media
 
 
 @dataclass
@@ -39,8 +40,8 @@ def micro_batch(
     features = [group.features for group in groups if group.features is not None]
     media = encoded_media(features) if features else pixel_media(builder, prompts, device)
     sampled_logps_RC = pad_sequence([row.logps_C for group in groups for row in group.ordered], batch_first=True)
-    advantages_R = advantages_BG.flatten().to(device, torch.float32)
-    return MicroBatch(packed, media, advantages_R, sampled_logps_RC.to(device))
+    advantages_R = on_device(advantages_BG.flatten().float(), device)
+    return MicroBatch(packed, media, advantages_R, on_device(sampled_logps_RC, device))
 
 
 def trained_groups(rewards: Rewards, mode: TemporalMode, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:

@@ -6,9 +6,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import encoded_media, pixel_media
 from stages.rl.rollout import Group
 from stages.rl.scoring import pack, score
-from stages.rl.vision import encoded_media, pixel_media
 
 
 def mean_gains(ordered_logps_RC: Tensor, contrast_logps_RC: Tensor, mask_RC: Tensor) -> Tensor:

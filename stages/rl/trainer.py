@@ -144,7 +144,7 @@ class TgrpoTrainer(ResumableTrainer):
             [row for batch in rows for row in batch],
             self.state.global_step,
             self._next_rows(),
-            self.compute_loss_context_manager,
+            self.accelerator.autocast,
         )
         rewards, advantages_BG = self._assess(groups)
         keep_idle = self.params.dynamic_sampling == "off"
@@ -198,7 +198,7 @@ class TgrpoTrainer(ResumableTrainer):
             return None
         model: Any = self.model if self.reference is None else self.reference
         adapters_off = model.disable_adapter() if self.reference is None else nullcontext()
-        with adapters_off, self.compute_loss_context_manager():
+        with adapters_off, self.accelerator.autocast():
             return score(model, batch.packed, batch.media, self.params.temperature).logps_RC
 
     def _sampling_model(self) -> PreTrainedModel:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.model.adapters import Lora, add_lora
 from stages.model.attention import use_packed_attention
-from stages.model.inputs import IGNORE, Prompt, PromptBuilder
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder, media_inputs
 from stages.model.load import load_model
 from stages.model.packing import even_rows, packed_row, packed_rows, rows_needed, shuffled_steps
 from stages.sft import completion_loss
@@ -65,7 +65,7 @@ def test_a_packed_row_has_the_loss_and_gradient_of_its_samples_one_by_one(
 
     alone = [builder.batch([prompt], [ids_C]) for prompt, ids_C in zip(prompts, completions, strict=True)]
     expected, expected_gradients = gradients(alone, packed=False)
-    found, found_gradients = gradients([packed_row(prompts, completions)], packed=True)
+    found, found_gradients = gradients([packed_row(prompts, completions) | media_inputs(prompts)], packed=True)
     assert found == pytest.approx(expected, rel=1e-5)
     assert found_gradients.keys() == expected_gradients.keys()
     for name, gradient in expected_gradients.items():

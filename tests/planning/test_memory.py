@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,14 @@ from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from stages.model.adapters import Lora, add_lora
 from stages.model.attention import Segments, use_packed_attention
 from stages.model.freezing import freeze_vision
-from stages.model.inputs import Prompt
-from stages.model.load import load_config
+from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.load import load_config, load_model
+from stages.model.vision import encode
 from stages.planning import memory
 from stages.planning.memory import Training
 from stages.planning.size import ModelSize, model_size
 from stages.rl.scoring import pack, score, use_group_prefix_attention
+from tests.model.tiny_models import clip, question
 from tests.planning.configs import QWEN2_5_VL_7B
 from tests.rl.conftest import tiny_media, tiny_model, tiny_prompt
 
@@ -165,3 +168,13 @@ def test_states_are_the_bytes_of_a_real_optimizer_step() -> None:
 def score_of(model: PreTrainedModel, prompt: Prompt) -> Tensor:
     use_group_prefix_attention(model)
     return score(model, pack([prompt], [[torch.tensor([1, 2])]]), tiny_media([prompt]), 1.0).logps_RC.sum()
+
+
+def test_kept_features_are_the_bytes_that_the_cache_holds_up_to_its_budget(model_dir: Path) -> None:
+    model, builder, size = load_model(model_dir), PromptBuilder(model_dir), model_size(load_config(model_dir))
+    prompt = builder(question("a"), clip())
+    (kept,) = encode(model, builder, [prompt])
+    tokens = len(kept.merged_NH)
+    assert memory.features(size, PLAIN, 1.0, clips=3, visual=tokens) == 3 * kept.size
+    assert memory.features(size, PLAIN, 1.0, clips=1e9, visual=tokens) == 2**30
+    assert memory.features(size, replace(PLAIN, freeze_vision=False), 1.0, clips=3, visual=tokens) == 0

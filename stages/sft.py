@@ -29,7 +29,8 @@ from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Batch, Optimisation, Progress, ResumableTrainer, save_trained
+from stages.model.step_progress import Progress
+from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
 from stages.model.training_set import TrainingSet
 from stages.model.vision import FeatureCache, Media, encoded_media, pixel_media
 from stages.run.command import command
@@ -78,12 +79,14 @@ class SftParams(Optimisation):
     @property
     def freezes_vision(self) -> bool:
         """Whether the vision tower is not trained."""
-        return self.vision_lr_scale == 0 or self.lora is not None
+        return self.vision_lr_scale == 0 if self.lora is None else self.lora.vision == "frozen"
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
         if self.lora is not None and self.deepspeed == 3:
             raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        if self.vision_lr_scale == 0 and not self.freezes_vision:
+            raise ValueError("lora.vision trains the vision tower and vision_lr_scale 0 freezes it: change one of them")
         if self.tokens_per_forward is not None and self.samples_per_forward > 1:
             raise ValueError(
                 "tokens_per_forward packs samples: leave samples_per_forward out, or set tokens_per_forward null"

@@ -24,7 +24,8 @@ from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Batch, Optimisation, Progress, save_trained
+from stages.model.step_progress import Progress
+from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import training_set
 from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
@@ -79,9 +80,12 @@ class TgrpoParams(StepParams, Optimisation):
             raise ValueError(
                 "save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint"
             )
-        if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):
+        if self.lora is not None and self.deepspeed == 3:
+            raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        if self.lora is not None and self.freeze_vision != (self.lora.vision == "frozen"):
             raise ValueError(
-                "lora trains the language model only, unsharded: set freeze_vision and deepspeed null or 2"
+                "freeze_vision and lora.vision contradict each other: set freeze_vision true, or lora.vision to "
+                "adapters or full"
             )
         return self
 

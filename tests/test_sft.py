@@ -184,6 +184,8 @@ def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:
         training_arguments(quick(samples_per_forward=3), tmp_path)
     with pytest.raises(ValueError, match="cannot be merged"):
         quick(deepspeed=3, lora=LORA)
+    with pytest.raises(ValueError, match="vision_lr_scale 0 freezes it"):
+        quick(vision_lr_scale=0.0, lora=LORA | {"vision": "full"})
 
 
 def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(

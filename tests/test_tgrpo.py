@@ -80,6 +80,13 @@ RECIPES = {
     "moving std, strict": {"scale": "ema", "temporal": "strict"},
     "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
     "adapters": {"lora": Lora(rank=2, alpha=4)},
+    "adapters, of vision too": {"lora": Lora(rank=2, alpha=4, vision="adapters"), "freeze_vision": False},
+    "adapters, vision trained": {
+        "lora": Lora(rank=2, alpha=4, vision="full"),
+        "freeze_vision": False,
+        "gradient_checkpointing": True,
+        "precision": "bf16",
+    },
     "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
     "no reference": {"loss": LossParams(beta=0.0)},
     "bf16": {"precision": "bf16"},
@@ -189,8 +196,9 @@ def test_settings_that_cannot_work_are_refused() -> None:
         TgrpoParams(updates_per_rollout=3, save_steps=50)
     with pytest.raises(ValidationError, match="set omega 0"):
         TgrpoParams(length_min=512, length_max=320)
-    with pytest.raises(ValidationError, match="freeze_vision"):
-        TgrpoParams(lora=Lora())
+    for freeze_vision, vision in ((False, "frozen"), (True, "adapters"), (True, "full")):
+        with pytest.raises(ValidationError, match=r"freeze_vision and lora\.vision contradict each other"):
+            TgrpoParams(lora=Lora.model_validate({"vision": vision}), freeze_vision=freeze_vision)
 
 
 def test_questions_that_cannot_be_shared_out_evenly_are_refused(

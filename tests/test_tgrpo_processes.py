@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from stages.model.adapters import Lora
 from stages.rl.rewards import TemporalMode
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
@@ -76,11 +77,17 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("stage", "temporal"), [(2, "likelihood"), (3, "paper")])
+@pytest.mark.parametrize(
+    ("stage", "temporal", "lora"),
+    [(2, "likelihood", None), (3, "paper", None), (2, "paper", Lora(rank=2, alpha=4, vision="full"))],
+    ids=["ZeRO-2", "ZeRO-3", "ZeRO-2, adapters, vision trained"],
+)
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
-    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode
+    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode, lora: Lora | None
 ) -> None:
     params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage, "temporal": temporal})
+    if lora is not None:
+        params = params.model_copy(update={"lora": lora, "freeze_vision": False})
     two = ("stages.launch", "--processes", "2", "tgrpo")
     killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
     kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)

@@ -79,8 +79,13 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("stage", "temporal", "lora"),
-    [(2, "likelihood", None), (3, "paper", None), (2, "paper", Lora(rank=2, alpha=4, vision="full"))],
-    ids=["ZeRO-2", "ZeRO-3", "ZeRO-2, adapters, vision trained"],
+    [
+        (2, "likelihood", None),
+        (2, "tokens", None),
+        (3, "paper", None),
+        (2, "paper", Lora(rank=2, alpha=4, vision="full")),
+    ],
+    ids=["ZeRO-2", "ZeRO-2, tokens", "ZeRO-3", "ZeRO-2, adapters, vision trained"],
 )
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
     inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode, lora: Lora | None

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
@@ -24,6 +25,8 @@ from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
+from stages.handshake.asked import Asked
+from stages.handshake.first_requests import LOOKED_AT, check_prompt, files_at_hand, shake_hands
 from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar
@@ -120,7 +123,8 @@ class TransformersEngine:
         frames = self.reader.load(sample.sample_id)
         n_frames, height, width, _ = frames.frames_THWC.shape
         order_T = permutation(n_frames, showing.order, sample.sample_id, self.seed)
-        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), n_frames, width, height)
+        size = (width, height) if len(order_T) else (0, 0)
+        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), len(order_T), *size)
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class ServerEngine:
     async def _ask(self, showings: Sequence[Showing], keep: Keep) -> None:
         waiting = {showing.key: showing for showing in showings}
         async with ChatClient(self.server) as client:
+            await self._shake_hands(client, showings[:LOOKED_AT])
             replies = ask_all(client, map(self._request, showings), self.server.concurrency)
             with progress_bar(total=len(showings), unit="question") as bar:
                 async with aclosing(replies):
@@ -194,12 +199,24 @@ class ServerEngine:
                         keep([self._output(waiting[request.identity], request, reply) for request, reply in batch])
                         bar.update(len(batch))
 
+    async def _shake_hands(self, client: ChatClient, showings: Sequence[Showing]) -> None:
+        if folder := files_at_hand(self.server):
+            check_prompt(folder, self.server.prompt)
+            asked = [self._asked(showing) for showing in showings]
+            await shake_hands(client, self.server, self.server.prompt, asked)
+
+    def _asked(self, showing: Showing) -> Asked:
+        request = self._request(showing)
+        order = self._order(showing, len(self.reader.times(showing.sample.sample_id)))
+        return Asked(showing.sample, self.reader.load(showing.sample.sample_id), np.array(order), request)
+
     def _request(self, showing: Showing) -> Request:
-        sample, pictures = showing.sample, self.reader.pictures(showing.sample.sample_id)
+        sample, stored = showing.sample, self.reader.pictures(showing.sample.sample_id)
+        pictures = tuple(stored[index] for index in self._order(showing, len(stored)))
         return Request(
             model=self.server.model,
             text=question_text(sample, self.server.prompt),
-            pictures=tuple(pictures[index] for index in self._order(showing, len(pictures))),
+            pictures=pictures,
             data_type=sample.data_type,
             payload="video" if self.server.payload == "video" else "images",
             sampling=ChatSampling(
@@ -207,12 +224,12 @@ class ServerEngine:
             ),
             identity=showing.key,
             dialect=Dialect.of(self.server),
-            times=tuple(self.reader.times(sample.sample_id)),
+            times=tuple(self.reader.times(sample.sample_id)) if pictures else (),
             frame_times=self.server.frame_times,
         )
 
     def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:
-        width, height = Image.open(BytesIO(request.pictures[0])).size
+        width, height = Image.open(BytesIO(request.pictures[0])).size if request.pictures else (0, 0)
         return {
             "key": showing.key,
             "sample_id": showing.sample.sample_id,

@@ -1,7 +1,7 @@
 """The examples of the page; equal inputs give equal examples."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.annotations import AnnotationRow
@@ -16,7 +16,6 @@ from stages.reporting.cards import (
     Strip,
     in_turn,
     is_right,
-    is_wrong,
     split_thought,
     spread,
 )
@@ -42,8 +41,9 @@ def rollout_examples(
 ) -> RolloutExamples:
     """Groups of T-GRPO whose responses differ in their advantage.
 
-    They are evenly spread over the training. Each card shows the best and the worst response in order, and one with
-    contrast frames.
+    They are evenly spread over the training. Each card shows two responses in order, and one with contrast frames. The
+    two are the best and the worst. Where Δ was measured they are two correct ones: that which depends most on the order
+    of frames, and that which depends least.
     """
     groups: dict[tuple[int, str], list[RolloutRow]] = defaultdict(list)
     for row in rollouts:
@@ -99,21 +99,27 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
     return cards
 
 
-def order_cards(
-    rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
+def showing_cards(
+    rows: Sequence[PredictionRow],
+    order: Order,
+    ended: Callable[[float], bool],
+    samples: Mapping[str, Sample],
+    reader: FrameReader,
+    profile: Profile,
+    count: int,
 ) -> list[Card]:
-    """Questions that were right in order and wrong shuffled."""
-    ordered = _scored(rows, "ordered", profile)
-    shuffled = _scored(rows, "shuffled", profile)
+    """Questions that were right in order and whose score in `order` `ended` so."""
+    ordered, other = _scored(rows, "ordered", profile), _scored(rows, order, profile)
     pairs = [
-        (row, shuffled[name][1])
+        (row, other[name][1])
         for name, (score, row) in ordered.items()
-        if is_right(score) and name in shuffled and is_wrong(shuffled[name][0])
+        if is_right(score) and name in other and ended(other[name][0])
     ]
     cards = []
     for pair in in_turn(pairs, [row["category"] for row, _ in pairs], count):
         labelled = [(ORDER_LABELS[row["order"]], row) for row in pair]
-        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in labelled]
+        seen = [(name, row) for name, row in labelled if row["frame_order"]]
+        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in seen]
         responses = [from_prediction(row, name, profile) for name, row in labelled]
         cards.append(Card(samples[pair[0]["sample_id"]], strips, pair[0]["category"], responses))
     return cards
@@ -153,6 +159,7 @@ def _from_rollout(row: RolloutRow) -> Response:
     parts = {
         "accuracy": row["accuracy"],
         "format": row["format"],
+        "Δ": row["gain"],
         "temporal": row["temporal"],
         "length": row["length"],
         "advantage": row["advantage"],
@@ -177,13 +184,23 @@ def _has_signal(rows: Sequence[RolloutRow]) -> bool:
 def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader: FrameReader) -> Card:
     ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -(row["advantage"] or 0.0))
     contrast = [row for row in rows if row["order"] != "ordered"]
-    shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
-    more = [*ordered[1:-1], *contrast[1:]]
+    apart = _apart(ordered)
+    shown = [*apart, *contrast[:1]]
+    more = [row for row in ordered if all(row is not one for one in apart)] + contrast[1:]
     note = f"Step {step}. Mean accuracy in order {_mean_accuracy(ordered)}"
     if contrast:
         note += f", {ORDER_LABELS[contrast[0]['order']]} {_mean_accuracy(contrast)}"
     responses, folded = [_from_rollout(row) for row in shown], [_from_rollout(row) for row in more]
     return Card(sample, [strip_of(reader, sample.sample_id)], note, responses, folded)
+
+
+def _apart(ordered: Sequence[RolloutRow]) -> list[RolloutRow]:
+    """The two responses to show of those in order, which come best first."""
+    measured = [row for row in ordered if row["gain"] is not None and is_right(row["accuracy"])]
+    if len(measured) > 1:
+        by_gain = sorted(measured, key=lambda row: -(row["gain"] or 0.0))
+        return [by_gain[0], by_gain[-1]]
+    return [ordered[0], ordered[-1]] if len(ordered) > 1 else [*ordered]
 
 
 def _mean_accuracy(rows: Sequence[RolloutRow]) -> str:

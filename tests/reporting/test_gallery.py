@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from stages.data.annotations import AnnotationRow
+from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
-from stages.reporting.gallery import dropped_cards, from_prediction, order_cards, rollout_examples
+from stages.reporting.cards import is_right, is_wrong
+from stages.reporting.gallery import dropped_cards, from_prediction, rollout_examples, showing_cards
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
 from tests.evaluation.toy import scored_row, toy_output
@@ -57,6 +59,18 @@ def test_a_rollout_shows_its_stored_answer_and_accuracy(reader: FrameReader) -> 
     assert card.note == "Step 1. Mean accuracy in order 0.20 (n = 2)"
 
 
+def test_measured_responses_are_shown_by_how_much_they_depend_on_the_order(reader: FrameReader) -> None:
+    gains = {"looks": 0.8, "between": 0.4, "glances": 0.0, "wrong": 0.9}
+    rows: list[RolloutRow] = [
+        {**rollout("s1", 1, "ordered", "B", text != "wrong"), "text": f"<think>{text}</think>", "gain": gain}
+        for text, gain in gains.items()
+    ]
+    [card] = rollout_examples([*rows, rollout("s1", 1, "shuffle", "A", False)], {"s1": QUESTION}, reader, 1).cards
+    assert [response.thought for response in card.responses[:2]] == ["looks", "glances"]
+    assert ("Δ", 0.8) in card.responses[0].parts
+    assert sorted(response.thought for response in card.more) == ["between", "wrong"]
+
+
 def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -> None:
     rows = [rollout("s1", step, "ordered", "A", right) for step, right in ((1, True), (1, True), (2, True), (2, False))]
     found = rollout_examples([*rows, rollout("s1", 2, "shuffle", "B", False)], {"s1": QUESTION}, reader, 5)
@@ -75,9 +89,20 @@ def test_an_example_of_order_is_right_in_order_and_wrong_shuffled(reader: FrameR
         for order, score in zip(("ordered", "shuffled"), pair, strict=True)
     ]
     samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
-    [card] = order_cards(rows, samples, reader, "official", 5)
+    [card] = showing_cards(rows, "shuffled", is_wrong, samples, reader, "official", 5)
     assert card.sample.sample_id == "s1"
     assert [strip.label for strip in card.strips] == ["in order", "shuffled"]
+
+
+def test_an_example_of_a_blind_answer_shows_the_frames_once(reader: FrameReader) -> None:
+    rows = [
+        scored_row("s1", "ordered", 1.0),
+        scored_row("s1", "blind", 1.0, n_frames=0),
+        scored_row("s2", "blind", 1.0),
+    ]
+    [card] = showing_cards(rows, "blind", is_right, {"s1": QUESTION}, reader, "official", 5)
+    assert [strip.label for strip in card.strips] == ["in order"]
+    assert [response.label for response in card.responses] == ["in order", "without frames"]
 
 
 def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_without_frames(

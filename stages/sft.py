@@ -152,7 +152,7 @@ class SftTrainer(ResumableTrainer):
         if self.features is None:
             return pixel_media(self.builder, prompts, self.args.device)
         model: Any = self.model
-        with self.accelerator.autocast():
+        with self.autocast():
             return encoded_media(self.features.encode(model, self.builder, prompts))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -169,6 +170,14 @@ class ResumableTrainer(Trainer):
     model: nn.Module
     model_wrapped: nn.Module
     _has_steps = False
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute as the model's forward does.
+
+        The forward has autocast of its own, which casts fp32 weights again each time it is called. Within this block
+        they are cast once. Trainer's `compute_loss_context_manager` no longer does anything.
+        """
+        return self.accelerator.autocast()
 
     def state_to_keep(self) -> dict[str, Any]:
         """What a subclass wants back after a resume, as JSON."""

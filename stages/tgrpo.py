@@ -43,7 +43,7 @@ from stages.video.frame_store import FrameReader
 # plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
 COLUMNS: tuple[Figure, ...] = get_args(Figure)
 KEPT_ROLLOUTS = 20
-HEADLINE: tuple[Figure, ...] = ("reward", "accuracy", "p_contrast", "kl")  # the figures that DVC compares
+HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC compares
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 

@@ -4,8 +4,6 @@ The latter names the prompt style, or points to a model that lies elsewhere.
 """
 
 import logging
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,6 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
@@ -28,10 +25,14 @@ from transformers.utils.logging import disable_progress_bar
 from stages.data.prompt import PromptStyle
 from stages.model.attention import use_vision_attention
 from stages.run.errors import UserError
-from stages.run.files import read_json, write_json
+from stages.run.files import read_json
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"
+
+# Text around the timed frames of a Qwen3-VL video: none as in transformers 4.57, or one more start and end token as
+# the published chat template gives with transformers 5.10 and later.
+VideoText = Literal["frames", "enclosed"]
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -42,16 +43,20 @@ logging.getLogger("DeepSpeed").addFilter(
     lambda record: "Setting accelerator to CPU" not in record.getMessage()
 )  # it says so unasked
 
-_PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model's folder of Hugging Face files, and its prompt style."""
+    """A model's folder of Hugging Face files, and how it is asked."""
 
     folder: Path
     prompt: PromptStyle
+    video_text: VideoText
+
+    def pipeline(self) -> dict[str, str]:
+        """The content of a `pipeline.json` beside the files."""
+        return {"prompt": self.prompt} | ({} if self.video_text == "frames" else {"video_text": self.video_text})
 
 
 def resolve(path: Path) -> ModelSource:
@@ -64,7 +69,7 @@ def resolve(path: Path) -> ModelSource:
         raise UserError(f"{path}: no such model folder; run the stage that writes it")
     pipeline = read_json(path / PIPELINE_FILE) if (path / PIPELINE_FILE).exists() else {}
     folder = find_model(pipeline["model"], pipeline["revision"]) if "model" in pipeline else path
-    return ModelSource(folder, pipeline.get("prompt", "video-r1"))
+    return ModelSource(folder, pipeline.get("prompt", "video-r1"), pipeline.get("video_text", "frames"))
 
 
 def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -> Path:
@@ -136,38 +141,3 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     with _reading(folder, "image processor"):
         settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
     return settings["image_mean"], settings["image_std"]
-
-
-def _apply_umask(folder: Path) -> None:
-    """Give the files of a folder the umask's mode.
-
-    safetensors writes weights for their owner alone.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    for file in folder.iterdir():
-        file.chmod(0o666 & ~umask)
-
-
-def save_model(
-    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
-) -> None:
-    """Write a model folder that also loads elsewhere by plain `from_pretrained`.
-
-    Tokenizer and processor come from `source`. `state_dict` takes the place of the model's own weights where those are
-    spread over processes (ZeRO-3). The folder appears at once, complete.
-    """
-    staging = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        model.save_pretrained(staging, state_dict=state_dict)
-        load_tokenizer(source.folder).save_pretrained(staging)
-        for name in _PROCESSOR_FILES:
-            if (source.folder / name).exists():
-                shutil.copyfile(source.folder / name, staging / name)
-        write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
-        _apply_umask(staging)
-        shutil.rmtree(out, ignore_errors=True)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -42,8 +42,8 @@ def rollout_examples(
     """Groups of T-GRPO whose responses differ in their advantage.
 
     They are evenly spread over the training. Each card shows two responses in order, and one with contrast frames. The
-    two are the best and the worst. Where Δ was measured they are two correct ones: that which depends most on the order
-    of frames, and that which depends least.
+    two are the best and the worst. Where Δ was measured and correct responses differ, they are two correct ones: that
+    which depends most on the order of frames, and that which depends least.
     """
     groups: dict[tuple[int, str], list[RolloutRow]] = defaultdict(list)
     for row in rollouts:
@@ -196,11 +196,10 @@ def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader:
 
 def _apart(ordered: Sequence[RolloutRow]) -> list[RolloutRow]:
     """The two responses to show of those in order, which come best first."""
-    measured = [row for row in ordered if row["gain"] is not None and is_right(row["accuracy"])]
-    if len(measured) > 1:
-        by_gain = sorted(measured, key=lambda row: -(row["gain"] or 0.0))
-        return [by_gain[0], by_gain[-1]]
-    return [ordered[0], ordered[-1]] if len(ordered) > 1 else [*ordered]
+    by_gain = sorted((row for row in ordered if is_right(row["accuracy"])), key=lambda row: -(row["gain"] or 0.0))
+    measured = by_gain and by_gain[0]["gain"] is not None
+    chosen = by_gain if measured and by_gain[0]["text"] != by_gain[-1]["text"] else ordered
+    return [chosen[0], chosen[-1]] if len(chosen) > 1 else [*chosen]
 
 
 def _mean_accuracy(rows: Sequence[RolloutRow]) -> str:

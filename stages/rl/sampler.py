@@ -10,9 +10,10 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.data.sample import Sample
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import FeatureCache
 from stages.rl.ahead import QuestionsAhead
 from stages.rl.grading import GradedGroup, grade_group, grades_of
-from stages.rl.likelihood import likelihood_gains
+from stages.rl.likelihood import Gains, likelihood_gains
 from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
@@ -31,8 +32,11 @@ class Sampler:
         reader: FrameReader,
         builder: PromptBuilder,
         stopwatch: Stopwatch,
+        features: FeatureCache | None,
     ) -> None:
+        """`features` is None where the vision tower is trained."""
         self.params, self.samples, self.builder, self.stopwatch = params, samples, builder, stopwatch
+        self.features = features
         self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
 
     def sample(
@@ -88,15 +92,16 @@ class Sampler:
                 Sampling(params.max_new_tokens, params.temperature, params.top_p),
                 params.seed,
                 step,
-                share_features=params.freeze_vision,
+                self.features,
                 most_rows=params.rollout_rows,
             )
+        gains: list[list[Gains]] = [[]] * len(groups)
+        if params.measures_gains(step):
+            with self.stopwatch.measure("contrast"), autocast():
+                gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
         compare = params.temporal == "relation"
-        if not params.measures_gains(step):
-            return [grade_group(group, params.grading, compare_answers=compare) for group in groups]
-        with self.stopwatch.measure("contrast"), autocast():
-            gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
-        return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
+        with self.stopwatch.measure("grading"):
+            return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
 
 
 @torch.no_grad()

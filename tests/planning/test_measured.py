@@ -16,6 +16,7 @@ from stages.planning.machine import machine
 from stages.planning.media import Media
 from stages.planning.plan import GIB, Plan
 from stages.planning.size import ModelSize, model_size
+from stages.rl.loss import LossParams
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
 from tests.planning.configs import QWEN2_5_VL_7B
@@ -96,3 +97,18 @@ def test_fewer_responses_at_once_take_less_memory_and_more_tokens_one_after_the_
     assert whole.phases[cache] == more.phases[cache]
     assert quarter.phases[cache] < 0.5 * whole.phases[cache]  # half of the prompts, a quarter of the responses
     assert quarter.seconds > 3 * whole.seconds
+
+
+def test_scoring_on_contrast_frames_takes_as_long_as_the_reference(tmp_path: Path) -> None:
+    size = size_of(QWEN2_5_VL_7B, tmp_path)
+
+    def seconds(params: TgrpoParams) -> float:
+        return plan_tgrpo(params, size, PLACES, H100, H100.mfu("tgrpo")).seconds
+
+    plain = TgrpoParams(lora=LORA, freeze_vision=True)
+    reference = seconds(plain) - seconds(plain.model_copy(update={"loss": LossParams(beta=0.0)}))
+    assert reference > 0.1
+    for mode in ("likelihood", "answer", "tokens"):
+        contrast = seconds(plain.model_copy(update={"temporal": mode})) - seconds(plain)
+        assert contrast == pytest.approx(reference)  # every question here has contrast frames
+    assert seconds(plain.model_copy(update={"temporal": "relation"})) == seconds(plain)

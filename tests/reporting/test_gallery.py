@@ -69,6 +69,9 @@ def test_measured_responses_are_shown_by_how_much_they_depend_on_the_order(reade
     assert [response.thought for response in card.responses[:2]] == ["looks", "glances"]
     assert ("Δ", 0.8) in card.responses[0].parts
     assert sorted(response.thought for response in card.more) == ["between", "wrong"]
+    same: list[RolloutRow] = [{**row, "text": "<think>t</think>"} for row in rows]
+    [card] = rollout_examples(same, {"s1": QUESTION}, reader, 1).cards
+    assert [response.verdict for response in card.responses] == ["right", "wrong"]  # nothing to tell apart by Δ
 
 
 def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -> None:

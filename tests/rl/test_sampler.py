@@ -8,6 +8,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl import sampler as sampler_module
 from stages.rl.grading import GradedGroup, grade_group
+from stages.rl.likelihood import Gains
 from stages.rl.params import StepParams
 from stages.rl.rollout import Group
 from stages.rl.sampler import Sampler
@@ -19,9 +20,9 @@ from tests.rl.conftest import write_frames
 def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graded: list[Group] = []
 
-    def count(group: Group, strictness: Strictness, compare_answers: bool) -> GradedGroup:
+    def count(group: Group, strictness: Strictness, gains: list[Gains], compare_answers: bool) -> GradedGroup:
         graded.append(group)
-        return grade_group(group, strictness, compare_answers=compare_answers)
+        return grade_group(group, strictness, gains, compare_answers)
 
     monkeypatch.setattr(sampler_module, "grade_group", count)
     names = [f"clip-{n}" for n in range(9)]
@@ -29,7 +30,7 @@ def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkey
     params = StepParams(
         group_size=2, contrast_size=0, temporal="off", dynamic_sampling="resample", resample_rounds=2, max_new_tokens=3
     )
-    sampler = Sampler(params, [question(name) for name in names], reader, PromptBuilder(qwen2_5), Stopwatch())
+    sampler = Sampler(params, [question(name) for name in names], reader, PromptBuilder(qwen2_5), Stopwatch(), None)
     groups, resampled = sampler.sample(load_model(qwen2_5), [0, 1], step=0, next_rows=[2, 3], autocast=nullcontext)
     assert resampled == 4  # a random model answers nothing right: both groups are idle in both rounds
     assert len(graded) == 2 + 4

@@ -115,6 +115,7 @@ def run(
     benchmark: str,
     data: Path,
     name: str | None = None,
+    frames: int | None = None,
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
@@ -126,9 +127,10 @@ def run(
     `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage
     wrote. `server` is the address of an OpenAI-compatible server; it replaces the one of the parameters. Without
     paths the two files go to `evaluations/`, named after `name` (default: the end of the model's name) and the
-    folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions, adds a
-    paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was and
-    ends with the same files. The next run asks failed requests again. UserError when no question has frames.
+    folder. `frames`, the most frames per clip, is there for paths with `{frames}`. `headline` takes the few figures
+    that DVC compares. `against`, another model's predictions, adds a paired comparison to the log. Answers go to a
+    journal as they come, so a killed run goes on where it was and ends with the same files. The next run asks failed
+    requests again. UserError when no question has frames.
     """
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)

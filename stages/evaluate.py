@@ -1,8 +1,8 @@
 """One model on one benchmark → predictions and metrics.
 
-Videos are shown with their frames in order and in other orders. The stage works on its own for any model and logs one
-table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model FOLDER_OR_HUB_NAME`, or with `--server
-http://127.0.0.1:8000/v1` for a model that is served there.
+Videos are shown with their frames in order, in other orders, and without any frame (`blind`). The stage works on its
+own for any model and logs one table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model
+FOLDER_OR_HUB_NAME`, or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
@@ -50,7 +50,8 @@ class EvaluateParams(Params):
         default="official", description="whose scoring makes the headline numbers; both are always computed"
     )
     orders: tuple[Order, ...] = Field(
-        default=("ordered", "shuffled"), description="orders of frames that videos are shown in"
+        default=("ordered", "shuffled"),
+        description="orders of frames that videos are shown in; blind: the question without its frames, images too",
     )
     max_new_tokens: int = Field(default=1024, ge=1, description="most tokens of one answer; a longer one is cut off")
     temperature: float = Field(default=0.0, ge=0, description="of sampling; 0: the likeliest token each time")
@@ -163,13 +164,14 @@ def run(
 
 
 def plan(samples: Sequence[Sample], with_frames: Collection[str], orders: Sequence[Order]) -> list[Showing]:
-    """Every question with frames, in every order; images in one order."""
+    """Every question with frames, in every order; an image has one, and `blind`."""
     ready = set(with_frames)
     return [
         Showing(sample, order)
         for sample in samples
         if sample.sample_id in ready
-        for order in (orders if sample.data_type == "video" else ("ordered",))
+        for order in orders
+        if sample.data_type == "video" or order in ("ordered", "blind")
     ]
 
 

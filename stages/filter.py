@@ -21,6 +21,7 @@ from stages.curation.contamination import Contamination, read_held_out
 from stages.curation.dataset import push_to_hub, write_dataset
 from stages.curation.judge import Judge, TrainingSet
 from stages.curation.params import RuleParams
+from stages.data.matrix import check_leftovers, load_matrix
 from stages.data.records import write_records
 from stages.data.sample import REJECT_SCHEMA, TRAINING_SCHEMA, Reject, iterate_samples
 from stages.run.command import command
@@ -55,6 +56,7 @@ def run(
     media: Path | None = None,
     dataset: Path | None = None,
     push: str = "",
+    settings: Path | None = None,
 ) -> None:
     """Write both sets, the rejects with rule and detail, and the counts.
 
@@ -62,13 +64,14 @@ def run(
     near_duplicates and quality need, `frame_store` the frames that contamination compares with those of the
     benchmarks. `json` is a file for the SFT set in Video-R1's own format, with paths relative to `media`. `dataset` is
     a folder for both sets, with a card, which `datasets.load_dataset` reads; `push` uploads the folder as the private
-    dataset of this name on the Hugging Face hub.
+    dataset of this name on the Hugging Face hub. With `settings`, which is params.yaml, a folder of several held-out
+    benchmarks has to hold exactly those of the section report.
     """
     if push and not dataset:
         raise UserError("--push uploads what --dataset writes; give both")
     if "quality" in params.rules and not clips:
         raise UserError("the rule quality needs the facts of the clips; pass the frames stage's table with --clips")
-    judges = _judges(params, frame_store)
+    judges = _judges(params, frame_store, settings)
     candidates = read_candidates(samples, annotations, frame_keys, clips)
     with table_writer(sft, TRAINING_SCHEMA) as to_sft, table_writer(rl, TRAINING_SCHEMA) as to_rl:
         with table_writer(rejects, REJECT_SCHEMA) as to_rejects:
@@ -84,8 +87,11 @@ def run(
             push_to_hub(dataset, push)
 
 
-def _judges(params: FilterParams, frame_store: Path | None) -> dict[TrainingSet, Judge]:
-    questions, folders = read_held_out(Path(params.held_out)) if "contamination" in params.rules else ({}, [])
+def _judges(params: FilterParams, frame_store: Path | None, settings: Path | None) -> dict[TrainingSet, Judge]:
+    held_out = Path(params.held_out)
+    if settings and held_out.is_dir() and not (held_out / "samples.parquet").is_file():
+        check_leftovers(held_out, load_matrix(settings).benchmark_folders)
+    questions, folders = read_held_out(held_out) if "contamination" in params.rules else ({}, [])
     contamination = Contamination(questions, params.contamination)
     overlap = BenchmarkOverlap(frame_store, folders) if frame_store and folders else None
     return {name: Judge(params, name, contamination, overlap) for name in get_args(TrainingSet)}

@@ -21,6 +21,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 STAGES = ("sft", "tgrpo")
+DEEPSPEED = "deepspeed.launcher.runner"
+PASSED_ON = ("RESUME", "FRESH")  # environment variables that processes on other machines read too
 
 
 class Launch(NamedTuple):
@@ -39,7 +41,7 @@ def launch_command(launch: Launch) -> list[str]:
     """
     module = [f"stages.{launch.stage}", *launch.flags]
     if launch.hostfile is not None:
-        runner = ["deepspeed.launcher.runner", "--hostfile", str(launch.hostfile), "--no_local_rank", "--module"]
+        runner = [DEEPSPEED, "--hostfile", str(launch.hostfile), "--no_local_rank", "--module"]
         return [sys.executable, "-m", *runner, *module]
     if launch.processes > 1:
         torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}", "-m"]
@@ -91,9 +93,23 @@ def run_torchrun(arguments: Sequence[str]) -> int:
     return 0
 
 
+def run_deepspeed(arguments: Sequence[str]) -> None:
+    """Run DeepSpeed's launcher in this process.
+
+    It starts the processes by ssh, with the variables of the environment that it knows and `PASSED_ON`.
+    """
+    from deepspeed.launcher import runner
+
+    runner.EXPORT_ENVS.extend(PASSED_ON)
+    runner.main(arguments)
+
+
 if __name__ == "__main__":
     start = parse(sys.argv[1:])
-    if start.hostfile is None and start.processes > 1:
+    if start.hostfile is not None:
+        run_deepspeed(launch_command(start)[3:])
+        sys.exit()
+    if start.processes > 1:
         sys.exit(run_torchrun(launch_command(start)[3:]))
     # The launcher becomes the stage: signals, exit code and output are the stage's own.
     os.execv(sys.executable, launch_command(start))

@@ -208,7 +208,7 @@ def examine(params: P, media: Media, max_frames: int, planner: Planner[P]) -> st
 def base_size(base: BaseParams, config: Path | None) -> ModelSize:
     """The base model's sizes, from the given config or the model."""
     if config is not None:
-        return model_size(load_config(config.parent if config.is_file() else config))
+        return model_size(load_config(config))
     if base.model != EMBEDDED:
         try:
             return model_size(load_config(find_model(base.model, base.revision, ["config.json"])))
@@ -241,7 +241,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     parser.add_argument("--device", help=f"cpu, {', '.join(DEVICES)} (default: this machine's own)")
     parser.add_argument("--gpus", type=int, help="how many of them (default: those here, or 1)")
-    parser.add_argument("--config", type=Path, help="the base model's config.json, where it cannot be fetched")
+    parser.add_argument(
+        "--config", type=Path, help="the base model's config.json or its folder, where it cannot be fetched"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the training sets, if they exist")
     parser.add_argument("--samples", type=int, help="SFT samples, before the training set exists")
     parser.add_argument("--mfu", type=float, help=f"share of the peak that arithmetic reaches (on a GPU: {MFU})")

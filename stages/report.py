@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import cast
 
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stages.data.annotations import AnnotationRow
+from stages.data.matrix import Matrix, check_leftovers
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
-from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result, check_leftovers
+from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result
 from stages.reporting.comparison import label
 from stages.reporting.curves import SFT_CURVES, TGRPO_CURVES, curve_charts
 from stages.reporting.findings import base_note, page_title, plain_grpo_note
@@ -22,24 +23,17 @@ from stages.reporting.paper_table import paper_table
 from stages.reporting.provenance import md5_hashes, provenance
 from stages.run.command import command
 from stages.run.files import write_atomic
-from stages.run.params import Params, read_sections
+from stages.run.params import read_sections
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
 
-class ReportParams(Params):
+class ReportParams(Matrix):
     """What the page compares, and how many examples it shows."""
 
-    models: tuple[str, ...] = Field(
-        default=("base", "sft", "tgrpo"), min_length=1, description="models to compare, in the order of training"
-    )
-    benchmarks: tuple[str, ...] = Field(
-        default=("shapes",),
-        min_length=1,
-        description="benchmarks; dvc.yaml evaluates each model on each of them with each number of frames",
-    )
-    frames: tuple[int, ...] = Field(default=(16,), min_length=1, description="largest numbers of frames per clip")
+    model_config = ConfigDict(extra="forbid")
+
     profile: Profile = Field(default="official", description="whose scoring the page shows")
     examples: int = Field(
         default=6, ge=0, le=50, description="cards in each part of the gallery, and for each reason of the filter"
@@ -113,13 +107,10 @@ def run(
 def _results(params: ReportParams, benchmarks: Path, predictions: Path) -> list[BenchmarkResult]:
     """One result for each benchmark and number of frames.
 
-    UserError when the folders hold more than these: what they hold stands in dvc.lock, and a clone has only the files
-    of the matrix.
+    UserError when the folders hold more than these.
     """
-    matrix = [(name, frames) for name in params.benchmarks for frames in params.frames]
-    folders = {f"{name}-{frames}" for name, frames in matrix}
-    check_leftovers(benchmarks, folders)
-    check_leftovers(predictions, {f"{model}-{folder}.parquet" for model in params.models for folder in folders})
+    check_leftovers(benchmarks, params.benchmark_folders)
+    check_leftovers(predictions, params.prediction_files)
     return [
         benchmark_result(
             name,
@@ -131,7 +122,7 @@ def _results(params: ReportParams, benchmarks: Path, predictions: Path) -> list[
             params.profile,
             params.mistakes,
         )
-        for name, frames in matrix
+        for name, frames in params.benchmark_items
     ]
 
 

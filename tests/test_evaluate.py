@@ -164,6 +164,24 @@ def test_one_more_order_asks_nothing_again_and_changes_no_answer(
     assert {"accuracy_shuffled_gap", "accuracy_reversed_gap"} <= metrics.keys()
 
 
+def test_blind_questions_are_asked_without_frames_images_too_and_change_no_other_answer(
+    model: Path, place: Path
+) -> None:
+    before = evaluate(PARAMS, model, place)
+    rows = evaluate(PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "blind")}), model, place)
+    assert [row for row in rows if row["order"] != "blind"] == before
+    blind = [row for row in rows if row["order"] == "blind"]
+    assert [row["sample_id"] for row in blind] == ["v0", "v1", "v2", "v3", "v4", "i0"]
+    assert {(tuple(row["frame_order"]), row["n_frames"], row["width"], row["height"]) for row in blind} == {
+        ((), 0, 0, 0)
+    }
+    assert blind[0]["text"] == blind[3]["text"]  # the same question about two clips
+    metrics = read_json(place / "metrics.json")
+    assert {"accuracy_blind", "accuracy_blind_gap", "accuracy_blind_gap_low"} <= metrics.keys()
+    assert metrics["shown"] == "1–4 frames of 48×32"
+    assert {gap["n"] for gap in metrics["gaps"] if gap["order"] == "blind" and gap["slice"] == "all"} == {6}
+
+
 def test_the_budget_changes_batches_but_not_answers(model: Path, place: Path) -> None:
     in_batches = evaluate(PARAMS, model, place)
     one_by_one = evaluate(PARAMS.model_copy(update={"batch_tokens": 1}), model, place)

@@ -1,5 +1,6 @@
 """The filter stage on frames, clips and benchmarks."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,20 @@ def test_a_benchmarks_frames_under_another_file_leave_both_sets(tmp_path: Path) 
 def test_held_out_questions_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no benchmark in elsewhere"):
         filtered(tmp_path, FilterParams(rules=("contamination",), held_out="elsewhere"), [sample(1, "rl")], [])
+
+
+def test_a_folder_of_held_out_benchmarks_holds_those_of_params_yaml_and_no_other(tmp_path: Path) -> None:
+    settings, held_out = tmp_path / "params.yaml", tmp_path / "benchmarks"
+    settings.write_text("report: {benchmarks: [shapes], frames: [8], examples: 3}\n")
+    for name in ("shapes-8", "shapes-16"):
+        (held_out / name).mkdir(parents=True)
+        write_samples(held_out / name / "samples.parquet", [sample(1, "test")])
+    params = FilterParams(rules=("answered",), held_out=str(held_out))
+    inputs = ([sample(2, "sft"), sample(3, "rl")], [annotation(2, GOOD)])
+    with pytest.raises(UserError, match=r"benchmarks holds results .* rm -r \S+benchmarks/shapes-16$"):
+        filtered(tmp_path, params, *inputs, settings=settings)
+    one = params.model_copy(update={"held_out": str(held_out / "shapes-16")})
+    for fine in (params.model_copy(update={"held_out": str(tmp_path / "samples.parquet")}), one):
+        filtered(tmp_path, fine, *inputs, settings=settings)
+    shutil.rmtree(held_out / "shapes-16")
+    filtered(tmp_path, params, *inputs, settings=settings)

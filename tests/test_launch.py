@@ -1,11 +1,14 @@
 """The command that starts a training stage."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from stages.launch import Launch, launch_command, parse
+from tests.conftest import ROOT
 
 FLAGS = ["--model", "models/sft", "--out", "models/tgrpo"]
 
@@ -32,6 +35,24 @@ def test_a_hostfile_goes_to_deepspeeds_launcher(tmp_path: Path) -> None:
         "stages.tgrpo",
         *FLAGS,
     ]
+
+
+@pytest.mark.slow
+def test_processes_on_other_machines_are_told_to_resume(tmp_path: Path) -> None:
+    # The network is not there, so ssh only answers and pdsh only writes down what it is asked to run.
+    for name, script in (("ssh", "echo 127.0.0.1"), ("pdsh", f'echo "$@" > {tmp_path}/asked')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "hosts").write_text("worker-1 slots=1\nworker-2 slots=1\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu", "RESUME": "1", "SECRET": "2"}
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "stages.launch", "--hostfile", "hosts", "tgrpo", *FLAGS]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    asked = (tmp_path / "asked").read_text()
+    assert "-w worker-1,worker-2" in asked
+    assert "export RESUME=1;" in asked
+    assert "SECRET" not in asked
+    assert asked.rstrip().endswith(f"stages.tgrpo {' '.join(FLAGS)}")
 
 
 def test_the_stages_flags_pass_through_untouched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,12 @@ def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config: list[str], printed: C
     assert f"{8 * (1024 + 200 + 8 * 768):,} tokens per step at most, 1,000 steps" in printed()
 
 
+def test_a_config_may_have_any_name(config: list[str], tmp_path: Path, printed: Callable[[], str]) -> None:
+    (tmp_path / "config.json").rename(tmp_path / "qwen-7b.json")
+    main([*PAPER, "--config", str(tmp_path / "qwen-7b.json"), "--device", "a100-80gb", "--gpus", "8"])
+    assert "8292.17 M parameters" in printed()
+
+
 def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config: list[str]) -> None:
     adapters = r"lora \{rank: 16, alpha: 32\}"
     with pytest.raises(UserError) as refused:

@@ -118,7 +118,7 @@ def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
 
 def test_scores_and_gaps_are_drawn_by_kind_and_models_compared_in_pairs(page: str) -> None:
     assert 'aria-label="Score by kind of question, shapes"' in page
-    assert 'aria-label="Points lost in other orders, shapes"' in page
+    assert 'aria-label="Points lost in other showings, shapes"' in page
     text = _text(page)
     assert re.search(r"Questions that need the order of frames n = 210 .*T-GRPO − SFT \+\d", text)
     difference = r"SFT − base model \+\d+\.\d \+\d+\.\d to \+\d+\.\d p < 0\.001"
@@ -160,7 +160,7 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
     text = _text(write_report(place, place / "index.html", params))
     score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"
     assert re.search(
-        rf"shapes n = 390 {score} {gap} {score} {score} videomme n = 390 {score} – {score} – Shuffled", text
+        rf"shapes n = 390 {score} {gap} {gap} {score} {score} videomme n = 390 {score} – – {score} – Shuffled", text
     )
     assert "base model: 0 of 0 without an answer, 0 cut off, 390 requests failed and count in no score; SFT" in text
 

@@ -90,8 +90,8 @@ class Request:
 
     @property
     def is_video(self) -> bool:
-        """Whether the frames travel as one video."""
-        return self.payload == "video" and self.data_type == "video"
+        """Whether there are frames, and they travel as one video."""
+        return self.payload == "video" and self.data_type == "video" and bool(self.pictures)
 
     @property
     def shows_times(self) -> bool:

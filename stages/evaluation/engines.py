@@ -120,7 +120,8 @@ class TransformersEngine:
         frames = self.reader.load(sample.sample_id)
         n_frames, height, width, _ = frames.frames_THWC.shape
         order_T = permutation(n_frames, showing.order, sample.sample_id, self.seed)
-        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), n_frames, width, height)
+        size = (width, height) if len(order_T) else (0, 0)
+        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), len(order_T), *size)
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,12 @@ class ServerEngine:
                         bar.update(len(batch))
 
     def _request(self, showing: Showing) -> Request:
-        sample, pictures = showing.sample, self.reader.pictures(showing.sample.sample_id)
+        sample, stored = showing.sample, self.reader.pictures(showing.sample.sample_id)
+        pictures = tuple(stored[index] for index in self._order(showing, len(stored)))
         return Request(
             model=self.server.model,
             text=question_text(sample, self.server.prompt),
-            pictures=tuple(pictures[index] for index in self._order(showing, len(pictures))),
+            pictures=pictures,
             data_type=sample.data_type,
             payload="video" if self.server.payload == "video" else "images",
             sampling=ChatSampling(
@@ -207,12 +209,12 @@ class ServerEngine:
             ),
             identity=showing.key,
             dialect=Dialect.of(self.server),
-            times=tuple(self.reader.times(sample.sample_id)),
+            times=tuple(self.reader.times(sample.sample_id)) if pictures else (),
             frame_times=self.server.frame_times,
         )
 
     def _output(self, showing: Showing, request: Request, reply: Reply) -> Output:
-        width, height = Image.open(BytesIO(request.pictures[0])).size
+        width, height = Image.open(BytesIO(request.pictures[0])).size if request.pictures else (0, 0)
         return {
             "key": showing.key,
             "sample_id": showing.sample.sample_id,

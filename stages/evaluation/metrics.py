@@ -33,7 +33,16 @@ class Entry(TypedDict):
     n: int
 
 
-FEW = ("accuracy", "temporal", "temporal_shuffled", "temporal_shuffled_gap", "static", "no_answer")
+FEW = (
+    "accuracy",
+    "accuracy_blind",
+    "accuracy_blind_gap",
+    "temporal",
+    "temporal_shuffled",
+    "temporal_shuffled_gap",
+    "static",
+    "no_answer",
+)
 
 
 @dataclass(frozen=True)
@@ -104,10 +113,11 @@ def summarise(rows: Sequence[PredictionRow], n_questions: int, benchmark: Benchm
 
 def shown(rows: Sequence[PredictionRow]) -> str:
     """What was decoded: "8 frames of 48×48", or its range."""
-    if not rows:
+    seen = [row for row in rows if row["order"] != "blind"]
+    if not seen:
         return "no frames"
-    counts = [row["n_frames"] for row in rows]
-    sizes = sorted({(row["width"], row["height"]) for row in rows}, key=lambda size: size[0] * size[1])
+    counts = [row["n_frames"] for row in seen]
+    sizes = sorted({(row["width"], row["height"]) for row in seen}, key=lambda size: size[0] * size[1])
     numbers = "–".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
     pixels = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((sizes[0], sizes[-1])))
     return f"{numbers} frames of {pixels}"

@@ -68,7 +68,7 @@ class PromptBuilder:
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = source.prompt
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
-        self._turns: dict[DataType, tuple[str, str]] = {}
+        self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config
         self._patch, self._merge, self._temporal = (
             vision.patch_size,
@@ -113,8 +113,8 @@ class PromptBuilder:
         """The prompt of a sample, its frames shown in `order_T` if given.
 
         Frames are reordered before patchify, because patches merge neighbouring frames. A time belongs to a place in
-        the sequence and stays there when the pictures move. UnusableSample when the frame size does not fit the
-        model's grid.
+        the sequence and stays there when the pictures move. An empty `order_T` gives the question alone.
+        UnusableSample when the frame size does not fit the model's grid.
         """
         frames_THWC = frames.frames_THWC if order_T is None else frames.frames_THWC[order_T]
         merged = self._merged_grid(sample, *frames_THWC.shape[:3])
@@ -222,8 +222,9 @@ class PromptBuilder:
         Special tokens come from the chat template alone: the question is tokenised as text, whatever it holds.
         """
         pad, per_frame = _PAD[sample.data_type], merged[1] * merged[2]
-        before, after = self._turn(sample.data_type)
-        if self._tokens_per_second is None and sample.data_type == "video":
+        shown = sample.data_type if merged[0] else None
+        before, after = self._turn(shown)
+        if self._tokens_per_second is None and shown == "video":
             # The form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around it.
             frame = f"<|vision_start|>{pad}<|vision_end|>"
             timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
@@ -235,17 +236,17 @@ class PromptBuilder:
         text_ids = self._text_ids(question_text(sample, self.prompt_style))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
 
-    def _turn(self, data_type: DataType) -> tuple[str, str]:
+    def _turn(self, shown: DataType | None) -> tuple[str, str]:
         """The chat template's text before and after the question's text."""
-        if data_type not in self._turns:
-            content = [{"type": data_type}, {"type": "text", "text": _MARK}]
+        if shown not in self._turns:
+            content = [{"type": kind} for kind in [shown] if kind] + [{"type": "text", "text": _MARK}]
             messages = [{"role": "user", "content": content}]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             before, found, after = text.partition(_MARK)
-            if not found or before.count(_PAD[data_type]) != 1:
-                raise UserError(f"the model's chat template does not show one {data_type} and then a question's text")
-            self._turns[data_type] = (before, after)
-        return self._turns[data_type]
+            if not found or (shown and before.count(_PAD[shown]) != 1):
+                raise UserError(f"the model's chat template does not show one {shown} and then a question's text")
+            self._turns[shown] = (before, after)
+        return self._turns[shown]
 
     def _template_ids(self, text: str) -> list[int]:
         """Tokens of a part of the chat template, special tokens among them."""
@@ -292,7 +293,7 @@ def media_inputs(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
     """Byte pixels and grids of prompts, by the model's argument names."""
     inputs = {}
     for data_type, (pixels, grids) in _INPUT_NAMES.items():
-        if shown := [prompt for prompt in prompts if prompt.data_type == data_type]:
+        if shown := [prompt for prompt in prompts if prompt.data_type == data_type and len(prompt.patches_NK)]:
             inputs[pixels] = torch.cat([prompt.patches_NK for prompt in shown])
             inputs[grids] = torch.cat([prompt.grid_thw for prompt in shown])
     return inputs

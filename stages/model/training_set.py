@@ -56,6 +56,9 @@ def training_set(
     Left out are samples without frames, samples that `answer_tokens` raises UnusableSample for, samples whose frames
     do not fit the model's grid, and prompts that are too long: over `max_prompt_tokens`, or with their answer over
     what the model was made for. UserError when no sample is left.
+
+    The height and width of frames stand only in the first picture, and a row of the store is read as a whole: 0.4 ms
+    for 16 pictures of 100 KB each, about a minute for the 165,000 samples of the paper.
     """
     found = TrainingSet([], [], {})
     for sample in progress_bar(with_frames(samples, reader), unit="sample"):

@@ -1,6 +1,6 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import read_predictions
-from stages.reporting.cards import Card
+from stages.reporting.cards import Card, is_right, is_wrong
 from stages.reporting.charts import IntervalChart, interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label
 from stages.reporting.findings import Findings, find
-from stages.reporting.gallery import order_cards
+from stages.reporting.gallery import showing_cards
 from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
 
-ORDER_EXAMPLES = 2  # questions per benchmark that the last model got right in order and wrong shuffled
+EXAMPLES = 2  # questions per benchmark that the last model got right in order: wrong shuffled, and right blind
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class BenchmarkResult:
     findings: Findings
     kinds: KindCharts
     order_cards: list[Card]
+    blind_cards: list[Card]
     wrong: list[WrongAnswers]
     zero_scores: list[ZeroScore]
     runs: list[Run]
@@ -82,7 +83,8 @@ def benchmark_result(
         comparison=comparison,
         findings=find(rows, benchmark, profile),
         kinds=_kind_charts(comparison),
-        order_cards=order_cards(need_order, samples, reader, profile, ORDER_EXAMPLES),
+        order_cards=showing_cards(need_order, "shuffled", is_wrong, samples, reader, profile, EXAMPLES),
+        blind_cards=showing_cards(need_order, "blind", is_right, samples, reader, profile, EXAMPLES),
         wrong=wrong_answers(rows, samples, reader, profile, n_wrong),
         zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
@@ -101,17 +103,6 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
     return files
 
 
-def check_leftovers(folder: Path, expected: Collection[str]) -> None:
-    """UserError when a folder of results holds more than `expected`."""
-    present = folder.iterdir() if folder.is_dir() else ()
-    leftovers = sorted(str(path) for path in present if path.name not in expected and not path.name.startswith("."))
-    if leftovers:
-        raise UserError(
-            f"{folder} holds results that report.models, report.benchmarks and report.frames do not name, and dvc.lock "
-            f"would hold their hashes; remove them: rm -r {' '.join(leftovers)}"
-        )
-
-
 def _kind_charts(comparison: Comparison) -> KindCharts:
     scores = {
         name: [found.ordered if found else None for found in models] for name, models in comparison.categories.items()
@@ -126,5 +117,5 @@ def _kind_charts(comparison: Comparison) -> KindCharts:
     }
     return KindCharts(
         interval_chart(f"Score by kind of question, {comparison.name}", scores, styles),
-        interval_chart(f"Points lost in other orders, {comparison.name}", gaps, comparison.orders),
+        interval_chart(f"Points lost in other showings, {comparison.name}", gaps, comparison.orders),
     )

@@ -9,6 +9,7 @@ from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate
 from stages.reporting.comparison import kept, label, like_with_like
 from stages.reporting.numbers import p_value, percent, points
+from stages.video.order import Order
 
 EMBEDDED_BENCHMARK = "shapes"
 PLAIN_GRPO = (
@@ -53,10 +54,11 @@ def find(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmar
     told = [f"{label(last)} scores {percent(reached)} on {reached.n} {which}{earlier}."]
     gain, gained = _gain(chosen, last, benchmark, profile)
     use, uses_order = _use_of_order(chosen[last], reached.n, label(last), benchmark, profile)
+    seen = _use_of_frames(chosen[last], label(last), benchmark, profile)
     static = ""
     if benchmark.temporal:
         static = _static_gap(kept(predictions[last], slices(benchmark)["static"]), label(last), benchmark, profile)
-    return Findings([sentence for sentence in (*told, gain, use, static) if sentence], gained, uses_order)
+    return Findings([sentence for sentence in (*told, gain, use, seen, static) if sentence], gained, uses_order)
 
 
 def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence[Findings]) -> str:
@@ -122,7 +124,7 @@ def _use_of_order(
     rows: Sequence[PredictionRow], n_scored: int, name: str, benchmark: Benchmark, profile: Profile
 ) -> tuple[str, bool]:
     """The sentence on shuffled frames, and whether the score needs the order."""
-    found = _shuffled(rows, benchmark, profile)
+    found = _in_order_and(rows, "shuffled", benchmark, profile)
     if found is None:
         return "", False
     n = found.ordered.n
@@ -133,8 +135,19 @@ def _use_of_order(
     return f"{told} These figures do not show that {name} uses the order of frames.", False
 
 
+def _use_of_frames(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:
+    """The sentence on questions that were asked without their frames."""
+    found = _in_order_and(rows, "blind", benchmark, profile)
+    if found is None:
+        return ""
+    told = f"Without any frame, {name} scores {percent(found.other)} on the same {found.ordered.n} questions."
+    if found.lost.value > 0 and not _may_be_chance(found.lost, found.p):
+        return f"{told} The frames add {found.gap}."
+    return f"{told} The difference is {found.gap}: these figures do not show that the frames add anything."
+
+
 def _static_gap(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:
-    found = _shuffled(rows, benchmark, profile)
+    found = _in_order_and(rows, "shuffled", benchmark, profile)
     if found is None:
         return ""
     told = f"On {found.ordered.n} video questions that do not need the order, {name} scores {found.scores}. "
@@ -145,30 +158,35 @@ def _static_gap(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, 
 
 
 @dataclass(frozen=True)
-class _Shuffled:
-    """The same questions in order and shuffled: scores, gap, and McNemar's p."""
+class _InOrderAnd:
+    """The same questions in order and in another showing.
+
+    The scores, the gap, and McNemar's p.
+    """
 
     ordered: Estimate
-    shuffled: Estimate
+    other: Estimate
     lost: Estimate
     p: float
 
     @property
     def scores(self) -> str:
-        return f"{percent(self.ordered)} in order and {percent(self.shuffled)} shuffled"
+        return f"{percent(self.ordered)} in order and {percent(self.other)} shuffled"
 
     @property
     def gap(self) -> str:
         return f"{points(self.lost)}, {p_value(self.p)} (McNemar's test)"
 
 
-def _shuffled(rows: Sequence[PredictionRow], benchmark: Benchmark, profile: Profile) -> _Shuffled | None:
+def _in_order_and(
+    rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile
+) -> _InOrderAnd | None:
     """None when no question has a score in every order."""
     comparable = like_with_like(rows, profile)
-    found = gap_test(comparable, "shuffled", benchmark, profile)
+    found = gap_test(comparable, order, benchmark, profile)
     ordered = estimate(comparable, "ordered", benchmark, profile)
-    shuffled = estimate(comparable, "shuffled", benchmark, profile)
-    return _Shuffled(ordered, shuffled, *found) if found and ordered and shuffled else None
+    other = estimate(comparable, order, benchmark, profile)
+    return _InOrderAnd(ordered, other, *found) if found and ordered and other else None
 
 
 def _may_be_chance(difference: Estimate, p: float) -> bool:

@@ -1,7 +1,7 @@
 """The examples of the page; equal inputs give equal examples."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.annotations import AnnotationRow
@@ -16,7 +16,6 @@ from stages.reporting.cards import (
     Strip,
     in_turn,
     is_right,
-    is_wrong,
     split_thought,
     spread,
 )
@@ -99,21 +98,27 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
     return cards
 
 
-def order_cards(
-    rows: Sequence[PredictionRow], samples: Mapping[str, Sample], reader: FrameReader, profile: Profile, count: int
+def showing_cards(
+    rows: Sequence[PredictionRow],
+    order: Order,
+    ended: Callable[[float], bool],
+    samples: Mapping[str, Sample],
+    reader: FrameReader,
+    profile: Profile,
+    count: int,
 ) -> list[Card]:
-    """Questions that were right in order and wrong shuffled."""
-    ordered = _scored(rows, "ordered", profile)
-    shuffled = _scored(rows, "shuffled", profile)
+    """Questions that were right in order and whose score in `order` `ended` so."""
+    ordered, other = _scored(rows, "ordered", profile), _scored(rows, order, profile)
     pairs = [
-        (row, shuffled[name][1])
+        (row, other[name][1])
         for name, (score, row) in ordered.items()
-        if is_right(score) and name in shuffled and is_wrong(shuffled[name][0])
+        if is_right(score) and name in other and ended(other[name][0])
     ]
     cards = []
     for pair in in_turn(pairs, [row["category"] for row, _ in pairs], count):
         labelled = [(ORDER_LABELS[row["order"]], row) for row in pair]
-        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in labelled]
+        seen = [(name, row) for name, row in labelled if row["frame_order"]]
+        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in seen]
         responses = [from_prediction(row, name, profile) for name, row in labelled]
         cards.append(Card(samples[pair[0]["sample_id"]], strips, pair[0]["category"], responses))
     return cards

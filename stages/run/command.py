@@ -152,7 +152,11 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
 
     The value of --params is named `params_file`.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=inspect.getdoc(run))
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{stage}",
+        description=inspect.getdoc(run),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--params",
         dest="params_file",

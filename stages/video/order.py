@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-Order = Literal["ordered", "shuffled", "reversed", "single-frame"]
+Order = Literal["ordered", "shuffled", "reversed", "single-frame", "blind"]
 
 
 def permutation(n: int, order: Order, *seed: str | int) -> np.ndarray:
@@ -13,8 +13,10 @@ def permutation(n: int, order: Order, *seed: str | int) -> np.ndarray:
 
     `shuffled` is drawn from the seed parts, usually (sample_id, seed). For n >= 2 it is never the identity, so that
     the shuffled group of T-GRPO always sees another input than the ordered group. `single-frame` repeats the middle
-    frame: the number of tokens stays, and the time is gone.
+    frame: the number of tokens stays, and the time is gone. `blind` takes no frame at all.
     """
+    if order == "blind":
+        return np.arange(0)
     if order == "single-frame":
         return np.full(n, n // 2)
     if order == "reversed":

@@ -19,12 +19,14 @@ def test_batches_hold_like_lengths_within_the_budget() -> None:
     assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
 
 
-def test_an_image_has_one_order() -> None:
+def test_an_image_has_one_order_and_is_asked_blind_too() -> None:
     samples = [asked("v"), asked("i", data_type="image"), asked("gone")]
-    assert [showing.key for showing in plan(samples, ["v", "i"], ("ordered", "reversed"))] == [
+    assert [showing.key for showing in plan(samples, ["v", "i"], ("ordered", "reversed", "blind"))] == [
         "ordered/v",
         "reversed/v",
+        "blind/v",
         "ordered/i",
+        "blind/i",
     ]
 
 

@@ -49,13 +49,14 @@ def test_metrics_of_a_table_worked_by_hand() -> None:
 
 
 def test_each_order_has_its_own_gap() -> None:
-    right: dict[Order, int] = {"ordered": 3, "shuffled": 1, "reversed": 2, "single-frame": 0}
+    right: dict[Order, int] = {"ordered": 3, "shuffled": 1, "reversed": 2, "single-frame": 0, "blind": 1}
     rows = [toy_row(f"t{index}", order, int(index < count)) for order, count in right.items() for index in range(4)]
     summary = summarise(rows, 4, TOY, "official")
     assert [
-        summary.headline[f"accuracy_{order}_gap"] for order in ("shuffled", "reversed", "single-frame")
-    ] == pytest.approx([0.5, 0.25, 0.75])
-    assert {entry["order"] for entry in summary.gaps} == {"shuffled", "reversed", "single-frame"}
+        summary.headline[f"accuracy_{order}_gap"] for order in ("shuffled", "reversed", "single-frame", "blind")
+    ] == pytest.approx([0.5, 0.25, 0.75, 0.5])
+    assert {entry["order"] for entry in summary.gaps} == {"shuffled", "reversed", "single-frame", "blind"}
+    assert (summary.few()["accuracy_blind"], summary.few()["accuracy_blind_gap"]) == (0.25, 0.5)
 
 
 def test_categories_set_apart_have_scores_of_their_own_and_no_part_in_the_mean() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stages.chat.parameters import Payload
 from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
@@ -54,6 +55,19 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
         assert len(server.requests) == asked + 1
         evaluate(params.model_copy(update={"server": waiting}).asking("another", server.url), Path("another"), place)
         assert len(server.requests) == 2 * asked + 1  # another model's answers are its own
+
+
+@pytest.mark.parametrize("payload", ["images", "video"])
+def test_a_served_model_gets_a_blind_question_as_text_alone(place: Path, payload: Payload) -> None:
+    asked = ServerParams(base_url="http://127.0.0.1:9/v1", concurrency=1, payload=payload, frame_times="text")
+    with _Server() as server:
+        params = PARAMS.model_copy(update={"server": asked, "orders": ("ordered", "blind"), "max_failed": 0.5})
+        rows = evaluate(params.asking("served", server.url), Path("served"), place)
+        contents = [request["messages"][0]["content"] for request in server.requests]
+        parts = [[part["type"] for part in content] for content in contents]
+        assert [kinds for kinds in parts if kinds == ["text"]] == [["text"]] * 6
+        assert not [request for request in server.requests[1:2] if "media_io_kwargs" in request]
+    assert {row["n_frames"] for row in rows if row["order"] == "blind"} == {0}
 
 
 def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again(place: Path) -> None:

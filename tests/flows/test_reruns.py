@@ -14,36 +14,14 @@ import pytest
 from flows import dvc
 from flows.errors import UsageError
 from flows.keep import keep
-from tests.conftest import ROOT
-from tests.flows.conftest import edit, git, run_dvc
+from tests.flows.conftest import edit
+from tests.flows.recorded import record_project
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's graph with every stage up to date."""
-    root = tmp_path_factory.mktemp("recorded") / "project"
-    root.mkdir()
-    for name in ("stages", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"):
-        source = ROOT / name
-        shutil.copytree(
-            source, root / name, ignore=shutil.ignore_patterns("__pycache__")
-        ) if source.is_dir() else shutil.copy(source, root / name)
-    git(root, "init", "-q", "-b", "main")
-    git(root, "config", "user.name", "somebody")
-    git(root, "config", "user.email", "somebody@localhost")
-    run_dvc(root, "init", "-q")
-    git(root, "add", ".")
-    git(root, "commit", "-q", "-m", "project")
-    for stage in dvc.snapshot(root).stages:
-        for out in stage.outs:
-            path = root / out
-            if path.suffix:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(f'{{"made by": "{stage.name}"}}')
-            else:
-                path.mkdir(parents=True, exist_ok=True)
-                (path / "file").write_text(stage.name)
-    run_dvc(root, "commit", "-f", "-q")
+    root = record_project(tmp_path_factory.mktemp("recorded") / "project")
     assert changed(root) == set()
     return root
 

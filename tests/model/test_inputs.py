@@ -10,11 +10,14 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from stages.data.prompt import question_text
+from stages.data.sample import DataType
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder, UnusableSample
 from stages.model.load import load_model
 from stages.model.positions import group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameShape
+from stages.video.order import permutation
 from tests.model.tiny_models import clip, picture, question
 
 
@@ -134,6 +137,7 @@ def test_a_padded_batch_of_videos_and_images_gives_the_logits_of_each_alone(
         builder(question(), clip(frames=6)),
         builder(question("picture-1", "image", problem="What colour is it?"), picture()),
         builder(question("clip-2"), clip(frames=2)),
+        builder(question("clip-3"), clip(frames=2), permutation(2, "blind")),
     ]
     with torch.no_grad():
         alone = [model(**builder.normalised(builder.batch([prompt]))).logits[0, -1] for prompt in prompts]
@@ -142,6 +146,20 @@ def test_a_padded_batch_of_videos_and_images_gives_the_logits_of_each_alone(
     for row, prompt in enumerate(prompts):
         assert torch.allclose(left[row], alone[row], atol=1e-4)
         assert torch.allclose(right[row, len(prompt.ids_P) - 1], alone[row], atol=1e-4)
+
+
+@pytest.mark.parametrize("data_type", ["video", "image"])
+def test_a_blind_prompt_is_the_templates_own_for_text_alone(builder: PromptBuilder, data_type: DataType) -> None:
+    frames = clip(frames=2) if data_type == "video" else picture()
+    prompt = builder(question(data_type=data_type), frames, permutation(len(frames.frames_THWC), "blind"))
+    text = question_text(question(data_type=data_type), builder.prompt_style)
+    expected = builder.tokenizer.apply_chat_template(
+        [{"role": "user", "content": [{"type": "text", "text": text}]}], tokenize=False, add_generation_prompt=True
+    )
+    assert builder.tokenizer.decode(prompt.ids_P) == expected
+    assert prompt.position_ids_3P.tolist() == [list(range(len(prompt.ids_P)))] * 3
+    assert prompt.next_position == len(prompt.ids_P)
+    assert set(builder.batch([prompt])) == {"input_ids", "attention_mask", "position_ids"}
 
 
 def test_only_the_completion_is_labelled(builder: PromptBuilder) -> None:

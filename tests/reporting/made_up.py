@@ -166,13 +166,14 @@ def _write_benchmark(place: Path, rng: np.random.Generator) -> None:
             chances = (temporal, shuffled) if sample.category in TEMPORAL_FAMILIES else (static, static - 0.1)
             luck = rng.random()
             orders: tuple[Order, ...] = ("ordered", "shuffled") if sample.data_type == "video" else ("ordered",)
-            for order, chance in zip(orders, chances, strict=False):
+            for order, chance in zip((*orders, "blind"), (*chances[: len(orders)], 0.25), strict=True):
                 rows.append(prediction_row(sample, _output(sample, order, luck < chance), benchmark))
         write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTION_SCHEMA)
 
 
 def _output(sample: Sample, order: Order, right: bool) -> Output:
-    n_frames = 1 if sample.data_type == "image" else 8
+    stored = 1 if sample.data_type == "image" else 8
+    frame_order = permutation(stored, order, sample.sample_id, 0).tolist()
     return {
         "key": f"{order}/{sample.sample_id}",
         "sample_id": sample.sample_id,
@@ -180,10 +181,10 @@ def _output(sample: Sample, order: Order, right: bool) -> Output:
         "text": said("frame 1 top left, frame 3 top right, so it moves right", sample.answer if right else EVIL),
         "status": "ok",
         "tokens": 30,
-        "frame_order": permutation(n_frames, order, sample.sample_id, 0).tolist(),
-        "n_frames": n_frames,
-        "width": 64,
-        "height": 64,
+        "frame_order": frame_order,
+        "n_frames": len(frame_order),
+        "width": 64 if frame_order else 0,
+        "height": 64 if frame_order else 0,
         "detail": "",
     }
 

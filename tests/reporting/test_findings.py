@@ -61,6 +61,14 @@ def test_both_scores_stand_beside_a_gap_of_questions_that_do_not_need_the_order(
     assert told.endswith("Chance alone could explain it.")
 
 
+def test_what_the_frames_add_is_said_where_questions_were_asked_without_them() -> None:
+    told = " ".join(sentences_of({"tgrpo": [*toy_rows(90, 40), *_blind_rows(30)]}, TOY, "official"))
+    assert "Without any frame, T-GRPO scores 30.0 % (21.9 to 39.6) on the same 100 questions." in told
+    assert "The frames add +60.0 points" in told
+    told = " ".join(sentences_of({"tgrpo": [*toy_rows(90, 40), *_blind_rows(90)]}, TOY, "official"))
+    assert "these figures do not show that the frames add anything" in told
+
+
 def test_questions_without_every_order_are_left_out_of_the_gap() -> None:
     images = [scored_row(f"i{index}", official=1.0) for index in range(10)]
     told = " ".join(sentences_of({"tgrpo": [*toy_rows(90, 40), *images]}, TOY, "official"))
@@ -99,3 +107,8 @@ def toy_rows(right: int, right_shuffled: int) -> list[PredictionRow]:
         for order, count in counts.items()
         for index in range(100)
     ]
+
+
+def _blind_rows(right: int) -> list[PredictionRow]:
+    """The same questions without frames."""
+    return [scored_row(f"q{index:03d}", "blind", float(index < right), n_frames=0) for index in range(100)]

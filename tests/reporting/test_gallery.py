@@ -8,7 +8,8 @@ from stages.data.annotations import AnnotationRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
-from stages.reporting.gallery import dropped_cards, from_prediction, order_cards, rollout_examples
+from stages.reporting.cards import is_right, is_wrong
+from stages.reporting.gallery import dropped_cards, from_prediction, rollout_examples, showing_cards
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
 from tests.evaluation.toy import scored_row, toy_output
@@ -75,9 +76,20 @@ def test_an_example_of_order_is_right_in_order_and_wrong_shuffled(reader: FrameR
         for order, score in zip(("ordered", "shuffled"), pair, strict=True)
     ]
     samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
-    [card] = order_cards(rows, samples, reader, "official", 5)
+    [card] = showing_cards(rows, "shuffled", is_wrong, samples, reader, "official", 5)
     assert card.sample.sample_id == "s1"
     assert [strip.label for strip in card.strips] == ["in order", "shuffled"]
+
+
+def test_an_example_of_a_blind_answer_shows_the_frames_once(reader: FrameReader) -> None:
+    rows = [
+        scored_row("s1", "ordered", 1.0),
+        scored_row("s1", "blind", 1.0, n_frames=0),
+        scored_row("s2", "blind", 1.0),
+    ]
+    [card] = showing_cards(rows, "blind", is_right, {"s1": QUESTION}, reader, "official", 5)
+    assert [strip.label for strip in card.strips] == ["in order"]
+    assert [response.label for response in card.responses] == ["in order", "without frames"]
 
 
 def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_without_frames(

@@ -90,6 +90,16 @@ def test_a_fault_of_the_program_keeps_its_traceback(stage: Path, mode: str, line
     assert line in errors
 
 
+def test_help_keeps_the_lines_of_the_stages_text(stage: Path) -> None:
+    source = (stage / "toy.py").read_text()
+    (signature,) = [line for line in source.splitlines() if line.startswith("def run(")]
+    text = f'{signature}\n    """Make it.\n\n    Args:\n        table: The rows.\n        out: The text.\n    """'
+    (stage / "toy.py").write_text(source.replace(signature, text))
+    command = [sys.executable, "toy.py", "--help"]
+    printed = subprocess.run(command, cwd=stage, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True).stdout
+    assert "Make it.\n\nArgs:\n    table: The rows.\n    out: The text.\n" in printed
+
+
 def test_a_second_run_is_refused_with_the_holder_named_until_the_first_dies(stage: Path) -> None:
     first = start(stage, "wait")
     assert first.stdout is not None

@@ -27,6 +27,7 @@ def test_the_other_orders() -> None:
     assert permutation(4, "ordered").tolist() == [0, 1, 2, 3]
     assert permutation(4, "reversed").tolist() == [3, 2, 1, 0]
     assert permutation(4, "single-frame").tolist() == [2, 2, 2, 2]
+    assert permutation(4, "blind").tolist() == []
 
 
 def test_every_order_can_index_frames() -> None:

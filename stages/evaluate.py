@@ -116,12 +116,12 @@ def run(
     benchmark: str,
     data: Path,
     name: str | None = None,
-    frames: int | None = None,
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
     headline: Path | None = None,
     against: Path | None = None,
+    frames: int | None = None,
 ) -> None:
     """Ask `model` every question of the benchmark, and score its answers.
 

@@ -11,93 +11,40 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import Field
 from tqdm import tqdm
 
+from stages.chat.annotation_parameters import AnnotateParams
 from stages.chat.annotation_rows import annotation_row, answer_row, failed_row
-from stages.chat.annotation_summary import Summary, summarise
+from stages.chat.annotation_summary import in_words, summarise
 from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
-from stages.chat.first_answers import COUNT, FirstAnswers
-from stages.chat.ledger import Ledger, Price
-from stages.chat.parameters import ChatParams, Payload
+from stages.chat.first_answers import FirstAnswers
+from stages.chat.ledger import Ledger
+from stages.chat.parameters import Payload
 from stages.chat.payload import choose_payload
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
 from stages.data.archive import Archive
 from stages.data.journal import JournaledStore
-from stages.data.prompt import PromptStyle, question_text
+from stages.data.prompt import question_text
 from stages.data.sample import Sample, read_samples
 from stages.embedded.teacher import identity
 from stages.embedded.teacher_server import embedded_teacher
+from stages.handshake.asked import Asked
+from stages.handshake.first_requests import LOOKED_AT, files_at_hand, shake_hands
 from stages.run.command import command
 from stages.run.errors import EndpointError, UserError
 from stages.run.files import write_json, write_table
-from stages.run.params import LARGEST_SEED
 from stages.run.progress import progress_bar
 from stages.run.work import WORK
 from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
-
-
-class AnnotateParams(ChatParams):
-    """The teacher, what it is asked, and what that may cost."""
-
-    base_url: str = Field(default="embedded", description='address of the server, or "embedded": the built-in teacher')
-    model: str = Field(default="embedded-teacher", description="name of the model on that server")
-    prompt: PromptStyle | None = Field(
-        default=None,
-        description='words of the questions; null: "plain" for the embedded teacher, "video-r1" for any other',
-    )
-    n: int = Field(default=1, ge=1, description="answers per question")
-    temperature: float = Field(default=1.0, ge=0, description="of the teacher's sampling; 0 is greedy")
-    top_p: float = Field(default=0.95, gt=0, le=1, description="share of the likeliest tokens to sample from")
-    max_tokens: int = Field(default=512, ge=1, description="most tokens of an answer")
-    seed: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_SEED,
-        description="sent with each request; answer i of a question is asked with seed + i",
-    )
-    careless: float = Field(
-        default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions"
-    )
-    prices: dict[str, Price] = Field(default={}, description="by model name; a model without a price is free of charge")
-    max_cost: float | None = Field(
-        default=None,
-        ge=0,
-        description="money: one annotation, resumed or not, stops before it costs more; null: no limit",
-    )
-    max_tokens_total: int | None = Field(
-        default=None, ge=0, description="tokens: one annotation stops before it uses more; null: no limit"
-    )
-    answers: str = Field(
-        default=".work/answers",
-        min_length=1,
-        description="folder that keeps every answer, outside DVC's reach; several checkouts can share one",
-    )
-    max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
-    max_unusable: float = Field(
-        default=0.9,
-        ge=0,
-        le=1,
-        description=f"stop when a larger share of the first {COUNT} answers is malformed, truncated or refused",
-    )
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the embedded teacher is asked."""
-        return self.base_url == "embedded"
-
-    @property
-    def style(self) -> PromptStyle:
-        """The words of the questions."""
-        return self.prompt or ("plain" if self.embedded else "video-r1")
 
 
 def run(
@@ -139,7 +86,7 @@ def run(
         store.merge(key for _, key in job.keys)
     counts = summarise(annotations, asked, len(wanted) - len(asked), params.prices.get(params.model))
     write_json(metrics, counts)
-    _log_summary(counts, annotations)
+    log.info("%s → %s", in_words(counts), annotations)
 
 
 class Annotation:
@@ -183,8 +130,8 @@ class Annotation:
         An answer counts once it is on disk.
         """
         params = self._params.model_copy(update={"base_url": base_url})
-        requests = self.unanswered(reader, bar)
         async with ChatClient(params) as client:
+            requests = await self._after_handshake(client, self.unanswered(reader, bar), reader)
             batches = ask_all(client, requests, params.concurrency, self._admit, self._ledger.admit_again)
             async with aclosing(batches):
                 async for batch in batches:
@@ -193,6 +140,18 @@ class Annotation:
                     bar.update(len(batch))
                     if self._too_many_failed():
                         return
+
+    async def _after_handshake(
+        self, client: ChatClient, requests: Iterator[Request], reader: FrameReader
+    ) -> Iterator[Request]:
+        """The requests, after a handshake about the first of them."""
+        p, ledger = self._params, self._ledger
+        if p.embedded or not files_at_hand(p) or not (first := list(islice(requests, LOOKED_AT))):
+            return requests
+        names, samples = {key: name for name, key in self.keys}, {each.sample_id: each for each in self._samples}
+        asked = [Asked.in_order(samples[names[each.key]], each, reader) for each in first]
+        await shake_hands(client, p, p.style, asked, ledger.admit, ledger.admit_again, ledger.settle)
+        return chain(first, requests)
 
     def rows(self) -> Iterator[AnnotationRow]:
         """The table of answers and failures, in sample order."""
@@ -282,12 +241,6 @@ class Annotation:
 
     def _too_many_failed(self) -> bool:
         return len(self._failures) > self._params.max_failed * len(self._samples) * self._params.n
-
-
-def _log_summary(counts: Summary, annotations: Path) -> None:
-    statuses = ", ".join(f"{count} {status}" for status, count in counts["status"].items() if count)
-    tokens, cost = counts["prompt_tokens"] + counts["completion_tokens"], counts["cost"]
-    log.info("%d samples: %s; %s tokens, cost %.2f → %s", counts["samples"], statuses, f"{tokens:,}", cost, annotations)
 
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:

@@ -1,7 +1,7 @@
 """One benchmark's records and media → its samples, quarantine and frames."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from pydantic import Field
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.source_folder import unchanged
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.download import benchmark_folder
+from stages.evaluation.definition import Benchmark
+from stages.evaluation.download import benchmark_folder, fetch
+from stages.evaluation.statistics import stratified_draw
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json
@@ -20,6 +22,9 @@ from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
+HUB = "hub"  # as the root: the benchmark's own datasets on the hub
+DRAWN = "drawn.json"  # beside the samples: of how many questions they were drawn
+
 
 class BenchmarkParams(ExtractParams):
     """The frames of a benchmark; see FrameSpec."""
@@ -27,20 +32,33 @@ class BenchmarkParams(ExtractParams):
     max_frames: int = Field(default=16, ge=1, le=1024, description="most frames per clip, unless --frames says it")
 
 
-def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path, frames: int | None = None) -> None:
+def run(
+    params: BenchmarkParams,
+    name: str,
+    root: Path,
+    out: Path,
+    metrics: Path,
+    frames: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> None:
     """Read the benchmark `name` in `root` into the folder `out`.
 
     `out` gets samples.parquet, quarantine.parquet, frames.parquet and the store frames/. `root` is a folder, the name
-    of a dataset on the hub, or a file with such names. `frames` is the most frames per clip. A question that cannot be
-    asked is in the quarantine with its reason, so kept and quarantined questions together are the whole benchmark.
-    UserError when too many are in the quarantine.
+    of a dataset on the hub, a file with such names, or `hub` for the benchmark's own datasets there. `frames` is the
+    most frames per clip. A question that cannot be asked is in the quarantine with its reason, so kept and quarantined
+    questions together are the whole benchmark. With `limit` they are a sample of about so many questions, of each kind
+    its share, drawn with `seed`; drawn.json says of how many. UserError when too many are in the quarantine.
     """
     params = _with_budget(params, frames)
-    benchmark, folder = get_benchmark(name), benchmark_folder(root)
+    benchmark = get_benchmark(name)
+    folder = _folder(root, name, benchmark)
     # samples.parquet is written last, so that a refused benchmark has none and cannot be evaluated.
     (out / "samples.parquet").unlink(missing_ok=True)
     with unchanged(folder), MediaCheck(params.limits, "benchmark") as check:
-        checked = list(check(benchmark.read(folder)))
+        drafts = list(benchmark.read(folder))
+        asked = drafts if limit is None else _drawn(drafts, benchmark, limit, seed)
+        checked = list(check(asked))
     readable = [sample for sample in checked if isinstance(sample, Sample)]
     undecodable = extract(readable, params, out / "frames", out / "frames.parquet", stage="benchmark")
     rejected = [reject for reject in checked if isinstance(reject, Reject)] + undecodable
@@ -50,6 +68,9 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
         reader = FrameReader(out / "frames", out / "frames.parquet")
         kept = [benchmark.finish(sample, reader.load(sample.sample_id).pts_T, folder) for sample in kept]
     write_rejects(out / "quarantine.parquet", rejected)
+    (out / DRAWN).unlink(missing_ok=True)
+    if limit is not None:
+        write_json(out / DRAWN, {"questions": len(drafts), "drawn": len(asked), "seed": seed})
     write_json(metrics, _counts(kept, rejected))
     for reject in rejected[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
@@ -61,6 +82,36 @@ def run(params: BenchmarkParams, name: str, root: Path, out: Path, metrics: Path
             "fix the media or raise the limit"
         )
     write_samples(out / "samples.parquet", kept)
+
+
+def _folder(root: Path, name: str, benchmark: Benchmark) -> Path:
+    """The folder with the benchmark's files, fetched from the hub where needed.
+
+    UserError where the hub has no dataset of the benchmark.
+    """
+    if str(root) != HUB or root.exists():
+        return benchmark_folder(root)
+    if benchmark.about is None or not benchmark.about.hub:
+        raise UserError(f"{name} has no dataset on the hub; name the folder with its files: --root FOLDER")
+    return fetch(*benchmark.about.hub)
+
+
+def _drawn(drafts: Sequence[Sample | Reject], benchmark: Benchmark, limit: int, seed: int) -> list[Sample | Reject]:
+    """A sample of about `limit` questions, each category and answer type with its share.
+
+    Questions that are scored together stay together. UserError for a limit below 1.
+    """
+    if limit < 1:
+        raise UserError(f"--limit is {limit}; it must be at least 1")
+    units: dict[str, list[Sample | Reject]] = defaultdict(list)
+    for draft in drafts:
+        units[benchmark.together(draft.sample_id)].append(draft)
+    kinds = [
+        (first.category, first.problem_type) if isinstance(first, Sample) else ("", "") for first, *_ in units.values()
+    ]
+    count = max(1, round(limit * len(units) / max(1, len(drafts))))
+    groups = list(units.values())
+    return [draft for index in stratified_draw(kinds, count, seed) for draft in groups[index]]
 
 
 def _with_budget(params: BenchmarkParams, frames: int | None) -> BenchmarkParams:

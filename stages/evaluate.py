@@ -1,14 +1,13 @@
 """One model on one benchmark → predictions and metrics.
 
 Videos are shown with their frames in order, in other orders, and without any frame (`blind`). The stage works on its
-own for any model and logs one table: `python -m stages.evaluate --benchmark shapes --data FOLDER --model
-FOLDER_OR_HUB_NAME`, or with `--server http://127.0.0.1:8000/v1` for a model that is served there.
+own for any model and logs one table: `python -m stages.evaluate --benchmark vsi_bench --model FOLDER_OR_HUB_NAME`, or
+with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,13 +16,21 @@ from pydantic import Field, model_validator
 
 from stages.chat.payload import choose_payload
 from stages.data.journal import JournaledStore
-from stages.data.sample import Reject, Sample, read_rejects, read_samples
+from stages.data.sample import Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
 from stages.evaluation.engines import Engine, ServerEngine, ServerParams, Showing, TransformersEngine
 from stages.evaluation.metrics import summarise
 from stages.evaluation.predictions import OUTPUT_SCHEMA, PREDICTION_SCHEMA, Output, prediction_row, read_predictions
-from stages.evaluation.text_summary import comparison_text, published_text, rejects_text, summary_text
+from stages.evaluation.prepared import Wanted, prepare, read_prepared
+from stages.evaluation.selfcheck import selfcheck_text
+from stages.evaluation.text_summary import (
+    benchmarks_text,
+    comparison_text,
+    published_text,
+    rejects_text,
+    summary_text,
+)
 from stages.generation.sampling import Sampling
 from stages.model.load import Precision, find_model
 from stages.run.command import command
@@ -112,32 +119,48 @@ class EvaluateParams(Params):
 
 def run(
     params: EvaluateParams,
-    model: str,
-    benchmark: str,
-    data: Path,
+    model: str = "",
+    benchmark: str = "",
+    data: Path | None = None,
     name: str | None = None,
     server: str | None = None,
     predictions: Path | None = None,
     metrics: Path | None = None,
     headline: Path | None = None,
     against: Path | None = None,
+    root: Path | None = None,
     frames: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    params_file: Path = Path("params.yaml"),
+    list: bool = False,
+    selfcheck: bool = False,
 ) -> None:
     """Ask `model` every question of the benchmark, and score its answers.
 
     `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage
-    wrote. `server` is the address of an OpenAI-compatible server; it replaces the one of the parameters. Without
-    paths the two files go to `evaluations/`, named after `name` (default: the end of the model's name) and the
-    folder. `frames`, the most frames per clip, is there for paths with `{frames}`. `headline` takes the few figures
-    that DVC compares. `against`, another model's predictions, adds a paired comparison to the log. Answers go to a
-    journal as they come, so a killed run goes on where it was and ends with the same files. The next run asks failed
-    requests again. UserError when no question has frames.
+    wrote. Without it, that stage runs first: it reads `root` (default: `data/<benchmark>`, or else the benchmark's
+    datasets on the hub), takes at most `frames` per clip (default: 16), and with `limit` a sample of about so many
+    questions, drawn with `seed`. `server` is the address of an OpenAI-compatible server; it replaces the one of the
+    parameters. Without paths the two files go to `evaluations/`, named after `name` (default: the end of the model's
+    name) and the folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions,
+    adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was
+    and ends with the same files. The next run asks failed requests again. UserError when no question has frames.
+
+    `list` prints all benchmarks instead. `selfcheck` scores recorded outputs instead, and says whether the scores are
+    the official ones.
     """
+    if list or selfcheck:
+        log.info(benchmarks_text() if list else selfcheck_text())
+        return
+    if not (model and benchmark):
+        raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)
     params = params.asking(model, server)
-    name = name or Path(model).name
-    definition, prepared = get_benchmark(benchmark), _prepared(benchmark, data)
+    name, definition = name or Path(model).name, get_benchmark(benchmark)
+    data = data or prepare(Wanted(benchmark, root, frames or 16, limit, seed), params_file, OUTSIDE_THE_GRAPH / "data")
+    prepared = read_prepared(benchmark, data)
     showings = plan(prepared.samples, prepared.reader.sample_ids, params.orders)
     if not showings:
         raise UserError(
@@ -149,14 +172,17 @@ def run(
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed)
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
-    summary = summarise(rows, len(prepared.samples) + len(prepared.quarantine), definition, params.profile)
-    write_table(predictions or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.parquet", rows, PREDICTION_SCHEMA)
-    write_json(metrics or OUTSIDE_THE_GRAPH / f"{name}-{data.name}.json", summary.metrics() | resume_note(work))
+    summary = summarise(rows, prepared.n_questions, definition, params.profile)
+    place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
+    write_table(predictions or place.with_name(f"{place.name}.parquet"), rows, PREDICTION_SCHEMA)
+    figures = summary.metrics() | prepared.note | resume_note(work)
+    write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few())
-    log.info(summary_text(name, benchmark, params.profile, summary))  # many lines: no argument, which would be escaped
-    if figures := published_text(benchmark):
-        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", figures)
+    # Of many lines: no arguments, which would be escaped.
+    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or "")))
+    if published := published_text(benchmark):
+        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:
         log.info("against %s: %s", against, comparison_text(rows, others, definition, params.profile))
     if prepared.quarantine:
@@ -202,34 +228,6 @@ def _failures(failed: Collection[Output]) -> str:
     """How many requests failed, why, and what to do about it."""
     [(detail, _)] = Counter(output["detail"] for output in failed).most_common(1)
     return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A benchmark as its stage wrote it; `files` decide the answers."""
-
-    samples: list[Sample]
-    quarantine: list[Reject]
-    reader: FrameReader
-    files: list[Path]
-
-
-def _prepared(benchmark: str, data: Path) -> _Prepared:
-    """The prepared benchmark in `data`; UserError when it is not there."""
-    samples, frame_keys = data / "samples.parquet", data / "frames.parquet"
-    if not samples.exists():
-        raise UserError(
-            f"{data}: no prepared benchmark; first run "
-            f"`python -m stages.benchmark --name {benchmark} --root … --out {data}`"
-        )
-    asked = read_samples(samples)
-    if others := sorted({sample.source for sample in asked if not benchmark.startswith(sample.source)}):
-        raise UserError(
-            f"{data} holds questions of {', '.join(others)}, not of {benchmark}, whose scoring does not fit them; "
-            "name the benchmark that the folder holds"
-        )
-    reader = FrameReader(data / "frames", frame_keys)
-    return _Prepared(asked, read_rejects(data / "quarantine.parquet"), reader, [samples, frame_keys])
 
 
 def _with_payload(params: EvaluateParams) -> EvaluateParams:

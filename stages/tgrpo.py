@@ -70,6 +70,8 @@ class TgrpoParams(StepParams, Optimisation):
     def _fits_together(self) -> "TgrpoParams":
         if self.contrast_size == 0 and self.temporal != "off":
             raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
+        if self.contrast_scale == "batch" and self.temporal not in ("paper", "strict"):
+            raise ValueError("contrast_scale batch is for temporal paper and strict: set it to none")
         if self.length_min > self.length_max:
             raise ValueError(
                 "length_min is above length_max, so that no response earns the bonus: set omega 0 if none should"

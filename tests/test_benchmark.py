@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 
 from stages.benchmark import BenchmarkParams, run
 from stages.data.sample import read_rejects, read_samples
+from stages.evaluation.benchmarks import get_benchmark
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from stages.video.frame_store import FrameReader
@@ -96,6 +98,46 @@ def test_subtitles_are_those_of_the_frames_that_are_shown(tmp_path: Path) -> Non
     run(BenchmarkParams(**PARAMS), "videomme_subtitles", tmp_path, tmp_path / "out", tmp_path / "metrics.json")
     (asked,) = read_samples(tmp_path / "out" / "samples.parquet")
     assert asked.problem == "This video's subtitles are listed below:\nSeen.\nWho?"
+
+
+def test_a_sample_has_each_kinds_share_and_says_of_how_many_and_the_whole_benchmark_forgets_it(tmp_path: Path) -> None:
+    encode(tmp_path / "clip.mp4", frames=30, **H264)
+    kinds = ["direction"] * 6 + ["colour"] * 3
+    records = [record(number, "clip.mp4") | {"original_question_type": kind} for number, kind in enumerate(kinds)]
+    (tmp_path / "benchmark.json").write_text(json.dumps(records))
+    out, places = tmp_path / "out", (tmp_path, tmp_path / "out", tmp_path / "metrics.json")
+    run(BenchmarkParams(**PARAMS), "shapes", *places, limit=3, seed=1)
+    assert sorted(sample.category for sample in read_samples(out / "samples.parquet")) == [
+        "colour",
+        "direction",
+        "direction",
+    ]
+    assert read_json(out / "drawn.json") == {"questions": 9, "drawn": 3, "seed": 1}
+    with pytest.raises(UserError, match="--limit is 0; it must be at least 1"):
+        run(BenchmarkParams(**PARAMS), "shapes", *places, limit=0)
+    run(BenchmarkParams(**PARAMS), "shapes", *places)
+    assert len(read_samples(out / "samples.parquet")) == 9
+    assert not (out / "drawn.json").exists()
+
+
+def test_questions_that_are_scored_together_are_drawn_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode(tmp_path / "clip.mp4", frames=30, **H264)
+    records = [record(number, "clip.mp4") for number in range(40)]
+    (tmp_path / "benchmark.json").write_text(json.dumps(records))
+    pairs = replace(get_benchmark("shapes"), together=lambda sample_id: str(int(sample_id.rpartition("-")[2]) // 2))
+    monkeypatch.setattr("stages.benchmark.get_benchmark", lambda name: pairs)
+    run(BenchmarkParams(**PARAMS), "shapes", tmp_path, tmp_path / "out", tmp_path / "metrics.json", limit=6)
+    numbers = [
+        int(sample.sample_id.rpartition("-")[2]) for sample in read_samples(tmp_path / "out" / "samples.parquet")
+    ]
+    assert [number // 2 for number in numbers[::2]] == [number // 2 for number in numbers[1::2]]
+    assert len(numbers) == 6
+
+
+def test_the_embedded_benchmark_is_not_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="shapes has no dataset on the hub; name the folder with its files"):
+        run(BenchmarkParams(**PARAMS), "shapes", Path("hub"), tmp_path / "out", tmp_path / "metrics.json")
 
 
 def test_an_unknown_benchmark_is_named(root: Path) -> None:

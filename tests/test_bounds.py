@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from stages import annotate, base, filter, frames, ingest, shapes
+from stages.chat.annotation_parameters import AnnotateParams
 from stages.run.errors import UserError
 from stages.run.params import LARGEST_SEED, Params
 from tests.architecture.test_directions import STAGES
@@ -108,7 +109,7 @@ def test_no_number_is_infinite(stage: str) -> None:
 def test_infinity_is_refused() -> None:
     for value in (float("inf"), float("nan")):
         with pytest.raises(ValidationError, match="finite"):
-            annotate.AnnotateParams(timeout_s=value)
+            AnnotateParams(timeout_s=value)
 
 
 def run_stage(stage: str, folder: Path, out: Path, url: str, changes: dict[str, object]) -> None:
@@ -130,7 +131,7 @@ def run_stage(stage: str, folder: Path, out: Path, url: str, changes: dict[str, 
         case "annotate":
             inputs = [folder / name for name in ("samples.parquet", "frames", "frames.parquet")]
             names = ("responses", "annotations.parquet", "annotate.json")
-            parameters = model(annotate.AnnotateParams, values | {"base_url": url, "answers": str(out / "answers")})
+            parameters = model(AnnotateParams, values | {"base_url": url, "answers": str(out / "answers")})
             annotate.run(parameters, inputs[0], inputs[1], inputs[2], out / names[0], out / names[1], out / names[2])
         case _:
             inputs = [folder / name for name in ("samples.parquet", "annotations.parquet")]

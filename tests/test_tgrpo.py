@@ -73,6 +73,15 @@ RECIPES = {
     "likelihood": {"temporal": "likelihood", "alpha": 2.0},
     "likelihood, vision trained": {"temporal": "likelihood", "freeze_vision": False},
     "likelihood, adapters": {"temporal": "likelihood", "lora": Lora(rank=2, alpha=4)},
+    "answer, gated": {"temporal": "answer", "gate_visits": 2},
+    "relation to reversed frames": {"temporal": "relation", "contrast": "reverse", "scale": "batch"},
+    "tokens, corrected": {
+        "temporal": "tokens",
+        "alpha": 3.0,
+        "loss": LossParams(importance_sampling_mode="token_truncate"),
+    },
+    "contrast normalised over the batch": {"contrast_scale": "batch", "scale": "batch"},
+    "faithfulness measured, vision trained": {"faithfulness_every": 1, "freeze_vision": False},
     "truncated importance sampling": {"loss": LossParams(importance_sampling_mode="token_truncate")},
 }
 
@@ -172,6 +181,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_advice(
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValidationError, match="nothing to compare with"):
         TgrpoParams(contrast_size=0)
+    with pytest.raises(ValidationError, match="contrast_scale batch is for temporal paper and strict"):
+        TgrpoParams(temporal="relation", contrast_scale="batch")
     with pytest.raises(ValidationError, match="multiple of updates_per_rollout"):
         TgrpoParams(updates_per_rollout=3, save_steps=50)
     with pytest.raises(ValidationError, match="set omega 0"):

@@ -76,7 +76,7 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("stage", "temporal"), [(2, "likelihood"), (3, "paper")])
+@pytest.mark.parametrize(("stage", "temporal"), [(2, "likelihood"), (2, "tokens"), (3, "paper")])
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
     inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode
 ) -> None:

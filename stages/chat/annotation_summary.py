@@ -54,3 +54,10 @@ def summarise(annotations: Path, samples: Sequence[Sample], without_frames: int,
         completion_tokens=ledger.completion_tokens,
         cost=ledger.cost,
     )
+
+
+def in_words(summary: Summary) -> str:
+    """The summary in one line."""
+    statuses = ", ".join(f"{count} {status}" for status, count in summary["status"].items() if count)
+    tokens = summary["prompt_tokens"] + summary["completion_tokens"]
+    return f"{summary['samples']} samples: {statuses}; {tokens:,} tokens, cost {summary['cost']:.2f}"

@@ -79,6 +79,8 @@ def advice(error: openai.APIStatusError, request: Request) -> str | None:
         return None
     if request.is_video and "media_io_kwargs" in words:
         return "set payload: images, for a server that takes no frame rate"
+    if request.logprobs and "logprobs" in words:
+        return "set handshake: false, for a server that sends no log-probabilities"
     dialect = request.dialect
     named = [name for name in dialect.extra_body if re.search(rf"\b{re.escape(name)}\b", words)]
     if named:

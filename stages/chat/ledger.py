@@ -57,14 +57,7 @@ class Ledger:
 
         False when it does not fit, or not yet.
         """
-        if self._limited and not self._scale and self._reserved:
-            return False
-        reserved = [*self._reserved.values(), self._worst(request)]
-        prompt = self.prompt_tokens + sum(prompt for prompt, _ in reserved)
-        completion = self.completion_tokens + sum(completion for _, completion in reserved)
-        if self._max_cost is not None and self._cost(prompt, completion) > self._max_cost:
-            return False
-        if self._max_tokens is not None and prompt + completion > self._max_tokens:
+        if self._limited and not self._fits(request):
             return False
         self._reserved[request.key] = self._worst(request)
         return True
@@ -95,6 +88,16 @@ class Ledger:
         """Count tokens that the server reported."""
         self._counted_prompt += prompt_tokens
         self.completion_tokens += completion_tokens
+
+    def _fits(self, request: Request) -> bool:
+        if not self._scale and self._reserved:
+            return False
+        reserved = [*self._reserved.values(), self._worst(request)]
+        prompt = self.prompt_tokens + sum(prompt for prompt, _ in reserved)
+        completion = self.completion_tokens + sum(completion for _, completion in reserved)
+        if self._max_cost is not None and self._cost(prompt, completion) > self._max_cost:
+            return False
+        return self._max_tokens is None or prompt + completion <= self._max_tokens
 
     def _worst(self, request: Request) -> tuple[int, int]:
         return round(request.prompt_estimate * max(1.0, self._scale)), request.sampling.max_tokens

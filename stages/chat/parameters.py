@@ -24,6 +24,16 @@ class ChatParams(Params):
     api_key_env: str | None = Field(
         default=None, description="environment variable that holds the key; null for a server without keys"
     )
+    model_path: str | None = Field(
+        default=None,
+        description="folder with the served model's config and tokenizer, and with its weights where it can be; "
+        "null: `model`, where that is a folder here. The handshake compares the server with it",
+    )
+    handshake: bool = Field(
+        default=True,
+        description="whether the first requests prove that the server reads what this process would: the same counts "
+        "of tokens and the same log-probabilities, where the model's files are here",
+    )
     ca_file: str | None = Field(
         default=None,
         description="PEM file of the authorities that may sign the server's certificate; "

@@ -1,6 +1,7 @@
 """How a request ended, read from the server's chat completion."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,12 +25,20 @@ _FINAL: Final[dict[str, tuple[Status, str]]] = {
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """One token of an answer, as the server writes it, and its log-probability."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True)
 class Reply:
     """How a request ended. `detail` says why a reply is not ok.
 
     ok: a whole answer. truncated: cut off at max_tokens. refused: by the server's content filter or by the model.
     failed: no answer. `reasoning` is the thought that some servers send apart from the text. Token counts are the
-    server's own, and 0 where it gave none.
+    server's own, and 0 where it gave none. `logprobs` is empty where they were not asked for or not sent.
     """
 
     status: Status
@@ -39,6 +48,7 @@ class Reply:
     completion_tokens: int = 0
     detail: str = ""
     reasoning: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
     @property
     def whole_text(self) -> str:
@@ -76,6 +86,7 @@ def read_reply(data: bytes) -> Reply:
         completion_tokens=_count(usage.get("completion_tokens")),
         detail=detail,
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
+        logprobs=tuple(_logprobs(choice.get("logprobs"))),
     )
 
 
@@ -130,6 +141,16 @@ def _count(value: JsonValue) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_COUNT:
         return 0
     return int(value)
+
+
+def _logprobs(value: JsonValue) -> Iterator[TokenLogprob]:
+    """The tokens of `logprobs`, up to the first that is none."""
+    content = _object(value).get("content")
+    for each in content if isinstance(content, list) else ():
+        token, logprob = _object(each).get("token"), _object(each).get("logprob")
+        if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
+            return
+        yield TokenLogprob(_text(token), float(logprob))
 
 
 def _shown(value: JsonValue) -> str:

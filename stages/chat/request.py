@@ -87,6 +87,7 @@ class Request:
     dialect: Dialect = PLAIN
     times: tuple[float, ...] = ()
     frame_times: FrameTimes = "none"
+    logprobs: bool = False  # of the answer's tokens: the answer stays the same
 
     @property
     def is_video(self) -> bool:
@@ -132,6 +133,8 @@ class Request:
         settings: dict[str, JsonValue] = {}
         if self.is_video and self.times:
             settings["media_io_kwargs"] = {"video": {"fps": frame_rate(self.times), "num_frames": -1}}
+        if self.logprobs:
+            settings["logprobs"] = True
         return {"model": self.model, "messages": messages, **settings, **self.dialect.body(self.sampling)}
 
 

@@ -9,7 +9,8 @@ class RolloutRow(TypedDict):
     """One graded response.
 
     `order` is "ordered" or the contrast. A contrast response has an accuracy, and no reward: the other numbers are
-    None.
+    None. `gain` is Δ, how much likelier the ordered frames made the response, in nats per token; None where it was not
+    measured.
     """
 
     sample_id: str
@@ -22,6 +23,7 @@ class RolloutRow(TypedDict):
     temporal: float | None
     length: float | None
     advantage: float | None
+    gain: float | None
 
 
 ROLLOUT_SCHEMA = pa.schema(
@@ -31,6 +33,6 @@ ROLLOUT_SCHEMA = pa.schema(
         ("order", pa.string()),
         ("text", pa.string()),
         ("answer", pa.string()),
-        *((name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage")),
+        *((name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage", "gain")),
     ]
 )

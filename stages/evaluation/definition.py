@@ -63,6 +63,20 @@ def no_figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimat
 
 
 @dataclass(frozen=True)
+class About:
+    """What `--list` says of a benchmark.
+
+    `questions` counts the official questions. `metric` is the official one. `hub` names the datasets on the Hugging
+    Face hub, that with the records first. `checked` says what of the reader and the scorer was checked against what.
+    """
+
+    questions: int
+    metric: str
+    hub: tuple[str, ...]
+    checked: str
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
 
@@ -84,6 +98,9 @@ class Benchmark:
     frame of the video.
 
     `figures(rows, profile)` gives the benchmark's further figures by name, from its prediction rows.
+
+    `together(sample_id)` names the questions that are scored together, such as a pair. A sample of the benchmark holds
+    all of them or none.
     """
 
     read: Callable[[Path], Iterator[Sample | Reject]]
@@ -94,6 +111,8 @@ class Benchmark:
     apart: frozenset[str] = frozenset()
     finish: Callable[[Sample, np.ndarray, Path], Sample] | None = None
     figures: Callable[[Sequence[ScoredRow], Profile], dict[str, Estimate]] = no_figures
+    together: Callable[[str], str] = str
+    about: About | None = None
 
     def lacks_category(self, category: str) -> bool:
         """Whether the official mean needs another category than this one."""

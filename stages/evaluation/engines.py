@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
@@ -24,6 +25,8 @@ from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
+from stages.handshake.asked import Asked
+from stages.handshake.first_requests import LOOKED_AT, check_prompt, files_at_hand, shake_hands
 from stages.model.inputs import Prompt, PromptBuilder, UnusableSample
 from stages.model.load import Precision, load_model
 from stages.run.progress import progress_bar
@@ -188,12 +191,24 @@ class ServerEngine:
     async def _ask(self, showings: Sequence[Showing], keep: Keep) -> None:
         waiting = {showing.key: showing for showing in showings}
         async with ChatClient(self.server) as client:
+            await self._shake_hands(client, showings[:LOOKED_AT])
             replies = ask_all(client, map(self._request, showings), self.server.concurrency)
             with progress_bar(total=len(showings), unit="question") as bar:
                 async with aclosing(replies):
                     async for batch in replies:
                         keep([self._output(waiting[request.identity], request, reply) for request, reply in batch])
                         bar.update(len(batch))
+
+    async def _shake_hands(self, client: ChatClient, showings: Sequence[Showing]) -> None:
+        if folder := files_at_hand(self.server):
+            check_prompt(folder, self.server.prompt)
+            asked = [self._asked(showing) for showing in showings]
+            await shake_hands(client, self.server, self.server.prompt, asked)
+
+    def _asked(self, showing: Showing) -> Asked:
+        request = self._request(showing)
+        order = self._order(showing, len(self.reader.times(showing.sample.sample_id)))
+        return Asked(showing.sample, self.reader.load(showing.sample.sample_id), np.array(order), request)
 
     def _request(self, showing: Showing) -> Request:
         sample, stored = showing.sample, self.reader.pictures(showing.sample.sample_id)

@@ -1,4 +1,4 @@
-"""Weights of nested means, intervals of scores, and paired tests."""
+"""Weights of nested means, intervals of scores, paired tests, and draws."""
 
 import math
 from collections import Counter
@@ -40,6 +40,20 @@ def nested_weights(paths: Sequence[tuple[str, ...]]) -> np.ndarray:
         return math.prod(branches) * questions_at[path]
 
     return 1 / np.array([shared_by(path) for path in paths], dtype=np.float64)
+
+
+def stratified_draw(strata: Sequence[tuple[str, ...]], count: int, seed: int) -> list[int]:
+    """`count` indices of `strata`, of each stratum its share, rounded up or down.
+
+    The draw is systematic: the strata stand in a row, each in a random order, and places at equal distances are taken
+    from a random start. All indices where `count` is not smaller.
+    """
+    if count >= len(strata):
+        return list(range(len(strata)))
+    rng = np.random.default_rng(seed)
+    row = sorted(rng.permutation(len(strata)).tolist(), key=lambda index: strata[index])
+    places = (rng.random() + np.arange(count)) * len(strata) / count
+    return sorted(row[int(place)] for place in places)
 
 
 def wilson(scores_N: np.ndarray, weights_N: np.ndarray) -> Estimate:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from stages.data.sample import Reject
+from stages.evaluation.benchmarks import get_benchmark, names
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
@@ -12,15 +13,29 @@ from stages.evaluation.statistics import Estimate
 from stages.run.log import escaped
 
 
-def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
+def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary, drawn: str = "") -> str:
     """A line about the whole run, then a row for each subset.
 
-    A row has the subset's size, its score in order, and the score and gap of each other order.
+    `drawn` says of which sample of the benchmark the figures are. A row has the subset's size, its score in order, and
+    the score and gap of each other order.
     """
     cells = _rows_of_cells(profile, summary)
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in cells]
-    return "\n".join([_first_line(name, benchmark, profile, summary), *lines])
+    first = _first_line(name, benchmark, profile, summary)
+    return "\n".join([first, *([f"of {drawn}; the intervals are those of the sample"] if drawn else []), *lines])
+
+
+def benchmarks_text() -> str:
+    """Every benchmark: questions, metric, datasets, and what was checked."""
+    entries = [(name, get_benchmark(name).about) for name in names()]
+    lines = []
+    for name, about in entries:
+        if about:
+            lines.append(f"{name}: {about.questions:,} questions; {about.metric}")
+            lines.append(f"    on the hub: {', '.join(about.hub) or 'nowhere'}")
+            lines.append(f"    checked: {about.checked}")
+    return "\n".join([f"{len(lines) // 3} benchmarks", *lines])
 
 
 def comparison_text(

@@ -63,11 +63,12 @@ class PromptBuilder:
     It holds the folder's tokenizer with its chat template, patch sizes, pixel statistics and prompt style.
     """
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: Path, prompt_style: PromptStyle | None = None) -> None:
+        """`prompt_style` takes the place of the folder's own."""
         source = resolve(model_dir)
         self.config = load_config(source.folder)
         self.tokenizer = load_tokenizer(source.folder)
-        self.prompt_style: PromptStyle = source.prompt
+        self.prompt_style: PromptStyle = prompt_style or source.prompt
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
         self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config

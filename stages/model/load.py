@@ -3,6 +3,7 @@
 The latter names the prompt style, or points to a model that lies elsewhere.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor
@@ -23,6 +25,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.tokenization_auto import AutoTokenizer
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
@@ -32,6 +35,10 @@ from stages.run.files import read_json, write_json
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"
+
+LARGEST_JSON = 1 << 26  # bytes; the largest tokenizer of the supported families has 12 MB
+# The steps of the supported families' tokenizers. Others can take hours for a line, or make gigabytes of it.
+TOKENIZER_STEPS = {"BPE", "ByteLevel", "NFC", "Sequence", "Split", "TemplateProcessing"}
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -43,6 +50,11 @@ logging.getLogger("DeepSpeed").addFilter(
 )  # it says so unasked
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+_OBJECTS = (
+    *("config.json", "generation_config.json", "model.safetensors.index.json", "chat_template.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *_PROCESSOR_FILES,
+)
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
 
 
@@ -54,17 +66,48 @@ class ModelSource:
     prompt: PromptStyle
 
 
+class PipelineFile(BaseModel):
+    """What `pipeline.json` holds; `model` points to a model that lies elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: PromptStyle = "video-r1"
+    model: str | None = None
+    revision: str | None = None
+
+
 def resolve(path: Path) -> ModelSource:
     """The files and prompt style of a pipeline's model folder.
 
     A pointer that the base stage left is followed; a model on the hub is fetched if it is not there yet. UserError
-    where no such folder is.
+    where no such folder is, and for a `pipeline.json` that no stage wrote.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such model folder; run the stage that writes it")
-    pipeline = read_json(path / PIPELINE_FILE) if (path / PIPELINE_FILE).exists() else {}
-    folder = find_model(pipeline["model"], pipeline["revision"]) if "model" in pipeline else path
-    return ModelSource(folder, pipeline.get("prompt", "video-r1"))
+    file = path / PIPELINE_FILE
+    try:
+        pipeline = PipelineFile.model_validate(read_object(file)) if file.exists() else PipelineFile()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UserError(f"{file}: {wrong}; run the stage that writes the folder") from None
+    folder = path if pipeline.model is None else find_model(pipeline.model, pipeline.revision)
+    return ModelSource(folder, pipeline.prompt)
+
+
+def read_object(file: Path) -> dict[str, JsonValue]:
+    """The JSON object in a file of a model folder.
+
+    UserError for anything else, and for a file that is too large.
+    """
+    if not file.is_file() or file.stat().st_size > LARGEST_JSON:
+        raise UserError(f"{file}: no file of at most {LARGEST_JSON >> 20} MiB")
+    try:
+        value = read_json(file)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: no JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: no JSON object")
+    return value
 
 
 def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -> Path:
@@ -85,11 +128,12 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
 
 @contextmanager
 def _reading(folder: Path, part: str) -> Iterator[None]:
-    """UserError when part of a model folder is absent or cut off."""
+    """UserError when part of a model folder is absent, cut off, or not what transformers expects."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: no readable {part} of a model: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, SafetensorError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{folder}: no readable {part} of a model: {first}") from error
 
 
 def load_config(folder: Path) -> Any:
@@ -97,6 +141,9 @@ def load_config(folder: Path) -> Any:
 
     UserError when there is none, or one of a model family that is not supported.
     """
+    for file in folder.glob("*.json"):
+        if file.name in _OBJECTS:
+            read_object(file)
     with _reading(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type not in FAMILIES:
@@ -126,16 +173,41 @@ def load_tokenizer(folder: Path) -> Any:
     """
     with _reading(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    _check_steps(folder, json.loads(tokenizer.backend_tokenizer.to_str()))
     if (folder / "chat_template.json").exists():
-        tokenizer.chat_template = read_json(folder / "chat_template.json")["chat_template"]
+        tokenizer.chat_template = read_object(folder / "chat_template.json").get("chat_template")
     return tokenizer
+
+
+def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
+    """UserError for a tokenizer that does more than those of the supported families."""
+    waiting: list[JsonValue] = [part for name, part in tokenizer.items() if name not in ("model", "added_tokens")]
+    waiting.append({"type": tokenizer["model"].get("type")})
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if "type" in part and part["type"] not in TOKENIZER_STEPS:
+                raise UserError(f"{folder}: its tokenizer has a step {part['type']}, which no supported family has")
+            if part.get("Regex", PRETOKENIZE_REGEX) != PRETOKENIZE_REGEX:
+                raise UserError(f"{folder}: its tokenizer splits text by an expression that no supported family has")
+
+
+class _ImageStatistics(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    image_mean: tuple[float, float, float]
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per colour channel, of values in [0, 1]."""
     with _reading(folder, "image processor"):
         settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
-    return settings["image_mean"], settings["image_std"]
+        statistics = _ImageStatistics.model_validate(settings)
+    return list(statistics.image_mean), list(statistics.image_std)
 
 
 def _apply_umask(folder: Path) -> None:

@@ -158,6 +158,7 @@ def _from_rollout(row: RolloutRow) -> Response:
     parts = {
         "accuracy": row["accuracy"],
         "format": row["format"],
+        "Δ": row["gain"],
         "temporal": row["temporal"],
         "length": row["length"],
         "advantage": row["advantage"],

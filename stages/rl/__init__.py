@@ -3,9 +3,13 @@
     questions   ask: a question on frames in order and on contrast frames
     rollout     roll_out: o_1 … o_G on ordered and G̃ responses on contrast frames
     grading     grade_group: their accuracy and format, each response once
-    likelihood  mean_gains: Δ_i, how much likelier the ordered frames made a response (temporal: likelihood)
+    thought     conclusion_start: where a thought stops to note and starts to conclude; frames_named
+    likelihood  Gains: Δ, how much likelier the ordered frames made a response; token_weights
     rewards     correct_share: p and p̃; temporal_rewards: r_t; length_rewards: ω; group_rewards: R_i
+    gate        Gate: the questions whose order of frames does not matter
     advantages  temporal_advantages: A_i
+    assessment  Assessor: from graded groups to rewards, advantages and token weights
+    faithfulness  answers_change: whether an answer follows its thought
     scoring     pack, score: log π of every completion token under policy and reference
     mismatch    sampling_kl, importance_weights: the policy that sampled against the policy that is scored
     loss        policy_loss: importance_ratios, surrogate, kl_estimate, reduce_tokens

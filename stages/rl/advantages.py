@@ -6,11 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stages.rl.rewards import Rewards, TemporalMode
+from stages.rl.rewards import EPSILON, Rewards, TemporalMode
 
 Scale = Literal["group", "batch", "none", "ema"]
-
-EPSILON = 1e-4  # added to every std, as in the released code: a group with equal rewards gets advantage 0, not 0 / 0
 
 
 def group_advantages(rewards_BG: Tensor, divisor: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.inputs import PromptBuilder
-from stages.rl.rewards import Rewards, TemporalMode, idle
+from stages.rl.grading import GradedGroup
+from stages.rl.likelihood import token_weights
+from stages.rl.rewards import RewardParams, Rewards, TemporalMode, idle
 from stages.rl.rollout import Group
 from stages.rl.scoring import Packed, pack
 from stages.rl.vision import Media, encoded_media, pixel_media
@@ -19,7 +21,7 @@ class MicroBatch:
     """What one forward and backward needs.
 
     `sampled_logps_RC` are the log-probabilities that sampling had. The first update fills `old_logps_RC`: the policy is
-    then still the one that sampled.
+    then still the one that sampled. `token_weights_RC` weigh the policy gradient in mode `tokens`.
     """
 
     packed: Packed
@@ -28,10 +30,15 @@ class MicroBatch:
     sampled_logps_RC: Tensor
     reference_logps_RC: Tensor | None = None
     old_logps_RC: Tensor | None = None
+    token_weights_RC: Tensor | None = None
 
 
 def micro_batch(
-    builder: PromptBuilder, groups: Sequence[Group], advantages_BG: Tensor, device: torch.device
+    builder: PromptBuilder,
+    groups: Sequence[Group],
+    advantages_BG: Tensor,
+    device: torch.device,
+    weights: Sequence[Sequence[Tensor]] | None = None,
 ) -> MicroBatch:
     """Groups packed into one row, without the reference's scores."""
     prompts = [group.question.ordered for group in groups]
@@ -40,7 +47,34 @@ def micro_batch(
     media = encoded_media(features) if features else pixel_media(builder, prompts, device)
     sampled_logps_RC = pad_sequence([row.logps_C for group in groups for row in group.ordered], batch_first=True)
     advantages_R = advantages_BG.flatten().to(device, torch.float32)
-    return MicroBatch(packed, media, advantages_R, sampled_logps_RC.to(device))
+    batch = MicroBatch(packed, media, advantages_R, sampled_logps_RC.to(device))
+    if weights is not None:
+        rows = [weights_C for group in weights for weights_C in group]
+        batch.token_weights_RC = pad_sequence(rows, batch_first=True).to(device)
+    return batch
+
+
+def response_weights(
+    groups: Sequence[GradedGroup], condition_B: Tensor, params: RewardParams
+) -> list[list[Tensor]] | None:
+    """The token weights of each response, [C] each, in mode `tokens`; None in the others.
+
+    They are 1 where the question has no temporal term.
+    """
+    if params.temporal != "tokens":
+        return None
+    return [
+        [token_weights(gain.tokens_C, params.alpha) for gain in graded.gains]
+        if has_term
+        else [torch.ones_like(response.logps_C) for response in graded.group.ordered]
+        for graded, has_term in zip(groups, condition_B.tolist(), strict=True)
+    ]
+
+
+def weight_effect(advantages_BG: Tensor, weights: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Mean |A w_t − A| over the tokens of each response, then over responses: how far weights move the advantages."""
+    spread_BG = torch.tensor([[float((weights_C - 1).abs().mean()) for weights_C in row] for row in weights])
+    return (advantages_BG.abs() * spread_BG).mean()
 
 
 def trained_groups(rewards: Rewards, mode: TemporalMode, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.data.sample import PROBLEM_TYPES
 from stages.rl.grading import Grades
+from stages.rl.questions import draw_seed
 
 
 def gather(accelerator: Accelerator, values: Tensor) -> Tensor:
@@ -28,3 +29,9 @@ def gather_types(accelerator: Accelerator, types: Sequence[str]) -> list[str]:
     """The answer types of the questions of all processes."""
     numbers_B = torch.tensor([PROBLEM_TYPES.index(kind) for kind in types])
     return [PROBLEM_TYPES[number] for number in gather(accelerator, numbers_B).tolist()]
+
+
+def gather_names(accelerator: Accelerator, sample_ids: Sequence[str]) -> list[str]:
+    """A name of each question of all processes, which depends on its id alone."""
+    numbers_B = torch.tensor([draw_seed(sample_id) for sample_id in sample_ids])
+    return [str(number) for number in gather(accelerator, numbers_B).tolist()]

@@ -1,5 +1,6 @@
 """How the responses of a rollout were graded, each of them once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor
 
 from stages.data.grading import Strictness, extract_answer, grade, is_well_formed
+from stages.data.sample import Sample
 from stages.generation.generate import Completion
+from stages.rl.likelihood import Gains
 from stages.rl.rollout import Group
+from stages.rl.thought import FramesNamed, frames_named
 
 
 @dataclass(frozen=True)
@@ -22,27 +26,32 @@ class GradedResponse:
     answer: str | None
     accuracy: float
     well_formed: bool
+    frames: FramesNamed
 
 
 @dataclass(frozen=True)
 class GradedGroup:
     """A group and its graded responses.
 
-    `gains` are those of the ordered responses (stages/rl/likelihood.py), empty where nothing asks for them.
+    `gains` (stages/rl/likelihood.py) and `agreements` (`answer_agreements`) are those of the ordered responses, empty
+    where nothing asks for them.
     """
 
     group: Group
     ordered: list[GradedResponse]
     contrast: list[GradedResponse]
-    gains: list[float]
+    gains: list[Gains]
+    agreements: list[float]
 
 
 @dataclass(frozen=True)
 class Grades:
     """What was measured on the responses of B questions.
 
-    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B` is false; so are those of `gains_BG`,
-    the likelihood gains in nats per token.
+    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B` is false. likelihood_BG and answer_BG are
+    the gains in nats per token, and agreement_BG is the agreement with the contrast answers; all three are NaN where
+    they were not measured. mentions_BG and looks_BG say how often a response names a frame, and whether it names two
+    different ones.
     """
 
     accuracy_BG: Tensor
@@ -51,11 +60,20 @@ class Grades:
     truncated_BG: Tensor
     contrast_BK: Tensor
     has_contrast_B: Tensor
-    gains_BG: Tensor
+    likelihood_BG: Tensor
+    answer_BG: Tensor
+    agreement_BG: Tensor
+    mentions_BG: Tensor
+    looks_BG: Tensor
 
 
-def grade_group(group: Group, strictness: Strictness, gains: Sequence[float] = ()) -> GradedGroup:
-    """Grade every response of a group by its question's answer type."""
+def grade_group(
+    group: Group, strictness: Strictness, gains: Sequence[Gains] = (), compare_answers: bool = False
+) -> GradedGroup:
+    """Grade every response of a group by its question's answer type.
+
+    With `compare_answers` the ordered answers are also compared with the contrast answers.
+    """
 
     def _graded(response: Completion) -> GradedResponse:
         sample, answer = group.question.sample, extract_answer(response.text, strictness)
@@ -64,16 +82,34 @@ def grade_group(group: Group, strictness: Strictness, gains: Sequence[float] = (
             answer=answer,
             accuracy=grade(answer, sample.answer, sample.problem_type, sample.options, strictness),
             well_formed=is_well_formed(response.text, strictness),
+            frames=frames_named(response.text),
         )
 
     ordered, contrast = ([_graded(each) for each in responses] for responses in (group.ordered, group.contrast))
-    return GradedGroup(group, ordered, contrast, list(gains))
+    agreements = answer_agreements(group.question.sample, ordered, contrast, strictness) if compare_answers else []
+    return GradedGroup(group, ordered, contrast, list(gains), agreements)
+
+
+def answer_agreements(
+    sample: Sample, ordered: Sequence[GradedResponse], contrast: Sequence[GradedResponse], strictness: Strictness
+) -> list[float]:
+    """How far each ordered answer agrees with the contrast answers, in [0, 1].
+
+    It is the mean grade of the answer when each contrast answer in turn is taken as the right one. Contrast responses
+    without an answer are left out. If none has an answer the agreement is 1, because nothing shows a difference.
+    """
+    others = [other.answer for other in contrast if other.answer is not None]
+    if not others:
+        return [1.0] * len(ordered)
+    kind = sample.problem_type, sample.options, strictness
+    return [sum(grade(each.answer, other, *kind) for other in others) / len(others) for each in ordered]
 
 
 def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
     """The grades of several groups as tensors; `contrast_size` is K."""
     ordered, contrast = [group.ordered for group in groups], [group.contrast for group in groups]
     no_contrast = [0.0] * contrast_size
+    unknown = [math.nan] * len(ordered[0])
     return Grades(
         accuracy_BG=_float64([[response.accuracy for response in row] for row in ordered]),
         format_BG=_float64([[float(response.well_formed) for response in row] for row in ordered]),
@@ -81,7 +117,11 @@ def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
         truncated_BG=torch.tensor([[response.completion.truncated for response in row] for row in ordered]),
         contrast_BK=_float64([[response.accuracy for response in row] or no_contrast for row in contrast]),
         has_contrast_B=torch.tensor([bool(row) for row in contrast]),
-        gains_BG=_float64([group.gains or [0.0] * len(group.ordered) for group in groups]),
+        likelihood_BG=_float64([[gain.likelihood for gain in group.gains] or unknown for group in groups]),
+        answer_BG=_float64([[gain.answer for gain in group.gains] or unknown for group in groups]),
+        agreement_BG=_float64([group.agreements or unknown for group in groups]),
+        mentions_BG=torch.tensor([[response.frames.mentions for response in row] for row in ordered]),
+        looks_BG=torch.tensor([[response.frames.different > 1 for response in row] for row in ordered]),
     )
 
 

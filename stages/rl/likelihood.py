@@ -1,28 +1,46 @@
 """How much likelier a response is on ordered than on contrast frames."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.inputs import PromptBuilder
 from stages.rl.rollout import Group
 from stages.rl.scoring import pack, score
+from stages.rl.thought import conclusion_token
 from stages.rl.vision import encoded_media, pixel_media
 
 
-def mean_gains(ordered_logps_RC: Tensor, contrast_logps_RC: Tensor, mask_RC: Tensor) -> Tensor:
-    """Δ of each response, [R], in nats per token.
+@dataclass(frozen=True)
+class Gains:
+    """What the ordered frames add to the log-probability of one response.
 
-    Δ is the mean over its tokens of log π(token | ordered frames) − log π(token | contrast frames). The mean keeps a
-    response from earning more by being longer. This is in the spirit of TaRO (arXiv 2606.09248).
+    tokens_C is Δ_t = log π(token | ordered frames) − log π(token | contrast frames) of each token, in nats.
+    `conclusion` is the first token of its conclusion (stages/rl/thought.py), None where the thought is not closed.
     """
-    return ((ordered_logps_RC - contrast_logps_RC) * mask_RC).sum(dim=1) / mask_RC.sum(dim=1)
+
+    tokens_C: Tensor
+    conclusion: int | None
+
+    @property
+    def likelihood(self) -> float:
+        """Δ: the mean over all tokens.
+
+        This is in the spirit of TaRO (arXiv 2606.09248). The mean keeps a response from earning more by being longer.
+        """
+        return float(self.tokens_C.mean())
+
+    @property
+    def answer(self) -> float:
+        """Δ of the conclusion and the answer alone; 0 where the thought is not closed."""
+        return 0.0 if self.conclusion is None else float(self.tokens_C[self.conclusion :].mean())
 
 
 @torch.no_grad()
-def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Group, temperature: float) -> list[float]:
-    """Δ of each ordered response of a group; empty without contrast frames.
+def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Group, temperature: float) -> list[Gains]:
+    """The gains of each ordered response of a group; empty without contrast frames.
 
     The responses are scored once more, behind the contrast prompt. Behind the ordered one, sampling has their
     log-probabilities.
@@ -32,6 +50,22 @@ def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Grou
         return []
     packed = pack([prompt], [[response.ids_C for response in group.ordered]]).to(model.device)
     media = pixel_media(builder, [prompt], model.device) if features is None else encoded_media([features])
-    contrast_RC = score(model, packed, media, temperature).logps_RC
-    ordered_RC = pad_sequence([response.logps_C for response in group.ordered], batch_first=True).to(model.device)
-    return mean_gains(ordered_RC, contrast_RC, packed.mask_RC).tolist()
+    contrast_RC = score(model, packed, media, temperature).logps_RC.cpu()
+    return [
+        Gains(
+            response.logps_C - contrast_C[: len(response.ids_C)],
+            conclusion_token(builder, response.ids_C, response.text),
+        )
+        for response, contrast_C in zip(group.ordered, contrast_RC, strict=True)
+    ]
+
+
+def token_weights(gains_C: Tensor, alpha: float) -> Tensor:
+    """w_t = (1 + α · clip(Δ_t, 0, 1)) / its mean over the response, [C].
+
+    The weights of the policy gradient in mode `tokens`. Video-KTR (arXiv 2601.19686) updates only the tokens that
+    depend on the video; here each counts by how much it depends on the order. The mean is 1, and the weights lie
+    between 1 / (1 + α) and 1 + α, so that no response counts more for its length or for a few unlikely tokens.
+    """
+    weights_C = 1 + alpha * gains_C.clamp(0, 1)
+    return weights_C / weights_C.mean()

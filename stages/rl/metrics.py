@@ -1,6 +1,5 @@
 """The figures of each step, and whole rollouts for the report."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, cast
 
@@ -14,7 +13,8 @@ from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_varianc
 Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
     "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
-    "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl", "likelihood_gain",
+    "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl", "likelihood_gain", "answer_gain",
+    "answers_change", "looks", "frames_named",
 ]  # fmt: skip
 StepRow: TypeAlias = Mapping[Figure, float]
 
@@ -28,7 +28,8 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
     """Means of one rollout.
 
     p, p̃ (`p_contrast`) and the condition rate are means over the questions with a contrast group, NaN where there is
-    none. So is the likelihood gain in the mode that measures it.
+    none. So are the gains at the steps that measure them. `looks` is the share of responses that name two different
+    frames or times, `frames_named` the mean number of mentions: reciting frames would raise it.
     """
     has_B = grades.has_contrast_B
     total_BG = rewards.base_BG + rewards.temporal_BG
@@ -44,7 +45,10 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
         "zero_variance": float(zero_variance(total_BG).float().mean()),
         "truncated": float(grades.truncated_BG.float().mean()),
         "completion_tokens": float(grades.lengths_BG.float().mean()),
-        "likelihood_gain": float(grades.gains_BG[has_B].mean()) if params.temporal == "likelihood" else math.nan,
+        "likelihood_gain": float(grades.likelihood_BG[has_B].mean()),
+        "answer_gain": float(grades.answer_BG[has_B].mean()),
+        "looks": float(grades.looks_BG.float().mean()),
+        "frames_named": float(grades.mentions_BG.float().mean()),
     }
 
 
@@ -66,6 +70,7 @@ def rollout_rows(
             "temporal": None,
             "length": None,
             "advantage": None,
+            "gain": None,
         }
 
     ordered = [_row("ordered", response) for response in graded.ordered]
@@ -74,4 +79,5 @@ def rollout_rows(
         each["temporal"] = float(rewards.temporal_BG[0, g])
         each["length"] = float(rewards.length_BG[0, g])
         each["advantage"] = float(advantages_BG[0, g])
+        each["gain"] = graded.gains[g].likelihood if graded.gains else None
     return ordered + [_row(contrast, response) for response in graded.contrast]

@@ -9,7 +9,7 @@ from stages.rl.advantages import Scale
 from stages.rl.guards import Guards
 from stages.rl.loss import LossParams
 from stages.rl.questions import Contrast
-from stages.rl.rewards import RewardParams
+from stages.rl.rewards import NEEDS_GAINS, RewardParams
 from stages.run.params import LARGEST_SEED
 
 
@@ -25,6 +25,12 @@ class StepParams(RewardParams):
     contrast: Contrast = Field(
         default="shuffle",
         description="shuffle (a new order at each step), reverse, or single-frame (one frame repeated)",
+    )
+    faithfulness_every: int = Field(
+        default=0,
+        ge=0,
+        description="optimizer steps between two measurements of faithfulness: likelihood_gain and answer_gain of "
+        "every response, and answers_change, which asks the model again behind exchanged thoughts; 0 measures none",
     )
     grading: Strictness = Field(
         default="default",
@@ -72,3 +78,11 @@ class StepParams(RewardParams):
         le=LARGEST_SEED,
         description="seed of the order of questions and of everything that is sampled",
     )
+
+    def measures_faithfulness(self, step: int) -> bool:
+        """Whether it is measured at a step, which counts from 0."""
+        return self.faithfulness_every > 0 and step % self.faithfulness_every == 0
+
+    def measures_gains(self, step: int) -> bool:
+        """Whether responses are scored on contrast frames too."""
+        return self.temporal in NEEDS_GAINS or self.measures_faithfulness(step)

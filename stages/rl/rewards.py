@@ -3,13 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from stages.rl.grading import Grades
 from stages.run.params import Params
 
-TemporalMode = Literal["paper", "strict", "reference-code", "advantage", "likelihood", "off"]
+TemporalMode = Literal[
+    "paper", "strict", "reference-code", "advantage", "likelihood", "answer", "relation", "tokens", "off"
+]
+NEEDS_GAINS: tuple[TemporalMode, ...] = ("likelihood", "answer", "tokens")
+PER_RESPONSE: tuple[TemporalMode, ...] = (*NEEDS_GAINS, "relation")
+"""Modes that tell the responses of one question apart; the others compare p with p̃."""
+EPSILON = 1e-4  # added to every std, as in the released code: equal values give 0, not 0 / 0
 
 
 class RewardParams(Params):
@@ -18,10 +25,25 @@ class RewardParams(Params):
     temporal: TemporalMode = Field(
         default="paper",
         description="when correct responses earn the temporal reward: p ≥ p̃ (paper), p > p̃ (strict), the released "
-        "code's test on mean rewards (reference-code), as paper but added after scaling (advantage), or never (off); "
-        "likelihood pays each by how much likelier the ordered frames made it than the contrast frames",
+        "code's test on mean rewards (reference-code), as paper but added after scaling (advantage), or never (off). "
+        "Or each is paid by how much likelier the ordered frames made it than the contrast frames (likelihood), the "
+        "same for its conclusion and answer alone (answer), or by how far its answer differs from those on contrast "
+        "frames (relation). tokens pays nothing: it weighs the policy gradient of each token by that likelihood",
     )
-    alpha: float = Field(default=0.3, ge=0, description="temporal reward of a correct response, α")
+    contrast_scale: Literal["none", "batch"] = Field(
+        default="none",
+        description="of temporal paper: batch pays α · clip(z, 0, 1) instead of α, where z is p − p̃ normalised over "
+        "the batch, as TGPO does",
+    )
+    gate_visits: int = Field(
+        default=0,
+        ge=0,
+        description="a question has no temporal term while p̃ ≥ p over its last so many visits, the present one "
+        "included: order does not matter to it; 0 is no gate",
+    )
+    alpha: float = Field(
+        default=0.3, ge=0, description="temporal reward of a correct response, α; in mode tokens the strength"
+    )
     omega: float = Field(
         default=0.2, ge=0, description="length reward of a correct response of length_min to length_max tokens, ω"
     )
@@ -51,10 +73,10 @@ def temporal_condition(
     """Where the order of frames helped, bool [B].
 
     p ≥ p̃ (`paper`, `advantage`), p > p̃ (`strict`), or mean reward ≥ 0.8 · mean contrast reward (`reference-code`, the
-    released code). False for questions without a contrast group (images), and everywhere in mode `off`. In mode
-    `likelihood` each response has its own measure, and the question needs no more than a contrast group.
+    released code). False for questions without a contrast group (images), and everywhere in mode `off`. In the modes
+    that measure each response, the question needs no more than a contrast group.
     """
-    if params.temporal == "likelihood":
+    if params.temporal in PER_RESPONSE:
         return has_contrast_B
     if params.temporal == "reference-code":
         return has_contrast_B & (accuracy_BG.mean(dim=1) >= 0.8 * contrast_BK.mean(dim=1))
@@ -65,22 +87,52 @@ def temporal_condition(
     return has_contrast_B & (ordered_B >= contrast_B) & (params.temporal != "off")
 
 
-def temporal_rewards(accuracy_BG: Tensor, condition_B: Tensor, params: RewardParams) -> Tensor:
-    """r_t, [B, G]: α or 0.
+def normalised_contrast(grades: Grades, correct_above: float) -> Tensor:
+    """z = (d − mean d) / (std d + ε) with d = p − p̃, [B]; 0 without a contrast group.
 
-    α goes to the correct responses of the questions that meet the condition.
+    Mean and unbiased std are over the questions of the batch that have one; of a single question z is 0. The idea is
+    TGPO's (arXiv 2603.27184), which normalises the contrast globally and not within the group; this is the plainest
+    formula of it.
     """
-    return params.alpha * (condition_B[:, None] & (accuracy_BG > params.correct_above)).to(accuracy_BG.dtype)
+    has_B = grades.has_contrast_B
+    ordered_B = correct_share(grades.accuracy_BG, correct_above)
+    difference_B = (ordered_B - correct_share(grades.contrast_BK, correct_above))[has_B]
+    normalised_B = torch.zeros_like(ordered_B)
+    if len(difference_B) > 1:
+        normalised_B[has_B] = (difference_B - difference_B.mean()) / (difference_B.std() + EPSILON)
+    return normalised_B
 
 
-def likelihood_rewards(accuracy_BG: Tensor, gains_BG: Tensor, condition_B: Tensor, params: RewardParams) -> Tensor:
-    """r_t in mode `likelihood`, [B, G]: α · clip(Δ, 0, 1).
+def temporal_shares(grades: Grades, params: RewardParams) -> Tensor:
+    """The share of α that each response earns if it is correct and its question meets the condition, [B, G] or [B, 1].
 
-    Correct responses earn it. Δ is the likelihood gain (stages/rl/likelihood.py), which tells responses of one group
-    apart. The bound of 1 nat per token keeps single unlikely tokens from deciding.
+    `likelihood`, `answer`: clip(Δ, 0, 1), where Δ is the gain of the response, or of its conclusion and answer
+    (stages/rl/likelihood.py); in the spirit of TaRO (arXiv 2606.09248). The bound of 1 nat per token keeps single
+    unlikely tokens from deciding. `relation`: 1 − agreement with the contrast answers, after ArrowRL (arXiv 2506.03340)
+    and CRPO (arXiv 2605.21988): 0 where the contrast answers are right as well. `tokens`: 0. Otherwise 1, or
+    clip(z, 0, 1) with `contrast_scale` batch (`normalised_contrast`).
     """
-    paid_BG = temporal_rewards(accuracy_BG, condition_B, params)
-    return paid_BG * gains_BG.clamp(0, 1)
+    match params.temporal:
+        case "likelihood":
+            return grades.likelihood_BG.nan_to_num(0.0).clamp(0, 1)
+        case "answer":
+            return grades.answer_BG.nan_to_num(0.0).clamp(0, 1)
+        case "relation":
+            return 1 - grades.agreement_BG.nan_to_num(1.0)
+        case "tokens":
+            return torch.zeros_like(grades.accuracy_BG)
+    if params.contrast_scale == "batch":
+        return normalised_contrast(grades, params.correct_above).clamp(0, 1)[:, None]
+    return torch.ones_like(grades.accuracy_BG)
+
+
+def temporal_rewards(grades: Grades, condition_B: Tensor, params: RewardParams) -> Tensor:
+    """r_t, [B, G]: α times the response's share (`temporal_shares`), or 0.
+
+    It goes to the correct responses of the questions that meet the condition.
+    """
+    paid_BG = condition_B[:, None] & (grades.accuracy_BG > params.correct_above)
+    return params.alpha * paid_BG.to(grades.accuracy_BG.dtype) * temporal_shares(grades, params)
 
 
 def length_rewards(accuracy_BG: Tensor, lengths_BG: Tensor, params: RewardParams) -> Tensor:
@@ -113,18 +165,19 @@ class Rewards:
         return self.accuracy_BG + self.format_BG + self.length_BG
 
 
-def group_rewards(grades: Grades, params: RewardParams) -> Rewards:
-    """All parts of the reward of a batch of groups."""
+def group_rewards(grades: Grades, params: RewardParams, gated_B: Tensor | None = None) -> Rewards:
+    """All parts of the reward of a batch of groups.
+
+    Questions that are `gated_B` (stages/rl/gate.py) have no temporal term.
+    """
     accuracy_BG = grades.accuracy_BG
     condition_B = temporal_condition(accuracy_BG, grades.contrast_BK, grades.has_contrast_B, params)
-    if params.temporal == "likelihood":
-        temporal_BG = likelihood_rewards(accuracy_BG, grades.gains_BG, condition_B, params)
-    else:
-        temporal_BG = temporal_rewards(accuracy_BG, condition_B, params)
+    if gated_B is not None:
+        condition_B = condition_B & ~gated_B
     return Rewards(
         accuracy_BG=accuracy_BG,
         format_BG=grades.format_BG,
-        temporal_BG=temporal_BG,
+        temporal_BG=temporal_rewards(grades, condition_B, params),
         length_BG=length_rewards(accuracy_BG, grades.lengths_BG, params),
         condition_B=condition_B,
     )

@@ -90,11 +90,12 @@ class Sampler:
                 step,
                 share_features=params.freeze_vision,
             )
-        if params.temporal != "likelihood":
-            return [grade_group(group, params.grading) for group in groups]
+        compare = params.temporal == "relation"
+        if not params.measures_gains(step):
+            return [grade_group(group, params.grading, compare_answers=compare) for group in groups]
         with self.stopwatch.measure("contrast"), autocast():
             gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
-        return [grade_group(group, params.grading, own) for group, own in zip(groups, gains, strict=True)]
+        return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,18 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
 from stages.model.training import ResumableTrainer
-from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
+from stages.rl.assessment import Assessment, Assessor
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
-from stages.rl.exchange import gather, gather_grades, gather_types
+from stages.rl.exchange import gather
+from stages.rl.faithfulness import answers_change, exchanges_of
 from stages.rl.gpu_idle import GpuIdle
-from stages.rl.grading import GradedGroup, grades_of
+from stages.rl.grading import GradedGroup
 from stages.rl.guards import trip
 from stages.rl.loss import StepSize, policy_loss
-from stages.rl.metrics import Figure, rollout_metrics, rollout_rows, step_rows
+from stages.rl.metrics import Figure, rollout_rows, step_rows
 from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
 from stages.rl.questions import rows_of_step
-from stages.rl.rewards import Rewards, group_rewards
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
 from stages.run.errors import UserError
@@ -72,7 +71,7 @@ class TgrpoTrainer(ResumableTrainer):
         self.params, self.sampler, self.plan = params, sampler, train_dataset
         self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
-        self.ema: dict[str, float] = {}
+        self.assessor = Assessor(params)
         self.stopwatch = sampler.stopwatch
         self.gpu_idle = GpuIdle()
         self._micro_batches: list[MicroBatch] = []
@@ -120,17 +119,18 @@ class TgrpoTrainer(ResumableTrainer):
         return loss
 
     def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
-        """Weights that correct the loss; None where that is off."""
-        loss = self.params.loss
+        """Weights of the surrogate: those of the tokens times those that correct the sampling; None for neither."""
+        loss, weights = self.params.loss, batch.token_weights_RC
         if loss.importance_sampling_mode == "off":
-            return None
-        return importance_weights(
+            return weights
+        corrections = importance_weights(
             scored_logps_RC,
             batch.sampled_logps_RC,
             batch.packed.mask_RC,
             loss.importance_sampling_mode,
             loss.importance_sampling_clip_max,
         )
+        return corrections if weights is None else corrections * weights
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Loss and gradient of one micro-batch, timed."""
@@ -139,23 +139,25 @@ class TgrpoTrainer(ResumableTrainer):
 
     def _roll_out(self, rows: Sequence[Sequence[int]]) -> None:
         """Sample, grade and prepare micro-batches; `rows` are the questions of each."""
+        model = self._sampling_model()
         groups, resampled = self.sampler.sample(
-            self._sampling_model(),
+            model,
             [row for batch in rows for row in batch],
             self.state.global_step,
             self._next_rows(),
             self.compute_loss_context_manager,
         )
-        rewards, advantages_BG = self._assess(groups)
+        found = self.assessor.assess(self.accelerator, groups)
         keep_idle = self.params.dynamic_sampling == "off"
-        trained = trained_groups(rewards, self.params.temporal, [len(batch) for batch in rows], keep_idle)
+        trained = trained_groups(found.rewards, self.params.temporal, [len(batch) for batch in rows], keep_idle)
         with self.stopwatch.measure("reference"):
-            self._micro_batches = [self._prepare([groups[b] for b in batch], advantages_BG[batch]) for batch in trained]
+            self._micro_batches = [self._prepare(groups, found, batch) for batch in trained]
         self._size = self._step_size()
         counts = torch.tensor([[resampled, len(groups) - sum(map(len, trained))]])
         resampled, skipped = gather(self.accelerator, counts).sum(dim=0).tolist()
-        self._rollout_metrics |= {"resampled": resampled, "skipped": skipped}
-        self._keep(groups, rewards, advantages_BG)
+        self._rollout_metrics = {**found.figures, "resampled": resampled, "skipped": skipped}
+        self._rollout_metrics["answers_change"] = self._answers_change(model, groups)
+        self._keep(groups, found)
 
     def _next_rows(self) -> list[int]:
         """The questions of this process's next rollout."""
@@ -163,29 +165,33 @@ class TgrpoTrainer(ResumableTrainer):
         batches, size = args.gradient_accumulation_steps, args.per_device_train_batch_size
         return rows_of_step(self.plan, step, batches, size, args.process_index, args.world_size)
 
-    def _assess(self, groups: Sequence[GradedGroup]) -> tuple[Rewards, Tensor]:
-        """Rewards and advantages of this process's groups.
+    def _answers_change(self, model: PreTrainedModel, groups: Sequence[GradedGroup]) -> float:
+        """The share of answers that change when the thought is exchanged; NaN where it is not measured.
 
-        Statistics over the batch are those of all processes.
+        Of each question the first response in order gets the notes of the first one on contrast frames.
         """
         params = self.params
-        grades = gather_grades(self.accelerator, grades_of(groups, params.contrast_size))
-        types = gather_types(self.accelerator, [graded.group.question.sample.problem_type for graded in groups])
-        rewards = group_rewards(grades, params)
-        self.ema = update_ema(self.ema, scaled_rewards(rewards, params.temporal), types, params.ema_decay)
-        ema_B = torch.tensor([self.ema[kind] for kind in types])
-        advantages_BG = temporal_advantages(rewards, params.temporal, params.scale, ema_B)
-        effect = temporal_effect(advantages_BG, rewards, params.scale, ema_B)
-        self._rollout_metrics = {**rollout_metrics(grades, rewards, params), "temporal_effect": effect}
-        own = slice(self.args.process_index * len(groups), (self.args.process_index + 1) * len(groups))
-        own_rewards = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
-        return own_rewards, advantages_BG[own]
+        if not params.measures_faithfulness(self.state.global_step):
+            return math.nan
+        exchanges = exchanges_of([graded.group for graded in groups])
+        with self.stopwatch.measure("faithfulness"), self.compute_loss_context_manager():
+            changed = answers_change(
+                model, self.sampler.builder, exchanges, params.max_new_tokens, params.grading, params.correct_above
+            )
+        counts = gather(self.accelerator, torch.tensor([[sum(changed), len(changed)]])).sum(dim=0)
+        return float(counts[0] / counts[1])
 
-    def _prepare(self, groups: Sequence[GradedGroup], advantages_BG: Tensor) -> MicroBatch:
+    def _prepare(self, groups: Sequence[GradedGroup], found: Assessment, batch: Sequence[int]) -> MicroBatch:
         """Pack the groups of a micro-batch and score them under the reference."""
-        batch = micro_batch(self.sampler.builder, [graded.group for graded in groups], advantages_BG, self.args.device)
-        batch.reference_logps_RC = self._reference_logps(batch)
-        return batch
+        packed = micro_batch(
+            self.sampler.builder,
+            [groups[b].group for b in batch],
+            found.advantages_BG[batch],
+            self.args.device,
+            found.weights and [found.weights[b] for b in batch],
+        )
+        packed.reference_logps_RC = self._reference_logps(packed)
+        return packed
 
     def _step_size(self) -> StepSize:
         counts = [[len(batch.packed.mask_RC), len(batch.packed.targets_N)] for batch in self._micro_batches]
@@ -252,14 +258,14 @@ class TgrpoTrainer(ResumableTrainer):
             text = "step %d/%d: reward %.3f, %s, %.0f tokens/s"
             log.info(text, step, last, row["reward"], spent, row["tokens_per_second"])
 
-    def _keep(self, groups: Sequence[GradedGroup], rewards: Rewards, advantages_BG: Tensor) -> None:
+    def _keep(self, groups: Sequence[GradedGroup], found: Assessment) -> None:
         """Keep the first question of every `keep_every`-th step for the report.
 
         A step that is repeated after a resume writes the same file.
         """
         step = self.state.global_step + 1
         if self.is_world_process_zero() and (step == 1 or step % self.keep_every == 0):
-            rows = rollout_rows(step, groups[0], rewards, advantages_BG, self.params.contrast)
+            rows = rollout_rows(step, groups[0], found.rewards, found.advantages_BG, self.params.contrast)
             write_json(self.kept / f"{step:08d}.json", {"rows": rows})
 
     # Checkpoints
@@ -276,12 +282,12 @@ class TgrpoTrainer(ResumableTrainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order
 
     def state_to_keep(self) -> dict[str, Any]:
-        """The moving averages of the reward std."""
-        return {"ema": self.ema}
+        """What the assessor remembers."""
+        return self.assessor.state()
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Take back what `state_to_keep` gave."""
-        self.ema = state["ema"]
+        self.assessor.restore(state)
 
 
 def _rows(rows: list[int]) -> dict[str, Tensor]:

@@ -35,8 +35,9 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
     The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml
     that has the name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required,
-    or optional where it has a default. A bool is a switch. In a value, `{name}` stands for the value of the flag
-    `--name`. `item` names the flag that chooses the item of the section (see `load_params`).
+    or optional where it has a default. A bool is a switch. A parameter `params_file` gets the file of --params. In a
+    value, `{name}` stands for the value of the flag `--name`. `item` names the flag that chooses the item of the
+    section (see `load_params`).
 
     An error that a person can fix ends in one line and the error's exit code, Ctrl-C in exit code 130. Any other error
     is a fault of the program and keeps its traceback.
@@ -47,7 +48,9 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     try:
         arguments = _filled(arguments)
         with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
-            model, file = get_type_hints(run)[params], arguments.pop("params_file")
+            model, file = get_type_hints(run)[params], arguments["params_file"]
+            if "params_file" not in inspect.signature(run).parameters:
+                del arguments["params_file"]
             load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
             with _unchanged(run, load, file) as read:
                 run(read, **arguments)
@@ -166,7 +169,7 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
     )
     hints = get_type_hints(run)
     params, *others = inspect.signature(run).parameters.values()
-    for parameter in others:
+    for parameter in (each for each in others if each.name != "params_file"):
         flag, optional = f"--{parameter.name.replace('_', '-')}", parameter.default is not inspect.Parameter.empty
         if hints[parameter.name] is bool:
             parser.add_argument(flag, action="store_true")

@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 import pyarrow.parquet as pq
 
-from stages.annotate import AnnotateParams, run
+from stages.annotate import run
+from stages.chat.annotation_parameters import AnnotateParams
 from stages.data.annotations import AnnotationRow
 from stages.data.sample import Sample, write_samples
 from stages.data.shards import ShardStore

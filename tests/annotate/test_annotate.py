@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from stages.annotate import AnnotateParams
+from stages.chat.annotation_parameters import AnnotateParams
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA

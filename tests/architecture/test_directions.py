@@ -21,10 +21,11 @@ ROOMS = {  # room: the rooms it may import
     "curation": {"run", "data", "video"},
     "chat": {"run", "data"},
     "model": {"run", "data", "video"},
+    "handshake": {"run", "data", "video", "chat", "model"},
     "generation": {"run", "model"},
     "rl": {"run", "data", "video", "model", "generation"},
     "embedded": {"run", "data", "video", "model"},
-    "evaluation": {"run", "data", "video", "chat", "model", "generation", "embedded"},
+    "evaluation": {"run", "data", "video", "chat", "model", "handshake", "generation", "embedded"},
     "planning": {"run", "data", "video", "model"},
     "reporting": {"run", "data", "video", "evaluation"},
 }

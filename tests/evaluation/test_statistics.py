@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from stages.evaluation.statistics import mcnemar, nested_weights, normalised_gain, paired_difference, wilson
+from stages.evaluation.statistics import (
+    mcnemar,
+    nested_weights,
+    normalised_gain,
+    paired_difference,
+    stratified_draw,
+    wilson,
+)
 
 
 def test_a_plain_mean_weighs_all_questions_the_same() -> None:
@@ -13,6 +20,22 @@ def test_a_plain_mean_weighs_all_questions_the_same() -> None:
 def test_nested_means_weigh_each_name_the_same_at_each_level() -> None:
     paths = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "z")]
     assert nested_weights(paths).tolist() == [1 / 4, 1 / 8, 1 / 8, 1 / 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_draw_takes_of_each_stratum_its_share(seed: int) -> None:
+    strata = [("a",)] * 60 + [("b",)] * 30 + [("c",)] * 10
+    drawn = stratified_draw(strata, 20, seed)
+    assert drawn == sorted(set(drawn))
+    assert [sum(strata[index] == (name,) for index in drawn) for name in "abc"] == [12, 6, 2]
+    assert drawn == stratified_draw(strata, 20, seed)
+    assert drawn != stratified_draw(strata, 20, seed + 1)
+
+
+def test_a_draw_reaches_every_index_and_takes_all_of_a_small_benchmark() -> None:
+    strata = [("a",), ("b",), ("a",), ("b",), ("c",)]
+    assert {index for seed in range(60) for index in stratified_draw(strata, 2, seed)} == set(range(5))
+    assert stratified_draw(strata, 5, 0) == stratified_draw(strata, 9, 0) == [0, 1, 2, 3, 4]
 
 
 def test_wilson_interval_equals_the_textbook_value() -> None:

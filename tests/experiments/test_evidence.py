@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from experiments.evidence import ARMS, Accuracies, Figures, interval, markdown
-from stages.data.sample import write_rejects, write_samples
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
-from tests.model.tiny_models import clip, question, write_qwen2_5
-from tests.rl.conftest import write_frames
-from tests.rl.runs import write_training_set
 
 
 def test_the_interval_is_students_t() -> None:
@@ -38,41 +34,6 @@ def test_the_table_has_the_cold_start_and_every_arm_with_its_gain() -> None:
     assert lines[3].startswith("| T-GRPO strict | 2 | 60.0 ± 25.4 | 10.0 ± 25.4 | 30.0 ± 0.0 | 20.0 ± 0.0 |")
     assert lines[4] == "| T-GRPO paper | 1 | 58.0 | 8.0 | 30.0 | 20.0 | 90.0 | 70.0 | 75.0 | 0.125 |"
     assert lines[5] == "| GRPO | 1 | 58.0 | 8.0 | 30.0 | 20.0 | 90.0 | 70.0 |  |  |"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A checkout's folders after filter, sft and benchmark.
-
-    They hold four clips of noise, which are also the benchmark, and a random model.
-    """
-    kinds = ("direction", "colour")
-    changes = [{"category": kind, "source": "shapes"} for kind in kinds for _ in range(2)]
-    samples = [question(f"clip-{n}", answer="AB"[n % 2]).model_copy(update=changes[n]) for n in range(4)]
-    frames = {sample.sample_id: clip(seed=n) for n, sample in enumerate(samples)}
-    benchmark = tmp_path / "data" / "benchmarks" / "shapes-4"
-    for folder in (tmp_path / "data", benchmark):
-        folder.mkdir(parents=True)
-        write_frames(folder, frames)
-    write_training_set(tmp_path / "data" / "rl.parquet", samples)
-    write_samples(benchmark / "samples.parquet", samples)
-    write_rejects(benchmark / "quarantine.parquet", [])
-    write_qwen2_5(tmp_path / "models" / "sft")
-    tgrpo = {
-        "max_steps": 2,
-        "questions_per_step": 2,
-        "questions_per_forward": 2,
-        "group_size": 2,
-        "contrast_size": 2,
-        "max_new_tokens": 4,
-    }
-    sections = {
-        "tgrpo": tgrpo | {"precision": "fp32", "freeze_vision": True},
-        "evaluate": {"defaults": {"max_new_tokens": 4}, "shapes": {}},
-        "report": {"frames": [4]},
-    }
-    (tmp_path / "params.yaml").write_text(json.dumps(sections))
-    return tmp_path
 
 
 @pytest.mark.slow

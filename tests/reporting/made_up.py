@@ -129,6 +129,7 @@ def rollout(sample_id: str, step: int, order: str, answer: str, right: bool) -> 
         "temporal": 0.3 * right if ordered else None,
         "length": 0.0 if ordered else None,
         "advantage": (0.8 if right else -1.1) if ordered else None,
+        "gain": None,
     }
 
 

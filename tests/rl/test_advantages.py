@@ -2,26 +2,16 @@ import pytest
 import torch
 
 from stages.rl.advantages import EPSILON, reward_scale, temporal_advantages, temporal_effect, update_ema
-from stages.rl.grading import Grades
 from stages.rl.rewards import RewardParams, Rewards, TemporalMode, group_rewards
+from tests.rl.literals import grades
 
 NO_EMA = torch.zeros(1)
 
 
 def rewards_of(accuracy: list[float], formats: list[float], mode: TemporalMode = "paper") -> Rewards:
     """A video question with wrong contrast responses: the condition holds."""
-    return group_rewards(
-        Grades(
-            accuracy_BG=torch.tensor([accuracy], dtype=torch.float64),
-            format_BG=torch.tensor([formats], dtype=torch.float64),
-            lengths_BG=torch.zeros(1, len(accuracy), dtype=torch.int64),
-            truncated_BG=torch.zeros(1, len(accuracy), dtype=torch.bool),
-            contrast_BK=torch.zeros(1, 2, dtype=torch.float64),
-            has_contrast_B=torch.tensor([True]),
-            gains_BG=torch.zeros(1, len(accuracy), dtype=torch.float64),
-        ),
-        RewardParams(temporal=mode, alpha=0.3),
-    )
+    formats_BG = torch.tensor([formats], dtype=torch.float64)
+    return group_rewards(grades([accuracy], [[0, 0]], format_BG=formats_BG), RewardParams(temporal=mode, alpha=0.3))
 
 
 def test_group_scaling_divides_by_the_groups_unbiased_std() -> None:

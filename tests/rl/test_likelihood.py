@@ -7,7 +7,7 @@ import torch
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
-from stages.rl.likelihood import likelihood_gains, mean_gains
+from stages.rl.likelihood import Gains, likelihood_gains, token_weights
 from stages.rl.questions import ask
 from stages.rl.rollout import roll_out
 from stages.rl.scoring import use_group_prefix_attention
@@ -15,11 +15,22 @@ from tests.model.tiny_models import clip, picture, question
 from tests.rl.conftest import write_frames
 
 
-def test_the_gain_is_the_mean_over_a_responses_own_tokens() -> None:
-    ordered_RC = torch.tensor([[log(0.5), log(0.8)], [log(0.3), 9.0]], dtype=torch.float64)
-    contrast_RC = torch.tensor([[log(0.25), log(0.1)], [log(0.6), 0.0]], dtype=torch.float64)
-    gains_R = mean_gains(ordered_RC, contrast_RC, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
-    assert gains_R.tolist() == pytest.approx([(log(2) + log(8)) / 2, -log(2)])
+def test_a_gain_is_the_mean_over_the_response_or_over_its_conclusion() -> None:
+    gains = Gains(torch.tensor([log(2), -log(2), log(8)], dtype=torch.float64), conclusion=1)
+    assert gains.likelihood == pytest.approx(log(2))  # (1 − 1 + 3) / 3 · log 2
+    assert gains.answer == pytest.approx(log(2))  # (−1 + 3) / 2 · log 2
+    assert Gains(gains.tokens_C, conclusion=2).answer == pytest.approx(log(8))
+    assert Gains(gains.tokens_C, conclusion=None).answer == 0.0  # an open thought has no conclusion
+
+
+def test_token_weights_have_mean_1_and_bounds() -> None:
+    # 1 + 3 · clip(Δ, 0, 1): 1, 1, 4, 2 with mean 2
+    weights_C = token_weights(torch.tensor([-5.0, 0.0, 7.0, 1 / 3]), alpha=3.0)
+    assert weights_C.tolist() == pytest.approx([0.5, 0.5, 2.0, 1.0])
+    assert token_weights(torch.tensor([0.2, 0.9]), alpha=0.0).tolist() == [1.0, 1.0]
+    many_C = token_weights(torch.cat([torch.ones(1), torch.zeros(10_000)]), alpha=3.0)
+    assert float(many_C.max()) <= 4.0
+    assert float(many_C.min()) >= 0.25
 
 
 @pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
@@ -36,8 +47,7 @@ def test_the_gain_is_the_difference_of_two_plain_forwards(
     gains = [likelihood_gains(model, builder, group, 0.7) for group in groups]
     assert gains[1] == []  # an image has no contrast frames
     for group, found in ((groups[0], gains[0]), (groups[2], gains[2])):
-        expected = []
-        for response in group.ordered:
+        for response, gain in zip(group.ordered, found, strict=True):
             logps = []
             for prompt in (group.question.ordered, group.question.contrast):
                 assert prompt is not None
@@ -46,6 +56,5 @@ def test_the_gain_is_the_difference_of_two_plain_forwards(
                 with torch.no_grad():
                     logps_LV = (model(**inputs).logits[0, :-1] / 0.7).log_softmax(-1)
                 logps.append(logps_LV.gather(1, labels_L[1:, None].clamp(min=0))[labels_L[1:] >= 0, 0])
-            expected.append(float((logps[0] - logps[1]).mean()))
-        assert found == pytest.approx(expected, abs=1e-4)
-        assert max(map(abs, found)) > 1e-3
+            assert gain.tokens_C.tolist() == pytest.approx((logps[0] - logps[1]).tolist(), abs=1e-4)
+            assert gain.tokens_C.abs().max() > 1e-3

@@ -1,8 +1,6 @@
 import pytest
 import torch
 
-from stages.rl.advantages import temporal_advantages, temporal_effect
-from stages.rl.grading import Grades
 from stages.rl.rewards import (
     RewardParams,
     Rewards,
@@ -15,6 +13,7 @@ from stages.rl.rewards import (
     temporal_rewards,
     zero_variance,
 )
+from tests.rl.literals import grades
 
 ORDERED_BG = torch.tensor([[1.0, 1.0, 0.0, 0.0]])  # p = 1/2
 YES = torch.tensor([True])
@@ -50,31 +49,9 @@ def test_an_image_never_meets_the_temporal_condition(mode: TemporalMode) -> None
 
 
 def test_the_temporal_reward_goes_to_correct_ordered_responses_only() -> None:
-    accuracy_BG = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
-    rewards_BG = temporal_rewards(accuracy_BG, torch.tensor([True, False]), RewardParams(alpha=0.5))
+    found = grades([[1, 0, 1], [1, 0, 1]], [[0, 0], [0, 0]])
+    rewards_BG = temporal_rewards(found, torch.tensor([True, False]), RewardParams(alpha=0.5))
     assert rewards_BG.tolist() == [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
-
-
-def test_likelihood_pays_each_correct_response_by_its_own_gain() -> None:
-    # Gains below 0 count as 0 and above 1 as 1; wrong responses and questions without a contrast group earn nothing.
-    grades = Grades(
-        accuracy_BG=torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]),
-        format_BG=torch.ones(2, 4),
-        lengths_BG=torch.full((2, 4), 10),
-        truncated_BG=torch.zeros(2, 4, dtype=torch.bool),
-        contrast_BK=torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
-        has_contrast_B=torch.tensor([True, False]),
-        gains_BG=torch.tensor([[0.25, -0.5, 3.0, 0.75], [0.0, 0.0, 0.0, 0.0]]),
-    )
-    rewards = group_rewards(grades, RewardParams(temporal="likelihood", alpha=2.0))
-    assert rewards.temporal_BG.tolist() == [[0.5, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
-    assert rewards.condition_B.tolist() == [True, False]
-    # Rewards 2.5, 2, 4, 1 with r_t and 2, 2, 2, 1 without: it tells the correct responses apart.
-    effect = temporal_effect(
-        temporal_advantages(rewards, "likelihood", "none", torch.zeros(2)), rewards, "none", torch.zeros(2)
-    )
-    # Means 2.375 and 1.75: advantages 0.125 −0.375 1.625 −1.375 against 0.25 0.25 0.25 −0.75
-    assert effect == pytest.approx((0.125 + 0.625 + 1.375 + 0.625) / 8)
 
 
 def test_the_length_bonus_includes_both_ends_and_wants_a_correct_answer() -> None:
@@ -92,14 +69,11 @@ def test_the_released_code_pays_the_length_bonus_only_from_two_correct_responses
 
 def test_the_parts_of_a_group_add_up() -> None:
     rewards = group_rewards(
-        Grades(
-            accuracy_BG=torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
+        grades(
+            [[1, 0], [1, 0]],
+            [[0], [1]],
             format_BG=torch.tensor([[1.0, 1.0], [0.0, 1.0]]),
             lengths_BG=torch.tensor([[400, 400], [10, 400]]),
-            truncated_BG=torch.zeros(2, 2, dtype=torch.bool),
-            contrast_BK=torch.tensor([[0.0], [1.0]]),
-            has_contrast_B=torch.tensor([True, True]),
-            gains_BG=torch.zeros(2, 2),
         ),
         RewardParams(alpha=0.5, omega=0.25),
     )

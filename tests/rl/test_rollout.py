@@ -151,6 +151,9 @@ def test_grades_and_figures_of_known_responses(groups: list[Group]) -> None:
             "truncated": 0.5,
             "completion_tokens": 10.0,
             "likelihood_gain": math.nan,
+            "answer_gain": math.nan,
+            "looks": 0.0,
+            "frames_named": 0.0,
         },
         nan_ok=True,
     )
@@ -172,6 +175,7 @@ def test_kept_rows_hold_every_part_of_the_reward(groups: list[Group]) -> None:
         "temporal": pytest.approx(0.3),
         "length": pytest.approx(0.2),
         "advantage": 0.5,
+        "gain": None,
     }
     assert rows[3]["answer"] is None
     assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)

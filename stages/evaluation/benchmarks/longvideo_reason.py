@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark, Profile, score_answer
+from stages.evaluation.definition import About, Benchmark, Profile, score_answer
 
 _OPTION = re.compile(r"^[A-Z][.)] .*$", re.MULTILINE)
 
@@ -42,4 +42,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, score=score)
+ABOUT = About(
+    questions=851,
+    metric="share of answers that are exactly the letter",
+    hub=("LongVideo-Reason/longvideo-reason",),
+    checked="reader: records made to the official layout; the videos are in a second dataset, which --root has to name",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)

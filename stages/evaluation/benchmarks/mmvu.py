@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark, Profile, score_answer
+from stages.evaluation.definition import About, Benchmark, Profile, score_answer
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
@@ -44,4 +44,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, score=score)
+ABOUT = About(
+    questions=1000,
+    metric="accuracy of 625 multiple-choice questions; the 375 open ones need a judge",
+    hub=("yale-nlp/MMVU",),
+    checked="reader: records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)

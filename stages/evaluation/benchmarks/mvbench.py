@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.definition import About, Benchmark, Profile
 
 # The folder of each task's clips. The same base name occurs in several folders, so the task decides.
 FOLDERS = {
@@ -78,4 +78,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, group=group, categories=frozenset(FOLDERS))
+ABOUT = About(
+    questions=4000,
+    metric="mean of 20 task accuracies",
+    hub=("OpenGVLab/MVBench",),
+    checked="reader: every eighth record of Video-R1's file, and records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, group=group, categories=frozenset(FOLDERS))

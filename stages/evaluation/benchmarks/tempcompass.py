@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.data.grading import extract_answer
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.definition import About, Benchmark, Profile
 
 _OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
 
@@ -100,4 +100,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, score=score)
+ABOUT = About(
+    questions=7540,
+    metric="accuracy by the matching rules of four tasks; captioning needs a judge",
+    hub=("lmms-lab/TempCompass",),
+    checked="scorer: 1,896 recorded ratings; reader: records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark
+from stages.evaluation.definition import About, Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
@@ -30,4 +30,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read)
+ABOUT = About(
+    questions=1837,
+    metric="accuracy",
+    hub=("TencentARC/Video-Holmes",),
+    checked="reader: records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark
+from stages.evaluation.definition import About, Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
@@ -33,4 +33,10 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read)
+ABOUT = About(
+    questions=2700,
+    metric="accuracy",
+    hub=("lmms-lab/Video-MME",),
+    checked="reader: records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read)

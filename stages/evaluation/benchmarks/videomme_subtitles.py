@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import videomme
-from stages.evaluation.definition import Benchmark
+from stages.evaluation.definition import About, Benchmark
 from stages.run.errors import UserError
 
 _TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
@@ -56,4 +56,10 @@ def _clocks(times: re.Match[str]) -> Iterator[tuple[float, float, float]]:
         yield float(hours), float(minutes), float(seconds)
 
 
-BENCHMARK = Benchmark(read=read, finish=with_subtitles)
+ABOUT = About(
+    questions=2700,
+    metric="accuracy, with the subtitles of the shown frames",
+    hub=("lmms-lab/Video-MME",),
+    checked="reader: records and subtitles made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, finish=with_subtitles)

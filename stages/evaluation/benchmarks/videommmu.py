@@ -10,7 +10,7 @@ import numpy as np
 from stages.data.grading import parse_number, same_number
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark, video_r1_records
-from stages.evaluation.definition import Benchmark, Profile, ScoredRow, score_answer
+from stages.evaluation.definition import About, Benchmark, Profile, ScoredRow, score_answer
 from stages.evaluation.statistics import Estimate, normalised_gain
 
 _BETWEEN_ANSWERS = re.compile(r"""(?<=['"])\s*,\s*|\s*,\s*(?=['"])""")
@@ -100,4 +100,10 @@ def _question_only(fields: Fields, file: Path) -> Fields:
     return _official(fields, file) | names | {"path": f"question_only/{fields['id']}_image.mp4"}
 
 
-BENCHMARK = Benchmark(read=read, score=score, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge)
+ABOUT = About(
+    questions=900,
+    metric="accuracy of three tracks, and Δknowledge",
+    hub=("lmms-lab/VideoMMMU",),
+    checked="scorer: 390 recorded outputs of the paper's code; reader: records made to the official layout",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge)

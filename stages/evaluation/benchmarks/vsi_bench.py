@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import Benchmark, Profile, relative_accuracy_official, score_answer
+from stages.evaluation.definition import About, Benchmark, Profile, relative_accuracy_official, score_answer
 
 CATEGORIES = frozenset(
     {
@@ -80,4 +80,13 @@ def _official(fields: Fields, file: Path) -> Fields:
     }
 
 
-BENCHMARK = Benchmark(read=read, score=score, group=group, categories=CATEGORIES)
+ABOUT = About(
+    questions=5130,
+    metric="mean of 8 task types: accuracy, and mean relative accuracy of numbers",
+    hub=("nyu-visionx/VSI-Bench",),
+    checked=(
+        "scorer: 276 recorded relative accuracies; reader: every eighth record of Video-R1's file, and "
+        "records made to the official layout"
+    ),
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, group=group, categories=CATEGORIES)

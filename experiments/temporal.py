@@ -1,0 +1,226 @@
+"""The temporal rewards against each other: the runs that experiments/temporal.md sets down.
+
+    python -m experiments.temporal [--root FOLDER] [--table FILE] [--runs N]
+
+FOLDER is a checkout in which `dvc repro filter sft benchmark` has run with the embedded parameters (default: this
+one). What the protocol needs besides is made in FOLDER/.work/temporal: clips with a planted shortcut, and cold starts.
+A finished run is one row of FILE (default: experiments/temporal.jsonl); a run with a row is not run again, on another
+machine neither. A stopped run goes on from its last checkpoint. At the end the tables are printed.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from ruamel.yaml import YAML
+
+from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage
+from experiments.temporal_rows import ARMS, Row, Run, Seconds, finished, planned, run_of
+from experiments.temporal_table import tables
+from stages.data.sample import read_samples
+from stages.embedded.families import TEMPORAL_FAMILIES
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from stages.rl.faithfulness import Exchange, answers_change
+from stages.rl.thought import frames_named
+from stages.run.files import write_atomic
+from stages.video.frame_store import FrameReader
+
+log = logging.getLogger(__name__)
+
+SHORTCUT = 0.9
+STEPS = 120
+FAITHFULNESS_EVERY = 20
+EXCHANGES = 32  # thoughts that are exchanged together
+CARELESS_FAMILIES = ("direction", "describe", "position")  # the cold start glances in them
+
+
+def perform(root: Path, run: Run) -> Row:
+    """Train and evaluate one run."""
+    start = cold_start(root, run)
+    model, folder, steps = start, start.parent, {}
+    questions = data(root, run.place != "none") / "rl.parquet"
+    if run.seed is not None:
+        changes: dict[str, Any] = {
+            **ARMS[run.arm],
+            "seed": run.seed,
+            "max_steps": STEPS,
+            "faithfulness_every": FAITHFULNESS_EVERY,
+            "threads": 1,
+        }
+        text = settings(root, {"tgrpo": changes})
+        folder = work(root) / f"{run.place}-{run.cold_start}-{run.seed}-{run.arm}-{code(root, questions)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "params.yaml", text)
+        model = folder / "model"
+        run_stage(
+            "tgrpo", folder, samples=questions, frame_store=questions.parent / "frames", model=start, out=model,
+            metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
+            rollouts=folder / "rollouts.parquet",
+        )  # fmt: skip
+        steps = means(folder / "tgrpo.csv")
+    accuracy = evaluated(root, folder, model)
+    looks, changed = watched(root, folder / "predictions.parquet", model)
+    return {
+        "place": run.place,
+        "cold_start": run.cold_start,
+        "seed": run.seed,
+        "arm": run.arm,
+        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, text=True).strip(),
+        "processor": processor(),
+        "accuracy": accuracy,
+        "looks": round(looks, 4),
+        "answers_change": round(changed, 4),
+        "steps": steps,
+        "seconds": seconds_of(folder),
+    }
+
+
+def cold_start(root: Path, run: Run) -> Path:
+    """The SFT model that a run starts from, trained if it is not there."""
+    planted = run.place == "both"
+    folder = work(root) / f"cold-{'both' if planted else 'rl'}-{run.cold_start}"
+    if not (folder / "model").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "params.yaml", settings(root, {"sft": {"seed": run.cold_start, "threads": 1}}))
+        source = data(root, planted)
+        run_stage(
+            "sft", folder, samples=source / "sft.parquet", frame_store=source / "frames",
+            model=root / "models" / "base", out=folder / "model", metrics=folder / "sft.json", plot=folder / "sft.csv",
+        )  # fmt: skip
+    return folder / "model"
+
+
+def data(root: Path, planted: bool) -> Path:
+    """The data folder of the clips, with or without the planted shortcut; rendered and annotated if not there."""
+    if not planted:
+        return root / "data"
+    folder = work(root) / "shortcut"
+    if not (folder / "data" / "rl.parquet").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "params.yaml", settings(root, {"shapes": {"shortcut": SHORTCUT}}))
+        graph = YAML(typ="safe", pure=True).load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        for stage in ("shapes", "ingest", "frames", "annotate", "filter"):
+            command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]
+            subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=True)
+    return folder / "data"
+
+
+def watched(root: Path, predictions: Path, model: Path) -> tuple[float, float]:
+    """The share of looks, and of temporal answers that change when the thought is exchanged."""
+    texts: dict[str, dict[str, str]] = {"ordered": {}, "shuffled": {}}
+    for row in pq.read_table(predictions).to_pylist():
+        texts[row["order"]][row["sample_id"]] = row["text"]
+    prepared, builder, loaded = benchmark(root), PromptBuilder(model), load_model(model)
+    reader = FrameReader(prepared / "frames", prepared / "frames.parquet")
+    samples = read_samples(prepared / "samples.parquet")
+    looks = [
+        frames_named(texts["ordered"][sample.sample_id]).different > 1
+        for sample in samples
+        if sample.category in CARELESS_FAMILIES
+    ]
+    temporal = [
+        sample for sample in samples if sample.category in TEMPORAL_FAMILIES and sample.sample_id in texts["shuffled"]
+    ]
+    limit, changed = load_settings(root)["evaluate"]["defaults"]["max_new_tokens"], []
+    for first in range(0, len(temporal), EXCHANGES):
+        exchanges = [
+            Exchange(
+                sample,
+                builder(sample, reader.load(sample.sample_id)),
+                own=texts["ordered"][sample.sample_id],
+                other=texts["shuffled"][sample.sample_id],
+            )
+            for sample in temporal[first : first + EXCHANGES]
+        ]
+        changed += answers_change(loaded, builder, exchanges, limit, "default", correct_above=0.5)
+    return share(looks), share(changed)
+
+
+def share(found: Sequence[bool]) -> float:
+    """The share of true values, 0 of none."""
+    return sum(found) / len(found) if found else 0.0
+
+
+def means(plot: Path) -> dict[str, float | None]:
+    """Means of some columns of plots/tgrpo.csv over the steps that have a value; None without one."""
+    with open(plot, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    names = ("condition_rate", "temporal_effect", "likelihood_gain", "answer_gain", "answers_change", "frames_named")
+    for name in (*names, "completion_tokens", "p", "p_contrast", "zero_variance"):
+        values = [float(row[name]) for row in rows if row[name]]
+        found[name] = round(sum(values) / len(values), 4) if values else None
+    return found
+
+
+def seconds_of(folder: Path) -> Seconds:
+    """What the steps of a training took; the steps before a resume are among them."""
+    lines = [line for path in folder.glob(".work/tgrpo/*/*/steps.jsonl") for line in path.read_text().splitlines()]
+    spent = [json.loads(line) for line in lines]
+    whole = sum(value or 0 for row in spent for name, value in row.items() if name.startswith("seconds_"))
+    contrast, faithfulness = (
+        sum(row.get(f"seconds_{name}") or 0 for row in spent) for name in ("contrast", "faithfulness")
+    )
+    return {"training": round(whole), "contrast": round(contrast), "faithfulness": round(faithfulness)}
+
+
+def settings(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> str:
+    """FOLDER's parameters with other values, as JSON, which is YAML; evaluations run with one thread."""
+    found = load_settings(root)
+    found["evaluate"]["defaults"]["threads"] = 1
+    for section, values in changes.items():
+        found[section] |= values
+    return json.dumps(found, sort_keys=True)
+
+
+def work(root: Path) -> Path:
+    """Where the experiment keeps what it makes."""
+    return root / ".work" / "temporal"
+
+
+def code(root: Path, questions: Path) -> str:
+    """A short hash of code and questions: a run that was stopped before they changed starts over."""
+    return hashlib.sha256(fingerprint(root, questions).encode()).hexdigest()[:8]
+
+
+def processor() -> str:
+    """The processor's name as Linux gives it, or what Python knows."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Run what the table lacks, and print what it says."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    parser = argparse.ArgumentParser(description="The temporal rewards against each other (experiments/temporal.md).")
+    parser.add_argument("--root", type=Path, default=PROJECT, help="a checkout with the embedded pipeline's outputs")
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".jsonl"), help="one row for each run")
+    parser.add_argument("--runs", type=int, help="how many runs to add at most; 0 prints the table")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    done = {run_of(row) for row in finished(chosen.table)}
+    for run in [run for run in planned() if run not in done][: chosen.runs]:
+        row = perform(chosen.root.resolve(), run)
+        with open(chosen.table, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        log.info("%s: %s", run, json.dumps(row["accuracy"]))
+    sys.stdout.write(tables(finished(chosen.table)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

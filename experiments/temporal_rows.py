@@ -1,0 +1,89 @@
+"""The plan and the rows of experiments/temporal.py."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypedDict
+
+from experiments.evidence import Accuracies
+
+Place = Literal["rl", "both", "none"]
+
+PLACES: Mapping[Place, str] = {
+    "rl": "in the RL set alone",
+    "both": "in the SFT set and the RL set",
+    "none": "nowhere: the ordinary embedded task",
+}
+BASELINE = "GRPO"
+ARMS: Mapping[str, Mapping[str, str | float]] = {
+    "GRPO": {"temporal": "off"},
+    "likelihood": {"temporal": "likelihood", "alpha": 2.0},
+    "paper": {"temporal": "paper", "alpha": 0.3},
+    "relation": {"temporal": "relation", "alpha": 1.0},
+    "answer": {"temporal": "answer", "alpha": 2.0},
+    "tokens": {"temporal": "tokens", "alpha": 4.0},
+}
+COLD_STARTS = range(3)
+SEEDS: Mapping[Place, Sequence[int]] = {"rl": range(3), "both": range(3), "none": range(1)}
+
+
+class Run(NamedTuple):
+    """One training.
+
+    `place` is where the shortcut is planted (PLACES). `cold_start` is sft.seed, `seed` is tgrpo.seed, None for the cold
+    start itself.
+    """
+
+    place: Place
+    cold_start: int
+    seed: int | None
+    arm: str
+
+
+class Seconds(TypedDict):
+    """Seconds of a whole training, of its contrast scores, and of the exchanged thoughts."""
+
+    training: float
+    contrast: float
+    faithfulness: float
+
+
+class Row(TypedDict):
+    """A finished run: what it was, where it ran, and its figures.
+
+    `looks` is the share of the answers in order to questions of the careless families that name two frames.
+    `answers_change` is the share of the temporal answers that change when the thought is exchanged
+    (stages/rl/faithfulness.py), on the benchmark. `steps` has means over the steps of the training.
+    """
+
+    place: Place
+    cold_start: int
+    seed: int | None
+    arm: str
+    commit: str
+    processor: str
+    accuracy: Accuracies
+    looks: float
+    answers_change: float
+    steps: Mapping[str, float | None]
+    seconds: Seconds
+
+
+def planned() -> list[Run]:
+    """Every run in the protocol's order: seed by seed, so that a stopped experiment has compared all arms."""
+    runs = []
+    for place, seeds in SEEDS.items():
+        for cold_start in COLD_STARTS:
+            runs.append(Run(place, cold_start, None, "cold start"))
+            runs += [Run(place, cold_start, seed, arm) for seed in seeds for arm in ARMS]
+    return runs
+
+
+def finished(table: Path) -> list[Row]:
+    """The rows of the table."""
+    return [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
+
+
+def run_of(row: Row) -> Run:
+    """The run that a row is about."""
+    return Run(row["place"], row["cold_start"], row["seed"], row["arm"])

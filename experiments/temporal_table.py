@@ -1,0 +1,95 @@
+"""What the finished runs of experiments/temporal.py say, as Markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from experiments.evidence import interval
+from experiments.temporal_rows import ARMS, BASELINE, PLACES, Row
+
+Measure = Callable[[Row], float | None]
+
+COLUMNS: Mapping[str, Measure] = {
+    "temporal": lambda row: 100 * row["accuracy"]["ordered"],
+    "shuffled": lambda row: 100 * row["accuracy"]["shuffled"],
+    "gap": lambda row: 100 * row["accuracy"]["gap"],
+    "static": lambda row: 100 * row["accuracy"]["static"],
+    "all": lambda row: 100 * row["accuracy"]["all"],
+    "looks": lambda row: 100 * row["looks"],
+    "answers change": lambda row: 100 * row["answers_change"],
+    "effect": lambda row: row["steps"].get("temporal_effect"),
+    "minutes": lambda row: row["seconds"]["training"] / 60 if row["seed"] is not None else None,
+    "of it the term": lambda row: row["seconds"]["contrast"] / 60 if row["seed"] is not None else None,
+}
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """For each place of the shortcut: the arms, then their paired differences to GRPO."""
+    parts = []
+    for place, words in PLACES.items():
+        chosen = [row for row in rows if row["place"] == place]
+        if chosen:
+            parts += [f"**Shortcut {words}**", arms_table(chosen), differences_table(chosen)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def arms_table(rows: Sequence[Row]) -> str:
+    """One line for each arm: means ± the 95 % interval of Student's t over its runs."""
+    lines = ["| | runs | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for arm in ("cold start", *ARMS):
+        runs = [row for row in rows if row["arm"] == arm]
+        if runs:
+            cells = (_cell([measure(row) for row in runs]) for measure in COLUMNS.values())
+            lines.append(f"| {arm} | {len(runs)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def differences_table(rows: Sequence[Row]) -> str:
+    """The primary measure of each arm minus that of GRPO, in points, over runs of equal cold start and seed.
+
+    p is exact and two-sided: of all ways to flip the signs of the differences. The column after it is Holm's.
+    """
+    accuracy = {(row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in rows}
+    found = {}
+    for arm in ARMS:
+        starts = [(cold_start, seed) for name, cold_start, seed in accuracy if name == arm != BASELINE]
+        pairs = [
+            (accuracy[arm, cold_start, seed], accuracy[BASELINE, cold_start, seed])
+            for cold_start, seed in starts
+            if (BASELINE, cold_start, seed) in accuracy
+        ]
+        if pairs:
+            found[arm] = [first - second for first, second in pairs]
+    if not found:
+        return ""
+    values = {arm: sign_flip_p(differences) for arm, differences in found.items()}
+    adjusted = dict(zip(values, holm(list(values.values())), strict=True))
+    lines = [f"| arm − {BASELINE} | pairs | points | p | p, Holm |", "|---|---|---|---|---|"]
+    for arm, differences in found.items():
+        lines.append(f"| {arm} | {len(differences)} | {_cell(differences)} | {values[arm]:.3f} | {adjusted[arm]:.3f} |")
+    return "\n".join(lines)
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """The exact two-sided p of the sign-flip test that the mean difference is 0."""
+    values = np.array(differences)
+    flips = 1 - 2 * ((np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1)
+    return float(np.mean(np.abs(flips @ values) >= abs(values.sum()) - 1e-9))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values."""
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, index in enumerate(np.argsort(values, kind="stable").tolist()):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean, half = interval(known)
+    places = 1 if abs(mean) >= 1 or mean == 0 else 3
+    return f"{mean:.{places}f}" if half is None else f"{mean:.{places}f} ± {half:.{places}f}"

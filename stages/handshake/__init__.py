@@ -1,0 +1,1 @@
+"""The handshake: does a server read what this process would read?"""

@@ -1,0 +1,71 @@
+"""From graded groups to what the loss needs: rewards, advantages, token weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
+from stages.rl.batches import response_weights, weight_effect
+from stages.rl.exchange import gather, gather_grades, gather_names, gather_types
+from stages.rl.gate import Gate
+from stages.rl.grading import GradedGroup, grades_of
+from stages.rl.metrics import Figure, rollout_metrics
+from stages.rl.params import StepParams
+from stages.rl.rewards import Rewards, group_rewards
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the groups of this process earned, and figures of the groups of all processes.
+
+    `weights` are those of the tokens of each response, None unless the temporal mode is `tokens`.
+    """
+
+    rewards: Rewards
+    advantages_BG: Tensor
+    weights: list[list[Tensor]] | None
+    figures: dict[Figure, float]
+
+
+class Assessor:
+    """Assesses one batch after the other; statistics over a batch are those of all processes.
+
+    It keeps the moving averages of the reward std and what the gate has seen.
+    """
+
+    def __init__(self, params: StepParams) -> None:
+        self.params = params
+        self.ema: dict[str, float] = {}
+        self.gate = Gate(params.gate_visits, params.correct_above)
+
+    def assess(self, accelerator: Accelerator, groups: Sequence[GradedGroup]) -> Assessment:
+        """Rewards, advantages and token weights of this process's groups."""
+        params = self.params
+        grades = gather_grades(accelerator, grades_of(groups, params.contrast_size))
+        samples = [graded.group.question.sample for graded in groups]
+        types = gather_types(accelerator, [sample.problem_type for sample in samples])
+        names = gather_names(accelerator, [sample.sample_id for sample in samples])
+        rewards = group_rewards(grades, params, self.gate.closed(names, grades))
+        self.ema = update_ema(self.ema, scaled_rewards(rewards, params.temporal), types, params.ema_decay)
+        ema_B = torch.tensor([self.ema[kind] for kind in types])
+        advantages_BG = temporal_advantages(rewards, params.temporal, params.scale, ema_B)
+        effect = temporal_effect(advantages_BG, rewards, params.scale, ema_B)
+        own = slice(accelerator.process_index * len(groups), (accelerator.process_index + 1) * len(groups))
+        own_rewards = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
+        weights = response_weights(groups, own_rewards.condition_B, params)
+        if weights is not None:
+            effect = float(gather(accelerator, weight_effect(advantages_BG[own], weights)[None]).mean())
+        figures: dict[Figure, float] = {**rollout_metrics(grades, rewards, params), "temporal_effect": effect}
+        return Assessment(own_rewards, advantages_BG[own], weights, figures)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        return {"ema": self.ema, "gate": self.gate.history}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.ema, self.gate.history = state["ema"], state["gate"]

@@ -1,0 +1,73 @@
+"""Evaluation by one command, which prepares the benchmark first."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.evaluation.prepared import Wanted
+from stages.run.files import read_json
+from tests.conftest import ROOT
+from tests.test_evaluate import PARAMS
+from tests.video.clips import H264, encode
+from tests.video.samples import PARAMS as FRAMES
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the parameters, and `data/video_holmes` with nine questions."""
+    root = tmp_path / "data" / "video_holmes"
+    (root / "videos_cropped").mkdir(parents=True)
+    encode(root / "videos_cropped" / "a.mp4", frames=30, **H264)
+    question = {"video ID": "a", "Question": "Who?", "Options": {"A": "she", "B": "he"}, "Answer": "A"}
+    kinds = ["SR"] * 6 + ["TCI"] * 3
+    rows = [question | {"Question ID": number, "Question Type": kind} for number, kind in enumerate(kinds)]
+    (root / "test_Video-Holmes.json").write_text(json.dumps(rows))
+    frames = {name: value for name, value in FRAMES.items() if name != "max_frames"}
+    settings = {"benchmark": {"defaults": frames}, "evaluate": {"defaults": PARAMS.model_dump(mode="json")}}
+    (tmp_path / "params.yaml").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def evaluate(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "stages.evaluate", *flags]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qwen2_5: Path) -> None:
+    flags = ("--benchmark", "video_holmes", "--model", str(qwen2_5), "--frames", "4", "--limit", "3")
+    done = evaluate(place, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "of a sample of 3 of 9 questions, of each kind its share (seed 0); the intervals are" in done.stderr
+    metrics = read_json(place / "evaluations" / "qwen2_5-video_holmes-4-limit3-seed0.json")
+    assert (metrics["n"], metrics["n_missing"]) == (3, 0)
+    assert metrics["sample"] == {"questions": 9, "drawn": 3, "seed": 0}
+    assert metrics["shown"].startswith("4 frames")
+
+
+def test_what_the_benchmark_stage_refuses_ends_in_its_line(place: Path, qwen2_5: Path) -> None:
+    done = evaluate(place, "--benchmark", "video_holmes", "--model", str(qwen2_5), "--root", "nowhere")
+    assert done.returncode == 1
+    *_, why, last = done.stderr.splitlines()
+    assert why.startswith("benchmark: nowhere: neither a folder nor the name of a dataset")
+    assert last == "evaluate: the questions of video_holmes are not ready; the line above says why"
+
+
+def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neither(place: Path) -> None:
+    assert "--model and --benchmark are needed; --list prints" in evaluate(place, "--benchmark", "mmvu").stderr
+    assert "vsi_bench: 5,130 questions" in evaluate(place, "--list").stderr
+    assert "recorded scores of the official rules" in evaluate(place, "--selfcheck").stderr
+
+
+def test_the_folder_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Wanted("mmvu", None, 16, 200, 3).folder == "mmvu-16-limit200-seed3"
+    assert Wanted("mmvu", None, 16, None, 3).folder == "mmvu-16"
+    assert Wanted("mmvu", None, 16, None, 0).source == Path("hub")
+    (tmp_path / "data" / "mmvu").mkdir(parents=True)
+    assert Wanted("mmvu", None, 16, None, 0).source == Path("data/mmvu")
+    assert Wanted("mmvu", Path("elsewhere"), 16, None, 0).source == Path("elsewhere")

@@ -197,11 +197,11 @@ def code(root: Path, questions: Path) -> str:
 
 
 def processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows."""
+    """The processor's name as Linux gives it, or what Python knows, and the instructions that PyTorch uses on it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from stages.embedded.align import align
 from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
 from stages.model.inputs import PromptBuilder
-from stages.model.load import PIPELINE_FILE, find_model, load_config, load_model, resolve, save_model
+from stages.model.load import PIPELINE_FILE, ModelSource, VideoText, find_model, load_config, load_model, resolve
+from stages.model.save import save_model
 from stages.run.command import command
 from stages.run.files import write_json
 from stages.run.params import LARGEST_SEED, Params
@@ -40,6 +41,11 @@ class BaseParams(Params):
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub; null: the newest commit")
     prompt: PromptStyle = Field(
         default="plain", description="words of the questions, in training and evaluation: 'video-r1' for real models"
+    )
+    video_text: VideoText = Field(
+        default="frames",
+        description="Qwen3-VL's videos, here and in the models trained from it: 'frames' is the text of transformers "
+        "4.57, 'enclosed' has one more start and end token around it, as transformers 5.10 and later write it",
     )
     seed: int = Field(
         default=0, ge=0, le=LARGEST_SEED, description="of the weights, the tokenizer's text and the scenes"
@@ -101,7 +107,8 @@ def point(params: BaseParams, out: Path) -> dict[str, object]:
     else:
         pointer = {"model": params.model, "revision": folder.name}
     shutil.rmtree(out, ignore_errors=True)
-    write_json(out / PIPELINE_FILE, pointer | {"prompt": params.prompt})
+    source = ModelSource(folder, params.prompt, params.video_text)
+    write_json(out / PIPELINE_FILE, pointer | source.pipeline())
     log.info("%s, revision %s", pointer["model"], pointer["revision"])
     return pointer
 

@@ -14,13 +14,14 @@ from typing import Literal, cast
 import torch
 from pydantic import Field, model_validator
 
-from stages.chat.payload import choose_payload
+from stages.chat.payload import choose_payload, server_kind
 from stages.data.journal import JournaledStore
 from stages.data.sample import Sample
 from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.conditions import Conditions, differences, read_conditions, with_conditions
 from stages.evaluation.definition import Profile
 from stages.evaluation.engines import Engine, ServerEngine, ServerParams, Showing, TransformersEngine
-from stages.evaluation.metrics import summarise
+from stages.evaluation.metrics import shown, summarise
 from stages.evaluation.predictions import OUTPUT_SCHEMA, PREDICTION_SCHEMA, Output, prediction_row, read_predictions
 from stages.evaluation.prepared import Wanted, prepare, read_prepared
 from stages.evaluation.selfcheck import selfcheck_text
@@ -32,7 +33,7 @@ from stages.evaluation.text_summary import (
     summary_text,
 )
 from stages.generation.sampling import Sampling
-from stages.model.load import Precision, find_model
+from stages.model.load import Precision, find_model, resolve
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
@@ -174,8 +175,10 @@ def run(
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
     summary = summarise(rows, prepared.n_questions, definition, params.profile)
     place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
-    write_table(predictions or place.with_name(f"{place.name}.parquet"), rows, PREDICTION_SCHEMA)
-    figures = summary.metrics() | prepared.note | resume_note(work)
+    asked: Conditions = {**_conditions(params, model_files), "shown": shown(rows)}
+    table = predictions or place.with_name(f"{place.name}.parquet")
+    write_table(table, rows, with_conditions(PREDICTION_SCHEMA, asked))
+    figures = summary.metrics() | {"asked": asked} | prepared.note | resume_note(work)
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few())
@@ -185,6 +188,8 @@ def run(
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:
         log.info("against %s: %s", against, comparison_text(rows, others, definition, params.profile))
+        if differs := differences({name: asked, against.stem: read_conditions(against)}):
+            log.warning("the two were asked in different ways, which the difference holds too: %s", differs)
     if prepared.quarantine:
         log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
 
@@ -236,6 +241,25 @@ def _with_payload(params: EvaluateParams) -> EvaluateParams:
         return params
     payload = choose_payload(params.server, WORK / "evaluate" / "servers.json")
     return params.model_copy(update={"server": params.server.model_copy(update={"payload": payload})})
+
+
+def _conditions(params: EvaluateParams, model_files: Sequence[Path]) -> Conditions:
+    """How the model is asked."""
+    sampling = params.model_dump(include={"max_new_tokens", "temperature", "top_p"})
+    if params.engine != "openai" or params.server is None:
+        return {
+            "by": "this process",
+            "prompt": resolve(model_files[0]).prompt,
+            "precision": params.precision,
+            **sampling,
+        }
+    server = params.server
+    return {
+        "by": f"a server: {server_kind(server, WORK / 'evaluate' / 'servers.json') or 'unknown'}",
+        "frame_rate": "each clip's own" if server.payload == "video" else "not sent",
+        **server.model_dump(include={"prompt", "payload", "frame_times", "extra_body"}),
+        **sampling,
+    }
 
 
 def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:

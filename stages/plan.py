@@ -75,6 +75,8 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += scored * questions
+    if params.needs_gains:
+        once += scored * questions * contrast
     update = trained(scored, params.gradient_checkpointing, params.lora is not None) * questions
     decoding = decode(shape, rows / questions) * questions
     half_full = memory.cache(size, how, prompts, shape.prompt, rows, shape.completion / 4)  # on average

@@ -20,6 +20,14 @@ def testdata() -> Path:
     return folder
 
 
+def finished_run() -> Path:
+    """The folder named by VIDEO_R1_RUN, in which `dvc repro` has run."""
+    folder = os.environ.get("VIDEO_R1_RUN")
+    if folder is None:
+        pytest.skip("VIDEO_R1_RUN names no folder in which `dvc repro` has run")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def qwen2_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random Qwen2.5-VL."""

@@ -14,6 +14,7 @@ import pytest
 from stages.data.sample import Reject, read_samples, write_rejects, write_samples
 from stages.evaluate import EvaluateParams, run
 from stages.evaluation import engines
+from stages.evaluation.conditions import with_conditions
 from stages.evaluation.predictions import PREDICTION_SCHEMA
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
@@ -228,7 +229,9 @@ def test_another_models_predictions_are_compared_question_by_question(
     right = [
         row | {"official": 1.0} for row in first if row["sample_id"] != "v0"
     ]  # another model, right wherever it was asked
-    write_table(place / "right.parquet", right, PREDICTION_SCHEMA)
+    write_table(
+        place / "right.parquet", right, with_conditions(PREDICTION_SCHEMA, read_json(place / "first.json")["asked"])
+    )
     with caplog.at_level(logging.INFO):
         run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
     assert (

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stages.embedded.families import TEMPORAL_FAMILIES
-from stages.evaluation.predictions import PREDICTION_SCHEMA, read_predictions
+from stages.evaluation.predictions import read_predictions
 from stages.run.errors import UserError
 from stages.run.files import write_table
-from tests.reporting.made_up import PARAMS, make_project, write_report
+from tests.reporting.made_up import PARAMS, PREDICTIONS, make_project, write_report
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
         if model == "base":
             for row in rows:
                 row["status"], row["official"], row["video-r1"] = "error", None, None
-        write_table(place / f"predictions/{model}-videomme-8.parquet", rows, PREDICTION_SCHEMA)
+        write_table(place / f"predictions/{model}-videomme-8.parquet", rows, PREDICTIONS)
     params = PARAMS.model_copy(update={"benchmarks": ("shapes", "videomme")})
     text = _text(write_report(place, place / "index.html", params))
     score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"

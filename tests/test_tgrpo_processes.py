@@ -76,11 +76,14 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("stage", "temporal"), [(2, "likelihood"), (2, "tokens"), (3, "paper")])
+@pytest.mark.parametrize(
+    ("stage", "temporal", "gate_visits"), [(2, "likelihood", 0), (2, "tokens", 2), (3, "paper", 0)]
+)
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
-    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode
+    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode, gate_visits: int
 ) -> None:
-    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": stage, "temporal": temporal})
+    change = {"questions_per_forward": 1, "deepspeed": stage, "temporal": temporal, "gate_visits": gate_visits}
+    params = SMALL.model_copy(update=change)
     two = ("stages.launch", "--processes", "2", "tgrpo")
     killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
     kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)

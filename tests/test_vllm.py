@@ -1,100 +1,70 @@
-"""A real vLLM server gives the answers that this process gives.
+"""A real vLLM server reads the prompts and gives the answers of this process.
 
-Set VLLM_BIN to the program `vllm` of an installation of its own. docs/ci.md says how to make one for a CPU.
+Set VLLM_BIN to the program `vllm` of an installation of its own, and VIDEO_R1_RUN to a folder in which `dvc repro` has
+run for the embedded models. docs/ci.md says how to make both on a CPU.
 """
 
-import os
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.error import URLError
+from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 import pytest
 
-from stages.data.sample import write_rejects, write_samples
+from stages.annotate import AnnotateParams
+from stages.annotate import run as annotate
+from stages.chat.request import ChatSampling, Request
+from stages.data.prompt import question_text
+from stages.data.sample import Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, run
-from stages.evaluation.engines import ServerParams
+from stages.evaluation.engines import Output, ServerParams, Showing, TransformersEngine
 from stages.evaluation.predictions import PredictionRow, read_predictions
+from stages.generation.sampling import Sampling
+from stages.model.inputs import PromptBuilder
+from stages.model.load import ModelSource, VideoText, load_model
+from stages.model.save import save_model
 from stages.run.errors import UserError
-from stages.run.files import write_table
+from stages.run.files import iterate_rows, write_table
 from stages.video.frame_rows import row_from_frames
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA
-from tests.conftest import ROOT
+from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
+from tests.conftest import finished_run
 from tests.evaluation.prepared import asked, evaluate
 from tests.model.tiny_models import clip, write_qwen2_5, write_qwen3
-
-VLLM = os.environ.get("VLLM_BIN", "")
-STARTUP_SECONDS = 400
+from tests.vllm_server import MEDIA_FLAG, VLLM, served
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.integration,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(not VLLM, reason="VLLM_BIN names no vLLM"),
 ]
 
 PARAMS = EvaluateParams(orders=("ordered", "shuffled"), max_new_tokens=6, threads=2)
+SIZES = {"v0": (48, 48), "v1": (48, 48), "v2": (16, 32), "v3": (32, 16), "i0": (48, 48), "i1": (16, 16)}
+
+
+def questions() -> list[Sample]:
+    """Four clips and two images; the smallest frame is one merged patch."""
+    videos = [asked(f"v{index}", "direction", "Which way does it move? " * (1 + index)) for index in range(4)]
+    return videos + [asked(f"i{index}", "colour", "What colour is it?", "image") for index in range(2)]
+
+
+def frames_of(sample: Sample) -> Frames:
+    height, width = SIZES[sample.sample_id]
+    count = 1 if sample.data_type == "image" else 8
+    return clip(frames=count, height=height, width=width, seed=list(SIZES).index(sample.sample_id))
 
 
 def prepare(folder: Path) -> None:
-    """A benchmark of four clips and an image.
-
-    The models' processors leave their size as it is.
-    """
-    samples = [asked(f"v{index}", "direction", "Which way does it move? " * (1 + index)) for index in range(4)]
-    samples.append(asked("i0", "colour", "What colour is it?", "image"))
-    write_samples(folder / "samples.parquet", samples)
+    """The questions as a benchmark."""
+    write_samples(folder / "samples.parquet", questions())
     write_rejects(folder / "quarantine.parquet", [])
-    shapes = [(sample.sample_id, 1 if sample.data_type == "image" else 8) for sample in samples]
-    frames = {name: clip(frames=count, height=48, width=48, seed=seed) for seed, (name, count) in enumerate(shapes)}
-    ShardStore(folder / "frames", SCHEMA).append(row_from_frames(name, shown, 95) for name, shown in frames.items())
-    keys = [{"sample_id": name, "frame_key": name} for name in frames]
+    rows = [row_from_frames(sample.sample_id, frames_of(sample), None) for sample in questions()]
+    ShardStore(folder / "frames", SCHEMA).append(rows)
+    keys = [{"sample_id": sample.sample_id, "frame_key": sample.sample_id} for sample in questions()]
     write_table(folder / "frames.parquet", keys, FRAME_KEYS_SCHEMA)
-
-
-@contextmanager
-def served(model: Path, log: Path, *flags: str) -> Iterator[str]:
-    """The address of a vLLM that serves the model as `tiny`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(VLLM, "serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"),
-        *("--max-model-len", "2048", "--max-num-seqs", "16", "--dtype", "float32"),
-        *("--limit-mm-per-prompt", '{"image": 16, "video": 1}', *flags),
-    ]
-    quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    with log.open("w") as file, subprocess.Popen(command, env=os.environ | quiet, stdout=file, stderr=file) as process:
-        try:
-            wait_until_ready(process, f"http://127.0.0.1:{port}/health", log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-
-
-def wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(1)
-    raise AssertionError(f"vLLM is not ready after {STARTUP_SECONDS} s: {log.read_text()[-3000:]}")
-
-
-def readable(row: PredictionRow) -> str:
-    """The text without broken UTF-8.
-
-    A random model writes it, and vLLM leaves it out at the end.
-    """
-    return row["text"].replace("\ufffd", "")
 
 
 def asking(url: str) -> EvaluateParams:
@@ -102,64 +72,100 @@ def asking(url: str) -> EvaluateParams:
     return PARAMS.model_copy(update={"engine": "openai", "server": server})
 
 
-@pytest.mark.parametrize("family", ["qwen2_5", "qwen3"])
-def test_random_models_of_both_families_answer_through_the_server_as_in_this_process(
-    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Six tokens each.
+def prompt_ids(url: str, sample: Sample, reader: FrameReader) -> list[int]:
+    """The tokens of the prompt that the server gives its model."""
+    pictures, times = reader.pictures(sample.sample_id), reader.times(sample.sample_id)
+    request = Request(
+        model="tiny",
+        text=question_text(sample, "plain"),
+        pictures=tuple(pictures),
+        data_type=sample.data_type,
+        payload="video",
+        sampling=ChatSampling(0.0, 1.0, 1, 0),
+        times=tuple(times),
+    )
+    body = json.dumps(request.body() | {"return_token_ids": True}).encode()
+    headers = {"Content-Type": "application/json"}
+    with urlopen(HttpRequest(f"{url}/chat/completions", body, headers), timeout=300) as reply:
+        return json.load(reply)["prompt_token_ids"]
 
-    A random model has near ties, which rounding decides sooner or later.
 
-    Of Qwen3-VL only the image is compared. Its clips get other answers in vLLM 0.32, which writes the text around a
-    video's frames in another way than transformers 5 (vllm-project/vllm#46817).
+def readable(rows: Sequence[PredictionRow]) -> list[str]:
+    """The texts without broken UTF-8.
+
+    A random model writes it, and vLLM leaves it out at the end.
     """
+    return [row["text"].replace("\ufffd", "") for row in rows]
+
+
+@pytest.mark.parametrize(("family", "text"), [("qwen2_5", "frames"), ("qwen3", "frames"), ("qwen3", "enclosed")])
+def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
+    family: str, text: VideoText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six tokens each: a random model has near ties, which rounding decides sooner or later."""
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
-    model = tmp_path / "model"
-    write_qwen2_5(model) if family == "qwen2_5" else write_qwen3(model, head_dim=32)  # vLLM on a CPU takes no 16
+    source, model = tmp_path / "source", tmp_path / "model"
+    write_qwen2_5(source) if family == "qwen2_5" else write_qwen3(source, head_dim=32)  # vLLM on a CPU takes no 16
+    save_model(load_model(source), ModelSource(source, "plain", text), model)
+    build, reader = PromptBuilder(model), FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
     here = evaluate(PARAMS, model, tmp_path, "here")
-    with served(model, tmp_path / "vllm.log", "--trust-request-mm-kwargs") as url:
+    with served(model, tmp_path / "vllm.log", MEDIA_FLAG) as url:
+        for sample in questions():
+            expected = build(sample, reader.load(sample.sample_id)).ids_P.tolist()
+            assert prompt_ids(url, sample, reader) == expected, sample.sample_id
         there = evaluate(asking(url), Path("tiny"), tmp_path, "there")
-    assert len(here) == len(there) == 9
-    compared = [i for i, row in enumerate(here) if family == "qwen2_5" or row["sample_id"] == "i0"]
-    assert [readable(there[i]) for i in compared] == [readable(here[i]) for i in compared]
+    assert len(here) == len(there) == 10
+    assert readable(there) == readable(here)
 
 
 @pytest.mark.parametrize("name", ["sft", "tgrpo"])
-def test_the_trained_embedded_models_answer_through_the_server_as_in_this_process(
+def test_the_trained_embedded_models_answer_and_teach_through_the_server_as_in_this_process(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, benchmark = ROOT / "models" / name, ROOT / "data" / "benchmarks" / "shapes-8"
-    if not model.exists() or not benchmark.exists():
-        pytest.skip("run `dvc repro` first: the trained models are not here")
+    """All questions of the benchmark, in order and shuffled, and 40 of the SFT set as a teacher."""
+    done = finished_run()
+    here = read_predictions(done / "predictions" / f"{name}-shapes-8.parquet")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shapes-8").symlink_to(benchmark)
-    params = PARAMS.model_copy(update={"max_new_tokens": 72})
-    run(
-        params,
-        str(model),
-        "shapes",
-        tmp_path / "shapes-8",
-        "here",
-        None,
-        tmp_path / "here.parquet",
-        tmp_path / "h.json",
-    )
-    with served(model, tmp_path / "vllm.log", "--trust-request-mm-kwargs") as url:
-        asked = asking(url).model_copy(update={"max_new_tokens": 72})
-        run(
-            asked,
-            "tiny",
-            "shapes",
-            tmp_path / "shapes-8",
-            "there",
-            None,
-            tmp_path / "there.parquet",
-            tmp_path / "t.json",
-        )
-    here, there = read_predictions(tmp_path / "here.parquet"), read_predictions(tmp_path / "there.parquet")
+    (tmp_path / "shapes-8").symlink_to(done / "data" / "benchmarks" / "shapes-8")
+    with served(done / "models" / name, tmp_path / "vllm.log", MEDIA_FLAG) as url:
+        params = asking(url).model_copy(update={"max_new_tokens": 72})
+        files = (tmp_path / "there.parquet", tmp_path / "there.json")
+        run(params, "tiny", "shapes", tmp_path / "shapes-8", "there", None, *files)
+        taught = teach(url, done)
+    there = read_predictions(tmp_path / "there.parquet")
     assert len(here) > 400
-    assert [row["text"] for row in there] == [row["text"] for row in here]
+    assert [(row["sample_id"], row["order"], row["text"]) for row in there] == [
+        (row["sample_id"], row["order"], row["text"]) for row in here
+    ]
+    assert taught == answers(done / "models" / name, done)
+
+
+def sft_samples(done: Path) -> list[Sample]:
+    """40 questions, a quarter of them about images."""
+    samples = [sample for sample in read_samples(done / "data" / "samples.parquet") if sample.split == "sft"]
+    videos, images = ([one for one in samples if one.data_type == kind] for kind in ("video", "image"))
+    return videos[:30] + images[:10]
+
+
+def teach(url: str, done: Path) -> dict[str, str]:
+    """The answers of the served teacher by sample."""
+    write_samples(Path("sft.parquet"), sft_samples(done))
+    params = AnnotateParams(
+        base_url=url, model="tiny", prompt="plain", temperature=0.0, top_p=1.0, max_tokens=72, timeout_s=300
+    )
+    store = (done / "data" / "frames", done / "data" / "frames.parquet")
+    annotate(params, Path("sft.parquet"), *store, Path("responses"), Path("annotations.parquet"), Path("teach.json"))
+    return {row["sample_id"]: row["text"] for row in iterate_rows(Path("annotations.parquet"))}
+
+
+def answers(model: Path, done: Path) -> dict[str, str]:
+    """The answers of the same model in this process."""
+    reader = FrameReader(done / "data" / "frames", done / "data" / "frames.parquet")
+    engine = TransformersEngine(model, reader, Sampling(72, temperature=0.0), 0, 8192, "fp32")
+    outputs: list[Output] = []
+    engine.answer([Showing(sample, "ordered") for sample in sft_samples(done)], (), outputs.extend)
+    return {output["sample_id"]: output["text"] for output in outputs}
 
 
 def test_a_server_without_the_flag_stops_the_run_with_the_flag_it_needs(
@@ -167,5 +173,5 @@ def test_a_server_without_the_flag_stops_the_run_with_the_flag_it_needs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
-    with served(qwen2_5, tmp_path / "vllm.log") as url, pytest.raises(UserError, match="--trust-request-mm-kwargs"):
+    with served(qwen2_5, tmp_path / "vllm.log") as url, pytest.raises(UserError, match=MEDIA_FLAG):
         evaluate(asking(url), Path("tiny"), tmp_path)

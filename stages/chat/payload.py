@@ -34,21 +34,30 @@ def choose_payload(params: ChatParams, memory: Path) -> Payload:
     """
     if params.payload != "auto":
         return params.payload
-    name = f"{params.base_url} {params.model}"
-    remembered: dict[str, str] = read_json(memory) if memory.exists() else {}
-    server = asyncio.run(_server(params)) or remembered.get(name)
+    server = server_kind(params, memory)
     if server is None:
         raise EndpointError(
             f"no server answers at {params.base_url}, so payload: auto cannot choose; "
             "start the server or correct base_url, and run the same command again"
         )
-    if remembered.get(name) != server:
-        write_json(memory, remembered | {name: server})
     if server.startswith("vLLM"):
         log.info("payload: auto: the server is %s, so each clip travels as a video with its frame rate", server)
         return "video"
     log.info("payload: auto: the server is %s, so frames travel as images: a video model sees pictures", server)
     return "images"
+
+
+def server_kind(params: ChatParams, memory: Path) -> str | None:
+    """What the server is, with its version where it tells one.
+
+    A server that does not answer is what the file `memory` remembers, or None.
+    """
+    name = f"{params.base_url} {params.model}"
+    remembered: dict[str, str] = read_json(memory) if memory.exists() else {}
+    server = asyncio.run(_server(params)) or remembered.get(name)
+    if server and remembered.get(name) != server:
+        write_json(memory, remembered | {name: server})
+    return server
 
 
 async def _server(params: ChatParams) -> str | None:

@@ -17,6 +17,7 @@ from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.prompt import PromptStyle
 from stages.model.load import PIPELINE_FILE
+from stages.model.save import make_portable, write_settings
 from stages.run.files import write_json
 
 VOCABULARY = 558
@@ -136,7 +137,7 @@ def build_image_processor() -> Qwen2VLImageProcessorPil:
         temporal_patch_size=TEMPORAL_PATCH,
         image_mean=MEAN,
         image_std=STD,
-        size={"shortest_edge": FRAME_SIZE**2, "longest_edge": FRAME_SIZE**2},
+        size={"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": (4 * FRAME_SIZE) ** 2},
     )
 
 
@@ -150,7 +151,7 @@ def write_tiny(out: Path, lines: Sequence[str], seed: int, prompt: PromptStyle) 
     tokenizer.save_pretrained(out)
     processor = build_image_processor()
     processor.save_pretrained(out)
-    write_json(
-        out / "video_preprocessor_config.json", processor.to_dict() | {"video_processor_type": "Qwen2VLVideoProcessor"}
-    )
+    video = processor.to_dict() | {"video_processor_type": "Qwen2VLVideoProcessor"}
+    write_settings(out / "video_preprocessor_config.json", video)
+    make_portable(out)
     write_json(out / PIPELINE_FILE, {"prompt": prompt})

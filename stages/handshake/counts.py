@@ -90,7 +90,7 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
         )
     return (
         f"the frames of {size}: they take {theirs.frames} tokens there and {ours.frames} here; serve the folder's own "
-        "processor files (Qwen3-VL's clips are written in another way by some versions, vllm-project/vllm#46817)"
+        "processor files (two tokens more for a clip of Qwen3-VL: base.video_text: enclosed)"
     )
 
 

@@ -69,14 +69,12 @@ class PromptBuilder:
         self.config = load_config(source.folder)
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
+        self._video_text = source.video_text
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
         self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config
-        self._patch, self._merge, self._temporal = (
-            vision.patch_size,
-            vision.spatial_merge_size,
-            vision.temporal_patch_size,
-        )
+        self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
+        self._temporal: int = vision.temporal_patch_size
         # Qwen2.5-VL spaces the positions of frame pairs by time; Qwen3-VL writes the time before each pair instead.
         self._tokens_per_second: int | None = getattr(vision, "tokens_per_second", None)
         mean, std = (torch.tensor(values) * 255 for values in load_image_statistics(source.folder))
@@ -227,10 +225,10 @@ class PromptBuilder:
         shown = sample.data_type if merged[0] else None
         before, after = self._turn(shown)
         if self._tokens_per_second is None and shown == "video":
-            # The form of transformers 4.57 and vLLM. transformers 5 keeps one more start and end token around it.
             frame = f"<|vision_start|>{pad}<|vision_end|>"
             timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
-            before, pads_per_run = before.replace(frame, "".join(timed_frames), 1), per_frame
+            replaced = frame if frame in before and self._video_text == "frames" else pad
+            before, pads_per_run = before.replace(replaced, "".join(timed_frames), 1), per_frame
         else:
             pads_per_run = merged[0] * per_frame
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))

@@ -5,8 +5,6 @@ The latter names the prompt style, or points to a model that lies elsewhere.
 
 import json
 import logging
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +14,14 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
 from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
@@ -31,14 +33,19 @@ from transformers.utils.logging import disable_progress_bar
 from stages.data.prompt import PromptStyle
 from stages.model.attention import use_vision_attention
 from stages.run.errors import UserError
-from stages.run.files import read_json, write_json
+from stages.run.files import read_json
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"
 
 LARGEST_JSON = 1 << 26  # bytes; the largest tokenizer of the supported families has 12 MB
+LARGEST_COUNT = 1000  # of layers and of pixels in a patch; a layer costs memory before the weights are read
 # The steps of the supported families' tokenizers. Others can take hours for a line, or make gigabytes of it.
 TOKENIZER_STEPS = {"BPE", "ByteLevel", "NFC", "Sequence", "Split", "TemplateProcessing"}
+
+# Text around the timed frames of a Qwen3-VL video: none as in transformers 4.57, or one more start and end token as
+# the published chat template gives with transformers 5.10 and later.
+VideoText = Literal["frames", "enclosed"]
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -49,21 +56,31 @@ logging.getLogger("DeepSpeed").addFilter(
     lambda record: "Setting accelerator to CPU" not in record.getMessage()
 )  # it says so unasked
 
-_PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+# What transformers raises for a folder that it does not understand.
+STRANGE = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, ImportError),
+    *(SafetensorError, StrictDataclassError),
+)
+# Files that hold a JSON object, where a folder has them.
 _OBJECTS = (
     *("config.json", "generation_config.json", "model.safetensors.index.json", "chat_template.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *_PROCESSOR_FILES,
+    *("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"),
 )
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model's folder of Hugging Face files, and its prompt style."""
+    """A model's folder of Hugging Face files, and how it is asked."""
 
     folder: Path
     prompt: PromptStyle
+    video_text: VideoText
+
+    def pipeline(self) -> dict[str, str]:
+        """The content of a `pipeline.json` beside the files."""
+        return {"prompt": self.prompt} | ({} if self.video_text == "frames" else {"video_text": self.video_text})
 
 
 class PipelineFile(BaseModel):
@@ -72,6 +89,7 @@ class PipelineFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     prompt: PromptStyle = "video-r1"
+    video_text: VideoText = "frames"
     model: str | None = None
     revision: str | None = None
 
@@ -91,7 +109,7 @@ def resolve(path: Path) -> ModelSource:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise UserError(f"{file}: {wrong}; run the stage that writes the folder") from None
     folder = path if pipeline.model is None else find_model(pipeline.model, pipeline.revision)
-    return ModelSource(folder, pipeline.prompt)
+    return ModelSource(folder, pipeline.prompt, pipeline.video_text)
 
 
 def read_object(file: Path) -> dict[str, JsonValue]:
@@ -99,14 +117,15 @@ def read_object(file: Path) -> dict[str, JsonValue]:
 
     UserError for anything else, and for a file that is too large.
     """
+    folder = file.parent
     if not file.is_file() or file.stat().st_size > LARGEST_JSON:
-        raise UserError(f"{file}: no file of at most {LARGEST_JSON >> 20} MiB")
+        raise UserError(f"{folder}: no readable {file.name} of a model: no file of at most {LARGEST_JSON >> 20} MiB")
     try:
         value = read_json(file)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: no JSON: {' '.join(str(error).split())}") from None
+        raise UserError(f"{folder}: no readable {file.name} of a model: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{file}: no JSON object")
+        raise UserError(f"{folder}: no readable {file.name} of a model: no JSON object")
     return value
 
 
@@ -131,7 +150,7 @@ def _reading(folder: Path, part: str) -> Iterator[None]:
     """UserError when part of a model folder is absent, cut off, or not what transformers expects."""
     try:
         yield
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, SafetensorError) as error:
+    except STRANGE as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{folder}: no readable {part} of a model: {first}") from error
 
@@ -143,12 +162,26 @@ def load_config(folder: Path) -> Any:
     """
     for file in folder.glob("*.json"):
         if file.name in _OBJECTS:
-            read_object(file)
+            _check_code(folder, read_object(file))
     with _reading(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type not in FAMILIES:
         raise UserError(f"{folder}: model type {config.model_type} is not supported; use one of {', '.join(FAMILIES)}")
+    vision = config.vision_config
+    counts = {"patch_size": vision.patch_size, "spatial_merge_size": vision.spatial_merge_size, "depth": vision.depth}
+    counts |= {"temporal_patch_size": vision.temporal_patch_size, "layers": config.text_config.num_hidden_layers}
+    for name, count in counts.items():
+        if not 0 < count <= LARGEST_COUNT:
+            raise UserError(f"{folder}: its config has {name} {count}; write 1 to {LARGEST_COUNT}")
     return config
+
+
+def _check_code(folder: Path, value: JsonValue) -> None:
+    """UserError for settings with which transformers fetches code from the hub."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        if (name.endswith("_implementation") and "/" in str(inner)) or (name == "quantization_config" and inner):
+            raise UserError(f"{folder}: its {name} would fetch code from the hub; take it out, and use plain weights")
+        _check_code(folder, inner)
 
 
 def load_model(path: Path, precision: Precision = "fp32") -> PreTrainedModel:
@@ -206,40 +239,8 @@ def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per colour channel, of values in [0, 1]."""
     with _reading(folder, "image processor"):
         settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
-        statistics = _ImageStatistics.model_validate(settings)
+        try:
+            statistics = _ImageStatistics.model_validate(settings)
+        except ValidationError:
+            raise ValueError("image_mean and image_std are three numbers each, image_std above 0") from None
     return list(statistics.image_mean), list(statistics.image_std)
-
-
-def _apply_umask(folder: Path) -> None:
-    """Give the files of a folder the umask's mode.
-
-    safetensors writes weights for their owner alone.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    for file in folder.iterdir():
-        file.chmod(0o666 & ~umask)
-
-
-def save_model(
-    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
-) -> None:
-    """Write a model folder that also loads elsewhere by plain `from_pretrained`.
-
-    Tokenizer and processor come from `source`. `state_dict` takes the place of the model's own weights where those are
-    spread over processes (ZeRO-3). The folder appears at once, complete.
-    """
-    staging = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        model.save_pretrained(staging, state_dict=state_dict)
-        load_tokenizer(source.folder).save_pretrained(staging)
-        for name in _PROCESSOR_FILES:
-            if (source.folder / name).exists():
-                shutil.copyfile(source.folder / name, staging / name)
-        write_json(staging / PIPELINE_FILE, {"prompt": source.prompt})
-        _apply_umask(staging)
-        shutil.rmtree(out, ignore_errors=True)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -23,8 +23,9 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.training_args import TrainingArguments
 
 from stages.model.adapters import Lora
-from stages.model.load import Precision, resolve, save_model
+from stages.model.load import Precision, resolve
 from stages.model.processes import ZeroStage
+from stages.model.save import save_model
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_atomic
 from stages.run.params import LARGEST_SEED, Params

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.conditions import read_conditions
 from stages.evaluation.definition import Profile
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import read_predictions
 from stages.reporting.cards import Card, is_right, is_wrong
 from stages.reporting.charts import IntervalChart, interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label
-from stages.reporting.findings import Findings, find
+from stages.reporting.findings import Findings, find, qualified
 from stages.reporting.gallery import showing_cards
 from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
@@ -77,11 +78,12 @@ def benchmark_result(
     last = rows[models[-1]]
     named = slices(benchmark)
     need_order = [row for row in last if named.get("temporal", named["all"])(row)]
-    comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile)
+    asked = {model: read_conditions(path) for model, path in files.items()}
+    comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile, asked)
     return BenchmarkResult(
         anchor=f"benchmark-{name}-{frames}",
         comparison=comparison,
-        findings=find(rows, benchmark, profile),
+        findings=qualified(find(rows, benchmark, profile), comparison.asked_differently),
         kinds=_kind_charts(comparison),
         order_cards=showing_cards(need_order, "shuffled", is_wrong, samples, reader, profile, EXAMPLES),
         blind_cards=showing_cards(need_order, "blind", is_right, samples, reader, profile, EXAMPLES),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from stages.evaluation.conditions import Conditions, differences
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.metrics import Keep, categories, compare, estimate, gap, other_orders, shown, slices
 from stages.evaluation.predictions import PredictionRow
@@ -79,7 +80,8 @@ class Comparison:
     """All models on one benchmark.
 
     `slices` and `categories` hold one entry for each model, None for a model without a scored answer. `figures` are the
-    benchmark's own further numbers: (model, name, value).
+    benchmark's own further numbers: (model, name, value). `asked_differently` says in what the models were asked in
+    different ways, "" in nothing.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Comparison:
     categories: dict[str, list[ModelScores | None]]
     differences: list[ModelDifference]
     figures: list[tuple[str, str, Estimate]]
+    asked_differently: str = ""
 
 
 def compare_models(
@@ -102,11 +105,12 @@ def compare_models(
     n_missing: int,
     benchmark: Benchmark,
     profile: Profile,
+    asked: Mapping[str, Conditions | None] | None = None,
 ) -> Comparison:
     """The figures of one benchmark.
 
     `predictions` holds each model's rows, in the order of training. `n_questions` could be asked; `n_missing` more
-    could not, because they have no usable media.
+    could not, because they have no usable media. `asked` says how each model was asked.
     """
     every_row = [row for rows in predictions.values() for row in rows]
     return Comparison(
@@ -125,6 +129,7 @@ def compare_models(
             for model, rows in predictions.items()
             for figure, value in benchmark.figures(rows, profile).items()
         ],
+        asked_differently=differences({label(model): conditions for model, conditions in (asked or {}).items()}),
     )
 
 

@@ -61,6 +61,17 @@ def find(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmar
     return Findings([sentence for sentence in (*told, gain, use, seen, static) if sentence], gained, uses_order)
 
 
+def qualified(findings: Findings, asked_differently: str) -> Findings:
+    """The findings about models that were asked in different ways.
+
+    They claim no gain, because a difference may come from the way of asking.
+    """
+    if not asked_differently:
+        return findings
+    told = f"The models were asked in different ways, so their differences are not theirs alone: {asked_differently}."
+    return Findings([told, *findings.sentences], gained=False, uses_order=findings.uses_order)
+
+
 def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence[Findings]) -> str:
     """The title of the page.
 

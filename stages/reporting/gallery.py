@@ -41,8 +41,9 @@ def rollout_examples(
 ) -> RolloutExamples:
     """Groups of T-GRPO whose responses differ in their advantage.
 
-    They are evenly spread over the training. Each card shows the best and the worst response in order, and one with
-    contrast frames.
+    They are evenly spread over the training. Each card shows two responses in order, and one with contrast frames. The
+    two are the best and the worst. Where Δ was measured and correct responses differ, they are two correct ones: that
+    which depends most on the order of frames, and that which depends least.
     """
     groups: dict[tuple[int, str], list[RolloutRow]] = defaultdict(list)
     for row in rollouts:
@@ -183,13 +184,22 @@ def _has_signal(rows: Sequence[RolloutRow]) -> bool:
 def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader: FrameReader) -> Card:
     ordered = sorted((row for row in rows if row["order"] == "ordered"), key=lambda row: -(row["advantage"] or 0.0))
     contrast = [row for row in rows if row["order"] != "ordered"]
-    shown = [ordered[0], ordered[-1], *contrast[:1]] if len(ordered) > 1 else [*ordered, *contrast[:1]]
-    more = [*ordered[1:-1], *contrast[1:]]
+    apart = _apart(ordered)
+    shown = [*apart, *contrast[:1]]
+    more = [row for row in ordered if all(row is not one for one in apart)] + contrast[1:]
     note = f"Step {step}. Mean accuracy in order {_mean_accuracy(ordered)}"
     if contrast:
         note += f", {ORDER_LABELS[contrast[0]['order']]} {_mean_accuracy(contrast)}"
     responses, folded = [_from_rollout(row) for row in shown], [_from_rollout(row) for row in more]
     return Card(sample, [strip_of(reader, sample.sample_id)], note, responses, folded)
+
+
+def _apart(ordered: Sequence[RolloutRow]) -> list[RolloutRow]:
+    """The two responses to show of those in order, which come best first."""
+    by_gain = sorted((row for row in ordered if is_right(row["accuracy"])), key=lambda row: -(row["gain"] or 0.0))
+    measured = by_gain and by_gain[0]["gain"] is not None
+    chosen = by_gain if measured and by_gain[0]["text"] != by_gain[-1]["text"] else ordered
+    return [chosen[0], chosen[-1]] if len(chosen) > 1 else [*chosen]
 
 
 def _mean_accuracy(rows: Sequence[RolloutRow]) -> str:

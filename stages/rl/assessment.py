@@ -67,5 +67,5 @@ class Assessor:
         return {"ema": self.ema, "gate": self.gate.history}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.ema, self.gate.history = state["ema"], state["gate"]
+        """Take back what `state` gave; checkpoints of older versions know no gate."""
+        self.ema, self.gate.history = state["ema"], state.get("gate", {})

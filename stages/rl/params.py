@@ -79,10 +79,15 @@ class StepParams(RewardParams):
         description="seed of the order of questions and of everything that is sampled",
     )
 
+    @property
+    def needs_gains(self) -> bool:
+        """Whether the temporal mode scores the responses on contrast frames too."""
+        return self.temporal in NEEDS_GAINS
+
     def measures_faithfulness(self, step: int) -> bool:
         """Whether it is measured at a step, which counts from 0."""
         return self.faithfulness_every > 0 and step % self.faithfulness_every == 0
 
     def measures_gains(self, step: int) -> bool:
-        """Whether responses are scored on contrast frames too."""
-        return self.temporal in NEEDS_GAINS or self.measures_faithfulness(step)
+        """Whether the gains are measured at a step."""
+        return self.needs_gains or self.measures_faithfulness(step)

@@ -12,7 +12,7 @@ from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.rl.ahead import QuestionsAhead
 from stages.rl.grading import GradedGroup, grade_group, grades_of
-from stages.rl.likelihood import likelihood_gains
+from stages.rl.likelihood import Gains, likelihood_gains
 from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
@@ -90,12 +90,13 @@ class Sampler:
                 step,
                 share_features=params.freeze_vision,
             )
+        gains: list[list[Gains]] = [[]] * len(groups)
+        if params.measures_gains(step):
+            with self.stopwatch.measure("contrast"), autocast():
+                gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
         compare = params.temporal == "relation"
-        if not params.measures_gains(step):
-            return [grade_group(group, params.grading, compare_answers=compare) for group in groups]
-        with self.stopwatch.measure("contrast"), autocast():
-            gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
-        return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
+        with self.stopwatch.measure("grading"):
+            return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from stages.planning.machine import machine
 from stages.planning.media import Media
 from stages.planning.plan import GIB
 from stages.planning.size import ModelSize, model_size
+from stages.rl.loss import LossParams
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
 from tests.planning.configs import QWEN2_5_VL_7B
@@ -82,3 +83,18 @@ def test_memory_and_seconds_of_a_tgrpo_step_are_near_the_measured(tmp_path: Path
     plan = plan_tgrpo(params, size_of(QWEN2_5_VL_7B, tmp_path), media, H100, H100.mfu("tgrpo"))
     assert plan.memory / GIB == pytest.approx(21.8, rel=0.1)
     assert plan.seconds == pytest.approx(26.3, rel=0.3)
+
+
+def test_scoring_on_contrast_frames_takes_as_long_as_the_reference(tmp_path: Path) -> None:
+    size = size_of(QWEN2_5_VL_7B, tmp_path)
+
+    def seconds(params: TgrpoParams) -> float:
+        return plan_tgrpo(params, size, PLACES, H100, H100.mfu("tgrpo")).seconds
+
+    plain = TgrpoParams(lora=LORA, freeze_vision=True)
+    reference = seconds(plain) - seconds(plain.model_copy(update={"loss": LossParams(beta=0.0)}))
+    assert reference > 0.1
+    for mode in ("likelihood", "answer", "tokens"):
+        contrast = seconds(plain.model_copy(update={"temporal": mode})) - seconds(plain)
+        assert contrast == pytest.approx(reference)  # every question here has contrast frames
+    assert seconds(plain.model_copy(update={"temporal": "relation"})) == seconds(plain)

@@ -12,6 +12,7 @@ from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.embedded.questions import FAMILIES, Question, make
 from stages.embedded.scene import draw
 from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.conditions import with_conditions
 from stages.evaluation.predictions import PREDICTION_SCHEMA, Output, prediction_row
 from stages.report import ReportParams, run
 from stages.run.files import write_atomic, write_table
@@ -19,6 +20,7 @@ from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
 from stages.video.order import Order, permutation
 
+PREDICTIONS = with_conditions(PREDICTION_SCHEMA, {"by": "this process"})
 PARAMS = ReportParams(frames=(8,), examples=4)
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 ACCURACY = {  # model: the chance of a right answer to a temporal question in order, shuffled, and to a static question
@@ -169,7 +171,7 @@ def _write_benchmark(place: Path, rng: np.random.Generator) -> None:
             orders: tuple[Order, ...] = ("ordered", "shuffled") if sample.data_type == "video" else ("ordered",)
             for order, chance in zip((*orders, "blind"), (*chances[: len(orders)], 0.25), strict=True):
                 rows.append(prediction_row(sample, _output(sample, order, luck < chance), benchmark))
-        write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTION_SCHEMA)
+        write_table(place / "predictions" / f"{model}-shapes-8.parquet", rows, PREDICTIONS)
 
 
 def _output(sample: Sample, order: Order, right: bool) -> Output:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.data.annotations import AnnotationRow
+from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
@@ -56,6 +57,21 @@ def test_a_rollout_shows_its_stored_answer_and_accuracy(reader: FrameReader) -> 
     [card] = rollout_examples([worst, best], {"s1": QUESTION}, reader, 1).cards
     assert [(response.answer, response.score) for response in card.responses] == [("A", 0.4), ("A", 0.0)]
     assert card.note == "Step 1. Mean accuracy in order 0.20 (n = 2)"
+
+
+def test_measured_responses_are_shown_by_how_much_they_depend_on_the_order(reader: FrameReader) -> None:
+    gains = {"looks": 0.8, "between": 0.4, "glances": 0.0, "wrong": 0.9}
+    rows: list[RolloutRow] = [
+        {**rollout("s1", 1, "ordered", "B", text != "wrong"), "text": f"<think>{text}</think>", "gain": gain}
+        for text, gain in gains.items()
+    ]
+    [card] = rollout_examples([*rows, rollout("s1", 1, "shuffle", "A", False)], {"s1": QUESTION}, reader, 1).cards
+    assert [response.thought for response in card.responses[:2]] == ["looks", "glances"]
+    assert ("Δ", 0.8) in card.responses[0].parts
+    assert sorted(response.thought for response in card.more) == ["between", "wrong"]
+    same: list[RolloutRow] = [{**row, "text": "<think>t</think>"} for row in rows]
+    [card] = rollout_examples(same, {"s1": QUESTION}, reader, 1).cards
+    assert [response.verdict for response in card.responses] == ["right", "wrong"]  # nothing to tell apart by Δ
 
 
 def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from stages.data.sample import TRAINING_SCHEMA, Sample
 from stages.model.inputs import PromptBuilder
-from stages.model.load import load_model, resolve, save_model
+from stages.model.load import load_model, resolve
+from stages.model.save import save_model
 from stages.run.files import write_table
 from stages.tgrpo import TgrpoParams, run
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5

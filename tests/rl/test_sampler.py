@@ -8,6 +8,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl import sampler as sampler_module
 from stages.rl.grading import GradedGroup, grade_group
+from stages.rl.likelihood import Gains
 from stages.rl.params import StepParams
 from stages.rl.rollout import Group
 from stages.rl.sampler import Sampler
@@ -19,9 +20,9 @@ from tests.rl.conftest import write_frames
 def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graded: list[Group] = []
 
-    def count(group: Group, strictness: Strictness, compare_answers: bool) -> GradedGroup:
+    def count(group: Group, strictness: Strictness, gains: list[Gains], compare_answers: bool) -> GradedGroup:
         graded.append(group)
-        return grade_group(group, strictness, compare_answers=compare_answers)
+        return grade_group(group, strictness, gains, compare_answers)
 
     monkeypatch.setattr(sampler_module, "grade_group", count)
     names = [f"clip-{n}" for n in range(9)]

@@ -1,0 +1,152 @@
+"""Model folders that other releases of transformers, and servers, read.
+
+Qwen published its models in the layout of transformers 4. transformers 5 and vLLM read that layout as well, but
+transformers 5 writes another one, which transformers 4.57 does not read.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
+
+from stages.model.load import PIPELINE_FILE, ModelSource, load_tokenizer
+from stages.run.files import read_json, write_atomic
+
+Settings = dict[str, Any]  # the content of one of Hugging Face's JSON files
+
+TEMPLATE_FILE = "chat_template.jinja"
+PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+_ENCLOSED_VIDEO, _BARE_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>"
+
+
+def save_model(
+    model: PreTrainedModel, source: ModelSource, out: Path, state_dict: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model folder that also loads elsewhere by plain `from_pretrained`.
+
+    Tokenizer and processor are the files of `source`, because no training changes them. `state_dict` takes the place
+    of the model's own weights where those are spread over processes (ZeRO-3). The folder appears at once, complete.
+    """
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        model.save_pretrained(staging, state_dict=state_dict)
+        for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
+            if (source.folder / name).exists():
+                shutil.copyfile(source.folder / name, staging / name)
+        write_atomic(staging / TEMPLATE_FILE, _chat_template(source, model.config.model_type))
+        make_portable(staging)
+        write_settings(staging / PIPELINE_FILE, source.pipeline())
+        _apply_umask(staging)
+        shutil.rmtree(out, ignore_errors=True)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def make_portable(folder: Path) -> None:
+    """Rewrite the settings in a model folder so that every release reads them alike."""
+    vision = read_json(folder / "config.json")["vision_config"]
+    factor = vision["patch_size"] * vision["spatial_merge_size"]
+    layouts: dict[str, Callable[[Settings], Settings]] = {
+        "config.json": _model_config,
+        "generation_config.json": _generation_config,
+        "tokenizer_config.json": _tokenizer_config,
+        **{name: lambda settings: _keeping_small_frames(settings, factor) for name in PROCESSOR_FILES},
+    }
+    for name, layout in layouts.items():
+        if (folder / name).exists():
+            write_settings(folder / name, layout(read_json(folder / name)))
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Write one of Hugging Face's JSON files, its numbers unrounded."""
+    write_atomic(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+
+def _model_config(config: Settings) -> Settings:
+    """`rope_parameters` become the `rope_theta` and `rope_scaling` of transformers 4.
+
+    transformers 4.57 knows no `rope_parameters`: it would place tokens without the sections of time, height and width.
+    It takes the tie of head and embedding from the text's part. `use_cache: false` is a trace of training.
+    """
+    config = {name: value for name, value in config.items() if name != "use_cache"}
+    text = dict(config["text_config"])
+    if rope := text.pop("rope_parameters", None):
+        text["rope_theta"] = rope["rope_theta"]
+        text["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+    text["tie_word_embeddings"] = config["tie_word_embeddings"]
+    return config | {"text_config": text}
+
+
+def _generation_config(settings: Settings) -> Settings:
+    """Its token ids alone.
+
+    A server takes what a request does not name from here. A base model's penalty for repetition would change the
+    answers of a model that was trained without one.
+    """
+    return {name: value for name, value in settings.items() if name.endswith(("_token_id", "_version"))}
+
+
+def _tokenizer_config(settings: Settings) -> Settings:
+    """The class and the special tokens under the names of transformers 4.
+
+    The chat template stands in its own file. Traces of the folder that it was loaded from are left out.
+    """
+    unwanted = ("chat_template", "backend", "is_local", "local_files_only")
+    settings = {name: value for name, value in settings.items() if name not in unwanted}
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    return settings
+
+
+def _keeping_small_frames(settings: Settings, factor: int) -> Settings:
+    """No frame is so small that a server would enlarge it.
+
+    `processor_config.json` holds the settings of images and videos one level deeper.
+    """
+    parts = {name: value for name, value in settings.items() if name in ("image_processor", "video_processor")}
+    settings = settings | {name: _keeping_small_frames(part, factor) for name, part in parts.items()}
+    if "shortest_edge" in settings.get("size", {}):
+        settings["size"] = settings["size"] | {"shortest_edge": factor**2}
+    if settings.get("min_pixels"):
+        settings["min_pixels"] = factor**2
+    return settings
+
+
+def _chat_template(source: ModelSource, model_type: str) -> str:
+    """The chat template, by which every release writes the same text of a video.
+
+    For `<|video_pad|>` alone each release writes Qwen3-VL's timed frames and nothing around them. With a start and an
+    end token around it, transformers 4.57 replaces all three, transformers 5.10 and later only the middle one.
+    """
+    template = load_tokenizer(source.folder).chat_template
+    if model_type == "qwen3_vl" and source.video_text == "frames":
+        return template.replace(_ENCLOSED_VIDEO, _BARE_VIDEO)
+    return template
+
+
+def _apply_umask(folder: Path) -> None:
+    """Give the files of a folder the umask's mode.
+
+    safetensors writes weights for their owner alone.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)

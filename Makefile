@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 # Without its byte code torch takes 20 s to import, in every stage.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check types fast format docs plan keep ui clean install
+.PHONY: demo test check types fast format docs plan graph keep ui clean install
 
 demo: install  ## the whole pipeline, from rendered clips to report/index.html
 	@$(BIN)/python -m flows.parameters
@@ -42,6 +42,9 @@ docs: install  ## docs/parameters.md, from the parameter models
 plan: install  ## what SFT and T-GRPO would need: make plan DEVICE=a100-80gb GPUS=8 PARAMS=profiles/paper.yaml
 	@$(BIN)/python -m stages.plan $(if $(PARAMS),--params $(PARAMS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(GPUS),--gpus $(GPUS)) $(PLAN)
 
+graph: install  ## the stages, which of them would run, and what each one reads from
+	@$(BIN)/python -m flows.overview
+
 keep: install  ## after an edit that changes no result: make keep STAGE=sft records its outputs as they are
 	@$(BIN)/python -m flows.keep $(STAGE)
 
@@ -49,7 +52,7 @@ ui: install  ## Prefect server, worker and deployments on loopback
 	$(BIN)/python -m flows.serve
 
 clean:  ## remove everything a run made, also DVC's cache; sources and the environment stay
-	rm -rf data models predictions evaluations report .work .dvc/cache .dvc/tmp
+	rm -rf data models predictions evaluations report dvc_plots .work .dvc/cache .dvc/tmp
 	git worktree prune
 
 install: .venv/.installed

@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="what to call the model (default: made from the checkpoint)")
     options = parser.parse_args(arguments)
     try:
-        find_checkout(Path.cwd())
+        find_stage(dvc.snapshot(find_checkout(Path.cwd())).stages, options.benchmark)
         with server.found():
             state = evaluate(options.checkpoint, options.benchmark, options.name, return_state=True)
     except UsageError as error:

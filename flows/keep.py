@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows import dvc, graph
+from flows.checkout import find_checkout
 from flows.errors import UsageError
 
 CODE = "stages/"  # the deps that are code
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int | str:
     parser.add_argument("stage", help="a stage of dvc.yaml, for example sft or evaluate@sft-shapes-8")
     stage = parser.parse_args(arguments).stage
     try:
-        differences = keep(Path.cwd(), stage)
+        differences = keep(find_checkout(Path.cwd()), stage)
     except UsageError as error:
         return f"keep: {error}"
     print(differences or f"{stage} is up to date: nothing to record")  # noqa: T201

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,7 +62,8 @@ def check_templates(home: Path, text: str, name: str) -> None:
                 )
 
 
-def check_values(home: Path, texts: Sequence[str], name: str) -> None:
+@cache  # a command line asks before its run, and the run asks again
+def check_values(home: Path, texts: tuple[str, ...], name: str) -> None:
     """Holds texts of params files against the models of the stages.
 
     UsageError names every bad value. The models belong to the stages, so a program of theirs does it.
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"{path} does not exist")
         home, text = find_checkout(Path.cwd()), path.read_text(encoding="utf-8")
         check_templates(home, text, str(path))
-        check_values(home, [text], str(path))
+        check_values(home, (text,), str(path))
     except UsageError as error:
         sys.exit(f"parameters: {error}")
     return 0

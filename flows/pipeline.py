@@ -55,9 +55,7 @@ def pipeline(
         profile: A whole parameter set, `one-gpu` for profiles/one-gpu.yaml; otherwise as with overrides.
     """
 
-    def select(stages: Sequence[Stage]) -> list[Stage]:
-        return graph.select(stages, targets or [], single, downstream)
-
+    select = selection(targets or [], single, downstream)
     end_with_worker()
     try:
         home = find_checkout(Path.cwd())
@@ -72,15 +70,15 @@ def pipeline(
     return graph_run.final_state()
 
 
+def selection(targets: Sequence[str], single: bool, downstream: bool) -> Select:
+    """The choice of stages that the arguments of a run mean."""
+    return lambda stages: graph.select(stages, targets, single, downstream)
+
+
 def run_checkout(home: Path, select: Select, force: bool) -> State[None]:
     """Brings the checkout up to date; a second run on it waits."""
     with hold(checkout_lock(home), run_name(), tell_waiting, mark_crashed) as lock, CommandRunner([lock]) as runner:
-        params = (home / "params.yaml").read_text(encoding="utf-8")
-        parameters.check_templates(home, params, "params.yaml")
-        before = dvc.snapshot(home)
-        stages = select(before.stages)
-        if force or before.changed.intersection(stage.name for stage in stages):
-            parameters.check_values(home, [params], "params.yaml")
+        before, stages = check_checkout(home, select, force)
         graph_run = GraphRun(home, before, stages, runner, force)
         wait(graph_run.start())
         after = before if graph_run.did_nothing else dvc.snapshot(home)
@@ -91,6 +89,27 @@ def run_checkout(home: Path, select: Select, force: bool) -> State[None]:
     return graph_run.final_state()
 
 
+def check_checkout(home: Path, select: Select, force: bool) -> tuple[Snapshot, list[Stage]]:
+    """The checkout as it is, and the selected stages.
+
+    UsageError when the selection or a parameter cannot be used.
+    """
+    params = (home / "params.yaml").read_text(encoding="utf-8")
+    parameters.check_templates(home, params, "params.yaml")
+    before = dvc.snapshot(home)
+    stages = select(before.stages)
+    if force or before.changed.intersection(stage.name for stage in stages):
+        parameters.check_values(home, (params,), "params.yaml")
+    return before, stages
+
+
+def check_experiments(experiments: Sequence[Experiment]) -> None:
+    """UsageError when a parameter of an experiment cannot be used."""
+    for one in experiments:
+        parameters.check_templates(one.home, one.params, "params.yaml")
+    parameters.check_values(experiments[0].home, tuple(one.params for one in experiments), "params.yaml")
+
+
 def run_experiments(
     experiments: Sequence[Experiment], select: Select, force: bool, parallel: int = 4
 ) -> list[tuple[GraphRun, Snapshot]]:
@@ -99,9 +118,7 @@ def run_experiments(
     The worktree of one that fails is kept, so that the same command continues it. When an experiment is refused, none
     runs and no new worktree stays.
     """
-    for one in experiments:
-        parameters.check_templates(one.home, one.params, "params.yaml")
-    parameters.check_values(experiments[0].home, [one.params for one in experiments], "params.yaml")
+    check_experiments(experiments)
     with ExitStack() as stack:
         locks = []
         for path in sorted({one.lock for one in experiments}):
@@ -180,12 +197,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     overrides: dict[str, JsonValue] = {}
     try:
-        find_checkout(Path.cwd())
+        home = find_checkout(Path.cwd())
         for assignment in options.set:
             name, sign, value = assignment.partition("=")
             if not sign:
                 raise UsageError(f"--set {assignment}: write NAME=VALUE, with a value as in params.yaml")
             overrides[name] = experiment.parse_value(value)
+        if overrides or options.profile:  # what cannot run is refused in one line, before a server starts
+            check_experiments([Experiment(home, overrides, options.profile)])
+        else:
+            check_checkout(home, selection(options.targets, options.single, options.downstream), options.force)
         with server.found():
             state = pipeline(
                 options.targets,

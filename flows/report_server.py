@@ -17,6 +17,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from flows.port import port_number
+
 HOST = "127.0.0.1"
 NAMES = {HOST, "localhost"}
 
@@ -49,7 +51,7 @@ class ReportHandler(SimpleHTTPRequestHandler):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is ended."""
     parser = argparse.ArgumentParser("python -m flows.report_server", description="Serve the report on loopback.")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=port_number, required=True)
     port = parser.parse_args(arguments).port
     with ThreadingHTTPServer((HOST, port), partial(ReportHandler, directory="report")) as server:
         server.serve_forever()

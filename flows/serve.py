@@ -27,6 +27,7 @@ from flows import process_tree
 from flows import server as prefect_server
 from flows.checkout import find_checkout
 from flows.errors import UsageError
+from flows.port import port_number
 from flows.server import HOST
 
 log = logging.getLogger("flows.serve")
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m flows.serve", description="Run the Prefect UI, a worker and the deployments on loopback."
     )
-    parser.add_argument("--port", type=int, default=4200)
+    parser.add_argument("--port", type=port_number, default=4200)
     port = parser.parse_args(arguments).port
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

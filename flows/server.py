@@ -12,6 +12,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import httpx
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -102,6 +103,7 @@ def temporary() -> Iterator[None]:
         wait_until_healthy(server, port, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
         with temporary_settings({PREFECT_API_URL: api_url(port), PREFECT_API_AUTH_STRING: key}):
             yield
+            APILogWorker.drain_all(timeout=5)  # its last lines would find no server
     finally:
         process_tree.end_supervised(server)
 

@@ -20,6 +20,8 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from flows.port import port_number
+
 HOST = "127.0.0.1"
 NAMES = [HOST, "localhost"]
 # The key stands behind the # of the address, which a browser sends to nobody. The UI reads it from localStorage.
@@ -50,7 +52,7 @@ def login(request: Request) -> HTMLResponse:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is ended."""
     parser = argparse.ArgumentParser("python -m flows.server_app", description="Run Prefect's server on loopback.")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=port_number, required=True)
     parser.add_argument(
         "--temporary", action="store_true", help="for one run from the command line: no UI, no schedules"
     )

@@ -20,7 +20,7 @@ from flows.artifacts import ExperimentResult
 from flows.checkout import find_checkout
 from flows.errors import UsageError
 from flows.experiment import Experiment, parse_value
-from flows.pipeline import run_experiments
+from flows.pipeline import check_experiments, run_experiments
 from flows.runs import end_with_worker
 
 
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plot", default="", help="draw the metrics with this in their names (default: all)")
     options = parser.parse_args(arguments)
     try:
-        find_checkout(Path.cwd())
         grid = dict(parse_values(assignment) for assignment in options.grid)
+        check_experiments(combine(find_checkout(Path.cwd()), grid, options.profile))
         with server.found():
             state = sweep(grid, options.profile, options.parallel, options.plot, return_state=True)
     except UsageError as error:

@@ -14,7 +14,6 @@ import logging
 import multiprocessing
 import os
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from typing import cast
 import openai
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
+from speed.arguments import parser
 from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.parameters import ChatParams
@@ -149,9 +149,11 @@ def server_seconds(connection: Connection) -> float:
 
 def main() -> None:
     """Measure the three and log the result as JSON."""
+    arguments = parser(__doc__)
+    arguments.add_argument("requests", nargs="?", type=int, default=4000)
+    count: int = arguments.parse_args().requests
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
     server.start()

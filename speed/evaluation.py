@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from speed.arguments import parser
 from stages.benchmark import BenchmarkParams
 from stages.data.sample import read_samples
 from stages.embedded.language import corpus
@@ -110,11 +111,15 @@ def timed(call: Callable[[], T]) -> tuple[T, float, float]:
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     torch.set_num_threads(1)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    arguments = parser(__doc__)
+    arguments.add_argument("questions", nargs="?", type=int, default=100)
+    arguments.add_argument("model_folder", nargs="?", type=Path)
+    chosen = arguments.parse_args()
+    count: int = chosen.questions
     with tempfile.TemporaryDirectory() as place:
         root, out = Path(place, "shapes"), Path(place, "out")
-        folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(place, "model")
-        if len(sys.argv) <= 2:
+        folder = chosen.model_folder or Path(place, "model")
+        if not chosen.model_folder:
             write_tiny(folder, corpus(np.random.default_rng(0), 2000), seed=0, prompt="plain")
         render(ShapesParams(sft=1, rl=1, benchmark=count), root)
         _, decode_s, _ = timed(partial(prepare, Path(place), root, out))

@@ -14,12 +14,12 @@ import logging
 import multiprocessing
 import random
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import get_args
 
+from speed.arguments import parser
 from stages.curation.duplicates import NearDuplicates
 from stages.curation.params import SampleRule, ThoughtRule
 from stages.curation.text import words
@@ -147,11 +147,15 @@ def one_clip(count: int) -> dict[str, float]:
 
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    if sys.argv[1:2] == ["--one-clip"]:
-        log.info(json.dumps({count: one_clip(int(count)) for count in sys.argv[2:] or ("1000", "10000")}))
+    arguments = parser(__doc__)
+    arguments.add_argument("--one-clip", action="store_true")
+    arguments.add_argument("rows", nargs="*", type=int)
+    chosen = arguments.parse_args()
+    if chosen.one_clip:
+        log.info(json.dumps({count: one_clip(count) for count in chosen.rows or (1000, 10_000)}))
         return
     result: dict[str, dict[str, float]] = {}
-    for rows in map(int, sys.argv[1:] or ("10000", "100000", "1000000")):
+    for rows in chosen.rows or (10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             write_inputs(folder, rows)

@@ -14,7 +14,6 @@ nothing with what comes out. All run in this process, five times in turn, and th
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ import psutil
 import torch
 from torch.nn.functional import interpolate
 
+from speed.arguments import parser
 from stages.video.container import open_video, packets
 from stages.video.decoder import Decoder
 from stages.video.extract import Clip, row_of_clip
@@ -141,11 +141,13 @@ def _cpu_ms(work: Callable[[], object]) -> float:
 
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    arguments = parser(__doc__)
+    arguments.add_argument("clips", nargs="*", type=Path)
+    chosen: list[Path] = arguments.parse_args().clips
     torch.set_num_threads(1)
     real = Path(os.environ.get("VIDEO_R1_TESTDATA", "../shared/data")) / "video" / "video1.mp4"
     with tempfile.TemporaryDirectory() as folder:
-        clips = [Path(argument) for argument in sys.argv[1:]]
-        clips = clips or [*([real] if real.exists() else []), make_clip(Path(folder) / "made-1080p-60s.mp4")]
+        clips = chosen or [*([real] if real.exists() else []), make_clip(Path(folder) / "made-1080p-60s.mp4")]
         compared: dict[str, dict[str, float]] = {}
         for clip in clips:
             compared[clip.name] = compare(clip)

@@ -9,7 +9,6 @@ of a hundred samples in pyarrow's default row groups. The last line is JSON; tim
 
 import json
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from speed.arguments import parser
 from stages.data.shards import ShardStore
 from stages.run.files import sha256_file, write_table
 from stages.video.frame_rows import row_from_frames
@@ -126,7 +126,9 @@ def measure_adding(folder: Path, count: int) -> dict[str, float]:
 
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    arguments = parser(__doc__)
+    arguments.add_argument("samples", nargs="?", type=int, default=2000)
+    count: int = arguments.parse_args().samples
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_stores(folder, count)

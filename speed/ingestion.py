@@ -12,7 +12,6 @@ import json
 import logging
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from speed.arguments import parser
 from stages.data.sources import Source
 from stages.ingest import IngestParams, run
 from stages.run.files import read_json
@@ -82,7 +82,9 @@ def _measure(work: Callable[[Path, int], None], folder: Path, count: int) -> tup
 
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    counts = [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]
+    arguments = parser(__doc__)
+    arguments.add_argument("records", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
+    counts: list[int] = arguments.parse_args().records
     result: dict[str, object] = {}
     per_record: list[float] = []
     log.info("%10s %8s %11s %9s %10s", "records", "CPU s", "µs/record", "peak MB", "list, MB")

@@ -9,12 +9,12 @@ the same groups. The last line is JSON.
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping
 
 import numpy as np
 
+from speed.arguments import parser
 from stages.video.hashes import NEAR, near_groups
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,11 @@ def plainly(hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    arguments = parser(__doc__)
+    arguments.add_argument("clips", nargs="*", type=int, default=[10_000, 30_000, 100_000])
+    counts: list[int] = arguments.parse_args().clips
     result: dict[str, dict[str, float]] = {}
-    for count in [int(argument) for argument in sys.argv[1:]] or [10_000, 30_000, 100_000]:
+    for count in counts:
         hashes = clips(count)
         times = []
         groups = []

@@ -168,8 +168,8 @@ def run(
             f"{data}: none of the {len(prepared.samples)} questions has frames; "
             "read its quarantine.parquet and run the benchmark stage again"
         )
-    params = _with_payload(params)
-    engine, model_files = _engine(params, model, prepared.reader)
+    params = with_payload(params)
+    engine, model_files = engine_of(params, model, prepared.reader)
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed)
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
@@ -235,7 +235,7 @@ def _failures(failed: Collection[Output]) -> str:
     return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
 
 
-def _with_payload(params: EvaluateParams) -> EvaluateParams:
+def with_payload(params: EvaluateParams) -> EvaluateParams:
     """The parameters with the server's payload in place of `auto`."""
     if params.engine != "openai" or params.server is None:
         return params
@@ -262,7 +262,7 @@ def _conditions(params: EvaluateParams, model_files: Sequence[Path]) -> Conditio
     }
 
 
-def _engine(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
+def engine_of(params: EvaluateParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
     """The engine, and the files of the model that it runs."""
     sampling = Sampling(params.max_new_tokens, params.temperature, params.top_p)
     if params.engine == "openai" and params.server is not None:

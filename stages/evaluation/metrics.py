@@ -33,16 +33,15 @@ class Entry(TypedDict):
     n: int
 
 
-FEW = (
-    "accuracy",
-    "accuracy_blind",
-    "accuracy_blind_gap",
-    "temporal",
-    "temporal_shuffled",
-    "temporal_shuffled_gap",
-    "static",
-    "no_answer",
-)
+FEW = {  # the figures that `dvc metrics show` compares, and their short names there
+    "accuracy": "accuracy",
+    "accuracy_blind": "blind",
+    "temporal": "temporal",
+    "temporal_shuffled": "shuffled",
+    "temporal_shuffled_gap": "gap",
+    "static": "static",
+    "no_answer": "no_answer",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Summary:
     def few(self) -> dict[str, float]:
         """The figures that `dvc metrics show` compares, where there are any."""
         found = self.headline | self.shares
-        return {name: found[name] for name in FEW if name in found}
+        return {short: found[name] for name, short in FEW.items() if name in found}
 
     def metrics(self) -> dict[str, object]:
         """The content of the metrics file, headline and shares at its top."""

@@ -57,17 +57,21 @@ def render(page: Page) -> str:
 
     Every text is escaped, because questions and answers are untrusted.
     """
-    environment = Environment(
+    template = environment().get_template("page.html.j2")
+    return template.render(vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts)
+
+
+def environment() -> Environment:
+    """The templates, with every text escaped."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
-    return environment.get_template("page.html.j2").render(
-        vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts
-    )
+    templates.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
+    return templates
 
 
 def _percentage(share: float) -> str:

@@ -32,7 +32,9 @@ ROOMS = {  # room: the rooms it may import
 WITHOUT_TORCH = {"run", "data", "video", "curation", "chat", "reporting"}
 PLUMBING = {"stages/run", "stages/launch.py", "stages/__init__.py"}  # no stage's dep: an edit there re-runs nothing
 STAGES = sorted(
-    path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "launch", "plan", "check")
+    path.stem
+    for path in (ROOT / "stages").glob("*.py")
+    if path.stem not in ("__init__", "launch", "plan", "check", "ask")
 )
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.evaluation.benchmarks import get_benchmark, names
+from stages.evaluation.definition import extract
 from stages.evaluation.selfcheck import RECORDED, Recorded, selfcheck_text
 from stages.evaluation.text_summary import benchmarks_text
 from stages.run.errors import UserError
@@ -31,15 +32,16 @@ def test_the_recorded_relative_accuracies_are_those_of_the_official_code(testdat
     table = read_json(testdata / "golden" / "vsibench_mra.json")["mra_table"]
     golden = {(float(pair["pred"]), float(pair["target"])): pair for pair in table}
     recorded = [Recorded.model_validate(entry) for entry in read_json(RECORDED)]
-    found = 0
-    for each in recorded:
-        prediction = each.output.removeprefix("<think>t</think>\n<answer>").removesuffix("</answer>")
-        if each.benchmark == "vsi_bench" and prediction.replace(".", "").isdigit():
-            for (predicted, target), pair in golden.items():
-                if predicted / target == float(prediction) / float(each.answer):
-                    found += 1
-                    assert each.official == pytest.approx(pair["official_mra"])
-    assert found > 0
+    numbers = [(each, extract(each.output, "official") or "") for each in recorded if each.problem_type == "regression"]
+    known = [
+        (each, golden[float(text), float(each.answer)])
+        for each, text in numbers
+        if text.replace(".", "").isdigit() and (float(text), float(each.answer)) in golden
+    ]
+    assert len(known) >= 4
+    for each, pair in known:
+        assert each.official == pytest.approx(pair["official_mra"]), each.rule
+        assert each.video_r1 == pytest.approx(pair["videor1_mra_f32_emulated"]), each.rule
 
 
 def test_the_list_names_every_public_benchmark_with_what_was_checked() -> None:

@@ -30,7 +30,7 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server refuses one request; the next run asks that one alone."""
-    with _Server() as server:
+    with Server() as server:
         waiting = ServerParams(base_url="http://127.0.0.1:9/v1", retries=0, concurrency=1)
         params = PARAMS.model_copy(update={"server": waiting, "max_failed": 0.1}).asking("served", server.url)
         with caplog.at_level(logging.WARNING):
@@ -60,7 +60,7 @@ def test_a_served_model_gets_the_frames_in_each_order_and_only_failures_are_aske
 @pytest.mark.parametrize("payload", ["images", "video"])
 def test_a_served_model_gets_a_blind_question_as_text_alone(place: Path, payload: Payload) -> None:
     asked = ServerParams(base_url="http://127.0.0.1:9/v1", concurrency=1, payload=payload, frame_times="text")
-    with _Server() as server:
+    with Server() as server:
         params = PARAMS.model_copy(update={"server": asked, "orders": ("ordered", "blind"), "max_failed": 0.5})
         rows = evaluate(params.asking("served", server.url), Path("served"), place)
         contents = [request["messages"][0]["content"] for request in server.requests]
@@ -71,7 +71,7 @@ def test_a_served_model_gets_a_blind_question_as_text_alone(place: Path, payload
 
 
 def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again(place: Path) -> None:
-    with _Server() as server:
+    with Server() as server:
         params = PARAMS.model_copy(update={"server": ServerParams(base_url=server.url, concurrency=1)}).asking(
             "served", server.url
         )
@@ -94,11 +94,15 @@ def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(
     assert not [message for message in caplog.messages if "never retrieved" in message]
 
 
-class _Server:
-    """A real HTTP server that answers B, but fails its second request."""
+class Server:
+    """A real HTTP server that answers B, but fails one request, by default the second."""
 
-    def __enter__(self) -> "_Server":
+    def __init__(self, failing: int = 2) -> None:
+        self._failing = failing
+
+    def __enter__(self) -> "Server":
         requests: list[dict[str, Any]] = []
+        failing = self._failing
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -107,7 +111,7 @@ class _Server:
                 body = json.dumps(
                     {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}
                 ).encode()
-                fails = len(requests) == 2
+                fails = len(requests) == failing
                 body = b"busy" if fails else body
                 self.send_response(400 if fails else 200)
                 self.send_header("Content-Type", "application/json")

@@ -71,8 +71,8 @@ def test_yaml_that_is_no_plain_data_is_one_line(text: str, reason: str) -> None:
 @pytest.mark.slow
 def test_a_bad_value_of_any_stage_is_found_before_the_first_one_starts() -> None:
     text = (ROOT / "params.yaml").read_text()
-    parameters.check_values(ROOT, [text], "params.yaml")
-    texts = [override(text, {"tgrpo.alpha": "abc"}), override(text, {"sft.max_steps": -1})]
+    parameters.check_values(ROOT, (text,), "params.yaml")
+    texts = (override(text, {"tgrpo.alpha": "abc"}), override(text, {"sft.max_steps": -1}))
     with pytest.raises(UsageError) as refused:
         parameters.check_values(ROOT, texts, "params.yaml")
     first, second = str(refused.value).split("; ")

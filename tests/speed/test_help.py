@@ -1,0 +1,33 @@
+"""Every timing script says what it measures."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SCRIPTS = ["chat_client", "evaluation", "filtering", "frame_extraction", "frame_store", "ingestion", "near_duplicates"]
+PACKAGES = ["gpu.__main__", "tgrpo_step.__main__"]
+
+
+def test_no_script_is_left_out() -> None:
+    found = [
+        path for path in (ROOT / "speed").rglob("*.py") if "__main__" in path.read_text() or "__main__" in path.name
+    ]
+    names = {".".join(path.relative_to(ROOT / "speed").with_suffix("").parts) for path in found}
+    assert names == {*SCRIPTS, *PACKAGES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [f"speed.{name}" for name in [*SCRIPTS, *PACKAGES]] + ["experiments.evidence"])
+def test_help_is_help_and_no_run(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module(script).main
+    monkeypatch.setattr(sys, "argv", [Path(script).name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from stages.run.params import Params
 from tests.conftest import ROOT
 from tests.flows.conftest import git
 
-NAMES = [
+NAMES: list[object] = [
     "x$(touch canary)",
     "x`touch canary`",
     "x; touch canary",
@@ -96,7 +96,7 @@ def test_a_name_reaches_the_stage_as_it_is_or_nothing_runs(project: Path, stage:
     said, ran = reproduced(project, stage, **{key: list(NAMES)})
     assert said.count("Running stage") == len(NAMES)
     arrived = [words[words.index(option) + 1] for words in ran]
-    assert sorted(arrived) == sorted(name for name in NAMES if len(name.splitlines()) < 2)
+    assert sorted(arrived) == sorted(name for name in map(str, NAMES) if len(name.splitlines()) < 2)
 
 
 def run(params: Params, name: str, out: Path) -> None:

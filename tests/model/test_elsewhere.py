@@ -20,6 +20,7 @@ from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import ModelSource, load_model, resolve
 from stages.model.save import save_model
 from tests.conftest import finished_run
+from tests.model.published import write_published
 from tests.model.tiny_models import clip, question
 
 PYTHONS = [Path(python) for python in os.environ.get("TRANSFORMERS_PYTHONS", "").split(os.pathsep) if python]
@@ -71,6 +72,14 @@ def assert_equal(folder: Path, found: dict[str, Any]) -> None:
 
 def test_a_full_model_is_the_same_elsewhere(python: Path, model_dir: Path, tmp_path: Path) -> None:
     save_model(load_model(model_dir), resolve(model_dir), tmp_path / "saved")
+    assert_equal(tmp_path / "saved", elsewhere(python, tmp_path / "saved", tmp_path))
+
+
+def test_a_model_trained_from_published_files_is_the_same_elsewhere(
+    python: Path, qwen2_5: Path, tmp_path: Path
+) -> None:
+    source = write_published(qwen2_5, tmp_path / "source")
+    save_model(load_model(source), ModelSource(source, "plain", "frames"), tmp_path / "saved")
     assert_equal(tmp_path / "saved", elsewhere(python, tmp_path / "saved", tmp_path))
 
 

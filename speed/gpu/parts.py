@@ -22,6 +22,7 @@ from stages.generation.sampling import Sampling
 from stages.model.adapters import Lora, add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.vision import FeatureCache
 from stages.rl.batches import micro_batch
 from stages.rl.guards import Guards
 from stages.rl.mismatch import logp_difference, sampling_kl
@@ -104,7 +105,7 @@ def agreement(bench: Bench, precision: str) -> dict[str, float]:
     sampler, builder = bench.policy(), bench.builder
     sampling = Sampling(bench.lengths.completion, 1.0, TOP_P)
     with bench.autocast():
-        groups = roll_out(sampler, builder, bench.questions()[:2], GROUP, CONTRAST, sampling, 0, 0, True)
+        groups = roll_out(sampler, builder, bench.questions()[:2], GROUP, CONTRAST, sampling, 0, 0, FeatureCache(0))
     scorer = sampler if precision == "bf16" else bench.policy(lora=False, precision="fp32")
     batch = micro_batch(builder, groups, torch.zeros(len(groups), GROUP), bench.device)
     with torch.no_grad(), torch.autocast(bench.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -227,7 +228,7 @@ def released_step(bench: Bench) -> dict[str, float]:
     forbid_end(model, builder)
     sampling = Sampling(bench.lengths.completion, 1.0, TOP_P)
     with bench.autocast():
-        (group,) = roll_out(model, builder, bench.questions()[:1], GROUP, CONTRAST, sampling, 0, 0, False)
+        (group,) = roll_out(model, builder, bench.questions()[:1], GROUP, CONTRAST, sampling, 0, 0, None)
     model.set_attn_implementation({"text_config": "sdpa"})
     advantages_R = torch.randn(GROUP, device=bench.device)
     with bench.autocast():

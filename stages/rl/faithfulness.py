@@ -11,9 +11,9 @@ from stages.data.sample import Sample
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.vision import Features, encoded_media
 from stages.rl.rollout import Group
 from stages.rl.thought import conclusion_start
-from stages.rl.vision import Features, encoded_media
 
 
 @dataclass(frozen=True)

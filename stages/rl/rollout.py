@@ -8,8 +8,8 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import FeatureCache, Features, encoded_media
 from stages.rl.questions import RolloutQuestion, draw_seed
-from stages.rl.vision import Features, encode, encoded_media
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,19 @@ def roll_out(
     sampling: Sampling,
     seed: int,
     step: int,
-    share_features: bool,
+    kept: FeatureCache | None,
 ) -> list[Group]:
     """Sample all responses of all questions together.
 
-    Each prompt is encoded and prefilled once. With `share_features` the vision features are kept for scoring. This is
-    right only if the vision tower is frozen.
+    Each prompt is encoded and prefilled once. `kept` are features of a frozen vision tower: scoring uses them too. They
+    stay for the next visit, but for those of contrast frames, whose order is another one then. None stands for a tower
+    that is trained.
     """
     contrasts = [question.contrast for question in questions if question.contrast is not None] if contrast_size else []
-    prompts = [*(question.ordered for question in questions), *contrasts]
-    features = encode(model, builder, prompts) if share_features else None
+    ordered = [question.ordered for question in questions]
+    prompts, features = ordered + contrasts, None
+    if kept is not None:
+        features = kept.encode(model, builder, ordered, once=contrasts)
     responses = generate(
         model,
         builder,

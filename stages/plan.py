@@ -26,7 +26,7 @@ from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
 from stages.filter import FilterParams
 from stages.frames import FramesParams
-from stages.model.adapters import Lora
+from stages.model.adapters import Lora, VisionTraining
 from stages.model.load import find_model, load_config
 from stages.planning import memory
 from stages.planning.machine import DEVICES, MFU, Machine, machine
@@ -54,11 +54,14 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     """T-GRPO on all GPUs; UserError when its questions cannot be shared out."""
     params.batch.forwards(host.gpus, "GPUs")
     how = _training(params, params.freeze_vision, host)
+    adapted = params.lora is not None
     has_reference = params.loss.beta > 0
     questions = params.questions_per_step / host.gpus
     contrast = media.videos * (params.contrast_size > 0)
     rows = questions * (params.group_size + contrast * params.contrast_size)
     prompts = questions * (1 + contrast)
+    at_once = min(1.0, (params.rollout_rows or rows) / rows)  # share of the responses
+    cached = prompts * min(1.0, 2 * at_once), rows * at_once  # prompts and responses, see generate.room_for
     shape, most = media.shape(TEXT_TOKENS, params.max_new_tokens), media.largest(TEXT_TOKENS, params.max_new_tokens)
     per_forward = params.questions_per_forward
     attention = memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
@@ -68,27 +71,28 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     )
     logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
     phases = {
-        "rollout: KV cache": memory.cache(size, how, prompts, most.prompt, rows, most.completion),
+        "rollout: KV cache": memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion),
         "update: activations and logits": activations + logits,
     }
-    scored = score_group(shape, params.group_size) + (Work() if params.freeze_vision else encode(shape, size))
+    scored, seen = score_group(shape, params.group_size), Work() if params.freeze_vision else encode(shape, size)
     once = (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
-        once += scored * questions
+        once += (scored + seen) * questions
     if params.needs_gains:
-        once += scored * questions * contrast
-    update = trained(scored, params.gradient_checkpointing, params.lora is not None) * questions
+        once += (scored + seen) * questions * contrast
+    update = trained(scored, params.gradient_checkpointing, adapted)
+    update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
     decoding = decode(shape, rows / questions) * questions
-    half_full = memory.cache(size, how, prompts, shape.prompt, rows, shape.completion / 4)  # on average
+    half_full = memory.cache(size, how, cached[0], shape.prompt, cached[1], shape.completion / 2)  # on average
     read = size.total * how.weight + half_full
-    adapted = params.lora is not None
-    drawn = host.decode_seconds(params.max_new_tokens, read, size.layers, adapted, decoding.flops(size), mfu)
-    arithmetic = host.seconds(update.flops(size) + once.flops(size) / params.updates_per_rollout, mfu)
+    drawn = host.decode_seconds(params.max_new_tokens / at_once, read, size.layers, adapted, decoding.flops(size), mfu)
+    arithmetic = host.seconds(update.flops(size) * questions + once.flops(size) / params.updates_per_rollout, mfu)
     return Plan(
         "tgrpo",
         host,
         memory.states(size, how, reference=has_reference and params.lora is None),
         phases,
+        memory.features(size, how, params.feature_cache_gib, params.max_steps * questions, media.visual),
         tokens=params.questions_per_step * (shape.prompt + params.group_size * shape.completion),
         steps=params.max_steps,
         seconds=arithmetic + drawn / params.updates_per_rollout,
@@ -109,25 +113,26 @@ def plan_sft(
         raise UserError(
             "how long sft takes is not known before its data exists: run the filter stage, or pass --samples"
         )
-    freeze_vision = params.vision_lr_scale == 0 or params.lora is not None
+    freeze_vision = params.freezes_vision
     how = _training(params, freeze_vision, host)
     shape, most = media.shape(TEXT_TOKENS, completion), media.largest(TEXT_TOKENS, completion)
     tokens, predicted = _sft_forward(params, shape, most, media.smallest(TEXT_TOKENS, completion))
     patches = tokens * most.visual / (most.prompt + completion) * size.merge**2
     activations = memory.activations(size, how, tokens, memory.packed_attention(size, tokens), patches)
     logits = size.vocabulary * predicted * (2 * how.element + memory.LOSS_BYTES)
+    steps = params.max_steps or math.ceil((samples or 0) * params.epochs / params.batch_size)
+    clips = min(steps * params.batch_size, samples or math.inf) / host.gpus
     vision = encode(shape, size)
-    forward = score_group(shape, 1) + (Work() if freeze_vision else vision)
-    work = trained(forward, params.gradient_checkpointing, params.lora is not None)
-    if freeze_vision:
-        work += vision
+    work = trained(score_group(shape, 1), params.gradient_checkpointing, params.lora is not None)
+    work += vision if freeze_vision else trained(vision, params.gradient_checkpointing, how.vision == "adapters")
     return Plan(
         "sft",
         host,
         memory.states(size, how, reference=False),
         {"update: activations and logits": activations + logits},
+        memory.features(size, how, params.feature_cache_gib, clips, shape.visual),
         tokens=params.batch_size * (shape.prompt + completion),
-        steps=params.max_steps or math.ceil((samples or 0) * params.epochs / params.batch_size),
+        steps=steps,
         seconds=host.seconds((work * (params.batch_size / host.gpus)).flops(size), mfu),
         disk=disk(size, how),
     )
@@ -148,7 +153,8 @@ def _sft_forward(params: SftParams, average: Shape, largest: Shape, smallest: Sh
 
 def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machine) -> Training:
     rank = params.lora.rank if params.lora else None
-    return Training(params.precision, params.deepspeed, rank, freeze_vision, params.gradient_checkpointing, host.gpus)
+    vision: VisionTraining = params.lora.vision if params.lora else "frozen" if freeze_vision else "full"
+    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus)
 
 
 def advice(params: P, media: Media, max_frames: int, plan: Planner[P], room: float) -> str:

@@ -25,12 +25,14 @@ from stages.model.adapters import add_lora
 from stages.model.attention import use_packed_attention
 from stages.model.examples import Examples, PackedExamples
 from stages.model.freezing import freeze_vision
-from stages.model.inputs import PromptBuilder
+from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Batch, Optimisation, Progress, ResumableTrainer, save_trained
+from stages.model.step_progress import Progress
+from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
 from stages.model.training_set import TrainingSet
+from stages.model.vision import FeatureCache, Media, encoded_media, pixel_media
 from stages.run.command import command
 from stages.run.files import write_atomic, write_json
 from stages.run.work import resume_note, work_dir
@@ -74,10 +76,17 @@ class SftParams(Optimisation):
         """Samples per step and per forward."""
         return Batch("sft.batch_size", self.batch_size, "samples_per_forward", self.samples_per_forward)
 
+    @property
+    def freezes_vision(self) -> bool:
+        """Whether the vision tower is not trained."""
+        return self.vision_lr_scale == 0 if self.lora is None else self.lora.vision == "frozen"
+
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
         if self.lora is not None and self.deepspeed == 3:
             raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        if self.vision_lr_scale == 0 and not self.freezes_vision:
+            raise ValueError("lora.vision trains the vision tower and vision_lr_scale 0 freezes it: change one of them")
         if self.tokens_per_forward is not None and self.samples_per_forward > 1:
             raise ValueError(
                 "tokens_per_forward packs samples: leave samples_per_forward out, or set tokens_per_forward null"
@@ -122,7 +131,9 @@ class SftTrainer(ResumableTrainer):
         dataset: Examples | PackedExamples,
         builder: PromptBuilder,
         vision_lr_scale: float,
+        features: FeatureCache | None,
     ) -> None:
+        """`features` are those of a frozen vision tower; None lets the model see pixels."""
         super().__init__(
             model=model,
             args=args,
@@ -130,10 +141,19 @@ class SftTrainer(ResumableTrainer):
             data_collator=dataset.collate,
             compute_loss_func=completion_loss,
         )
-        self.builder, self.vision_lr_scale = builder, vision_lr_scale
+        self.builder, self.vision_lr_scale, self.features = builder, vision_lr_scale, features
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return self.builder.normalised(super()._prepare_inputs(inputs))
+        prompts: Sequence[Prompt] = inputs["prompts"]
+        rest = super()._prepare_inputs({name: value for name, value in inputs.items() if name != "prompts"})
+        return {**rest, **self._media(prompts)}
+
+    def _media(self, prompts: Sequence[Prompt]) -> Media:
+        if self.features is None:
+            return pixel_media(self.builder, prompts, self.args.device)
+        model: Any = self.model
+        with self.autocast():
+            return encoded_media(self.features.encode(model, self.builder, prompts))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if isinstance(self.train_dataset, PackedExamples):
@@ -186,10 +206,12 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
     policy: Any = load_model(model, params.weight_precision)
     if params.tokens_per_forward is not None:
         use_packed_attention(policy)
-    if params.vision_lr_scale == 0 or params.lora is not None:
+    if params.freezes_vision:
         freeze_vision(policy)
+    # Under ZeRO-3 a pass needs all processes, and what is kept differs from one to the other.
+    features = FeatureCache(params.feature_cache_gib) if params.freezes_vision and params.deepspeed != 3 else None
     policy = policy if params.lora is None else add_lora(policy, params.lora)
-    trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale)
+    trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale, features)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer

@@ -24,8 +24,10 @@ from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import check_media, join_processes
-from stages.model.training import Batch, Optimisation, Progress, save_trained
+from stages.model.step_progress import Progress
+from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import training_set
+from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
@@ -80,9 +82,12 @@ class TgrpoParams(StepParams, Optimisation):
             raise ValueError(
                 "save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint"
             )
-        if self.lora is not None and (self.deepspeed == 3 or not self.freeze_vision):
+        if self.lora is not None and self.deepspeed == 3:
+            raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
+        if self.lora is not None and self.freeze_vision != (self.lora.vision == "frozen"):
             raise ValueError(
-                "lora trains the language model only, unsharded: set freeze_vision and deepspeed null or 2"
+                "freeze_vision and lora.vision contradict each other: set freeze_vision true, or lora.vision to "
+                "adapters or full"
             )
         return self
 
@@ -149,6 +154,7 @@ def build_trainer(
     for frozen in (reference, whole_copy):
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
+    features = FeatureCache(params.feature_cache_gib) if params.freeze_vision else None
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
@@ -156,7 +162,7 @@ def build_trainer(
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch()),
+        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch(), features),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",

@@ -58,7 +58,7 @@ def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config: li
     )
 
 
-def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path) -> None:
+def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path, printed: Callable[[], str]) -> None:
     yaml = YAML(typ="safe", pure=True)
     settings = yaml.load((ROOT / "profiles" / "paper.yaml").read_text())
     adapters = {"lora": {"rank": 16, "alpha": 32}, "deepspeed": None}
@@ -67,6 +67,7 @@ def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path
     settings["frames"] |= {"max_frames": 8}
     (tmp_path / "params.yaml").write_text(json.dumps(settings))  # JSON is YAML
     main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
+    assert len(re.findall(r"kept vision features, CPU memory +4\.00 GiB", printed())) == 2
 
 
 def test_questions_that_cannot_be_shared_out_are_refused(config: list[str]) -> None:
@@ -93,4 +94,5 @@ def test_the_embedded_parameters_fit_where_they_are_meant_to_run(
     main(["--params", str(ROOT / "params.yaml"), "--device", "cpu"])
     steps = load_params(TgrpoParams, "tgrpo", ROOT / "params.yaml").max_steps
     assert "tgrpo on 1 x cpu" in printed()
+    assert "kept vision features" not in printed()  # params.yaml keeps none
     assert f"{steps} steps" in printed()

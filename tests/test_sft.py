@@ -16,6 +16,7 @@ from stages.model.examples import Examples
 from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
 from stages.model.training import last_checkpoint
+from stages.model.vision import pixel_media
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from stages.sft import build_trainer, completion_loss, run, training_arguments
@@ -57,8 +58,9 @@ def test_the_loss_equals_the_mean_over_each_sample_computed_alone(examples: Exam
         with torch.no_grad():
             logps_LV = model(**alone).logits[0].log_softmax(-1)
         logps += [logps_LV[place - 1, labels_L[place]] for place in (labels_L != IGNORE).nonzero()[:, 0]]
-    together = examples.builder.normalised(examples.collate(rows))
-    labels = together.pop("labels")
+    together = examples.collate(rows)
+    labels, prompts = together.pop("labels"), together.pop("prompts")
+    together |= pixel_media(examples.builder, prompts, model.device)
     with torch.no_grad():
         loss = completion_loss(model(**together), labels)
     assert len(logps) == sum(len(completion) for _, completion in rows)
@@ -182,6 +184,8 @@ def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:
         training_arguments(quick(samples_per_forward=3), tmp_path)
     with pytest.raises(ValueError, match="cannot be merged"):
         quick(deepspeed=3, lora=LORA)
+    with pytest.raises(ValueError, match="vision_lr_scale 0 freezes it"):
+        quick(vision_lr_scale=0.0, lora=LORA | {"vision": "full"})
 
 
 def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(

@@ -16,7 +16,7 @@ from stages.run.errors import UserError
 from stages.tgrpo import COLUMNS, TgrpoParams
 from tests.model.tiny_models import clip, picture, question, write_qwen3
 from tests.rl.conftest import write_frames
-from tests.rl.runs import SMALL, rows, train, write_inputs, write_training_set
+from tests.rl.runs import SMALL, alone, rows, train, write_inputs, write_training_set
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,19 @@ def test_a_run_writes_a_model_figures_for_every_step_and_rollouts_with_their_rew
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("freeze_vision", [True, False])
+def test_full_training_in_bf16_samples_and_scores_the_reference_as_it_scores_the_policy(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_vision: bool
+) -> None:
+    (row,) = alone(
+        {"precision": "bf16", "freeze_vision": freeze_vision, "max_steps": 1}, inputs, tmp_path / "run", monkeypatch
+    )
+    assert float(row["kl"]) == 0.0  # the policy starts as the reference
+    assert 0 < float(row["sampling_logp_difference"]) < 0.05  # of the order of bf16's rounding, 2⁻⁸
+    assert 0 < float(row["sampling_kl"]) < 0.005
+
+
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -67,6 +80,13 @@ RECIPES = {
     "moving std, strict": {"scale": "ema", "temporal": "strict"},
     "plain GRPO without contrast": {"contrast_size": 0, "temporal": "off"},
     "adapters": {"lora": Lora(rank=2, alpha=4)},
+    "adapters, of vision too": {"lora": Lora(rank=2, alpha=4, vision="adapters"), "freeze_vision": False},
+    "adapters, vision trained": {
+        "lora": Lora(rank=2, alpha=4, vision="full"),
+        "freeze_vision": False,
+        "gradient_checkpointing": True,
+        "precision": "bf16",
+    },
     "vision trained, checkpointing": {"freeze_vision": False, "gradient_checkpointing": True},
     "no reference": {"loss": LossParams(beta=0.0)},
     "bf16": {"precision": "bf16"},
@@ -187,8 +207,9 @@ def test_settings_that_cannot_work_are_refused() -> None:
         TgrpoParams(updates_per_rollout=3, save_steps=50)
     with pytest.raises(ValidationError, match="set omega 0"):
         TgrpoParams(length_min=512, length_max=320)
-    with pytest.raises(ValidationError, match="freeze_vision"):
-        TgrpoParams(lora=Lora())
+    for freeze_vision, vision in ((False, "frozen"), (True, "adapters"), (True, "full")):
+        with pytest.raises(ValidationError, match=r"freeze_vision and lora\.vision contradict each other"):
+            TgrpoParams(lora=Lora.model_validate({"vision": vision}), freeze_vision=freeze_vision)
 
 
 def test_questions_that_cannot_be_shared_out_evenly_are_refused(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from stages.rl.rewards import TemporalMode
+from stages.model.adapters import Lora
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.rl.runs import SMALL, rows, write_inputs
@@ -77,13 +77,19 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("stage", "temporal", "gate_visits"), [(2, "likelihood", 0), (2, "tokens", 2), (3, "paper", 0)]
+    "change",
+    [
+        {"deepspeed": 2, "temporal": "likelihood"},
+        {"deepspeed": 2, "temporal": "tokens", "gate_visits": 2},
+        {"deepspeed": 3},
+        {"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False},
+    ],
+    ids=["ZeRO-2, likelihood", "ZeRO-2, tokens", "ZeRO-3", "ZeRO-2, adapters, vision trained"],
 )
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
-    inputs: Path, tmp_path: Path, stage: int, temporal: TemporalMode, gate_visits: int
+    inputs: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    change = {"questions_per_forward": 1, "deepspeed": stage, "temporal": temporal, "gate_visits": gate_visits}
-    params = SMALL.model_copy(update=change)
+    params = SMALL.model_copy(update={"questions_per_forward": 1} | change)
     two = ("stages.launch", "--processes", "2", "tgrpo")
     killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
     kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)

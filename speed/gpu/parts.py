@@ -16,12 +16,14 @@ from transformers.training_args import TrainingArguments
 from speed.gpu.data import Lengths
 from speed.tgrpo_step import released
 from stages.data.sample import read_samples
+from stages.generation.attention import Prefix
 from stages.generation.generate import generate
 from stages.generation.prefill import prefill
 from stages.generation.sampling import Sampling
 from stages.model.adapters import Lora, add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.vision import FeatureCache
 from stages.rl.batches import micro_batch
 from stages.rl.guards import Guards
 from stages.rl.mismatch import logp_difference, sampling_kl
@@ -104,7 +106,7 @@ def agreement(bench: Bench, precision: str) -> dict[str, float]:
     sampler, builder = bench.policy(), bench.builder
     sampling = Sampling(bench.lengths.completion, 1.0, TOP_P)
     with bench.autocast():
-        groups = roll_out(sampler, builder, bench.questions()[:2], GROUP, CONTRAST, sampling, 0, 0, True)
+        groups = roll_out(sampler, builder, bench.questions()[:2], GROUP, CONTRAST, sampling, 0, 0, FeatureCache(0))
     scorer = sampler if precision == "bf16" else bench.policy(lora=False, precision="fp32")
     batch = micro_batch(builder, groups, torch.zeros(len(groups), GROUP), bench.device)
     with torch.no_grad(), torch.autocast(bench.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -133,10 +135,11 @@ def prefilling(bench: Bench) -> dict[str, float]:
     """Seconds of the prompts of all questions, on both orders of frames."""
     model, builder, asked = bench.policy(), bench.builder, bench.questions()
     prompts = [each.ordered for each in asked] + [each.contrast or each.ordered for each in asked]
-    counts, seeds = [1] * len(prompts), list(range(len(prompts)))
+    longest, places = max(len(prompt.ids_P) for prompt in prompts), range(len(prompts))
+    prefix = Prefix(model.config.text_config.num_hidden_layers, len(prompts), longest, bench.device)
     with torch.no_grad(), bench.autocast():
         # The first pass warms up.
-        _, seconds = [timed(prefill, model, builder, prompts, counts, Sampling(1), seeds, None)[1] for _ in range(2)]
+        _, seconds = [timed(prefill, model, builder, prompts, prefix, places)[1] for _ in range(2)]
     return {"seconds": seconds, "gib": peak()}
 
 
@@ -227,7 +230,7 @@ def released_step(bench: Bench) -> dict[str, float]:
     forbid_end(model, builder)
     sampling = Sampling(bench.lengths.completion, 1.0, TOP_P)
     with bench.autocast():
-        (group,) = roll_out(model, builder, bench.questions()[:1], GROUP, CONTRAST, sampling, 0, 0, False)
+        (group,) = roll_out(model, builder, bench.questions()[:1], GROUP, CONTRAST, sampling, 0, 0, None)
     model.set_attn_implementation({"text_config": "sdpa"})
     advantages_R = torch.randn(GROUP, device=bench.device)
     with bench.autocast():

@@ -13,10 +13,10 @@ from speed.tgrpo_step.cases import CONTRAST, STOP_EVERY, TOP_P, VOCABULARY, Case
 from speed.tgrpo_step.cost import Cost
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import pixel_media
 from stages.rl.loss import LossParams, StepSize, policy_loss
 from stages.rl.rollout import Group, RolloutQuestion, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
-from stages.rl.vision import pixel_media
 
 LOSS = LossParams(beta=0.04)
 
@@ -60,7 +60,7 @@ class Step:
             Sampling(case.completion, 1.0, TOP_P),
             seed=0,
             step=0,
-            share_features=False,
+            kept=None,
         )
         return group
 

@@ -1,6 +1,7 @@
-"""Low-rank adapters on the language model's linear layers."""
+"""Low-rank adapters on the language model's linear layers, and on the vision tower's if wanted."""
 
 import warnings
+from typing import Literal
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
@@ -9,6 +10,11 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.run.params import Params
 
 LINEAR_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+VISION_LAYERS = (  # of the blocks, and of the mergers: `mlp.0` and `mlp.2` in Qwen2.5-VL
+    r".*visual\.(blocks|merger|deepstack_merger_list)\..*(qkv|proj|gate_proj|up_proj|down_proj|linear_fc[12]|mlp\.[02])"
+)
+
+VisionTraining = Literal["frozen", "adapters", "full"]
 
 
 class Lora(Params):
@@ -16,16 +22,27 @@ class Lora(Params):
 
     rank: int = Field(default=16, ge=1, description="inner width of each adapter")
     alpha: int = Field(default=32, ge=1, description="an adapter's output is multiplied by alpha / rank")
+    vision: VisionTraining = Field(
+        default="frozen",
+        description="the vision tower beside the language model's adapters: frozen, with adapters of its own, or with "
+        "all its weights trained (full)",
+    )
 
 
 def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
-    """The model with fresh adapters; only these are trained.
+    """The model with fresh adapters; only these are trained, in fp32, and the vision tower if `lora` says so.
 
+    A tower that is trained in full is a copy: with the adapters switched off, the model is the one it was.
     `merge_and_unload` of the result gives a plain model back.
     """
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=LINEAR_LAYERS)
+    layers = f"{LINEAR_LAYERS}|{VISION_LAYERS}" if lora.vision == "adapters" else LINEAR_LAYERS
+    whole = ["visual"] if lora.vision == "full" else None
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=layers, modules_to_save=whole)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft still asks for it
         adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)  # the other type holds several kinds of adapters
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     return adapted

@@ -14,6 +14,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
+from stages.model.transfer import on_device
+
 VISION = "flash_segments"  # with "flash" in the name, transformers' vision layers hand over all windows at once
 PACKED = "packed_segments"
 CAUSAL, BOTH_WAYS = (-1, 0), (-1, -1)  # how far a token looks back and ahead, as `varlen_attn` wants it
@@ -36,7 +38,7 @@ class Segments:
 
     def to(self, device: torch.device) -> "Segments":
         """The same segments on another device."""
-        return Segments(self.bounds_S1.to(device), self.longest)
+        return Segments(on_device(self.bounds_S1, device), self.longest)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:

@@ -51,15 +51,16 @@ class Examples(Dataset):
         return self.builder.completion_ids(target_text(sample.process, sample.answer))
 
     def collate(self, rows: Sequence[Example]) -> dict[str, Any]:
-        """Model inputs for rows of prompts and completions.
+        """Model inputs for rows of prompts and completions, but the media.
 
-        Labels, and the logits that the model makes, start at the last token before the first completion.
+        `prompts` are those that the trainer makes the media from. Labels, and the logits that the model makes, start at
+        the last token before the first completion.
         """
         prompts, completions = zip(*rows, strict=True)
-        inputs = self.builder.batch(prompts, completions)
+        inputs = self.builder.batch(prompts, completions, pixels=False)
         start = int((inputs["labels"] != IGNORE).any(dim=0).nonzero()[0]) - 1
         labels = inputs["labels"][:, start:]
-        return inputs | {"labels": labels, "logits_to_keep": labels.shape[1]}
+        return inputs | {"labels": labels, "logits_to_keep": labels.shape[1], "prompts": prompts}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class PackedExamples(Dataset):
         return [self.examples[sample] for sample in self.rows[index]]
 
     def collate(self, rows: Sequence[list[Example]]) -> dict[str, Any]:
-        """Model inputs for one row."""
+        """Model inputs for one row, as `Examples.collate` gives them."""
         [row] = rows
-        return packed_row(*zip(*row, strict=True))
+        prompts, completions = zip(*row, strict=True)
+        return packed_row(prompts, completions) | {"prompts": prompts}

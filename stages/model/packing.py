@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from stages.model.attention import Segments
-from stages.model.inputs import IGNORE, Prompt, media_inputs
+from stages.model.inputs import IGNORE, Prompt
 
 
 def packed_row(prompts: Sequence[Prompt], completions: Sequence[Tensor]) -> dict[str, Any]:
-    """Model inputs for prompts and their completions in one row.
+    """Model inputs for prompts and completions in one row, but the media.
 
     A prompt is followed by its completion ids_C; the row has L tokens. input_ids [1, L], position_ids [3, 1, L], the
-    samples as `segments`, and the media as bytes. Logits are made at the N places that predict a completion token
+    samples as `segments`. Logits are made at the N places that predict a completion token
     (`logits_to_keep`), and once more at the end, because losses shift labels [1, N + 1].
     """
     lengths = [len(prompt.ids_P) + len(ids_C) for prompt, ids_C in zip(prompts, completions, strict=True)]
@@ -33,7 +33,7 @@ def packed_row(prompts: Sequence[Prompt], completions: Sequence[Tensor]) -> dict
         "segments": Segments.of(lengths),
         "logits_to_keep": torch.cat([*places, torch.tensor([start - 1])]),
         "labels": labels[None],
-    } | media_inputs(prompts)
+    }
 
 
 def even_rows(lengths: Sequence[int], rows: int) -> list[list[int]]:

@@ -59,7 +59,7 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
         # torchrun puts each process into a session of its own: a killed launcher would leave them training.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if torch.cuda.is_available():
-        return {"deepspeed": zero_config(zero)}
+        return {"deepspeed": zero_config(zero), "accelerator_config": {"non_blocking": True}}
     if zero is None:
         return {"use_cpu": True}
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

@@ -1,4 +1,4 @@
-"""What both training stages share: optimisation, exact checkpoints and progress.
+"""What both training stages share: optimisation and exact checkpoints.
 
 A checkpoint loads back exactly, or is known to be cut off.
 """
@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer import Trainer
-from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import TrainerState
 from transformers.training_args import TrainingArguments
 
 from stages.model.adapters import Lora
@@ -29,13 +29,11 @@ from stages.model.save import save_model
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_atomic
 from stages.run.params import LARGEST_SEED, Params
-from stages.run.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
 STEPS = "steps.jsonl"  # beside the checkpoints: every figure of every step, seconds included
-LOG_LINES = 12  # of a whole run
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,12 @@ class Optimisation(Params):
         default=True, description="compute activations again in the backward pass: less memory, more time"
     )
     deepspeed: ZeroStage | None = Field(default=None, description="ZeRO stage (2 or 3); null trains without DeepSpeed")
+    feature_cache_gib: float = Field(
+        default=4.0,
+        ge=0,
+        description="CPU memory of each process, in GiB, that keeps a frozen vision tower's features from one visit "
+        "of a clip to the next; it fills as clips are seen; 0 keeps none and encodes a forward's media together",
+    )
     seed: int = Field(
         default=42, ge=0, le=LARGEST_SEED, description="of the order of samples and of every random number"
     )
@@ -143,7 +147,7 @@ class Optimisation(Params):
             report_to=self.report_to,
             disable_tqdm=True,
             remove_unused_columns=False,
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
             ddp_find_unused_parameters=False,
             **joined,
             **more,
@@ -167,6 +171,14 @@ class ResumableTrainer(Trainer):
     model: nn.Module
     model_wrapped: nn.Module
     _has_steps = False
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute as the model's forward does.
+
+        The forward has autocast of its own, which casts fp32 weights again each time it is called. Within this block
+        they are cast once. Trainer's `compute_loss_context_manager` no longer does anything.
+        """
+        return self.accelerator.autocast()
 
     def state_to_keep(self) -> dict[str, Any]:
         """What a subclass wants back after a resume, as JSON."""
@@ -231,49 +243,6 @@ class ResumableTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
 
-class Progress(TrainerCallback):
-    """A progress bar with figures of each step, silent when nobody watches.
-
-    `shown` names the figures in Trainer's log and their labels. With `in_log` some of the steps are also logged.
-    """
-
-    def __init__(self, shown: Mapping[str, str], in_log: bool = False) -> None:
-        self._shown, self._in_log = shown, in_log
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Draw the bar."""
-        self._bar = progress_bar(
-            total=state.max_steps, initial=state.global_step, unit="step", hidden=not state.is_world_process_zero
-        )
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Move the bar, if the figures are those of a step."""
-        if not logs or not self._shown.keys() <= logs.keys():
-            return
-        figures = {label: f"{logs[name]:.3f}" for name, label in self._shown.items()}
-        self._bar.set_postfix(figures, refresh=False)
-        self._bar.update(state.global_step - self._bar.n)
-        is_due = state.global_step == 1 or state.global_step % max(1, state.max_steps // LOG_LINES) == 0
-        if self._in_log and is_due and state.is_world_process_zero:
-            said = ", ".join(f"{label} {value}" for label, value in figures.items())
-            log.info("step %d/%d: %s", state.global_step, state.max_steps, said)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Close the bar."""
-        self._bar.close()
-
-
 def last_checkpoint(directory: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
@@ -289,7 +258,7 @@ def save_trained(trainer: ResumableTrainer, source: Path, out: Path) -> None:
     state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None
     if trainer.is_world_process_zero():
         if hasattr(model, "merge_and_unload"):
-            model, state = model.merge_and_unload(), None
+            model, state = model.merge_and_unload().to(model.dtype), None
         if state is not None:
             # Loading under ZeRO-3 also notes renamings that it did not use; None means the family's own names.
             model._weight_conversions = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stages.model.adapters import VisionTraining
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
 from stages.planning.size import ModelSize
@@ -24,7 +25,7 @@ class Training:
     precision: Precision
     zero: ZeroStage | None
     lora_rank: int | None
-    freeze_vision: bool
+    vision: VisionTraining
     checkpointing: bool
     processes: int
 
@@ -44,8 +45,9 @@ class Training:
     def trainable(self, size: ModelSize) -> int:
         """How many parameters are trained."""
         if self.lora_rank is not None:
-            return self.lora_rank * size.adapter
-        return size.total - (size.vision if self.freeze_vision else 0)
+            vision = {"frozen": 0, "adapters": self.lora_rank * size.vision_adapter, "full": size.vision}
+            return self.lora_rank * size.adapter + vision[self.vision]
+        return size.total - (size.vision if self.vision == "frozen" else 0)
 
 
 def states(size: ModelSize, how: Training, reference: bool) -> dict[str, float]:
@@ -103,7 +105,7 @@ def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float)
 
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
     """Bytes that a trained vision tower saves for its backward pass."""
-    if how.freeze_vision or how.lora_rank is not None:
+    if how.vision == "frozen":
         return 0.0
     layer = patches * (SAVED_HIDDEN * size.vision_hidden + SAVED_INTERMEDIATE * size.vision_intermediate) * how.element
     kept = patches * size.vision_hidden * how.element
@@ -130,10 +132,19 @@ def logits(size: ModelSize, how: Training, tokens: float) -> float:
     return size.vocabulary * (tokens * how.element + CHUNK_BYTES)
 
 
+def features(size: ModelSize, how: Training, gib: float, clips: float, visual: float) -> float:
+    """Bytes of kept vision features (stages/model/vision.py): at most `gib` GiB.
+
+    `clips` have `visual` tokens each. A tower that is trained has no features to keep.
+    """
+    per_token = size.hidden * (1 + size.deepstack) * how.element
+    return min(gib * 2**30, clips * visual * per_token) if how.vision == "frozen" else 0.0
+
+
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes of a rollout: keys, values and distributions of tokens.
 
-    Each prompt's keys and values exist once. Each row has its own besides, in buffers that double when they are full.
+    Each prompt's keys and values exist once. Each row has room for its own besides.
     """
     per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
-    return per_token * (prompts * prompt + 2 * rows * completion) + rows * size.vocabulary * DRAW_BYTES
+    return per_token * (prompts * prompt + rows * completion) + rows * size.vocabulary * DRAW_BYTES

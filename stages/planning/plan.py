@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stages.planning import memory
-from stages.planning.machine import Machine
+from stages.planning.machine import CPU, Machine
 from stages.planning.memory import Training
 from stages.planning.size import ModelSize
 
@@ -15,14 +15,15 @@ GIB = 2**30
 class Plan:
     """What one stage needs on a machine.
 
-    `states` and `phases` are bytes per GPU by part. Phases follow each other, so only the largest counts. `tokens` and
-    `seconds` are those of one step, `disk` is in bytes.
+    `states` and `phases` are bytes per GPU by part. Phases follow each other, so only the largest counts. `features`
+    are bytes of CPU memory per process. `tokens` and `seconds` are those of one step, `disk` is in bytes.
     """
 
     stage: str
     host: Machine
     states: dict[str, float]
     phases: dict[str, float]
+    features: float
     tokens: float
     steps: int
     seconds: float
@@ -30,8 +31,8 @@ class Plan:
 
     @property
     def memory(self) -> float:
-        """Peak bytes per GPU."""
-        return sum(self.states.values()) + max(self.phases.values())
+        """Peak bytes per GPU; on a CPU kept features count too."""
+        return sum(self.states.values()) + max(self.phases.values()) + (self.features if self.host.name == CPU else 0)
 
 
 def disk(size: ModelSize, how: Training) -> float:
@@ -44,7 +45,7 @@ def disk(size: ModelSize, how: Training) -> float:
 
 def table(plan: Plan) -> str:
     """The plan as text for a person."""
-    parts = {**plan.states, **plan.phases}
+    parts = {**plan.states, **plan.phases, "kept vision features, CPU memory": plan.features}
     rows = [f"  {name:<34}{size / GIB:9.2f} GiB" for name, size in parts.items() if size]
     hours = plan.steps * plan.seconds / 3600
     return "\n".join(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
-from stages.model.adapters import LINEAR_LAYERS
+from stages.model.adapters import LINEAR_LAYERS, VISION_LAYERS
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class ModelSize:
     """Parameter counts and widths.
 
     `blocks` are the language model's layers and last norm. `head` is 0 where the embedding is the head. `adapter` is
-    the number of adapter parameters per rank. `window` is the number of patches that a windowed vision layer attends
-    to.
+    the number of adapter parameters per rank, `vision_adapter` that of the vision tower. `deepstack` is the number of
+    language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
+    attends to.
     """
 
     blocks: int
@@ -26,6 +27,7 @@ class ModelSize:
     vision: int
     merger: int
     adapter: int
+    vision_adapter: int
     layers: int
     hidden: int
     intermediate: int
@@ -33,6 +35,7 @@ class ModelSize:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    deepstack: int
     vision_layers: int
     vision_full_layers: int
     vision_hidden: int
@@ -55,11 +58,6 @@ def model_size(config: Any) -> ModelSize:
     text, vision = config.text_config, config.vision_config
     language = model.model.language_model
     embedding, head = language.embed_tokens.weight, model.lm_head.weight
-    linear = [
-        module
-        for name, module in model.named_modules()
-        if re.fullmatch(LINEAR_LAYERS, name) and isinstance(module, nn.Linear)
-    ]
     full_layers = len(vision.fullatt_block_indexes) if hasattr(vision, "fullatt_block_indexes") else vision.depth
     return ModelSize(
         blocks=_count(language) - embedding.numel(),
@@ -67,7 +65,8 @@ def model_size(config: Any) -> ModelSize:
         head=0 if head is embedding else head.numel(),
         vision=_count(model.model.visual),
         merger=sum(_count(module) for name, module in model.model.visual.named_children() if "merger" in name),
-        adapter=sum(module.in_features + module.out_features for module in linear),
+        adapter=_adapter(model, LINEAR_LAYERS),
+        vision_adapter=_adapter(model, VISION_LAYERS),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -75,6 +74,7 @@ def model_size(config: Any) -> ModelSize:
         kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
+        deepstack=len(getattr(vision, "deepstack_visual_indexes", ())),
         vision_layers=vision.depth,
         vision_full_layers=full_layers,
         vision_hidden=vision.hidden_size,
@@ -88,3 +88,12 @@ def model_size(config: Any) -> ModelSize:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _adapter(model: nn.Module, layers: str) -> int:
+    """Adapter parameters per rank of the linear layers of these names."""
+    return sum(
+        module.in_features + module.out_features
+        for name, module in model.named_modules()
+        if re.fullmatch(layers, name) and isinstance(module, nn.Linear)
+    )

@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.inputs import PromptBuilder
+from stages.model.transfer import on_device
+from stages.model.vision import Media, encoded_media, pixel_media
 from stages.rl.grading import GradedGroup
 from stages.rl.likelihood import token_weights
 from stages.rl.rewards import RewardParams, Rewards, TemporalMode, idle
 from stages.rl.rollout import Group
 from stages.rl.scoring import Packed, pack
-from stages.rl.vision import Media, encoded_media, pixel_media
 
 
 @dataclass
@@ -46,11 +47,11 @@ def micro_batch(
     features = [group.features for group in groups if group.features is not None]
     media = encoded_media(features) if features else pixel_media(builder, prompts, device)
     sampled_logps_RC = pad_sequence([row.logps_C for group in groups for row in group.ordered], batch_first=True)
-    advantages_R = advantages_BG.flatten().to(device, torch.float32)
-    batch = MicroBatch(packed, media, advantages_R, sampled_logps_RC.to(device))
+    advantages_R = on_device(advantages_BG.flatten().float(), device)
+    batch = MicroBatch(packed, media, advantages_R, on_device(sampled_logps_RC, device))
     if weights is not None:
         rows = [weights_C for group in weights for weights_C in group]
-        batch.token_weights_RC = pad_sequence(rows, batch_first=True).to(device)
+        batch.token_weights_RC = on_device(pad_sequence(rows, batch_first=True), device)
     return batch
 
 

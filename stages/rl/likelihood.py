@@ -7,10 +7,10 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import encoded_media, pixel_media
 from stages.rl.rollout import Group
 from stages.rl.scoring import pack, score
 from stages.rl.thought import conclusion_token
-from stages.rl.vision import encoded_media, pixel_media
 
 
 @dataclass(frozen=True)

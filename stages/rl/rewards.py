@@ -32,8 +32,8 @@ class RewardParams(Params):
     )
     contrast_scale: Literal["none", "batch"] = Field(
         default="none",
-        description="of temporal paper: batch pays α · clip(z, 0, 1) instead of α, where z is p − p̃ normalised over "
-        "the batch, as TGPO does",
+        description="of temporal paper and strict: batch pays α · clip(z, 0, 1) instead of α, where z is p − p̃ "
+        "normalised over the batch, in the spirit of TGPO",
     )
     gate_visits: int = Field(
         default=0,

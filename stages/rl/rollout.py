@@ -8,8 +8,8 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import FeatureCache, Features, media_of
 from stages.rl.questions import RolloutQuestion, draw_seed
-from stages.rl.vision import Features, encode, encoded_media
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,20 @@ def roll_out(
     sampling: Sampling,
     seed: int,
     step: int,
-    share_features: bool,
+    kept: FeatureCache | None,
+    most_rows: int | None = None,
 ) -> list[Group]:
-    """Sample all responses of all questions together.
+    """Sample all responses of all questions, at most `most_rows` at once.
 
-    Each prompt is encoded and prefilled once. With `share_features` the vision features are kept for scoring. This is
-    right only if the vision tower is frozen.
+    Each prompt is encoded and prefilled once. `kept` are features of a frozen vision tower: scoring uses them too. They
+    stay for the next visit, but for those of contrast frames, whose order is another one then. None stands for a tower
+    that is trained.
     """
     contrasts = [question.contrast for question in questions if question.contrast is not None] if contrast_size else []
-    prompts = [*(question.ordered for question in questions), *contrasts]
-    features = encode(model, builder, prompts) if share_features else None
+    ordered = [question.ordered for question in questions]
+    prompts, features = ordered + contrasts, None
+    if kept is not None:
+        features = kept.encode(model, builder, ordered, once=contrasts)
     responses = generate(
         model,
         builder,
@@ -53,7 +57,8 @@ def roll_out(
         [group_size] * len(questions) + [contrast_size] * len(contrasts),
         sampling,
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
-        media=None if features is None else encoded_media(features),
+        media=media_of(features) if features else None,
+        most_rows=most_rows,
     )
     encoded: Sequence[Features | None] = features or [None] * len(prompts)
     groups, place = [], len(questions)  # the place of the next contrast prompt

@@ -10,6 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.data.sample import Sample
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
+from stages.model.vision import FeatureCache
 from stages.rl.ahead import QuestionsAhead
 from stages.rl.grading import GradedGroup, grade_group, grades_of
 from stages.rl.likelihood import Gains, likelihood_gains
@@ -31,8 +32,11 @@ class Sampler:
         reader: FrameReader,
         builder: PromptBuilder,
         stopwatch: Stopwatch,
+        features: FeatureCache | None,
     ) -> None:
+        """`features` is None where the vision tower is trained."""
         self.params, self.samples, self.builder, self.stopwatch = params, samples, builder, stopwatch
+        self.features = features
         self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
 
     def sample(
@@ -88,7 +92,8 @@ class Sampler:
                 Sampling(params.max_new_tokens, params.temperature, params.top_p),
                 params.seed,
                 step,
-                share_features=params.freeze_vision,
+                self.features,
+                most_rows=params.rollout_rows,
             )
         gains: list[list[Gains]] = [[]] * len(groups)
         if params.measures_gains(step):

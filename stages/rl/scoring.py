@@ -7,7 +7,7 @@ and to itself, and its positions go on from the prompt's. There are two ways to 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
 from stages.model.inputs import Prompt
-from stages.rl.vision import Media
+from stages.model.transfer import on_device
+from stages.model.vision import Media
 
 GROUP_PREFIX = "group_prefix"
 CHUNK = 256  # completion tokens whose distribution is held in fp32 at once
@@ -40,7 +41,7 @@ class Block:
 
     def to(self, device: torch.device) -> "Block":
         """The same block on another device."""
-        return Block(self.index_RC.to(device), self.prompt_R.to(device), self.mask_R1CS.to(device))
+        return Block(*(on_device(tensor, device) for tensor in (self.index_RC, self.prompt_R, self.mask_R1CS)))
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Groups:
     def to(self, device: torch.device) -> "Groups":
         """The same places on another device."""
         blocks = tuple(block.to(device) for block in self.blocks)
-        return Groups(self.prompt_BP.to(device), blocks, self.restore_L.to(device))
+        return Groups(on_device(self.prompt_BP, device), blocks, on_device(self.restore_L, device))
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Packed:
 
     def to(self, device: torch.device) -> "Packed":
         """The same row on another device."""
-        return Packed(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        tensors = {name: on_device(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors, groups=self.groups.to(device))
 
 
 def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> Packed:

@@ -145,7 +145,7 @@ class TgrpoTrainer(ResumableTrainer):
             [row for batch in rows for row in batch],
             self.state.global_step,
             self._next_rows(),
-            self.compute_loss_context_manager,
+            self.autocast,
         )
         found = self.assessor.assess(self.accelerator, groups)
         keep_idle = self.params.dynamic_sampling == "off"
@@ -174,7 +174,7 @@ class TgrpoTrainer(ResumableTrainer):
         if not params.measures_faithfulness(self.state.global_step):
             return math.nan
         exchanges = exchanges_of([graded.group for graded in groups])
-        with self.stopwatch.measure("faithfulness"), self.compute_loss_context_manager():
+        with self.stopwatch.measure("faithfulness"), self.autocast():
             changed = answers_change(
                 model, self.sampler.builder, exchanges, params.max_new_tokens, params.grading, params.correct_above
             )
@@ -204,7 +204,7 @@ class TgrpoTrainer(ResumableTrainer):
             return None
         model: Any = self.model if self.reference is None else self.reference
         adapters_off = model.disable_adapter() if self.reference is None else nullcontext()
-        with adapters_off, self.compute_loss_context_manager():
+        with adapters_off, self.autocast():
             return score(model, batch.packed, batch.media, self.params.temperature).logps_RC
 
     def _sampling_model(self) -> PreTrainedModel:

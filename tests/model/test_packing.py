@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.model.adapters import Lora, add_lora
+from stages.model.adapters import Lora, VisionTraining, add_lora
 from stages.model.attention import use_packed_attention
-from stages.model.inputs import IGNORE, Prompt, PromptBuilder
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder, media_inputs
 from stages.model.load import load_model
 from stages.model.packing import even_rows, packed_row, packed_rows, rows_needed, shuffled_steps
 from stages.sft import completion_loss
@@ -34,13 +34,15 @@ def examples(builder: PromptBuilder) -> tuple[list[Prompt], list[Tensor]]:
     return prompts, [builder.completion_ids(text) for text in texts]
 
 
-@pytest.mark.parametrize("adapted", [False, True], ids=["whole", "adapters"])
+@pytest.mark.parametrize(
+    "vision", [None, "frozen", "adapters", "full"], ids=["whole", "lora", "lora of vision", "lora and vision"]
+)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_packed_row_has_the_loss_and_gradient_of_its_samples_one_by_one(
     model_dir: Path,
     builder: PromptBuilder,
     examples: tuple[list[Prompt], list[Tensor]],
-    adapted: bool,
+    vision: VisionTraining | None,
     checkpointing: bool,
 ) -> None:
     prompts, completions = examples
@@ -53,8 +55,8 @@ def test_a_packed_row_has_the_loss_and_gradient_of_its_samples_one_by_one(
             use_packed_attention(model)
         if checkpointing:
             model.activation_checkpointing_enable()
-        if adapted:
-            model = add_lora(model, Lora(rank=4, alpha=8))
+        if vision is not None:
+            model = add_lora(model, Lora(rank=4, alpha=8, vision=vision))
         total = 0.0
         for batch in batches:
             labels = batch.pop("labels")
@@ -65,12 +67,13 @@ def test_a_packed_row_has_the_loss_and_gradient_of_its_samples_one_by_one(
 
     alone = [builder.batch([prompt], [ids_C]) for prompt, ids_C in zip(prompts, completions, strict=True)]
     expected, expected_gradients = gradients(alone, packed=False)
-    found, found_gradients = gradients([packed_row(prompts, completions)], packed=True)
+    found, found_gradients = gradients([packed_row(prompts, completions) | media_inputs(prompts)], packed=True)
     assert found == pytest.approx(expected, rel=1e-5)
     assert found_gradients.keys() == expected_gradients.keys()
     for name, gradient in expected_gradients.items():
         scale = float(gradient.abs().max())
         assert torch.allclose(found_gradients[name], gradient, rtol=1e-3, atol=1e-4 * scale + 1e-8), name
+    assert any(".visual." in name for name in found_gradients) == (vision != "frozen")
 
 
 def test_logits_are_made_where_a_completion_token_is_predicted(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +16,19 @@ from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from stages.model.adapters import Lora, add_lora
 from stages.model.attention import Segments, use_packed_attention
 from stages.model.freezing import freeze_vision
-from stages.model.inputs import Prompt
-from stages.model.load import load_config
+from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.load import load_config, load_model
+from stages.model.vision import encode
 from stages.planning import memory
 from stages.planning.memory import Training
 from stages.planning.size import ModelSize, model_size
 from stages.rl.scoring import pack, score, use_group_prefix_attention
+from tests.model.tiny_models import clip, question
 from tests.planning.configs import QWEN2_5_VL_7B
 from tests.rl.conftest import tiny_media, tiny_model, tiny_prompt
 
 TOTAL = 8_292_166_656
-PLAIN = Training(precision="fp32", zero=None, lora_rank=None, freeze_vision=True, checkpointing=False, processes=1)
+PLAIN = Training(precision="fp32", zero=None, lora_rank=None, vision="frozen", checkpointing=False, processes=1)
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def seven_b(tmp_path: Path) -> ModelSize:
 
 
 def test_states_of_the_7b_model_under_zero_2_on_8_gpus(seven_b: ModelSize) -> None:
-    how = Training("bf16", 2, None, freeze_vision=False, checkpointing=True, processes=8)
+    how = Training("bf16", 2, None, vision="full", checkpointing=True, processes=8)
     found = memory.states(seven_b, how, reference=True)
     assert found["weights"] == found["reference and sampler"] == 2 * TOTAL
     assert found["gradients"] == 2 * TOTAL / 8 + 2 * 10**9  # and two buckets of 5e8 bf16 elements
@@ -43,7 +46,7 @@ def test_states_of_the_7b_model_under_zero_2_on_8_gpus(seven_b: ModelSize) -> No
 
 
 def test_adapters_leave_the_frozen_weights_and_little_else(seven_b: ModelSize) -> None:
-    how = Training("bf16", None, 16, freeze_vision=True, checkpointing=True, processes=1)
+    how = Training("bf16", None, 16, vision="frozen", checkpointing=True, processes=1)
     # Inputs and outputs of the linear layers: q and o 2 · 3584, k and v 3584 + 512, three of 3584 + 18944
     adapters = 16 * 28 * (2 * 7168 + 2 * 4096 + 3 * 22528)
     found = memory.states(seven_b, how, reference=False)
@@ -55,11 +58,21 @@ def test_adapters_leave_the_frozen_weights_and_little_else(seven_b: ModelSize) -
     }
 
 
+def test_a_tower_that_is_trained_beside_adapters_has_fp32_weights_gradients_and_moments(seven_b: ModelSize) -> None:
+    adapters, vision = 16 * 28 * (2 * 7168 + 2 * 4096 + 3 * 22528), seven_b.vision
+    how = Training("bf16", None, 16, vision="full", checkpointing=True, processes=1)
+    found = memory.states(seven_b, how, reference=False)
+    assert found["weights"] == 2 * TOTAL + 4 * (adapters + vision)
+    assert found["optimizer"] == 2 * found["gradients"] == 8 * (adapters + vision)
+    with_adapters = memory.states(seven_b, replace(how, vision="adapters"), reference=False)
+    assert with_adapters["gradients"] == 4 * (adapters + 16 * seven_b.vision_adapter)
+
+
 def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
-    how = Training("bf16", 2, None, freeze_vision=False, checkpointing=True, processes=8)
+    how = Training("bf16", 2, None, vision="full", checkpointing=True, processes=8)
     per_token = 2 * 28 * 4 * 128 * 2  # keys and values, layers, heads, width, bytes
     assert memory.cache(seven_b, how, prompts=2, prompt=1000, rows=0, completion=0) == 2000 * per_token
-    assert memory.cache(seven_b, how, 0, 0, rows=12, completion=100) == 2400 * per_token + 12 * 152064 * 24
+    assert memory.cache(seven_b, how, 0, 0, rows=12, completion=100) == 1200 * per_token + 12 * 152064 * 24
     assert memory.logits(seven_b, how, tokens=6144) == 152064 * (2 * 6144 + 3072)
 
 
@@ -94,7 +107,7 @@ def test_activations_are_what_a_forward_of_the_tiny_model_keeps(
     size = model_size(model.config)
     logits = size.vocabulary * group * completion * 4
     kept = saved_bytes(model, lambda: score(model, packed, tiny_media([asked]), 1.0)) - logits
-    how = Training("fp32", None, None, freeze_vision=True, checkpointing=checkpointing, processes=1)
+    how = Training("fp32", None, None, vision="frozen", checkpointing=checkpointing, processes=1)
     tokens, attention = prompt + group * completion, memory.grouped_attention(size, prompt, group, completion)
     of_backward = (2 if checkpointing else 1) * memory.layer_bytes(size, how, tokens, attention)
     expected = memory.activations(size, how, tokens, attention, patches=0) - of_backward
@@ -126,7 +139,7 @@ def test_activations_are_what_a_packed_row_keeps_with_adapters_under_autocast(ch
 
     size = model_size(config)
     attention = memory.packed_attention(size, tokens)
-    how = Training("bf16", None, 1, freeze_vision=True, checkpointing=checkpointing, processes=1)
+    how = Training("bf16", None, 1, vision="frozen", checkpointing=checkpointing, processes=1)
     of_backward = (2 if checkpointing else 1) * memory.layer_bytes(size, how, tokens, attention)
     expected = memory.activations(size, how, tokens, attention, patches=0) - of_backward
     assert saved_bytes(adapted, forward) == pytest.approx(expected, rel=0.1)
@@ -156,7 +169,7 @@ def test_states_are_the_bytes_of_a_real_optimizer_step() -> None:
         for name, value in state.items()
         if name.startswith("exp_avg")
     )
-    how = Training("fp32", None, None, freeze_vision=False, checkpointing=False, processes=1)
+    how = Training("fp32", None, None, vision="full", checkpointing=False, processes=1)
     found = memory.states(size, how, reference=False)
     assert found["weights"] == sum(weight.nbytes for weight in model.parameters())
     assert (found["gradients"], found["optimizer"]) == (gradients, moments)
@@ -165,3 +178,13 @@ def test_states_are_the_bytes_of_a_real_optimizer_step() -> None:
 def score_of(model: PreTrainedModel, prompt: Prompt) -> Tensor:
     use_group_prefix_attention(model)
     return score(model, pack([prompt], [[torch.tensor([1, 2])]]), tiny_media([prompt]), 1.0).logps_RC.sum()
+
+
+def test_kept_features_are_the_bytes_that_the_cache_holds_up_to_its_budget(model_dir: Path) -> None:
+    model, builder, size = load_model(model_dir), PromptBuilder(model_dir), model_size(load_config(model_dir))
+    prompt = builder(question("a"), clip())
+    (kept,) = encode(model, builder, [prompt])
+    tokens = len(kept.merged_NH)
+    assert memory.features(size, PLAIN, 1.0, clips=3, visual=tokens) == 3 * kept.size
+    assert memory.features(size, PLAIN, 1.0, clips=1e9, visual=tokens) == 2**30
+    assert memory.features(size, replace(PLAIN, vision="full"), 1.0, clips=3, visual=tokens) == 0

@@ -20,8 +20,12 @@ def test_the_counts_from_a_config_are_those_of_the_loaded_model(tmp_path: Path, 
     assert size.total == sum(weight.numel() for weight in model.parameters())
     assert size.vision == sum(weight.numel() for name, weight in model.named_parameters() if ".visual." in name)
     assert size.head == 0  # tied
-    adapted = add_lora(model, Lora(rank=3, alpha=6))
-    assert 3 * size.adapter == sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+    for vision, expected in (("frozen", 0), ("adapters", 3 * size.vision_adapter), ("full", size.vision)):
+        lora = Lora.model_validate({"rank": 3, "alpha": 6, "vision": vision})
+        adapted = add_lora(load_model(tmp_path / "model"), lora)
+        trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+        assert trained == 3 * size.adapter + expected
+    assert size.vision_adapter > 0
 
 
 def test_the_7b_model_has_its_published_size_without_its_weights(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from stages.planning.size import ModelSize
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 
 SIZE = ModelSize(
-    blocks=1000, embedding=320, head=0, vision=500, merger=100, adapter=60, layers=2, hidden=8, intermediate=16,
-    heads=4, kv_heads=2, head_dim=2, vocabulary=40, vision_layers=3, vision_full_layers=1, vision_hidden=6,
+    blocks=1000, embedding=320, head=0, vision=500, merger=100, adapter=60, vision_adapter=9, layers=2, hidden=8,
+    intermediate=16, heads=4, kv_heads=2, head_dim=2, vocabulary=40, deepstack=0,
+    vision_layers=3, vision_full_layers=1, vision_hidden=6,
     vision_intermediate=12, patch=4, merge=2, temporal=2, window=4,
 )  # fmt: skip
 SHAPE = Shape(prompt=10, visual=8, grids=2, completion=5)

@@ -7,6 +7,7 @@ import torch
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.vision import FeatureCache
 from stages.rl.likelihood import Gains, likelihood_gains, token_weights
 from stages.rl.questions import ask
 from stages.rl.rollout import roll_out
@@ -33,17 +34,15 @@ def test_token_weights_have_mean_1_and_bounds() -> None:
     assert float(many_C.min()) >= 0.25
 
 
-@pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
-def test_the_gain_is_the_difference_of_two_plain_forwards(
-    model_dir: Path, tmp_path: Path, share_features: bool
-) -> None:
+@pytest.mark.parametrize("frozen", [True, False], ids=["features", "pixels"])
+def test_the_gain_is_the_difference_of_two_plain_forwards(model_dir: Path, tmp_path: Path, frozen: bool) -> None:
     reader = write_frames(tmp_path, {"clip-1": clip(frames=6), "picture": picture(), "clip-2": clip(seed=2)})
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     use_group_prefix_attention(model)
     samples = [question("clip-1"), question("picture", data_type="image"), question("clip-2")]
     asked = [ask(sample, reader, builder, "reverse", 0, 0) for sample in samples]
     sampling = Sampling(max_new_tokens=9, temperature=0.7)
-    groups = roll_out(model, builder, asked, 4, 2, sampling, 0, 0, share_features)
+    groups = roll_out(model, builder, asked, 4, 2, sampling, 0, 0, FeatureCache(1.0) if frozen else None)
     gains = [likelihood_gains(model, builder, group, 0.7) for group in groups]
     assert gains[1] == []  # an image has no contrast frames
     for group, found in ((groups[0], gains[0]), (groups[2], gains[2])):

@@ -11,13 +11,13 @@ from stages.generation.generate import Completion
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.vision import FeatureCache, encoded_media, pixel_media
 from stages.rl.grading import grade_group, grades_of
 from stages.rl.metrics import rollout_metrics, rollout_rows
 from stages.rl.questions import Contrast, ask
 from stages.rl.rewards import RewardParams, group_rewards
 from stages.rl.rollout import Group, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
-from stages.rl.vision import encoded_media, pixel_media
 from stages.video.frame_store import FrameReader
 from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
 from tests.rl.conftest import write_frames
@@ -42,19 +42,20 @@ def model_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def rolled_out(
-    model: PreTrainedModel, builder: PromptBuilder, reader: FrameReader, share_features: bool, step: int = 0
+    model: PreTrainedModel, builder: PromptBuilder, reader: FrameReader, frozen: bool, step: int = 0
 ) -> list[Group]:
     questions = [ask(sample, reader, builder, "shuffle", seed=3, step=step) for sample in SAMPLES]
-    return roll_out(model, builder, questions, 4, 2, SAMPLING, seed=3, step=step, share_features=share_features)
+    kept = FeatureCache(1.0) if frozen else None
+    return roll_out(model, builder, questions, 4, 2, SAMPLING, seed=3, step=step, kept=kept)
 
 
-@pytest.mark.parametrize("share_features", [True, False], ids=["features", "pixels"])
+@pytest.mark.parametrize("frozen", [True, False], ids=["features", "pixels"])
 def test_scoring_gives_the_log_probabilities_the_rollout_had(
-    model_dir: Path, reader: FrameReader, share_features: bool
+    model_dir: Path, reader: FrameReader, frozen: bool
 ) -> None:
     model, builder = load_model(model_dir), PromptBuilder(model_dir)
     use_group_prefix_attention(model)
-    groups = rolled_out(model, builder, reader, share_features)
+    groups = rolled_out(model, builder, reader, frozen)
     prompts = [group.question.ordered for group in groups]
     packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups])
     features = [group.features for group in groups if group.features is not None]
@@ -73,6 +74,20 @@ def test_shared_features_change_no_response(model_dir: Path, reader: FrameReader
         [[response.text for response in group.ordered + group.contrast] for group in groups] for groups in (shared, own)
     ]
     assert texts[0] == texts[1]
+
+
+def test_fewer_rows_at_once_give_the_same_responses(model_dir: Path, reader: FrameReader) -> None:
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    questions = [ask(sample, reader, builder, "shuffle", seed=3, step=0) for sample in SAMPLES]
+    for kept in (FeatureCache(1.0), None):
+        found = [
+            roll_out(model, builder, questions, 4, 2, SAMPLING, 3, 0, kept, most_rows) for most_rows in (None, 6, 4)
+        ]
+        ids = [
+            [[response.ids_C.tolist() for response in group.ordered + group.contrast] for group in groups]
+            for groups in found
+        ]
+        assert ids[0] == ids[1] == ids[2]
 
 
 def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(

@@ -30,7 +30,7 @@ def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkey
     params = StepParams(
         group_size=2, contrast_size=0, temporal="off", dynamic_sampling="resample", resample_rounds=2, max_new_tokens=3
     )
-    sampler = Sampler(params, [question(name) for name in names], reader, PromptBuilder(qwen2_5), Stopwatch())
+    sampler = Sampler(params, [question(name) for name in names], reader, PromptBuilder(qwen2_5), Stopwatch(), None)
     groups, resampled = sampler.sample(load_model(qwen2_5), [0, 1], step=0, next_rows=[2, 3], autocast=nullcontext)
     assert resampled == 4  # a random model answers nothing right: both groups are idle in both rounds
     assert len(graded) == 2 + 4

@@ -1,0 +1,86 @@
+"""Adapters beside a vision tower that is frozen, has adapters of its own, or is trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.model.adapters import Lora, VisionTraining, add_lora
+from stages.model.inputs import PromptBuilder
+from stages.model.load import load_model
+from stages.sft import SftTrainer, run
+from tests.model.tiny_models import clip, question
+from tests.sft_inputs import LORA, folder_bytes, quick, steps, write_inputs
+
+TRAINED: list[VisionTraining] = ["adapters", "full"]
+
+
+def inputs_of(builder: PromptBuilder) -> dict[str, Tensor]:
+    completion = builder.completion_ids("<answer>B</answer>")
+    return builder.normalised(builder.batch([builder(question(), clip(frames=4))], [completion]))
+
+
+def test_a_trained_tower_has_the_gradient_of_the_plain_model(model_dir: Path) -> None:
+    inputs, plain = inputs_of(PromptBuilder(model_dir)), load_model(model_dir)
+    plain(**inputs).loss.backward()
+    adapted = add_lora(load_model(model_dir), Lora(rank=2, alpha=4, vision="full"))
+    adapted(**inputs).loss.backward()  # fresh adapters add nothing
+    found = {name: weight.grad for name, weight in adapted.named_parameters() if ".visual." in name}
+    compared = 0
+    for name, weight in plain.named_parameters():
+        if ".visual." in name:
+            gradient = found["base_model.model." + name.replace("visual.", "visual.modules_to_save.default.")]
+            assert weight.grad is not None
+            assert gradient is not None
+            assert torch.equal(gradient, weight.grad), name
+            compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("vision", TRAINED)
+def test_with_adapters_off_the_model_is_the_one_it_was(model_dir: Path, vision: VisionTraining) -> None:
+    inputs, plain = inputs_of(PromptBuilder(model_dir)), load_model(model_dir)
+    adapted: Any = add_lora(load_model(model_dir), Lora(rank=2, alpha=4, vision=vision))
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight += 0.05
+        expected, changed = plain(**inputs).logits, adapted(**inputs).logits
+        with adapted.disable_adapter():
+            assert torch.equal(adapted(**inputs).logits, expected)
+        assert not torch.allclose(changed, expected, atol=1e-3)
+        assert torch.allclose(adapted.merge_and_unload()(**inputs).logits, changed, atol=1e-4)
+
+
+def test_what_is_trained_is_fp32_and_the_rest_keeps_its_precision(model_dir: Path) -> None:
+    adapted = add_lora(load_model(model_dir, "bf16"), Lora(rank=2, alpha=4, vision="full"))
+    kinds = {(weight.requires_grad, weight.dtype) for weight in adapted.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+@pytest.mark.parametrize("vision", TRAINED)
+def test_a_run_trains_both_goes_on_from_its_checkpoint_and_saves_a_plain_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vision: VisionTraining
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inputs = write_inputs(tmp_path)
+    params = quick(lora=LORA | {"vision": vision}, precision="bf16", gradient_checkpointing=True, vision_lr_scale=0.5)
+    run(params, **inputs)
+    whole = folder_bytes(inputs["out"]), inputs["plot"].read_bytes()
+    (work,) = (tmp_path / ".work").glob("sft/*/0")
+    (work / "checkpoint-4" / "complete.json").unlink()
+    trained: list[int] = []
+    step = SftTrainer.training_step
+    monkeypatch.setattr(
+        SftTrainer, "training_step", lambda self, *args: trained.append(self.state.global_step) or step(self, *args)
+    )
+    run(params, **inputs)
+    assert trained == [2, 3]
+    assert (folder_bytes(inputs["out"]), inputs["plot"].read_bytes()) == whole
+    assert float(steps(inputs["plot"])[0]["grad_norm"]) > 0
+    before, after = load_model(inputs["model"], "bf16").state_dict(), load_model(inputs["out"], "bf16").state_dict()
+    assert before.keys() == after.keys()
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert {"visual" in name for name in moved} == {True, False}

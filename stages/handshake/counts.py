@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from stages.chat.request import Request
 from stages.handshake.asked import Asked
+from stages.handshake.folder import settings
 from stages.model.inputs import PromptBuilder
-from stages.run.files import read_json
 
 PROCESSOR_FILES = {
     "video": ("video_preprocessor_config.json", "preprocessor_config.json"),
@@ -114,10 +114,10 @@ def _pixels(folder: Path, kind: str) -> tuple[int, int, str]:
     The file is "" where none does.
     """
     for name in PROCESSOR_FILES[kind]:
-        settings = read_json(folder / name) if (folder / name).exists() else {}
-        size = settings.get("size") or {}
-        low = settings.get("min_pixels") or size.get("shortest_edge")
-        high = settings.get("max_pixels") or size.get("longest_edge")
-        if low and high:
+        found = settings(folder / name)
+        size = found["size"] if isinstance(found.get("size"), dict) else {}
+        low = found.get("min_pixels") or size.get("shortest_edge")
+        high = found.get("max_pixels") or size.get("longest_edge")
+        if isinstance(low, int) and isinstance(high, int):
             return low, high, name
     return 0, 0, ""

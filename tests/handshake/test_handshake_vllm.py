@@ -20,18 +20,20 @@ from stages.evaluate import EvaluateParams, run
 from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
+from tests.conftest import finished_run
 from tests.test_vllm import pytestmark as marks
-from tests.test_vllm import served
+from tests.vllm_server import MEDIA_FLAG, served
 
 pytestmark = marks
 
 
 @pytest.fixture
-def place(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the benchmark and the trained models, which is the working directory."""
+    finished = finished_run().absolute()
+    (tmp_path / "shapes-8").symlink_to(finished / "data" / "benchmarks" / "shapes-8")
+    (tmp_path / "models").symlink_to(finished / "models")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shapes-8").symlink_to(finished_run.absolute() / "data" / "benchmarks" / "shapes-8")
-    (tmp_path / "models").symlink_to(finished_run.absolute() / "models")
     return tmp_path
 
 
@@ -85,7 +87,7 @@ def without_rates(url: str) -> Iterator[str]:
 
 def test_the_handshake_finds_what_a_real_server_reads_otherwise(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, other = place / "models" / "tgrpo", place / "models" / "sft"
-    with served(model, place / "vllm.log", "--trust-request-mm-kwargs") as url:
+    with served(model, place / "vllm.log", MEDIA_FLAG) as url:
         with without_rates(url) as stripped, pytest.raises(UserError, match=r"differs is the frame rate: .* 1 per sec"):
             evaluate(stripped, place, model)
         with pytest.raises(UserError, match=r"differs is log-probabilities .* other weights"):

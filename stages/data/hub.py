@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 MODULES = ("parquet", "arrow", "json", "csv", "imagefolder", "videofolder")  # of the datasets library
+STRANGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # of a folder that datasets does not understand
+ROWS_AT_ONCE = 64  # of a Parquet file: a few bytes of it can stand for gigabytes of rows
 SAVED = ("state.json", "dataset_dict.json")  # mark what `save_to_disk` wrote
 
 
@@ -41,7 +43,7 @@ def read_hub(
         else:
             dataset = _on_the_hub(name, config, split, revision)
         yield from dataset.decode(False) if dataset.features else dataset
-    except (DatasetsError, OSError, ValueError, KeyError) as error:  # also midway, from a damaged file
+    except (DatasetsError, *STRANGE) as error:  # also midway, from a damaged file
         message = " ".join(str(error).split())
         raise UserError(
             f"source {name}: {message}; correct its files, or its `hub`, `config` or `hub_split` in params.yaml"
@@ -77,6 +79,8 @@ def _folder(folder: Path, config: str | None, split: str) -> "IterableDataset":
     module, options = infer_module_for_data_files(found, path=base)
     if module not in MODULES:
         raise ValueError(f"its files are of the kind {module}, not {', '.join(MODULES)}")
+    if module == "parquet":
+        options |= {"batch_size": ROWS_AT_ONCE}
     files = [glob.escape(file) for file in found[split]]
     dataset = load_dataset(module, data_files={split: files}, split=split, streaming=True, **options)
     assert isinstance(dataset, IterableDataset)

@@ -52,12 +52,17 @@ def elsewhere(python: Path, folder: Path, work: Path) -> dict[str, Any]:
 
 
 def assert_equal(folder: Path, found: dict[str, Any]) -> None:
-    """The logits, tokens and pixels of the folder here and there are the same numbers, but for rounding."""
+    """The logits, tokens and pixels of the folder here and there are the same numbers.
+
+    Releases add up the interpolated position embeddings of Qwen3-VL's vision in different orders: its logits differ by
+    rounding.
+    """
     build, model = PromptBuilder(folder), load_model(folder)
     video = build(QUESTION, FRAMES)
     with torch.no_grad():
         logits = model(**build.normalised(build.batch([video]))).logits
-    torch.testing.assert_close(found["logits"], logits, rtol=1e-5, atol=1e-5)
+    rounding = 1e-4 if build.config.model_type == "qwen3_vl" else 0.0
+    torch.testing.assert_close(found["logits"], logits, rtol=0, atol=rounding)
     ids = build.tokenizer(question_text(QUESTION, build.prompt_style))["input_ids"]
     assert found["ids"] == {"auto": ids, "processor": ids}
     image = build(question(data_type="image"), clip(frames=1, height=16, width=32, fps=2.0))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +160,20 @@ def nested_rows(file: Path) -> Rows:
                 yield f"{place}-{number}", {**raw, **question} if isinstance(question, dict) else question
         else:
             yield place, raw
+
+
+def choice(problem: str, options: Sequence[str], solution: str, path: str, category: str, **others: object) -> Fields:
+    """The fields of a multiple-choice question about a video, and `others`."""
+    return {
+        "problem": problem,
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": options,
+        "solution": solution,
+        "path": path,
+        "original_question_type": category,
+        **others,
+    }
 
 
 def split_options(text: str) -> tuple[str, list[str]]:

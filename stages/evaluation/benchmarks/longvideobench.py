@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.data.options import LETTERS
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark
 
 # The second level of the benchmark: relations between moments. The first level (S2E, T2O, …) perceives one moment.
@@ -21,16 +21,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem_id": fields["id"],
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": fields["candidates"],
-        "solution": LETTERS[fields["correct_choice"]],
-        "path": f"videos/{fields['video_path']}",
-        "original_question_type": f"{fields['question_category']}/{fields['duration_group']}",
-    }
+    return choice(
+        fields["question"],
+        fields["candidates"],
+        LETTERS[fields["correct_choice"]],
+        f"videos/{fields['video_path']}",
+        f"{fields['question_category']}/{fields['duration_group']}",
+        problem_id=fields["id"],
+    )
 
 
 DURATIONS = (15, 60, 600, 3600)

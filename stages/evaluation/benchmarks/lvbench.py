@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, nested_rows, read_benchmark, split_options
+from stages.evaluation.benchmark_records import Fields, choice, nested_rows, read_benchmark, split_options
 from stages.evaluation.definition import About, Benchmark
 
 
@@ -20,16 +20,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 def _official(fields: Fields, file: Path) -> Fields:
     problem, options = split_options(fields["question"])
-    return {
-        "problem_id": str(fields["uid"]),
-        "problem": problem,
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": options,
-        "solution": fields["answer"],
-        "path": f"{fields['key']}.mp4",
-        "original_question_type": "/".join(fields["question_type"]),
-    }
+    return choice(
+        problem,
+        options,
+        fields["answer"],
+        f"{fields['key']}.mp4",
+        "/".join(fields["question_type"]),
+        problem_id=str(fields["uid"]),
+    )
 
 
 ABOUT = About(

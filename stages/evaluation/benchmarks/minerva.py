@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.data.options import LETTERS
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark
 
 CHOICES = tuple(f"answer_choice_{number}" for number in range(len(LETTERS)))
@@ -20,16 +20,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem_id": fields["key"],
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": [fields[choice] for choice in CHOICES if fields.get(choice)],
-        "solution": LETTERS[fields["answer_id"]],
-        "path": f"{fields['video_id']}.mp4",
-        "original_question_type": fields["question_type"],
-    }
+    return choice(
+        fields["question"],
+        [fields[each] for each in CHOICES if fields.get(each)],
+        LETTERS[fields["answer_id"]],
+        f"{fields['video_id']}.mp4",
+        fields["question_type"],
+        problem_id=fields["key"],
+    )
 
 
 ABOUT = About(

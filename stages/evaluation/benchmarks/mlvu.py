@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import ProblemType, Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark, Profile
 
 TASKS = frozenset({"plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning"})
@@ -25,15 +25,13 @@ def group(category: str, problem_type: ProblemType, profile: Profile) -> tuple[s
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": fields["candidates"],
-        "solution": fields["answer"],
-        "path": f"video/{file.stem}/{fields['video']}",
-        "original_question_type": file.stem.partition("_")[2],
-    }
+    return choice(
+        fields["question"],
+        fields["candidates"],
+        fields["answer"],
+        f"video/{file.stem}/{fields['video']}",
+        file.stem.partition("_")[2],
+    )
 
 
 ABOUT = About(

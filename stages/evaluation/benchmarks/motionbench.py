@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, Rows, nested_rows, read_benchmark, split_options
+from stages.evaluation.benchmark_records import Fields, Rows, choice, nested_rows, read_benchmark, split_options
 from stages.evaluation.definition import About, Benchmark
 
 TEMPORAL = frozenset({"Action Order", "Repetition Count", "Motion Recognition", "Camera Motion"})
@@ -26,16 +26,14 @@ def _answered(file: Path) -> Rows:
 
 def _official(fields: Fields, file: Path) -> Fields:
     problem, options = split_options(fields["question"])
-    return {
-        "problem_id": str(fields["uid"]),
-        "problem": problem,
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": options,
-        "solution": fields["answer"],
-        "path": fields["video_path"],
-        "original_question_type": fields["question_type"],
-    }
+    return choice(
+        problem,
+        options,
+        fields["answer"],
+        fields["video_path"],
+        fields["question_type"],
+        problem_id=str(fields["uid"]),
+    )
 
 
 ABOUT = About(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.data.options import LETTERS
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, Rows, read_benchmark, record_rows
+from stages.evaluation.benchmark_records import Fields, Rows, choice, read_benchmark, record_rows
 from stages.evaluation.definition import About, Benchmark
 from stages.run.errors import UserError
 
@@ -41,15 +41,13 @@ def _rows(file: Path) -> Rows:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": fields["options"],
-        "solution": LETTERS[fields["answer"]],
-        "path": fields.get("video_path") or f"videos/{fields['demonstration_type']}/{fields['key']}.mp4",
-        "original_question_type": fields.get("reason_type") or file.stem,
-    }
+    return choice(
+        fields["question"],
+        fields["options"],
+        LETTERS[fields["answer"]],
+        fields.get("video_path") or f"videos/{fields['demonstration_type']}/{fields['key']}.mp4",
+        fields.get("reason_type") or file.stem,
+    )
 
 
 ABOUT = About(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark
 
 
@@ -18,16 +18,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem_id": str(fields["question_id"]),
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": fields["options"],
-        "solution": fields["answer"],
-        "path": f"videos/{fields['videoID']}.mp4",
-        "original_question_type": fields["category"],
-    }
+    return choice(
+        fields["question"],
+        fields["options"],
+        fields["answer"],
+        f"videos/{fields['videoID']}.mp4",
+        fields["category"],
+        problem_id=str(fields["question_id"]),
+    )
 
 
 ABOUT = About(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark, split_options
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark, split_options
 from stages.evaluation.definition import About, Benchmark, Profile, ScoredRow
 from stages.evaluation.statistics import Estimate, wilson
 
@@ -54,16 +54,14 @@ def together(sample_id: str) -> str:
 def _official(fields: Fields, file: Path) -> Fields:
     category = "text" if "textscore" in file.name else "video"
     problem, options = split_options(fields["question"])
-    return {
-        "problem_id": f"{fields['idx']}-{category}",
-        "problem": problem,
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": options,
-        "solution": fields["GT"],
-        "path": fields["video_name"],
-        "original_question_type": category,
-    }
+    return choice(
+        problem,
+        options,
+        fields["GT"],
+        fields["video_name"],
+        category,
+        problem_id=f"{fields['idx']}-{category}",
+    )
 
 
 ABOUT = About(

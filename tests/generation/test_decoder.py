@@ -151,6 +151,20 @@ def test_a_step_and_a_refill_write_to_the_same_addresses(
         assert sum(changed) >= 3 + 2 * model.config.text_config.num_hidden_layers
 
 
+def test_a_row_that_has_ended_stands_still(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt]
+) -> None:
+    decoder = entered(model, builder, prompts, WARM)
+    decoder.ended_A[1] = True  # whatever its token is
+    ids_AC, logps_AC = decoder.ids_AC.clone(), decoder.logps_AC.clone()
+    with torch.no_grad(), shared_prefix(model):
+        for _ in range(4):
+            decoder.step()
+    assert torch.equal(decoder.ids_AC[1], ids_AC[1])
+    assert torch.equal(decoder.logps_AC[1], logps_AC[1])
+    assert decoder.column_A[:3].tolist() == [4, 0, 4]
+
+
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, CUT], ids=["greedy", "sampled", "nucleus"])
 @pytest.mark.parametrize("with_adapters", [False, True], ids=["plain", "adapters"])
 def test_a_step_compiles_as_one_graph_which_serves_after_a_refill_too(

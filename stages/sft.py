@@ -225,7 +225,7 @@ def pack(params: SftParams, examples: Examples) -> PackedExamples:
     steps = params.max_steps or math.ceil(len(examples) * params.epochs / params.batch_size)
     of_steps = shuffled_steps(len(examples), steps, params.batch_size, params.seed)
     rows, per_step = packed_rows(of_steps, examples.set.lengths, params.tokens_per_forward, processes)
-    return PackedExamples(examples, rows, per_step)
+    return PackedExamples(examples, rows, per_step, processes)
 
 
 def training_arguments(params: SftParams, work: Path, rows_per_step: int | None = None) -> TrainingArguments:

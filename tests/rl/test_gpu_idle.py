@@ -31,6 +31,7 @@ def test_without_a_gpu_nothing_is_measured() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_that_waits_is_idle() -> None:
     idle = GpuIdle()
     idle.start(torch.device("cuda", 0))

@@ -50,13 +50,12 @@ def test_features_are_those_of_pixels(model_dir: Path) -> None:
 
 def test_one_pass_for_videos_and_images_has_their_loss_and_gradient(model_dir: Path) -> None:
     builder = PromptBuilder(model_dir)
-    asked = [
-        ("a", "video", clip()),
-        ("b", "image", picture()),
-        ("c", "video", clip(6)),
-        ("d", "image", picture(seed=2)),
+    prompts = [
+        builder(question("a"), clip()),
+        builder(question("b", "image"), picture()),
+        builder(question("c"), clip(6)),
+        builder(question("d", "image"), picture(seed=2)),
     ]
-    prompts = [builder(question(name, kind), frames) for name, kind, frames in asked]
     rows = builder.batch(prompts, [builder.completion_ids("<answer>B</answer>")] * 4, pixels=False)
     found = []
     for joint in (False, True):

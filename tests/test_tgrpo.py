@@ -223,16 +223,6 @@ def test_questions_that_cannot_be_shared_out_evenly_are_refused(
         train(SMALL.model_copy(update={"questions_per_step": 3}), inputs, tmp_path)
 
 
-def test_shards_of_a_trained_vision_tower_refuse_videos_and_images_together(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    params = SMALL.model_copy(update={"deepspeed": 3, "freeze_vision": False})
-    with pytest.raises(UserError, match=r"videos and images together on several processes: set tgrpo\.deepspeed to 2"):
-        train(params, inputs, tmp_path)
-
-
 @pytest.mark.slow
 def test_a_finished_run_that_is_started_again_writes_the_same_files(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,8 +19,9 @@ COLUMNS: Mapping[str, Measure] = {
     "answers change": lambda row: 100 * row["answers_change"],
     "effect": lambda row: row["steps"].get("temporal_effect"),
     "minutes": lambda row: row["seconds"]["training"] / 60 if row["seed"] is not None else None,
-    "of it the term": lambda row: row["seconds"]["contrast"] / 60 if row["seed"] is not None else None,
+    "of it contrast": lambda row: row["seconds"]["contrast"] / 60 if row["seed"] is not None else None,
 }
+PLACES_OF = {"effect": 3}  # decimal places; 1 in the other columns
 
 
 def tables(rows: Sequence[Row]) -> str:
@@ -39,7 +40,7 @@ def arms_table(rows: Sequence[Row]) -> str:
     for arm in ("cold start", *ARMS):
         runs = [row for row in rows if row["arm"] == arm]
         if runs:
-            cells = (_cell([measure(row) for row in runs]) for measure in COLUMNS.values())
+            cells = (_cell([measure(row) for row in runs], PLACES_OF.get(name, 1)) for name, measure in COLUMNS.items())
             lines.append(f"| {arm} | {len(runs)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -86,10 +87,9 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _cell(values: Sequence[float | None]) -> str:
+def _cell(values: Sequence[float | None], places: int = 1) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
     mean, half = interval(known)
-    places = 1 if abs(mean) >= 1 or mean == 0 else 3
     return f"{mean:.{places}f}" if half is None else f"{mean:.{places}f} ± {half:.{places}f}"

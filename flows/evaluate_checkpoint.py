@@ -95,7 +95,7 @@ def run_command(home: Path, command: Sequence[str], runner: CommandRunner) -> St
 
 def outputs_in(folder: Path, stage: Stage) -> dict[str, str]:
     """For each option that names an output, a file of the folder."""
-    words = shlex.split(stage.command)
+    words = words_of(stage.command)
     options = [(option, path) for option, path in itertools.pairwise(words) if path in stage.outs]
     return {option: str(folder / f"{option.lstrip('-')}{Path(path).suffix}") for option, path in options}
 
@@ -112,9 +112,16 @@ def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:
     return evaluations[benchmark]
 
 
+def words_of(command: str) -> list[str]:
+    """A command's words; `{name}` is filled in from its option `--name`, as the stages do."""
+    words = shlex.split(command)
+    values = {option: value for option, value in itertools.pairwise(words) if option.startswith("--")}
+    return [re.sub(r"\{(\w+)\}", lambda found: values.get(f"--{found[1]}", found[0]), word) for word in words]
+
+
 def with_options(command: str, options: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """A command's words with options changed, and the old values."""
-    words = shlex.split(command)
+    words = words_of(command)
     replaced = {}
     for option, value in options.items():
         if option not in words:

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from flows.errors import UsageError, nearest
 
+CODE = "stages/"  # the folder of the deps that are code
 StageState = Literal["Completed", "Cached", "Restored", "Failed", "Cancelled"]
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from flows import dvc, graph
 from flows.checkout import find_checkout
 from flows.errors import UsageError
+from flows.graph import CODE
 
-CODE = "stages/"  # the deps that are code
 COPIES = Path(".work") / "code"  # one zip file of the folder stages for each state of the code that ran
 
 

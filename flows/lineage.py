@@ -12,7 +12,7 @@ from typing import TypedDict
 from pydantic import JsonValue
 
 from flows.experiment import git
-from flows.graph import Snapshot, Stage, with_upstream
+from flows.graph import CODE, Snapshot, Stage, with_upstream
 
 EVALUATION = "evaluate"  # the stage in dvc.yaml whose metrics are the results
 
@@ -80,11 +80,13 @@ def artifacts_of(chain: Sequence[Stage]) -> dict[str, str]:
     """Path → hash of all data that the chain's stages read."""
     outputs = {path for stage in chain for path in stage.outs}
     read = [item for stage in chain for item in stage.deps.items()]
-    return {path: value for path, value in read if path in outputs or value.endswith(".dir")}
+    return {
+        path: value for path, value in read if path in outputs or (value.endswith(".dir") and not path.startswith(CODE))
+    }
 
 
 def code_of(chain: Sequence[Stage]) -> list[str]:
-    """The files of the checkout that the chain's stages run."""
+    """The files and folders of the checkout that the chain's stages run."""
     read = {path for stage in chain for path in stage.deps}
     return sorted(path for path in read - set(artifacts_of(chain)) if not Path(path).is_absolute())
 
@@ -102,6 +104,7 @@ def commits(root: Path, stages: Sequence[Stage]) -> dict[str, str]:
     commit_of = {}
     for stage in stages:
         if stage.group == EVALUATION:
-            changed = [path for path in [*code_of(ancestry(stages, stage)), "dvc.yaml"] if path in edited]
+            code = [Path(path) for path in [*code_of(ancestry(stages, stage)), "dvc.yaml"]]
+            changed = sorted(path for path in edited if any(Path(path).is_relative_to(one) for one in code))
             commit_of[stage.name] = f"{head} and edited {', '.join(changed)}" if changed else head
     return commit_of

@@ -3,7 +3,8 @@
     python -m flows.parameters [--params params.yaml]
 
 DVC puts values of params.yaml into the commands of dvc.yaml, which a shell runs. So each of these values has to be a
-plain name. All values are then held against the parameter models of the stages, before the first stage starts.
+plain name. All values are then held against the parameter models of the stages, before the first stage starts. Source
+folders may hold files alone: DVC would wait for ever on a named pipe.
 """
 
 import argparse
@@ -19,8 +20,10 @@ from pydantic import JsonValue
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
+from flows import dvc
 from flows.checkout import find_checkout
 from flows.errors import UsageError
+from flows.source_files import refuse_special_files
 
 TEMPLATE = re.compile(r"\$\{\s*([\w.-]+)")  # ${report.models} in dvc.yaml
 PLAIN = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./@+=-]*")
@@ -118,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home, text = find_checkout(Path.cwd()), path.read_text(encoding="utf-8")
         check_templates(home, text, str(path))
         check_values(home, (text,), str(path))
+        for folder in dvc.source_folders(home):
+            refuse_special_files(folder)
     except UsageError as error:
         sys.exit(f"parameters: {error}")
     return 0

@@ -15,6 +15,8 @@ def source_files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     A file that is gone since it was listed and a link that leads to itself are left out. UsageError for a named pipe, a
     socket or a device: DVC would open it to hash it, and wait for ever.
     """
+    if folder.exists() and not (folder.is_dir() or folder.is_file()):
+        raise UsageError(f"{folder} is a named pipe, a socket or a device; name a folder")
     for place, folders, files in os.walk(folder):
         folders.sort()
         for path in sorted(os.path.join(place, name) for name in files):

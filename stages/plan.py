@@ -60,6 +60,8 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     contrast = media.videos * (params.contrast_size > 0)
     rows = questions * (params.group_size + contrast * params.contrast_size)
     prompts = questions * (1 + contrast)
+    at_once = min(1.0, (params.rollout_rows or rows) / rows)  # share of the responses
+    cached = prompts * min(1.0, 2 * at_once), rows * at_once  # prompts and responses, see generate.room_for
     shape, most = media.shape(TEXT_TOKENS, params.max_new_tokens), media.largest(TEXT_TOKENS, params.max_new_tokens)
     per_forward = params.questions_per_forward
     attention = memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
@@ -69,7 +71,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     )
     logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
     phases = {
-        "rollout: KV cache": memory.cache(size, how, prompts, most.prompt, rows, most.completion),
+        "rollout: KV cache": memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion),
         "update: activations and logits": activations + logits,
     }
     scored, seen = score_group(shape, params.group_size), Work() if params.freeze_vision else encode(shape, size)
@@ -81,9 +83,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
     decoding = decode(shape, rows / questions) * questions
-    half_full = memory.cache(size, how, prompts, shape.prompt, rows, shape.completion / 4)  # on average
+    half_full = memory.cache(size, how, cached[0], shape.prompt, cached[1], shape.completion / 2)  # on average
     read = size.total * how.weight + half_full
-    drawn = host.decode_seconds(params.max_new_tokens, read, size.layers, adapted, decoding.flops(size), mfu)
+    drawn = host.decode_seconds(params.max_new_tokens / at_once, read, size.layers, adapted, decoding.flops(size), mfu)
     arithmetic = host.seconds(update.flops(size) * questions + once.flops(size) / params.updates_per_rollout, mfu)
     return Plan(
         "tgrpo",

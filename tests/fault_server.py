@@ -117,6 +117,25 @@ BODIES: dict[str, dict[str, JsonValue]] = {
     "refusal": completion(None, "stop", refusal="I cannot help with that"),
     "empty choices": {"choices": [], "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 0}},
 }
+PASSING: tuple[Fault, ...] = (
+    *("408", "429", "429 after 0.05", "500", "503", "reset", "stall", "drip", "malformed json", "empty choices"),
+    raw({}, 429, retry_after_ms="50"),
+    raw(completion(None, "abort")),
+    raw({"error": {"message": "worker died"}}),
+    Raw(b"<html>Bad gateway</html>", headers={"Content-Type": "text/html"}),
+    Raw(b'data: {"choices": [{"delta": {}}]}\n\ndata: [DONE]\n\n'),
+    Raw(gzip.compress(b"{"), headers={"Content-Encoding": "gzip"}),
+)
+"""Faults after which the same request may be answered."""
+ODD_ANSWERS: tuple[Fault, ...] = (
+    Raw(json.dumps(completion(f"caf\u00e9 {THOUGHT}"), ensure_ascii=False).encode("utf-8-sig")),  # with a BOM
+    Raw(json.dumps(completion(f"caf\u00e9 {THOUGHT}"), ensure_ascii=False).encode("latin-1")),
+    raw(completion(f"a\0b {THOUGHT}")),
+    raw(completion(f"a\ud800b {THOUGHT}")),
+    raw(completion() | {"usage": None}),
+    *("length", "content_filter", "refusal"),
+)
+"""Answers that are final, and hard to read."""
 # An HTTP status, optionally with the seconds of a Retry-After header, is named "429" or "429 after 0.3".
 
 

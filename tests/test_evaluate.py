@@ -7,15 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.sample import Reject, read_samples, write_rejects, write_samples
 from stages.evaluate import EvaluateParams, run
 from stages.evaluation import engines
 from stages.evaluation.conditions import with_conditions
 from stages.evaluation.predictions import PREDICTION_SCHEMA
+from stages.generation.decoder import Room
+from stages.generation.generate import Completion, Job
+from stages.generation.sampling import Sampling
+from stages.model.inputs import PromptBuilder
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA
@@ -35,6 +41,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
     return tmp_path
+
+
+def count_jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many jobs each round asks from now on."""
+    asked: list[int] = []
+    real = engines.generate_continuously
+
+    def counted(
+        model: PreTrainedModel, builder: PromptBuilder, jobs: Iterable[Job], sampling: Sampling, room: Room
+    ) -> Iterator[dict[int, list[Completion]]]:
+        listed = list(jobs)
+        asked.append(len(listed))
+        return real(model, builder, listed, sampling, room)
+
+    monkeypatch.setattr(engines, "generate_continuously", counted)
+    return asked
 
 
 def test_every_question_with_frames_is_answered_in_every_order_and_images_once(model: Path, place: Path) -> None:
@@ -104,7 +126,7 @@ def test_two_runs_write_the_same_bytes(model: Path, place: Path) -> None:
         assert (place / f"first.{name}").read_bytes() == (place / f"second.{name}").read_bytes()
 
 
-def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
+def test_a_run_cut_off_between_answers_goes_on_and_ends_with_the_same_files(
     model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(PARAMS, model, place, "whole")
@@ -113,11 +135,10 @@ def test_a_run_cut_off_between_batches_goes_on_and_ends_with_the_same_files(
     lines = whole.splitlines(keepends=True)
     assert len(lines) == 11
     journal.write_bytes(b"".join(lines[:8]) + lines[8][:20])  # what a kill leaves: whole lines and a torn one
-    asked = []
-    real = engines.generate
-    monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
+    asked = count_jobs(monkeypatch)
     evaluate(PARAMS, model, place, "resumed")
-    assert asked == [5]  # the six in order are not asked again, the five shuffled ones in one batch
+    assert asked == [5]  # the six in order are not asked again, the five shuffled ones in one round
+    assert len(journal.read_bytes().splitlines()) == 11  # and the two of them that were there are not written again
     for name in ("parquet", "json"):
         assert (place / f"whole.{name}").read_bytes() == (place / f"resumed.{name}").read_bytes()
 
@@ -153,9 +174,7 @@ def test_one_more_order_asks_nothing_again_and_changes_no_answer(
     model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = evaluate(PARAMS, model, place)
-    asked = []
-    real = engines.generate
-    monkeypatch.setattr(engines, "generate", lambda *args: asked.append(len(args[2])) or real(*args))
+    asked = count_jobs(monkeypatch)
     after = evaluate(
         PARAMS.model_copy(update={"orders": ("ordered", "shuffled", "reversed"), "profile": "video-r1"}), model, place
     )

@@ -16,6 +16,7 @@ from transformers.training_args import TrainingArguments
 from speed.gpu.data import Lengths
 from speed.tgrpo_step import released
 from stages.data.sample import read_samples
+from stages.generation.attention import Prefix
 from stages.generation.generate import generate
 from stages.generation.prefill import prefill
 from stages.generation.sampling import Sampling
@@ -134,10 +135,11 @@ def prefilling(bench: Bench) -> dict[str, float]:
     """Seconds of the prompts of all questions, on both orders of frames."""
     model, builder, asked = bench.policy(), bench.builder, bench.questions()
     prompts = [each.ordered for each in asked] + [each.contrast or each.ordered for each in asked]
-    counts, seeds = [1] * len(prompts), list(range(len(prompts)))
+    longest, places = max(len(prompt.ids_P) for prompt in prompts), range(len(prompts))
+    prefix = Prefix(model.config.text_config.num_hidden_layers, len(prompts), longest, bench.device)
     with torch.no_grad(), bench.autocast():
         # The first pass warms up.
-        _, seconds = [timed(prefill, model, builder, prompts, counts, Sampling(1), seeds, None)[1] for _ in range(2)]
+        _, seconds = [timed(prefill, model, builder, prompts, prefix, places)[1] for _ in range(2)]
     return {"seconds": seconds, "gib": peak()}
 
 

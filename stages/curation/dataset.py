@@ -1,6 +1,7 @@
 """The training sets as a Hugging Face dataset, with its card."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from pydantic import BaseModel
 
 from stages.run.errors import UserError
 from stages.run.files import iterate_rows, sha256_file, write_atomic
+from stages.run.log import escaped
 
 COMPOSITION = ("source", "data_type", "problem_type", "licence")
+MARKUP = re.compile(r"[\\`*_\[\]<>&|~$]")
 LICENCE_NOT_STATED = "not stated"
 
 
@@ -94,4 +97,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    """The text without meaning for Markdown or HTML."""
+    return MARKUP.sub(r"\\\g<0>", escaped(str(value)))

@@ -11,18 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from stages.run.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
+Row = Mapping[str, object]
+
 MODULES = ("parquet", "arrow", "json", "csv", "imagefolder", "videofolder")  # of the datasets library
+# What libraries raise for a folder that they do not understand.
+STRANGE = (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException)
+ROWS_AT_ONCE = 64  # of a Parquet file: half a megabyte of it can stand for gigabytes of rows
 SAVED = ("state.json", "dataset_dict.json")  # mark what `save_to_disk` wrote
 
 
-def read_hub(
-    name: str, folder: Path, config: str | None, split: str, revision: str | None
-) -> Iterator[Mapping[str, object]]:
+def read_hub(name: str, folder: Path, config: str | None, split: str, revision: str | None) -> Iterator[Row]:
     """The rows of one split, one at a time.
 
     Media is not decoded: its cells are `{"path": …, "bytes": …}`. Where `folder` exists, it holds the dataset: Parquet,
@@ -35,13 +41,12 @@ def read_hub(
 
     try:
         if any((folder / marker).is_file() for marker in SAVED):
-            dataset = _saved(folder, split)
+            yield from _undecoded(_saved(folder, split))
         elif folder.is_dir():
-            dataset = _folder(folder, config, split)
+            yield from _folder(folder, config, split)
         else:
-            dataset = _on_the_hub(name, config, split, revision)
-        yield from dataset.decode(False) if dataset.features else dataset
-    except (DatasetsError, OSError, ValueError, KeyError) as error:  # also midway, from a damaged file
+            yield from _undecoded(_on_the_hub(name, config, split, revision))
+    except (DatasetsError, *STRANGE) as error:  # also midway, from a damaged file
         message = " ".join(str(error).split())
         raise UserError(
             f"source {name}: {message}; correct its files, or its `hub`, `config` or `hub_split` in params.yaml"
@@ -62,8 +67,8 @@ def _saved(folder: Path, split: str) -> "IterableDataset":
     return (saved[split] if isinstance(saved, DatasetDict) else saved).to_iterable_dataset()
 
 
-def _folder(folder: Path, config: str | None, split: str) -> "IterableDataset":
-    """The files of a folder, by its card or by their names."""
+def _folder(folder: Path, config: str | None, split: str) -> Iterable[Row]:
+    """The rows of a folder's files, which its card or their names give."""
     from datasets import IterableDataset, load_dataset
     from datasets.data_files import DataFilesDict, get_data_patterns
     from datasets.load import infer_module_for_data_files
@@ -77,10 +82,25 @@ def _folder(folder: Path, config: str | None, split: str) -> "IterableDataset":
     module, options = infer_module_for_data_files(found, path=base)
     if module not in MODULES:
         raise ValueError(f"its files are of the kind {module}, not {', '.join(MODULES)}")
+    if module == "parquet":
+        return _parquet_rows(found[split])
     files = [glob.escape(file) for file in found[split]]
     dataset = load_dataset(module, data_files={split: files}, split=split, streaming=True, **options)
     assert isinstance(dataset, IterableDataset)
-    return dataset
+    return _undecoded(dataset)
+
+
+def _parquet_rows(files: Iterable[str]) -> Iterator[Row]:
+    """The rows of Parquet files; `datasets` would unpack a whole row group at once."""
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                yield from batch.to_pylist()
+
+
+def _undecoded(dataset: "IterableDataset") -> Iterable[Row]:
+    """The rows, with media as `{"path": …, "bytes": …}`."""
+    return dataset.decode(False) if dataset.features else dataset
 
 
 def _on_the_hub(name: str, config: str | None, split: str, revision: str | None) -> "IterableDataset":

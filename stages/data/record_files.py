@@ -1,6 +1,7 @@
 """Record files: JSON arrays, JSON Lines and CSV, read record by record."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -59,7 +60,7 @@ def _table_rows(file: TextIO) -> Iterator[tuple[str, object]]:
     read = 0  # lines
     try:
         names = [name.strip() for name in next(reader)]
-        if twice := next((name for name in names if name and names.count(name) > 1), None):
+        if twice := next((name for name, count in Counter(names).items() if name and count > 1), None):
             raise csv.Error(f"two columns are called '{twice}'")
         read = reader.line_num
         for number, row in enumerate((row for row in reader if row), 1):

@@ -1,7 +1,8 @@
 """Record files and media of the public benchmarks, in a local folder."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,11 @@ VIDEO_SUFFIXES = (".mp4", ".MP4", ".webm", ".avi", ".mkv", ".mov")
 Fields = dict[str, Any]
 """The fields of one JSON or Parquet record, before anything checked them."""
 
+Rows = Iterator[tuple[str, object]]
+"""Records with their places in a file."""
+
+_OPTION = re.compile(r"\s*\(?([A-J])[.):]\s*(\S.*)")
+
 
 def read_benchmark(
     root: Path,
@@ -27,17 +33,18 @@ def read_benchmark(
     video_r1: Callable[[Fields], Fields],
     official: Callable[[Fields, Path], Fields],
     *official_files: str,
+    rows: Callable[[Path], Rows] | None = None,
 ) -> Iterator[Sample | Reject]:
     """The questions of the benchmark `name` in `root`.
 
     They come from Video-R1's `eval_<name>.json` where that file is there. Otherwise they come from the official files:
-    of the patterns `official_files` the first one that matches a file counts. `video_r1` and `official` turn a record
-    into the fields of a Video-R1 record; `official` also gets the file of the record. A record without `problem_id` is
-    named after its place in the file. The media path is looked for in `root`. A question with the id of an earlier one
-    is a reject. UserError when no file of either kind is there.
+    of the patterns `official_files` the first one that matches a file counts. `rows` reads a file whose layout is its
+    own. `video_r1` and `official` turn a record into the fields of a Video-R1 record; `official` also gets the file of
+    the record. A record without `problem_id` is named after its place in the file. The media path is looked for in
+    `root`. A question with the id of an earlier one is a reject. UserError when no file of either kind is there.
     """
     media, seen = MediaFolder(root), set[str]()
-    for record in _records(root, name, video_r1, official, official_files):
+    for record in _records(root, name, video_r1, official, official_files, rows or record_rows):
         draft = _draft(record, name, media)
         if draft.sample_id in seen:
             draft = Reject(sample_id=draft.sample_id, stage="benchmark", reason="duplicate id", detail=record.place)
@@ -108,6 +115,7 @@ def _records(
     video_r1: Callable[[Fields], Fields],
     official: Callable[[Fields, Path], Fields],
     official_files: tuple[str, ...],
+    rows: Callable[[Path], Rows],
 ) -> Iterator[_Record]:
     video_r1_file = video_r1_records(root, name)
     if video_r1_file.is_file():
@@ -121,22 +129,61 @@ def _records(
         )
     for file in files:
         folder = "-".join(file.relative_to(root).with_suffix("").parts)
-        for place, raw in _rows(file):
+        for place, raw in rows(file):
             yield _Record(f"{folder}-{place}", raw, lambda fields, file=file: official(fields, file))
 
 
 def _first_match(root: Path, patterns: tuple[str, ...]) -> list[Path]:
     """The record files of the first pattern that matches any."""
     for pattern in patterns:
-        if files := sorted(path for path in root.glob(pattern) if path.is_file() and path.suffix in RECORD_SUFFIXES):
+        suffixes = (*RECORD_SUFFIXES, Path(pattern).suffix)  # of a pattern that names its own
+        if files := sorted(path for path in root.glob(pattern) if path.is_file() and path.suffix in suffixes):
             return files
     return []
 
 
-def _rows(file: Path) -> Iterator[tuple[str, object]]:
+def record_rows(file: Path) -> Rows:
+    """The records of a Parquet, JSON, JSON Lines or CSV file."""
     if file.suffix == ".parquet":
         return ((f"row {number}", row) for number, row in enumerate(pq.read_table(file).to_pylist(), 1))
     return read_records(file)
+
+
+def nested_rows(file: Path) -> Rows:
+    """One record for each question in the list `qa` of a video's record.
+
+    The fields of the question stand before those of its video. A record of another form comes as it is.
+    """
+    for place, raw in record_rows(file):
+        if isinstance(raw, dict) and isinstance(raw.get("qa"), list):
+            for number, question in enumerate(raw["qa"], 1):
+                yield f"{place}-{number}", {**raw, **question} if isinstance(question, dict) else question
+        else:
+            yield place, raw
+
+
+def choice(problem: str, options: Sequence[str], solution: str, path: str, category: str, **others: object) -> Fields:
+    """The fields of a multiple-choice question about a video, and `others`."""
+    return {
+        "problem": problem,
+        "data_type": "video",
+        "problem_type": "multiple choice",
+        "options": options,
+        "solution": solution,
+        "path": path,
+        "original_question_type": category,
+        **others,
+    }
+
+
+def split_options(text: str) -> tuple[str, list[str]]:
+    """A question whose options are lines of its text, and the options.
+
+    The lines begin with `A.`, `A)`, `A:` or `(A)`, up to J, and become "A. left".
+    """
+    lines = [(line, _OPTION.fullmatch(line)) for line in text.splitlines()]
+    options = [f"{found[1]}. {found[2].strip()}" for _, found in lines if found]
+    return "\n".join(line for line, found in lines if not found).strip(), options
 
 
 def _draft(record: _Record, name: str, media: MediaFolder) -> Sample | Reject:

@@ -43,6 +43,8 @@ def differences(asked: Mapping[str, Conditions | None]) -> str:
 
 
 def _shown(value: JsonValue) -> str:
+    if value is None:
+        return "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
+from transformers.modeling_utils import PreTrainedModel
 
 from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
@@ -23,7 +24,7 @@ from stages.chat.request import ChatSampling, Dialect, Request
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import Sample
 from stages.evaluation.predictions import Output, OutputStatus
-from stages.generation.generate import Completion, generate
+from stages.generation.generate import Completion, Job, generate_continuously, room_for
 from stages.generation.sampling import Sampling
 from stages.handshake.asked import Asked
 from stages.handshake.first_requests import LOOKED_AT, check_prompt, files_at_hand, shake_hands
@@ -35,7 +36,7 @@ from stages.video.order import Order, permutation
 
 log = logging.getLogger(__name__)
 
-WINDOW = 128  # showings whose pixels are in memory at once; batches are formed among them
+ROUND = 16  # showings of a round for each that is decoded at once
 
 Keep = Callable[[Sequence[Output]], None]
 
@@ -65,8 +66,9 @@ class Engine(Protocol):
 class TransformersEngine:
     """A model that runs in this process, on the GPU if possible.
 
-    Showings of like length share a batch of at most `batch_tokens` tokens; a longer one goes alone. A batch depends on
-    the showings of one order alone, and a batch that a killed run left unfinished is answered whole. So a resumed
+    Showings of one order are answered in rounds, the longest prompts first. Within a round, the next question takes
+    the place of an answer that has ended; prompts and answers at their full length are at most `batch_tokens` at once,
+    unless one alone is longer. A round that a killed run left unfinished is decoded again as a whole. So a resumed
     evaluation adds up the same sums in the same order as an uninterrupted one, and a further order changes no answer.
     """
 
@@ -85,81 +87,77 @@ class TransformersEngine:
         model = load_model(self.folder, self.precision)
         if torch.cuda.is_available():
             torch.nn.Module.cuda(model)
+        shown = self._answerable([self._shown(showing, builder) for showing in showings], builder, keep)
         with progress_bar(total=len(showings), unit="question") as bar:
-            for window in windows(showings):
-                for batch in self._open_batches(window, builder, done, keep):
-                    prompts = [each.prompt for each in batch]
-                    seeds = [_seed(self.seed, each.showing.key) for each in batch]
-                    answers = generate(model, builder, prompts, [1] * len(batch), self.sampling, seeds)
-                    keep([_from_completion(each, answer) for each, [answer] in zip(batch, answers, strict=True)])
-                bar.update(len(window))
+            bar.update(len(showings) - len(shown))
+            for rows, asked in rounds(shown, self.sampling.max_new_tokens, self.batch_tokens):
+                if all(each.showing.key in done for each in asked):
+                    bar.update(len(asked))
+                    continue
+                for outputs in self._outputs(model, builder, asked, rows):
+                    keep([output for output in outputs if output["key"] not in done])
+                    bar.update(len(outputs))
 
-    def _open_batches(
-        self, window: Sequence[Showing], builder: PromptBuilder, done: Container[str], keep: Keep
-    ) -> "Iterator[list[Shown]]":
-        """The batches of a window that hold a showing without an answer.
+    def _outputs(
+        self, model: PreTrainedModel, builder: PromptBuilder, asked: Sequence["Shown"], rows: int
+    ) -> Iterator[list[Output]]:
+        """The outputs of one round, as they come."""
+        jobs = (Job(self._prompt(each, builder), 1, _seed(self.seed, each.showing.key)) for each in asked)
+        room = room_for([each.prompt_tokens for each in asked], [1] * len(asked), rows)
+        for answered in generate_continuously(model, builder, jobs, self.sampling, room):
+            yield [_from_completion(asked[number], answer) for number, [answer] in answered.items()]
 
-        A prompt that is too long becomes an output with status `error`.
-        """
-        if all(showing.key in done for showing in window):
-            return
-        shown: list[Shown] = []
-        for each in (self._show(showing, builder) for showing in window):
+    def _answerable(self, shown: Sequence["Shown"], builder: PromptBuilder, keep: Keep) -> list["Shown"]:
+        """The showings without those whose prompt is too long, which become outputs with status `error`."""
+        answerable: list[Shown] = []
+        for each in shown:
             try:
                 builder.check_length(
-                    each.showing.key, len(each.prompt.ids_P), self.sampling.max_new_tokens, self.max_prompt_tokens
+                    each.showing.key, each.prompt_tokens, self.sampling.max_new_tokens, self.max_prompt_tokens
                 )
             except UnusableSample as error:
                 log.warning("no answer, counted as missing: %s", error)
                 keep([_without_answer(each, str(error))])
             else:
-                shown.append(each)
-        for batch in batches(shown, self.sampling.max_new_tokens, self.batch_tokens):
-            if not all(each.showing.key in done for each in batch):
-                yield batch
+                answerable.append(each)
+        return answerable
 
-    def _show(self, showing: Showing, builder: PromptBuilder) -> "Shown":
+    def _shown(self, showing: Showing, builder: PromptBuilder) -> "Shown":
         sample = showing.sample
-        frames = self.reader.load(sample.sample_id)
-        n_frames, height, width, _ = frames.frames_THWC.shape
-        order_T = permutation(n_frames, showing.order, sample.sample_id, self.seed)
-        size = (width, height) if len(order_T) else (0, 0)
-        return Shown(showing, builder(sample, frames, order_T), order_T.tolist(), len(order_T), *size)
+        shape = self.reader.shape(sample.sample_id)
+        order_T = permutation(shape.count, showing.order, sample.sample_id, self.seed)
+        n_frames, size = len(order_T), (shape.width, shape.height) if len(order_T) else (0, 0)
+        prompt_tokens = builder.prompt_length(sample, replace(shape, count=n_frames))
+        return Shown(showing, prompt_tokens, order_T.tolist(), n_frames, *size)
+
+    def _prompt(self, shown: "Shown", builder: PromptBuilder) -> Prompt:
+        sample = shown.showing.sample
+        return builder(sample, self.reader.load(sample.sample_id), np.array(shown.frame_order, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A showing as the model sees it; `width` and `height` in pixels."""
+    """What the model sees of a showing; `width` and `height` in pixels."""
 
     showing: Showing
-    prompt: Prompt = field(repr=False)
+    prompt_tokens: int
     frame_order: list[int]
     n_frames: int
     width: int
     height: int
 
 
-def windows(showings: Sequence[Showing]) -> Iterator[list[Showing]]:
-    """The showings order by order, up to WINDOW at a time."""
-    for order in dict.fromkeys(showing.order for showing in showings):
-        same = [showing for showing in showings if showing.order == order]
-        yield from (same[start : start + WINDOW] for start in range(0, len(same), WINDOW))
-
-
-def batches(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[list[Shown]]:
-    """Groups of like length, the longest first.
-
-    A group has at most `batch_tokens` tokens after padding, each answer at its full length.
-    """
-    batch: list[Shown] = []
-    for each in sorted(shown, key=lambda each: (-len(each.prompt.ids_P), each.showing.key)):
-        longest = len(batch[0].prompt.ids_P) if batch else len(each.prompt.ids_P)
-        if batch and (len(batch) + 1) * (longest + max_new_tokens) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(each)
-    if batch:
-        yield batch
+def rounds(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[tuple[int, list[Shown]]]:
+    """The showings of each round, and how many of them are decoded at once."""
+    for order in dict.fromkeys(each.showing.order for each in shown):
+        same = sorted(
+            (each for each in shown if each.showing.order == order),
+            key=lambda each: (-each.prompt_tokens, each.showing.key),
+        )
+        while same:
+            rows = max(1, batch_tokens // (same[0].prompt_tokens + max_new_tokens))
+            yield rows, same[: ROUND * rows]
+            same = same[ROUND * rows :]
 
 
 class ServerParams(ChatParams):

@@ -3,43 +3,51 @@
 A prompt's keys and values are read once per token, however many rows go on from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
+
+from stages.generation.cache import PromptCache
 
 SHARED_PREFIX = "shared_prefix"
 
 
-@dataclass
 class Prefix:
-    """The prefilled prompts, and which rows go on from which.
+    """The prefilled prompts, each at its place, and which rows go on from which.
 
-    keys, values: per layer [B, heads, P, D]. padding_B11P is true in the padding; None stands for no padding. rows_BN
-    lists each prompt's rows (padded with row 0). place_A is the place of row a in the flattened rows_BN.
+    The cache holds B places of P tokens. padding_B11P is true before a prompt. rows_BN lists the rows of each place
+    (filled up with row 0). place_A is the place of row a in the flattened rows_BN; for a row without a prompt it is 0.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
-    padding_B11P: Tensor | None
-    rows_BN: Tensor
-    place_A: Tensor
+    def __init__(self, layers: int, prompts: int, tokens: int, device: torch.device) -> None:
+        self.cache = PromptCache(layers, prompts, tokens)
+        self.padding_B11P = torch.ones(prompts, 1, 1, tokens, dtype=torch.bool, device=device)
+        self.rows_BN, self.place_A = (torch.zeros(0, dtype=torch.long, device=device) for _ in range(2))
 
-    @classmethod
-    def of(cls, cache: DynamicCache, mask_BP: Tensor, prompt_A: Tensor) -> "Prefix":
-        """From the cache of a prefill; prompt_A are the rows' prompts."""
-        keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
-        padding_B11P = None if mask_BP.all() else ~mask_BP.bool()[:, None, None]
-        return cls(keys, values, padding_B11P, *_rows_by_prompt(prompt_A, len(mask_BP)))
+    def write_to(self, places: Sequence[int], lengths: Sequence[int]) -> None:
+        """The next pass through the model holds prompts of such lengths."""
+        self.cache.write_to(places)
+        P, device = self.padding_B11P.shape[3], self.padding_B11P.device
+        before_B = P - torch.tensor(lengths, device=device)
+        self.padding_B11P[places] = (torch.arange(P, device=device) < before_B[:, None])[:, None, None]
 
-    def keep(self, prompt_A: Tensor) -> None:
-        """The rows are now these, by their prompts."""
-        self.rows_BN, self.place_A = _rows_by_prompt(prompt_A, len(self.rows_BN))
+    def seat(self, prompt_A: Sequence[int | None], width: int) -> None:
+        """Row a goes on from the prompt at place prompt_A[a], or from none.
+
+        No prompt has more than `width` rows. As long as their shapes stay, tensors are changed in place.
+        """
+        rows_BN: list[list[int]] = [[] for _ in self.padding_B11P]
+        place_A = [0] * len(prompt_A)
+        for row, prompt in enumerate(prompt_A):
+            if prompt is not None:
+                place_A[row] = prompt * width + len(rows_BN[prompt])
+                rows_BN[prompt].append(row)
+        filled = [[*rows, *[0] * (width - len(rows))] for rows in rows_BN]
+        self.rows_BN, self.place_A = _into(self.rows_BN, filled), _into(self.place_A, place_A)
 
     def by_prompt(self, states_AKGX: Tensor) -> Tensor:
         """States side by side at their prompts.
@@ -53,16 +61,10 @@ class Prefix:
         return states.unflatten(2, (-1, G)).transpose(1, 2).flatten(0, 1)[self.place_A]
 
 
-def _rows_by_prompt(prompt_A: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
-    """rows_BN and place_A of rows whose prompts are prompt_A."""
-    is_own_BA = prompt_A == torch.arange(prompts, device=prompt_A.device)[:, None]
-    rank_A = (is_own_BA.cumsum(dim=1) - 1).gather(0, prompt_A[None])[0]
-    width = int(rank_A.max()) + 1
-    place_A = prompt_A * width + rank_A
-    rows_BN = place_A.new_zeros(prompts * width).scatter(
-        0, place_A, torch.arange(len(prompt_A), device=prompt_A.device)
-    )
-    return rows_BN.view(prompts, width), place_A
+def _into(buffer: Tensor, values: Sequence[object]) -> Tensor:
+    """The buffer with these values in it, or a new one of their shape."""
+    new = torch.tensor(values, device=buffer.device)
+    return buffer.copy_(new) if buffer.shape == new.shape else new
 
 
 def shared_prefix_attention(
@@ -73,25 +75,22 @@ def shared_prefix_attention(
     attention_mask: Tensor | None,
     prefix: Prefix,
     scaling: float,
-    later_C: Tensor | None = None,
+    later_A11C: Tensor,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attention of one new token per row to [prompt, own tokens].
 
-    One softmax is over both. query is [A, heads, 1, D]; key and value hold the row's own tokens. later_C is true where
-    they are not filled yet; None stands for nowhere. Rows of the same prompt, and query heads that share a key head,
-    are columns of one product, so that keys and values are never repeated.
+    One softmax is over both. query is [A, heads, 1, D]; key and value hold the row's own tokens. later_A11C is true
+    where they are not filled yet. Rows of the same prompt, and query heads that share a key head, are columns of one
+    product, so that keys and values are never repeated.
     """
-    layer = cast(int, module.layer_idx)
-    prompt_key, prompt_value = prefix.keys[layer], prefix.values[layer]  # [B, K, P, D]
+    stored = prefix.cache.prompt_layers[cast(int, module.layer_idx)]
+    prompt_key, prompt_value = cast(Tensor, stored.keys), cast(Tensor, stored.values)  # [B, K, P, D]
     (_, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
     query_AKGD = query.view(A, K, H // K, D) * scaling
     to_prompt = prefix.by_prompt(query_AKGD) @ prompt_key.transpose(2, 3)
-    if prefix.padding_B11P is not None:
-        to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
-    to_own_AKGC = query_AKGD @ key.transpose(2, 3)
-    if later_C is not None:
-        to_own_AKGC.masked_fill_(later_C, -torch.inf)
+    to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
+    to_own_AKGC = (query_AKGD @ key.transpose(2, 3)).masked_fill_(later_A11C, -torch.inf)
     scores = torch.cat([to_prompt, prefix.by_prompt(to_own_AKGC)], dim=3).float().softmax(dim=3).to(value.dtype)
     on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)
     attended = prefix.by_row(on_prompt @ prompt_value, H // K) + prefix.by_row(on_own, H // K) @ value

@@ -1,20 +1,22 @@
 """Generation for rollouts and evaluation: each prompt is prefilled once.
 
-All rows that go on from it are decoded together: on the CPU in room that grows, on a GPU in fixed room.
+Rows of all prompts are decoded side by side. Where there is no room for all of them, the next prompt's rows take the
+place of rows that have ended (continuous batching).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.fixed import decode_fixed
-from stages.generation.growing import decode_growing
-from stages.generation.prefill import prefill
+from stages.generation.decoder import Decoder, Newcomer, Pace, Room
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
+
+REFILL = 1 / 8  # share of the rows that have ended when the next prompts enter: a pass serves several
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,18 @@ class Completion:
     truncated: bool
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Job:
+    """A prompt whose `count` responses are wanted, drawn with `seed`."""
+
+    prompt: Prompt = field(repr=False)
+    count: int
+    seed: int
+
+
+MediaOf = Callable[[Sequence[int]], Mapping[str, object]]  # encoded media of the jobs with these numbers
+
+
 def generate(
     model: PreTrainedModel,
     builder: PromptBuilder,
@@ -39,30 +52,132 @@ def generate(
     counts: Sequence[int],
     sampling: Sampling,
     seeds: Sequence[int],
-    media: Mapping[str, object] | None = None,
+    media: MediaOf | None = None,
+    most_rows: int | None = None,
 ) -> list[list[Completion]]:
     """`counts[b]` completions of each prompt b, drawn with `seeds[b]`.
 
-    A prompt's completions do not depend on the prompts beside it (but for rounding): its random numbers come from its
-    own seed. `media` is the prompts' media in place of their pixels. Placeholder tokens are never drawn. `model` is in
+    At most `most_rows` are decoded at once, all with None.
+    """
+    jobs = [Job(*each) for each in zip(prompts, counts, seeds, strict=True)]
+    room = room_for([len(prompt.ids_P) for prompt in prompts], counts, most_rows)
+    found: dict[int, list[Completion]] = {}
+    for answered in generate_continuously(model, builder, jobs, sampling, room, media):
+        found |= answered
+    return [found[index] for index in range(len(jobs))]
+
+
+def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | None) -> Room:
+    """Room for prompts of such lengths with so many rows each.
+
+    With fewer rows than there are, prompts whose last row is long are expected to take half of the places.
+    """
+    rows, width = sum(counts), max(counts)
+    if most_rows is not None:
+        rows = min(rows, max(most_rows, width))
+    return Room(rows, min(len(counts), rows, math.ceil(2 * rows / width)), max(lengths), width)
+
+
+@torch.no_grad()
+def generate_continuously(
+    model: PreTrainedModel,
+    builder: PromptBuilder,
+    jobs: Iterable[Job],
+    sampling: Sampling,
+    room: Room,
+    media: MediaOf | None = None,
+    pace: Pace | None = None,
+) -> Iterator[dict[int, list[Completion]]]:
+    """The completions of each job, by its number, as jobs end.
+
+    Jobs are taken when there is room for their rows. A job's completions do not depend on the jobs beside
+    it (but for rounding): its random numbers come from its own seed. Placeholder tokens are never drawn. `model` is in
     eval mode meanwhile, because gradient checkpointing would drop the cache.
     """
     was_training = model.training
     model.eval()
     try:
-        start = prefill(model, builder, prompts, counts, sampling, seeds, media)
-        decode = decode_fixed if model.device.type == "cuda" else decode_growing
-        ids_RC, logps_RC = (values.cpu() for values in decode(model, start, sampling))
+        decoder = Decoder(model, builder, sampling, room, pace)
+        yield from _Desk(decoder, builder, jobs, room, media).serve()
     finally:
         model.train(was_training)
-    ends = start.end_ids.cpu()
-    completions = iter(
-        _completion(ids_C, logps_C, builder, ends) for ids_C, logps_C in zip(ids_RC, logps_RC, strict=True)
-    )
-    return [[next(completions) for _ in range(count)] for count in counts]
 
 
-def _completion(ids_C: Tensor, logps_C: Tensor, builder: PromptBuilder, end_ids: Tensor) -> Completion:
-    ends = torch.isin(ids_C, end_ids).nonzero()[:, 0].tolist()
-    length = ends[0] + 1 if ends else len(ids_C)
-    return Completion(ids_C[:length], logps_C[:length], builder.decode(ids_C[:length]), truncated=not ends)
+@dataclass
+class _Open:
+    """A job that is being answered: its number, its prompt's place, and its completions so far."""
+
+    number: int
+    place: int
+    completions: list[Completion | None]
+
+
+class _Desk:
+    """Gives rows and prompts' places to jobs, and takes them back."""
+
+    def __init__(
+        self, decoder: Decoder, builder: PromptBuilder, jobs: Iterable[Job], room: Room, media: MediaOf | None
+    ) -> None:
+        self._decoder, self._builder, self._media = decoder, builder, media
+        self._jobs = enumerate(jobs)
+        self._next = next(self._jobs, None)
+        self._rows: list[tuple[_Open, int] | None] = [None] * room.rows  # a row's job, and which of its rows it is
+        self._places = set(range(room.prompts))  # the free ones
+
+    def serve(self) -> Iterator[dict[int, list[Completion]]]:
+        """Answer all jobs."""
+        while True:
+            self._admit()
+            if not any(self._rows):
+                return
+            self._move_together()
+            if answered := self._collect(self._decoder.run(self._enough())):
+                yield answered
+
+    def _admit(self) -> None:
+        """Let jobs enter while there is room for all their rows."""
+        free = [row for row, held in enumerate(self._rows) if held is None]
+        newcomers, numbers = [], []
+        while self._next and self._places and len(free) >= self._next[1].count:
+            number, job = self._next
+            rows, free = free[: job.count], free[job.count :]
+            opened = _Open(number, min(self._places), [None] * job.count)
+            self._places.remove(opened.place)
+            for place, row in enumerate(rows):
+                self._rows[row] = opened, place
+            newcomers.append(Newcomer(job.prompt, job.seed, opened.place, rows))
+            numbers.append(number)
+            self._next = next(self._jobs, None)
+        if newcomers:
+            self._decoder.enter(newcomers, self._media(numbers) if self._media else None)
+
+    def _move_together(self) -> None:
+        """Once nothing waits, leave out rows that are free."""
+        live = [row for row, held in enumerate(self._rows) if held]
+        free = len(self._rows) - len(live)
+        if self._next is None and free >= max(1, self._decoder.pace.leave * len(self._rows)):
+            self._decoder.keep(live)
+            self._rows = [self._rows[row] for row in live]
+
+    def _enough(self) -> int:
+        """How many rows have ended or are free when something can be done."""
+        rows, free = len(self._rows), self._rows.count(None)
+        if self._next:
+            useful = max(self._next[1].count, math.ceil(REFILL * rows))
+        else:
+            useful = math.ceil(self._decoder.pace.leave * rows)
+        return min(rows, max(free + 1, useful))
+
+    def _collect(self, ended: Sequence[int]) -> dict[int, list[Completion]]:
+        """Free the rows that have ended; the jobs that are answered."""
+        rows, answered = [row for row in ended if self._rows[row]], {}
+        for row, (ids_C, logps_C, is_whole) in zip(rows, self._decoder.take(rows), strict=True):
+            held, self._rows[row] = self._rows[row], None
+            assert held is not None
+            opened, place = held
+            opened.completions[place] = Completion(ids_C, logps_C, self._builder.decode(ids_C), not is_whole)
+            completions = [each for each in opened.completions if each]
+            if len(completions) == len(opened.completions):
+                self._places.add(opened.place)
+                answered[opened.number] = completions
+        return answered

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from stages.chat.request import Request
 from stages.handshake.asked import Asked
+from stages.handshake.folder import settings
 from stages.model.inputs import PromptBuilder
-from stages.run.files import read_json
 
 PROCESSOR_FILES = {
     "video": ("video_preprocessor_config.json", "preprocessor_config.json"),
@@ -72,15 +72,22 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
         )
     frames, kind = asked.frames.frames_THWC, "video" if asked.request.is_video else "image"
     size = f"{frames.shape[2]}x{frames.shape[1]}"
+    per_step = tokens_per_picture(builder, asked) + (0 if kind == "video" else _MARKS)
+    writes_times = kind == "video" and builder.config.model_type == "qwen3_vl"
+    if writes_times and abs(theirs.frames - ours.frames) < per_step:
+        return (
+            f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; a "
+            "Qwen3-VL as it was published is shown as vLLM shows it with base.video_text: enclosed, which its "
+            "pipeline.json holds; of one that was trained here, serve the folder with its own chat template"
+        )
     low, high, file = _pixels(folder, kind)
-    counts_whole_clips = kind == "video" and builder.config.model_type == "qwen3_vl"
-    if file and not low <= math.prod(frames.shape[0 if counts_whole_clips else 1 : 3]) <= high:
+    if file and not low <= math.prod(frames.shape[0 if writes_times else 1 : 3]) <= high:
         return (
             f"the size of the frames: they take {theirs.frames} tokens there and {ours.frames} here, because the "
             f"server changes {size} to fit {file}, {low} to {high} pixels; set min_pixels and max_pixels "
-            "(frames.* for training data, benchmark.defaults.* for a benchmark) inside these and make the frames again"
+            "(frames.* for training data, benchmark.defaults.* for a benchmark) inside these and make the frames anew, "
+            "or other bounds in extra_body: { mm_processor_kwargs: { min_pixels: …, max_pixels: … } }"
         )
-    per_step = tokens_per_picture(builder, asked) + (0 if kind == "video" else _MARKS)
     steps, rest = divmod(theirs.frames - (_MARKS if kind == "video" else 0), per_step)
     if not rest and steps and asked.sample.data_type == "video":
         shown = f"about {steps * 2}" if kind == "video" else str(steps)
@@ -90,7 +97,7 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
         )
     return (
         f"the frames of {size}: they take {theirs.frames} tokens there and {ours.frames} here; serve the folder's own "
-        "processor files (two tokens more for a clip of Qwen3-VL: base.video_text: enclosed)"
+        "processor files"
     )
 
 
@@ -114,10 +121,10 @@ def _pixels(folder: Path, kind: str) -> tuple[int, int, str]:
     The file is "" where none does.
     """
     for name in PROCESSOR_FILES[kind]:
-        settings = read_json(folder / name) if (folder / name).exists() else {}
-        size = settings.get("size") or {}
-        low = settings.get("min_pixels") or size.get("shortest_edge")
-        high = settings.get("max_pixels") or size.get("longest_edge")
-        if low and high:
+        found = settings(folder / name)
+        size = found["size"] if isinstance(found.get("size"), dict) else {}
+        low = found.get("min_pixels") or size.get("shortest_edge")
+        high = found.get("max_pixels") or size.get("longest_edge")
+        if isinstance(low, int) and isinstance(high, int):
             return low, high, name
     return 0, 0, ""

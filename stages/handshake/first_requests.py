@@ -15,8 +15,8 @@ from stages.chat.reply import Reply
 from stages.chat.request import Request
 from stages.data.prompt import PromptStyle
 from stages.handshake.asked import Asked
+from stages.handshake.folder import settings
 from stages.run.errors import UserError
-from stages.run.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,7 @@ def check_prompt(folder: Path, prompt: PromptStyle) -> None:
 
     Only a folder that this pipeline wrote says with which.
     """
-    file = folder / "pipeline.json"
-    trained = read_json(file).get("prompt") if file.exists() else None
+    trained = settings(folder / "pipeline.json").get("prompt")
     if trained and trained != prompt:
         raise UserError(
             f"handshake: {folder} was trained with the prompt style '{trained}' and is asked with '{prompt}'; set "
@@ -106,10 +105,9 @@ def check_prompt(folder: Path, prompt: PromptStyle) -> None:
 def _warn_of_sampling(folder: Path, params: ChatParams) -> None:
     """Warn of sampling that vLLM adds from generation_config.json."""
     file = folder / "generation_config.json"
-    settings = read_json(file) if file.exists() else {}
-    if added := [
-        f"{name}: {settings[name]}" for name in _NOT_SENT if name in settings and name not in params.extra_body
-    ]:
+    found = settings(file)
+    added = [f"{name}: {found[name]}" for name in _NOT_SENT if name in found.keys() - params.extra_body.keys()]
+    if added:
         log.warning(
             "%s holds %s, which vLLM adds to each request; start it with --generation-config vllm, or set them in "
             "extra_body",

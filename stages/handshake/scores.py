@@ -14,7 +14,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.chat.reply import Reply
 from stages.chat.request import frame_rate
-from stages.handshake.asked import Asked
+from stages.handshake.asked import ANSWER_TOKENS, Asked
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.video.frame_store import Frames
@@ -106,12 +106,13 @@ def _differences(
     model: PreTrainedModel, builder: PromptBuilder, pairs: Sequence[tuple[Asked, Reply]], rate: float | None
 ) -> Iterator[Tensor]:
     for asked, reply in pairs:
-        tokens = [each.token for each in reply.logprobs]
+        sent = reply.logprobs[:ANSWER_TOKENS]  # a server may take no notice of max_tokens
+        tokens = [each.token for each in sent]
         ids = builder.tokenizer("".join(tokens), add_special_tokens=False)["input_ids"]
         if [builder.tokenizer.decode([token]) for token in ids] != tokens:
             continue  # the server divided the text in another way, or cut a letter in two
         prompt = builder(asked.sample, _timed(asked, rate), asked.order_T)
-        theirs_C = torch.tensor([each.logprob for each in reply.logprobs])
+        theirs_C = torch.tensor([each.logprob for each in sent])
         yield (theirs_C - token_logps(model, builder, prompt, torch.tensor(ids))).abs()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
+from stages.model.chat_template import BadTemplate, render
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
 from stages.model.positions import Grid, group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
@@ -240,7 +241,10 @@ class PromptBuilder:
         if shown not in self._turns:
             content = [{"type": kind} for kind in [shown] if kind] + [{"type": "text", "text": _MARK}]
             messages = [{"role": "user", "content": content}]
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            try:
+                text = render(self.tokenizer, messages)
+            except BadTemplate as error:
+                raise UserError(f"the model's chat template cannot be used: {error}") from None
             before, found, after = text.partition(_MARK)
             if not found or (shown and before.count(_PAD[shown]) != 1):
                 raise UserError(f"the model's chat template does not show one {shown} and then a question's text")

@@ -3,6 +3,7 @@
 The latter names the prompt style, or points to a model that lies elsewhere.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,20 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
+from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.tokenization_auto import AutoTokenizer
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
@@ -29,6 +37,11 @@ from stages.run.files import read_json
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"
+
+LARGEST_JSON = 1 << 26  # bytes; the largest tokenizer of the supported families has 12 MB
+LARGEST_COUNT = 1000  # of layers and of pixels in a patch; a layer costs memory before the weights are read
+# The steps of the supported families' tokenizers. Others can take hours for a line, or make gigabytes of it.
+TOKENIZER_STEPS = {"BPE", "ByteLevel", "NFC", "Sequence", "Split", "TemplateProcessing"}
 
 # Text around the timed frames of a Qwen3-VL video: none as in transformers 4.57, or one more start and end token as
 # the published chat template gives with transformers 5.10 and later.
@@ -43,6 +56,17 @@ logging.getLogger("DeepSpeed").addFilter(
     lambda record: "Setting accelerator to CPU" not in record.getMessage()
 )  # it says so unasked
 
+# What transformers raises for a folder that it does not understand.
+STRANGE = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, ImportError),
+    *(SafetensorError, StrictDataclassError),
+)
+# Files that hold a JSON object, where a folder has them.
+_OBJECTS = (
+    *("config.json", "generation_config.json", "model.safetensors.index.json", "chat_template.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"),
+)
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
 
 
@@ -59,17 +83,50 @@ class ModelSource:
         return {"prompt": self.prompt} | ({} if self.video_text == "frames" else {"video_text": self.video_text})
 
 
+class PipelineFile(BaseModel):
+    """What `pipeline.json` holds; `model` points to a model that lies elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: PromptStyle = "video-r1"
+    video_text: VideoText = "frames"
+    model: str | None = None
+    revision: str | None = None
+
+
 def resolve(path: Path) -> ModelSource:
     """The files and prompt style of a pipeline's model folder.
 
     A pointer that the base stage left is followed; a model on the hub is fetched if it is not there yet. UserError
-    where no such folder is.
+    where no such folder is, and for a `pipeline.json` that no stage wrote.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such model folder; run the stage that writes it")
-    pipeline = read_json(path / PIPELINE_FILE) if (path / PIPELINE_FILE).exists() else {}
-    folder = find_model(pipeline["model"], pipeline["revision"]) if "model" in pipeline else path
-    return ModelSource(folder, pipeline.get("prompt", "video-r1"), pipeline.get("video_text", "frames"))
+    file = path / PIPELINE_FILE
+    try:
+        pipeline = PipelineFile.model_validate(read_object(file)) if file.exists() else PipelineFile()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise UserError(f"{file}: {wrong}; run the stage that writes the folder") from None
+    folder = path if pipeline.model is None else find_model(pipeline.model, pipeline.revision)
+    return ModelSource(folder, pipeline.prompt, pipeline.video_text)
+
+
+def read_object(file: Path) -> dict[str, JsonValue]:
+    """The JSON object in a file of a model folder.
+
+    UserError for anything else, and for a file that is too large.
+    """
+    folder = file.parent
+    if not file.is_file() or file.stat().st_size > LARGEST_JSON:
+        raise UserError(f"{folder}: no readable {file.name} of a model: no file of at most {LARGEST_JSON >> 20} MiB")
+    try:
+        value = read_json(file)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder}: no readable {file.name} of a model: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{folder}: no readable {file.name} of a model: no JSON object")
+    return value
 
 
 def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -> Path:
@@ -90,11 +147,12 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
 
 @contextmanager
 def _reading(folder: Path, part: str) -> Iterator[None]:
-    """UserError when part of a model folder is absent or cut off."""
+    """UserError when part of a model folder is absent, cut off, or not what transformers expects."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: no readable {part} of a model: {str(error).splitlines()[0]}") from error
+    except STRANGE as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{folder}: no readable {part} of a model: {first}") from error
 
 
 def load_config(folder: Path) -> Any:
@@ -102,11 +160,28 @@ def load_config(folder: Path) -> Any:
 
     UserError when there is none, or one of a model family that is not supported.
     """
+    for file in folder.glob("*.json"):
+        if file.name in _OBJECTS:
+            _check_code(folder, read_object(file))
     with _reading(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type not in FAMILIES:
         raise UserError(f"{folder}: model type {config.model_type} is not supported; use one of {', '.join(FAMILIES)}")
+    vision = config.vision_config
+    counts = {"patch_size": vision.patch_size, "spatial_merge_size": vision.spatial_merge_size, "depth": vision.depth}
+    counts |= {"temporal_patch_size": vision.temporal_patch_size, "layers": config.text_config.num_hidden_layers}
+    for name, count in counts.items():
+        if not 0 < count <= LARGEST_COUNT:
+            raise UserError(f"{folder}: its config has {name} {count}; write 1 to {LARGEST_COUNT}")
     return config
+
+
+def _check_code(folder: Path, value: JsonValue) -> None:
+    """UserError for settings with which transformers fetches code from the hub."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        if (name.endswith("_implementation") and "/" in str(inner)) or (name == "quantization_config" and inner):
+            raise UserError(f"{folder}: its {name} would fetch code from the hub; take it out, and use plain weights")
+        _check_code(folder, inner)
 
 
 def load_model(path: Path, precision: Precision = "fp32") -> PreTrainedModel:
@@ -131,13 +206,41 @@ def load_tokenizer(folder: Path) -> Any:
     """
     with _reading(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    _check_steps(folder, json.loads(tokenizer.backend_tokenizer.to_str()))
     if (folder / "chat_template.json").exists():
-        tokenizer.chat_template = read_json(folder / "chat_template.json")["chat_template"]
+        tokenizer.chat_template = read_object(folder / "chat_template.json").get("chat_template")
     return tokenizer
+
+
+def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
+    """UserError for a tokenizer that does more than those of the supported families."""
+    waiting: list[JsonValue] = [part for name, part in tokenizer.items() if name not in ("model", "added_tokens")]
+    waiting.append({"type": tokenizer["model"].get("type")})
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if "type" in part and part["type"] not in TOKENIZER_STEPS:
+                raise UserError(f"{folder}: its tokenizer has a step {part['type']}, which no supported family has")
+            if part.get("Regex", PRETOKENIZE_REGEX) != PRETOKENIZE_REGEX:
+                raise UserError(f"{folder}: its tokenizer splits text by an expression that no supported family has")
+
+
+class _ImageStatistics(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    image_mean: tuple[float, float, float]
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 def load_image_statistics(folder: Path) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per colour channel, of values in [0, 1]."""
     with _reading(folder, "image processor"):
         settings, _ = BaseImageProcessor.get_image_processor_dict(folder)
-    return settings["image_mean"], settings["image_std"]
+        try:
+            statistics = _ImageStatistics.model_validate(settings)
+        except ValidationError:
+            raise ValueError("image_mean and image_std are three numbers each, image_std above 0") from None
+    return list(statistics.image_mean), list(statistics.image_std)

@@ -128,6 +128,11 @@ def _content(prompt: Prompt) -> bytes:
     return digest.digest()
 
 
+def media_of(features: Sequence[Features]) -> Callable[[Sequence[int]], Media]:
+    """Gives the media of chosen prompts, for `generate`."""
+    return lambda chosen: encoded_media([features[b] for b in chosen])
+
+
 def encoded_media(features: Sequence[Features]) -> Media:
     """Features as the argument by which the model's forward takes encoded media."""
     encoded = {}

@@ -144,7 +144,7 @@ def features(size: ModelSize, how: Training, gib: float, clips: float, visual: f
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes of a rollout: keys, values and distributions of tokens.
 
-    Each prompt's keys and values exist once. Each row has its own besides, in buffers that double when they are full.
+    Each prompt's keys and values exist once. Each row has room for its own besides.
     """
     per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
-    return per_token * (prompts * prompt + 2 * rows * completion) + rows * size.vocabulary * DRAW_BYTES
+    return per_token * (prompts * prompt + rows * completion) + rows * size.vocabulary * DRAW_BYTES

@@ -13,7 +13,7 @@ from stages.evaluation.predictions import read_predictions
 from stages.reporting.cards import Card, is_right, is_wrong
 from stages.reporting.charts import IntervalChart, interval_chart
 from stages.reporting.comparison import Comparison, compare_models, label
-from stages.reporting.findings import Findings, find, qualified
+from stages.reporting.findings import Findings, find
 from stages.reporting.gallery import showing_cards
 from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
@@ -83,7 +83,7 @@ def benchmark_result(
     return BenchmarkResult(
         anchor=f"benchmark-{name}-{frames}",
         comparison=comparison,
-        findings=qualified(find(rows, benchmark, profile), comparison.asked_differently),
+        findings=find(rows, benchmark, profile, comparison.asked_differently),
         kinds=_kind_charts(comparison),
         order_cards=showing_cards(need_order, "shuffled", is_wrong, samples, reader, profile, EXAMPLES),
         blind_cards=showing_cards(need_order, "blind", is_right, samples, reader, profile, EXAMPLES),

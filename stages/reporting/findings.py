@@ -36,11 +36,17 @@ class Findings:
     uses_order: bool
 
 
-def find(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmark, profile: Profile) -> Findings:
+def find(
+    predictions: Mapping[str, Sequence[PredictionRow]],
+    benchmark: Benchmark,
+    profile: Profile,
+    asked_differently: str = "",
+) -> Findings:
     """What the last model of training gained, and what its score needs.
 
     `predictions` holds each model's rows, in the order of training. The questions are those that need the order of
-    frames, where the benchmark names such categories.
+    frames, where the benchmark names such categories. `asked_differently` says in what the models were asked in
+    different ways; then no difference between them counts as a gain.
     """
     keep = slices(benchmark)["temporal" if benchmark.temporal else "all"]
     chosen = {model: kept(rows, keep) for model, rows in predictions.items()}
@@ -52,24 +58,15 @@ def find(predictions: Mapping[str, Sequence[PredictionRow]], benchmark: Benchmar
     which = "questions that need the order of frames" if benchmark.temporal else "questions"
     earlier = _earlier_scores(chosen, last, benchmark, profile)
     told = [f"{label(last)} scores {percent(reached)} on {reached.n} {which}{earlier}."]
-    gain, gained = _gain(chosen, last, benchmark, profile)
+    if asked_differently:
+        told.insert(0, f"The models were asked in different ways: {asked_differently}.")
+    gain, gained = _gain(chosen, last, benchmark, profile, comparable=not asked_differently)
     use, uses_order = _use_of_order(chosen[last], reached.n, label(last), benchmark, profile)
     seen = _use_of_frames(chosen[last], label(last), benchmark, profile)
     static = ""
     if benchmark.temporal:
         static = _static_gap(kept(predictions[last], slices(benchmark)["static"]), label(last), benchmark, profile)
     return Findings([sentence for sentence in (*told, gain, use, seen, static) if sentence], gained, uses_order)
-
-
-def qualified(findings: Findings, asked_differently: str) -> Findings:
-    """The findings about models that were asked in different ways.
-
-    They claim no gain, because a difference may come from the way of asking.
-    """
-    if not asked_differently:
-        return findings
-    told = f"The models were asked in different ways, so their differences are not theirs alone: {asked_differently}."
-    return Findings([told, *findings.sentences], gained=False, uses_order=findings.uses_order)
 
 
 def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence[Findings]) -> str:
@@ -113,7 +110,7 @@ def _earlier_scores(
 
 
 def _gain(
-    chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile
+    chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile, comparable: bool
 ) -> tuple[str, bool]:
     """The sentence on the last two models, and whether they gained."""
     if len(chosen) < 2:
@@ -125,6 +122,8 @@ def _gain(
     difference, p = found
     told = f"The difference between {label(last)} and {label(before)} on the same questions is {points(difference)}"
     told += f", {p_value(p)} (McNemar's test)."
+    if not comparable:
+        return f"{told} The way of asking may explain it.", False
     if _may_be_chance(difference, p):
         return f"{told} Chance alone could explain it.", False
     gained = difference.value > 0

@@ -11,7 +11,7 @@ from stages.data.sample import Sample
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
-from stages.model.vision import Features, encoded_media
+from stages.model.vision import Features, media_of
 from stages.rl.rollout import Group
 from stages.rl.thought import conclusion_start
 
@@ -58,7 +58,7 @@ def answers_change(
         [1] * len(asked),
         Sampling(max_new_tokens, temperature=0.0, top_p=1.0),
         [0] * len(asked),
-        media=encoded_media(features) if features else None,
+        media=media_of(features) if features else None,
     )
     answers = [
         extract_answer(text + completion.text, strictness)

@@ -61,6 +61,12 @@ class StepParams(RewardParams):
     max_new_tokens: int = Field(
         default=768, ge=1, description="tokens after which a response is cut off, its end token included"
     )
+    rollout_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="most responses that a process decodes at once; null: all of a step. The next question takes the "
+        "place of responses that have ended",
+    )
     temperature: float = Field(default=1.0, gt=0, description="temperature of sampling and of scoring")
     top_p: float = Field(
         default=0.95,

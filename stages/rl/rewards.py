@@ -15,7 +15,7 @@ TemporalMode = Literal[
 ]
 NEEDS_GAINS: tuple[TemporalMode, ...] = ("likelihood", "answer", "tokens")
 PER_RESPONSE: tuple[TemporalMode, ...] = (*NEEDS_GAINS, "relation")
-"""Modes that tell the responses of one question apart; the others compare p with p̃."""
+"""Modes that measure each response; the others compare p with p̃."""
 EPSILON = 1e-4  # added to every std, as in the released code: equal values give 0, not 0 / 0
 
 
@@ -32,8 +32,8 @@ class RewardParams(Params):
     )
     contrast_scale: Literal["none", "batch"] = Field(
         default="none",
-        description="of temporal paper: batch pays α · clip(z, 0, 1) instead of α, where z is p − p̃ normalised over "
-        "the batch, as TGPO does",
+        description="of temporal paper and strict: batch pays α · clip(z, 0, 1) instead of α, where z is p − p̃ "
+        "normalised over the batch, in the spirit of TGPO",
     )
     gate_visits: int = Field(
         default=0,
@@ -109,8 +109,9 @@ def temporal_shares(grades: Grades, params: RewardParams) -> Tensor:
     `likelihood`, `answer`: clip(Δ, 0, 1), where Δ is the gain of the response, or of its conclusion and answer
     (stages/rl/likelihood.py); in the spirit of TaRO (arXiv 2606.09248). The bound of 1 nat per token keeps single
     unlikely tokens from deciding. `relation`: 1 − agreement with the contrast answers, after ArrowRL (arXiv 2506.03340)
-    and CRPO (arXiv 2605.21988): 0 where the contrast answers are right as well. `tokens`: 0. Otherwise 1, or
-    clip(z, 0, 1) with `contrast_scale` batch (`normalised_contrast`).
+    and CRPO (arXiv 2605.21988): 0 where the contrast answers are right as well. It is equal for responses with the same
+    answer, so that under `scale` group it cancels as 1 does. `tokens`: 0. Otherwise 1, or clip(z, 0, 1) with
+    `contrast_scale` batch (`normalised_contrast`).
     """
     match params.temporal:
         case "likelihood":

@@ -8,7 +8,7 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
-from stages.model.vision import FeatureCache, Features, encoded_media
+from stages.model.vision import FeatureCache, Features, media_of
 from stages.rl.questions import RolloutQuestion, draw_seed
 
 
@@ -37,8 +37,9 @@ def roll_out(
     seed: int,
     step: int,
     kept: FeatureCache | None,
+    most_rows: int | None = None,
 ) -> list[Group]:
-    """Sample all responses of all questions together.
+    """Sample all responses of all questions, at most `most_rows` at once.
 
     Each prompt is encoded and prefilled once. `kept` are features of a frozen vision tower: scoring uses them too. They
     stay for the next visit, but for those of contrast frames, whose order is another one then. None stands for a tower
@@ -56,7 +57,8 @@ def roll_out(
         [group_size] * len(questions) + [contrast_size] * len(contrasts),
         sampling,
         [draw_seed(seed, step, b < len(questions), prompt.sample_id) for b, prompt in enumerate(prompts)],
-        media=None if features is None else encoded_media(features),
+        media=media_of(features) if features else None,
+        most_rows=most_rows,
     )
     encoded: Sequence[Features | None] = features or [None] * len(prompts)
     groups, place = [], len(questions)  # the place of the next contrast prompt

@@ -93,6 +93,7 @@ class Sampler:
                 params.seed,
                 step,
                 self.features,
+                most_rows=params.rollout_rows,
             )
         gains: list[list[Gains]] = [[]] * len(groups)
         if params.measures_gains(step):

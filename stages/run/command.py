@@ -25,6 +25,8 @@ from stages.run.params import Params, load_params
 from stages.run.work import IS_FIRST_PROCESS, WORK, mark_finished, stage_lock
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+FLAG = re.compile(r"\{(\w+)\}")  # {name} in the value of another flag
+PLAIN = re.compile(r"\w[\w.@+=-]*")  # a name that can be part of a path
 SECOND_VOICE = 15.0  # seconds that another process leaves to the first one, which most often says the same
 
 
@@ -33,8 +35,9 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
     The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml
     that has the name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required,
-    or optional where it has a default. A bool is a switch. A parameter `params_file` gets the file of --params.
-    `item` names the flag that chooses the item of the section (see `load_params`).
+    or optional where it has a default. A bool is a switch. A parameter `params_file` gets the file of --params. In a
+    value, `{name}` stands for the value of the flag `--name`. `item` names the flag that chooses the item of the
+    section (see `load_params`).
 
     An error that a person can fix ends in one line and the error's exit code, Ctrl-C in exit code 130. Any other error
     is a fault of the program and keeps its traceback.
@@ -43,6 +46,7 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     arguments, params = _arguments(run, stage)
     log.set_up(stage)
     try:
+        arguments = _filled(arguments)
         with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
             model, file = get_type_hints(run)[params], arguments["params_file"]
             if "params_file" not in inspect.signature(run).parameters:
@@ -62,6 +66,28 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         if not (advice := _advice(error, stage, arguments)):
             raise
         sys.exit(f"{stage}: {log.escaped(advice)}")
+
+
+def _filled(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The values with the names of other flags filled in.
+
+    UserError for a name that would lead to another folder. DVC gives the names of a matrix once, quoted for the shell,
+    and no template of dvc.yaml stands inside a word of a command.
+    """
+    names = {flag: str(value) for flag, value in arguments.items() if isinstance(value, str | int)}
+
+    def name(found: re.Match[str]) -> str:
+        value = names.get(found[1])
+        if value is None:  # braces of the path itself
+            return found[0]
+        if not PLAIN.fullmatch(value):
+            raise UserError(f"--{found[1]} is {value!r}, which is no plain name; use letters, digits and . _ - only")
+        return value
+
+    return {
+        flag: type(value)(FLAG.sub(name, str(value))) if isinstance(value, str | Path) else value
+        for flag, value in arguments.items()
+    }
 
 
 def _lock_name(stage: str, arguments: dict[str, Any]) -> str:

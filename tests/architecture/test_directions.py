@@ -161,11 +161,9 @@ def test_dvc_deps_name_the_code_a_stage_runs(stage: str) -> None:
     runs = re.findall(r"stages\.(\w+)", PIPELINE[stage]["cmd"])
     files = set().union(*(closure(ROOT / "stages" / f"{name}.py")[0] for name in {stage, *runs}))
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("stages/")}
-    if (
-        module("stages.evaluation.benchmarks") in files
-    ):  # it imports a benchmark's own file by name, `${item.benchmark}` to DVC
+    if module("stages.evaluation.benchmarks") in files:  # it imports a benchmark's own file by name, an item to DVC
         files |= set().union(*(closure(path)[0] - {path} for path in adapters()))
-        deps -= {"stages/evaluation/benchmarks/${item.benchmark}.py"}
+        deps = {dep for dep in deps if "${" not in dep}
     code = {path.relative_to(ROOT) for path in files if path.name != "__init__.py" or has_code(path)}
     code = {path for path in code if not covers(PLUMBING, path)}
     assert sorted(str(path) for path in code if not covers(deps, path)) == [], f"add to the deps of {stage} in dvc.yaml"
@@ -195,7 +193,7 @@ def test_dvc_passes_the_flags_that_a_stage_has_and_all_that_it_needs(stage: str)
     run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
     _, *names = [f"--{argument.arg.replace('_', '-')}" for argument in run.args.args]
     needed = names[: len(names) - len(run.args.defaults)]
-    passed = re.findall(r"--[a-z-]+", re.sub(r"\$\{[^}]*\}", "", PIPELINE[stage]["cmd"]))
+    passed = [*re.findall(r"--[a-z-]+", PIPELINE[stage]["cmd"]), *(f"--{key}" for key in matrix(stage))]
     assert set(needed) <= set(passed) <= set(names)
 
 
@@ -206,10 +204,24 @@ def test_dvc_tracks_the_parameters_of_each_stage(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["benchmark", "evaluate"])
 def test_a_benchmarks_own_file_and_settings_re_run_that_benchmark_alone(stage: str) -> None:
-    assert PIPELINE[stage]["params"] == [f"{stage}.defaults", f"{stage}.${{item.benchmark}}"]
-    assert "stages/evaluation/benchmarks/${item.benchmark}.py" in PIPELINE[stage]["deps"]
+    assert PIPELINE[stage]["params"] == [f"{stage}.defaults", f"{stage}.${{item.{benchmark_key(stage)}}}"]
+    assert own_file(stage) in PIPELINE[stage]["deps"]
     own = {str(path.relative_to(ROOT)) for path in adapters()} & set(PIPELINE[stage]["deps"])
     assert own <= {"stages/evaluation/benchmarks/videomme.py"}
+
+
+def matrix(stage: str) -> dict[str, str]:
+    """Templates by the flag that each value of the matrix is given with."""
+    return PIPELINE[stage].get("matrix", {})
+
+
+def benchmark_key(stage: str) -> str:
+    return next(key for key, template in matrix(stage).items() if template == "${report.benchmarks}")
+
+
+def own_file(stage: str) -> str:
+    """The dep on the file of the matrix item's benchmark."""
+    return f"stages/evaluation/benchmarks/${{item.{benchmark_key(stage)}}}.py"
 
 
 def adapters() -> list[Path]:

@@ -137,3 +137,20 @@ def test_a_hub_that_is_not_there_is_one_line(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     with pytest.raises(UserError, match="is written, but not uploaded to 'me/curated'"):
         push_to_hub(folder, "me/curated")
+
+
+@pytest.mark.parametrize(
+    ("licence", "cell"),
+    [
+        ("a | b", r"a \| b"),
+        ("a \\| b", r"a \\\| b"),
+        ("<script>x</script>", r"\<script\>x\</script\>"),
+        ("[x](javascript:y)", r"\[x\](javascript:y)"),
+        ("a\n---\nlicense: mit", r"a\\n---\\nlicense: mit"),
+        ("\u202e\x1b", r"\\u202e\\x1b"),
+    ],
+)
+def test_a_text_of_the_card_is_no_markup(tmp_path: Path, licence: str, cell: str) -> None:
+    write_samples(tmp_path / "sft.parquet", [SAMPLE.model_copy(update={"licence": licence})])
+    write_dataset(tmp_path / "dataset", {"sft": tmp_path / "sft.parquet"}, [], RuleParams())
+    assert f"| shapes | {cell} |" in DatasetCard.load(tmp_path / "dataset" / "README.md").text.splitlines()

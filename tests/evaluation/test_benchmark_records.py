@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import MediaFolder
+from stages.evaluation.benchmark_records import MediaFolder, nested_rows, split_options
 from stages.evaluation.benchmarks import get_benchmark, mmvu, names, shapes, videomme
 from stages.run.errors import UserError
 from tests.conftest import ROOT
@@ -200,13 +200,16 @@ def test_open_mmvu_questions_are_not_scored_and_choices_are(tmp_path: Path) -> N
 
 def test_the_files_that_define_a_benchmark_are_the_benchmarks() -> None:
     paper = ["mmvu", "mvbench", "tempcompass", "videomme", "videommmu", "vsi_bench"]
-    assert names() == sorted([*paper, "shapes", "videomme_subtitles", "video_holmes", "longvideo_reason"])
+    temporal = ["charades_sta", "motionbench", "tomato", "tvbench", "vinoground"]
+    long = ["longvideo_reason", "longvideobench", "lvbench", "mlvu", "videomme_subtitles"]
+    reasoning = ["minerva", "video_holmes", "videomathqa"]
+    assert names() == sorted([*paper, "shapes", *temporal, *long, *reasoning])
     assert [get_benchmark(name).score("B", _choice(), "official") for name in paper] == [1] * 6
 
 
 def test_an_unknown_benchmark_names_the_nearest() -> None:
     assert get_benchmark("shapes") is shapes.BENCHMARK
-    with pytest.raises(UserError, match="unknown benchmark 'records'; known: longvideo_reason, mmvu"):
+    with pytest.raises(UserError, match="unknown benchmark 'records'; known: charades_sta, longvideo_reason"):
         get_benchmark("records")
     with pytest.raises(UserError, match="did you mean 'vsi_bench'"):
         get_benchmark("vsibench")
@@ -223,3 +226,34 @@ def _choice() -> Sample:
     }
     fields |= {"options": ("A. x", "B. y"), "media_path": "m", "media_sha256": "0", "category": "multi-choice/order"}
     return Sample.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "options"),
+    [
+        ("Who?\n(A) she\n(B) he", "Who?", ["A. she", "B. he"]),
+        ("Who?\nA. she\n B) he\nJ: it", "Who?", ["A. she", "B. he", "J. it"]),
+        (
+            "Two\nlines?\nA. U.S. Army\nAnswer with the letter.",
+            "Two\nlines?\nAnswer with the letter.",
+            ["A. U.S. Army"],
+        ),
+        ("A man. What does he do?", "A man. What does he do?", []),
+        ("", "", []),
+    ],
+)
+def test_options_are_the_lines_that_begin_with_a_letter(text: str, problem: str, options: list[str]) -> None:
+    assert split_options(text) == (problem, options)
+
+
+def test_a_videos_questions_come_one_by_one_with_its_fields(tmp_path: Path) -> None:
+    video = {
+        "key": "v",
+        "question_type": "of the video",
+        "qa": [{"uid": 1, "question_type": "own"}, {"uid": 2}, "none"],
+    }
+    (tmp_path / "meta.jsonl").write_text(json.dumps(video) + "\n" + json.dumps({"key": "w"}))
+    found = list(nested_rows(tmp_path / "meta.jsonl"))
+    assert [place for place, _ in found] == ["line 1-1", "line 1-2", "line 1-3", "line 2"]
+    assert found[0][1] == video | {"uid": 1, "question_type": "own"}
+    assert (found[2][1], found[3][1]) == ("none", {"key": "w"})

@@ -67,6 +67,7 @@ def test_a_report_claims_no_gain_between_models_that_were_asked_in_different_way
     differ = benchmark_result("shapes", 4, "shapes", ["sft", "tgrpo"], *folders, "official", 0)
     assert differ.comparison.asked_differently == "max_new_tokens: 6 (SFT), 5 (T-GRPO)"
     assert differ.findings.sentences[0].startswith("The models were asked in different ways")
+    assert "The way of asking may explain it." in " ".join(differ.findings.sentences)
     assert not differ.findings.gained
     same = benchmark_result("shapes", 4, "shapes", ["sft", "again"], *folders, "official", 0)
     assert same.comparison.asked_differently == ""

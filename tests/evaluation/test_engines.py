@@ -1,22 +1,77 @@
-"""How showings become batches of prompts."""
+"""How showings become rounds of prompts."""
 
-import torch
+from pathlib import Path
+
+import pytest
 
 from stages.evaluate import plan
 from stages.evaluation import engines
-from stages.evaluation.engines import Showing
-from stages.model.inputs import Prompt
+from stages.evaluation.engines import Showing, TransformersEngine
+from stages.evaluation.predictions import Output
+from stages.generation.sampling import Sampling
+from stages.video.order import Order
 from tests.evaluation.prepared import asked
+from tests.model.tiny_models import clip, question
+from tests.rl.conftest import write_frames
 
 
-def test_batches_hold_like_lengths_within_the_budget() -> None:
-    sizes = {"a": 30, "b": 10, "c": 11, "d": 29}
-    shown = [
-        engines.Shown(Showing(asked(name), "ordered"), _prompt(length), [0], 1, 8, 8) for name, length in sizes.items()
-    ]
-    formed = [[each.showing.sample.sample_id for each in batch] for batch in engines.batches(shown, 10, 80)]
-    assert formed == [["a", "d"], ["c", "b"]]
-    assert [len(batch) for batch in engines.batches(shown, 10, 1)] == [1, 1, 1, 1]
+def shown(sizes: dict[str, int], order: Order = "ordered") -> list[engines.Shown]:
+    """Showings with prompts of so many tokens."""
+    return [engines.Shown(Showing(asked(name), order), length, [0], 1, 8, 8) for name, length in sizes.items()]
+
+
+def formed(showings: list[engines.Shown], batch_tokens: int) -> list[tuple[int, list[str]]]:
+    """Rows and names of each round, for answers of 10 tokens."""
+    rounds = engines.rounds(showings, 10, batch_tokens)
+    return [(rows, [each.showing.key for each in asked_now]) for rows, asked_now in rounds]
+
+
+def test_a_round_holds_one_order_the_longest_prompts_first_within_the_budget() -> None:
+    showings = shown({"a": 30, "b": 10, "c": 11, "d": 29})
+    assert formed(showings, 80) == [(2, ["ordered/a", "ordered/d", "ordered/c", "ordered/b"])]
+    assert formed(showings, 1) == [(1, ["ordered/a", "ordered/d", "ordered/c", "ordered/b"])]
+    both = formed(showings[:1] + shown({"a": 30}, "shuffled"), 80)
+    assert both == [(2, ["ordered/a"]), (2, ["shuffled/a"])]
+
+
+def test_the_next_round_has_more_rows_when_its_prompts_are_shorter() -> None:
+    showings = shown({f"long-{index:02}": 70 for index in range(engines.ROUND)} | {"short": 10})
+    assert [(rows, len(names)) for rows, names in formed(showings, 80)] == [(1, engines.ROUND), (4, 1)]
+
+
+def test_the_progress_bar_ends_at_the_number_of_questions(
+    qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [question("clip-1"), question("clip-2", problem="word " * 200), question("clip-3"), question("clip-4")]
+    reader = write_frames(tmp_path, {sample.sample_id: clip() for sample in samples})
+    showings = [Showing(sample, order) for order in ("ordered", "shuffled") for sample in samples]
+    engine = TransformersEngine(qwen2_5, reader, Sampling(4), 0, 400, "fp32", max_prompt_tokens=200)
+    bars: list[Bar] = []
+    monkeypatch.setattr(engines, "progress_bar", lambda total, unit: bars.append(Bar(total)) or bars[-1])
+    kept: list[Output] = []
+    engine.answer(showings, set(), kept.extend)
+    assert [(output["status"] == "error") for output in kept].count(True) == 2
+    done = {output["key"] for output in kept if output["order"] == "ordered"} | {"shuffled/clip-3"}
+    again: list[Output] = []
+    engine.answer(showings, done, again.extend)
+    assert {output["key"] for output in again if output["status"] != "error"} == {"shuffled/clip-1", "shuffled/clip-4"}
+    assert [(bar.total, bar.seen) for bar in bars] == [(8, 8), (8, 8)]
+
+
+class Bar:
+    """A progress bar that counts."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.seen = total, 0
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, more: int) -> None:
+        self.seen += more
 
 
 def test_an_image_has_one_order_and_is_asked_blind_too() -> None:
@@ -28,8 +83,3 @@ def test_an_image_has_one_order_and_is_asked_blind_too() -> None:
         "ordered/i",
         "blind/i",
     ]
-
-
-def _prompt(length: int) -> Prompt:
-    zeros = torch.zeros(length, dtype=torch.long)
-    return Prompt("q", zeros, zeros.expand(3, -1), length, torch.zeros(0, 1), torch.tensor([[1, 2, 2]]), "video")

@@ -1,14 +1,18 @@
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from flows.graph import Snapshot, Stage
-from flows.lineage import code_of, lineage_rows, parameter_rows
+from flows.lineage import code_of, commits, lineage_rows, parameter_rows
+from tests.flows.conftest import git
 
 FOLDER = "11111111aaaa.dir"
 INGEST = Stage(
     "ingest",
     (),
     {"data/samples.parquet": "22222222aaaa"},
-    {"data/video-r1": FOLDER, "stages/ingest.py": "c0de"},
+    {"data/video-r1": FOLDER, "stages/ingest.py": "c0de", "stages/video": FOLDER},
     params={"ingest": {"root": "data/video-r1"}},
 )
 SFT = Stage(
@@ -64,4 +68,23 @@ def test_the_hashes_of_parameters_are_explained() -> None:
 
 
 def test_the_code_of_a_chain_is_what_is_neither_made_nor_a_source_folder() -> None:
-    assert code_of([INGEST, SFT, EVALUATE]) == ["stages/evaluate.py", "stages/ingest.py", "stages/sft.py"]
+    assert code_of([INGEST, SFT, EVALUATE]) == [
+        "stages/evaluate.py",
+        "stages/ingest.py",
+        "stages/sft.py",
+        "stages/video",
+    ]
+
+
+@pytest.mark.integration
+def test_an_edit_in_a_folder_of_code_is_named(tmp_path: Path) -> None:
+    code = tmp_path / "stages" / "video" / "decode.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "code")
+    assert "edited" not in commits(tmp_path, [INGEST, SFT, EVALUATE])["evaluate@sft"]
+    code.write_text("2")
+    (tmp_path / "stages" / "videos.py").touch()
+    assert commits(tmp_path, [INGEST, SFT, EVALUATE])["evaluate@sft"].endswith(" and edited stages/video/decode.py")

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -84,9 +83,3 @@ def test_a_bad_value_of_any_stage_is_found_before_the_first_one_starts() -> None
 def test_the_projects_own_parameters_and_profiles_are_plain() -> None:
     for path in [ROOT / "params.yaml", *(ROOT / "profiles").glob("*.yaml")]:
         parameters.check_templates(ROOT, path.read_text(), path.name)
-
-
-def test_no_template_stands_unquoted_in_a_command() -> None:
-    commands = re.findall(r"cmd: (?:>-\n)?(.+?)\n    (?:params|deps):", (ROOT / "dvc.yaml").read_text(), re.DOTALL)
-    assert any("${" in command for command in commands)
-    assert [command for command in commands if "${" in re.sub(r"'[^']*'", "", command)] == []

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,3 +188,48 @@ def test_sampling_that_the_folder_adds_is_warned_of(
         evaluate(asking(server, extra_body={"top_k": -1}), Path("tiny"), place)
     [warning] = [message for message in caplog.messages if "generation_config.json" in message]
     assert "holds repetition_penalty: 1.05, which vLLM adds" in warning
+
+
+def test_a_settings_file_that_is_none_is_one_line(qwen2_5: Path, place: Path) -> None:
+    folder = place / "files"
+    folder.mkdir()
+    for file in qwen2_5.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    for text in ("[1]", "{", "[" * 100_000):
+        (folder / "generation_config.json").write_text(text)
+        with (
+            model_server(ModelServer(qwen2_5)) as server,
+            pytest.raises(UserError, match=r"generation_config.json holds no JSON object; take the model's own file"),
+        ):
+            evaluate(asking(server, model_path=str(folder)), Path("tiny"), place)
+
+
+@pytest.mark.parametrize("noise", [float("nan"), float("inf")])
+def test_log_probabilities_that_are_no_numbers_are_a_difference(noise: float, qwen2_5: Path, place: Path) -> None:
+    with (
+        model_server(ModelServer(qwen2_5, noise=noise)) as server,
+        pytest.raises(UserError, match="differs is log-probabilities"),
+    ):
+        evaluate(asking(server), Path("tiny"), place)
+
+
+def test_no_more_log_probabilities_are_read_than_were_asked_for(qwen2_5: Path, place: Path) -> None:
+    class Talkative(ModelServer):
+        """Sends a long list, whatever was asked."""
+
+        def logprobs(self, body: dict[str, Any], ids: list[int]) -> list[dict[str, Any]]:
+            entries = super().logprobs(body, ids)
+            return entries + [{"token": "x", "logprob": -1.0}] * 100_000
+
+    with model_server(Talkative(qwen2_5)) as server, pytest.raises(UserError, match=r"over 160 tokens"):  # 5 times 32
+        evaluate(asking(server), Path("tiny"), place)
+
+
+def test_questions_without_frames_and_shuffled_ones_are_part_of_a_run(
+    qwen2_5: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with model_server(ModelServer(qwen2_5)) as server, caplog.at_level(logging.INFO):
+        params = asking(server).model_copy(update={"orders": ("ordered", "shuffled", "blind")})
+        assert len(evaluate(params, Path("tiny"), place)) == 4 * 3 + 2
+    assert "handshake: 9 prompts have as many tokens on the server as here" in caplog.messages
+    assert any("log-probabilities differ by 0.00" in message for message in caplog.messages)

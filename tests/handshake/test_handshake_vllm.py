@@ -1,6 +1,7 @@
 """The handshake with a real vLLM: it finds what the server reads otherwise.
 
-Set VLLM_BIN to the program `vllm` of an installation of its own. docs/ci.md says how to make one for a CPU.
+Set VLLM_BIN to the program `vllm` of an installation of its own, and VIDEO_R1_RUN to a folder in which `dvc repro` has
+run. docs/ci.md says how.
 """
 
 import json
@@ -19,21 +20,20 @@ from stages.evaluate import EvaluateParams, run
 from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
-from tests.conftest import ROOT
+from tests.conftest import finished_run
 from tests.test_vllm import pytestmark as marks
-from tests.test_vllm import served
+from tests.vllm_server import MEDIA_FLAG, served
 
 pytestmark = marks
-
-MODEL, OTHER, BENCHMARK = ROOT / "models" / "tgrpo", ROOT / "models" / "sft", ROOT / "data" / "benchmarks" / "shapes-8"
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if not MODEL.exists() or not BENCHMARK.exists():
-        pytest.skip("run `dvc repro` first: the trained models are not here")
+    """A folder with the benchmark and the trained models, which is the working directory."""
+    finished = finished_run().absolute()
+    (tmp_path / "shapes-8").symlink_to(finished / "data" / "benchmarks" / "shapes-8")
+    (tmp_path / "models").symlink_to(finished / "models")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shapes-8").symlink_to(BENCHMARK)
     return tmp_path
 
 
@@ -86,14 +86,15 @@ def without_rates(url: str) -> Iterator[str]:
 
 
 def test_the_handshake_finds_what_a_real_server_reads_otherwise(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with served(MODEL, place / "vllm.log", "--trust-request-mm-kwargs") as url:
+    model, other = place / "models" / "tgrpo", place / "models" / "sft"
+    with served(model, place / "vllm.log", MEDIA_FLAG) as url:
         with without_rates(url) as stripped, pytest.raises(UserError, match=r"differs is the frame rate: .* 1 per sec"):
-            evaluate(stripped, place, MODEL)
+            evaluate(stripped, place, model)
         with pytest.raises(UserError, match=r"differs is log-probabilities .* other weights"):
-            evaluate(url, place, OTHER)
+            evaluate(url, place, other)
         with caplog.at_level(logging.INFO):
-            evaluate(url, place, MODEL)
+            evaluate(url, place, model)
             assert "handshake: 9 prompts have as many tokens on the server as here" in caplog.messages
-            evaluate(url, place, MODEL, payload="images")
+            evaluate(url, place, model, payload="images")
         assert caplog.messages.count("handshake: 9 prompts have as many tokens on the server as here") == 2
     assert read_json(place / "metrics.json")["n"] == 400

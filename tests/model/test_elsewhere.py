@@ -20,6 +20,7 @@ from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import ModelSource, load_model, resolve
 from stages.model.save import save_model
 from tests.conftest import finished_run
+from tests.model.published import write_published
 from tests.model.tiny_models import clip, question
 
 PYTHONS = [Path(python) for python in os.environ.get("TRANSFORMERS_PYTHONS", "").split(os.pathsep) if python]
@@ -51,12 +52,17 @@ def elsewhere(python: Path, folder: Path, work: Path) -> dict[str, Any]:
 
 
 def assert_equal(folder: Path, found: dict[str, Any]) -> None:
-    """The logits, tokens and pixels of the folder here and there are the same numbers, but for rounding."""
+    """The logits, tokens and pixels of the folder here and there are the same numbers.
+
+    Releases add up the interpolated position embeddings of Qwen3-VL's vision in different orders: its logits differ by
+    rounding.
+    """
     build, model = PromptBuilder(folder), load_model(folder)
     video = build(QUESTION, FRAMES)
     with torch.no_grad():
         logits = model(**build.normalised(build.batch([video]))).logits
-    torch.testing.assert_close(found["logits"], logits, rtol=1e-5, atol=1e-5)
+    rounding = 1e-4 if build.config.model_type == "qwen3_vl" else 0.0
+    torch.testing.assert_close(found["logits"], logits, rtol=0, atol=rounding)
     ids = build.tokenizer(question_text(QUESTION, build.prompt_style))["input_ids"]
     assert found["ids"] == {"auto": ids, "processor": ids}
     image = build(question(data_type="image"), clip(frames=1, height=16, width=32, fps=2.0))
@@ -71,6 +77,14 @@ def assert_equal(folder: Path, found: dict[str, Any]) -> None:
 
 def test_a_full_model_is_the_same_elsewhere(python: Path, model_dir: Path, tmp_path: Path) -> None:
     save_model(load_model(model_dir), resolve(model_dir), tmp_path / "saved")
+    assert_equal(tmp_path / "saved", elsewhere(python, tmp_path / "saved", tmp_path))
+
+
+def test_a_model_trained_from_published_files_is_the_same_elsewhere(
+    python: Path, qwen2_5: Path, tmp_path: Path
+) -> None:
+    source = write_published(qwen2_5, tmp_path / "source")
+    save_model(load_model(source), ModelSource(source, "plain", "frames"), tmp_path / "saved")
     assert_equal(tmp_path / "saved", elsewhere(python, tmp_path / "saved", tmp_path))
 
 

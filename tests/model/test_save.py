@@ -18,6 +18,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import ModelSource, load_model, load_tokenizer, resolve
 from stages.model.save import save_model
 from stages.run.files import read_json, write_json
+from tests.model.published import write_published
 from tests.model.tiny_models import clip, picture, question
 
 
@@ -126,12 +127,23 @@ def test_the_tokenizer_has_the_class_and_the_names_of_transformers_4(qwen2_5: Pa
     assert load_tokenizer(tmp_path / "saved").chat_template == load_tokenizer(qwen2_5).chat_template
 
 
+def test_a_model_trained_from_published_files_keeps_its_sections_prompts_and_frames(
+    qwen2_5: Path, tmp_path: Path
+) -> None:
+    source, saved = write_published(qwen2_5, tmp_path / "source"), tmp_path / "saved"
+    save_model(load_model(source), ModelSource(source, "plain", "frames"), saved)
+    text = read_json(saved / "config.json")["text_config"]
+    assert (text["rope_theta"], text["rope_scaling"]["mrope_section"]) == (10_000.0, [4, 6, 6])
+    prompt = PromptBuilder(qwen2_5)(question(), clip())
+    assert torch.equal(PromptBuilder(saved)(question(), clip()).ids_P, prompt.ids_P)
+    assert read_json(saved / "preprocessor_config.json")["min_pixels"] == 256
+
+
 def test_a_server_finds_no_penalty_or_temperature_of_the_base_model(qwen2_5: Path, tmp_path: Path) -> None:
-    model = load_model(qwen2_5)
-    model.generation_config = GenerationConfig(
-        repetition_penalty=1.05, do_sample=True, temperature=0.1, top_k=1, eos_token_id=2, pad_token_id=0
-    )  # as Qwen publishes them
-    save_model(model, resolve(qwen2_5), tmp_path / "saved")
+    source = write_published(qwen2_5, tmp_path / "source")
+    model = load_model(source)
+    assert model.generation_config.repetition_penalty == 1.05
+    save_model(model, resolve(source), tmp_path / "saved")
     settings = read_json(tmp_path / "saved" / "generation_config.json")
     assert settings.keys() == {"eos_token_id", "pad_token_id", "transformers_version"}
 

@@ -14,7 +14,7 @@ from stages.model.load import load_config
 from stages.plan import TEXT_TOKENS, plan_sft, plan_tgrpo
 from stages.planning.machine import machine
 from stages.planning.media import Media
-from stages.planning.plan import GIB
+from stages.planning.plan import GIB, Plan
 from stages.planning.size import ModelSize, model_size
 from stages.rl.loss import LossParams
 from stages.sft import SftParams
@@ -68,7 +68,8 @@ def test_speed_of_sft_is_within_a_third_of_the_measured(tmp_path: Path, checkpoi
     assert plan.tokens / plan.seconds == pytest.approx(measured, rel=0.3)
 
 
-def test_memory_and_seconds_of_a_tgrpo_step_are_near_the_measured(tmp_path: Path) -> None:
+def planned_step(tmp_path: Path, rollout_rows: int | None = None) -> Plan:
+    """The step of 8 questions with 8 + 4 responses of 256 tokens, 7B."""
     params = TgrpoParams(
         lora=LORA,
         freeze_vision=True,
@@ -77,12 +78,25 @@ def test_memory_and_seconds_of_a_tgrpo_step_are_near_the_measured(tmp_path: Path
         length_max=256,
         questions_per_step=8,
         questions_per_forward=1,
+        rollout_rows=rollout_rows,
     )
     prompt = 1440 - TEXT_TOKENS
     media = Media(prompt, 8, prompt, 8, videos=1.0, least_visual=prompt)
-    plan = plan_tgrpo(params, size_of(QWEN2_5_VL_7B, tmp_path), media, H100, H100.mfu("tgrpo"))
+    return plan_tgrpo(params, size_of(QWEN2_5_VL_7B, tmp_path), media, H100, H100.mfu("tgrpo"))
+
+
+def test_memory_and_seconds_of_a_tgrpo_step_are_near_the_measured(tmp_path: Path) -> None:
+    plan = planned_step(tmp_path)
     assert plan.memory / GIB == pytest.approx(21.8, rel=0.1)
     assert plan.seconds == pytest.approx(26.3, rel=0.3)
+
+
+def test_fewer_responses_at_once_take_less_memory_and_more_tokens_one_after_the_other(tmp_path: Path) -> None:
+    whole, quarter, more = (planned_step(tmp_path, rows) for rows in (None, 24, 200))
+    cache = "rollout: KV cache"
+    assert whole.phases[cache] == more.phases[cache]
+    assert quarter.phases[cache] < 0.5 * whole.phases[cache]  # half of the prompts, a quarter of the responses
+    assert quarter.seconds > 3 * whole.seconds
 
 
 def test_scoring_on_contrast_frames_takes_as_long_as_the_reference(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
     how = Training("bf16", 2, None, vision="full", checkpointing=True, processes=8)
     per_token = 2 * 28 * 4 * 128 * 2  # keys and values, layers, heads, width, bytes
     assert memory.cache(seven_b, how, prompts=2, prompt=1000, rows=0, completion=0) == 2000 * per_token
-    assert memory.cache(seven_b, how, 0, 0, rows=12, completion=100) == 2400 * per_token + 12 * 152064 * 24
+    assert memory.cache(seven_b, how, 0, 0, rows=12, completion=100) == 1200 * per_token + 12 * 152064 * 24
     assert memory.logits(seven_b, how, tokens=6144) == 152064 * (2 * 6144 + 3072)
 
 

@@ -76,6 +76,20 @@ def test_shared_features_change_no_response(model_dir: Path, reader: FrameReader
     assert texts[0] == texts[1]
 
 
+def test_fewer_rows_at_once_give_the_same_responses(model_dir: Path, reader: FrameReader) -> None:
+    model, builder = load_model(model_dir), PromptBuilder(model_dir)
+    questions = [ask(sample, reader, builder, "shuffle", seed=3, step=0) for sample in SAMPLES]
+    for kept in (FeatureCache(1.0), None):
+        found = [
+            roll_out(model, builder, questions, 4, 2, SAMPLING, 3, 0, kept, most_rows) for most_rows in (None, 6, 4)
+        ]
+        ids = [
+            [[response.ids_C.tolist() for response in group.ordered + group.contrast] for group in groups]
+            for groups in found
+        ]
+        assert ids[0] == ids[1] == ids[2]
+
+
 def test_a_video_has_a_contrast_group_on_other_frames_and_an_image_has_none(
     model_dir: Path, reader: FrameReader
 ) -> None:

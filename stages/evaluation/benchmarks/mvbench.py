@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import ProblemType, Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark, Profile
 
 # The folder of each task's clips. The same base name occurs in several folders, so the task decides.
@@ -65,17 +65,15 @@ def _video_r1(fields: Fields) -> Fields:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": fields["candidates"],
-        "solution": fields["answer"],
-        "path": f"{FOLDERS[file.stem]}/{fields['video']}",
-        "original_question_type": file.stem,
-        "clip_start": fields.get("start"),
-        "clip_end": fields.get("end"),
-    }
+    return choice(
+        fields["question"],
+        fields["candidates"],
+        fields["answer"],
+        f"{FOLDERS[file.stem]}/{fields['video']}",
+        file.stem,
+        clip_start=fields.get("start"),
+        clip_end=fields.get("end"),
+    )
 
 
 ABOUT = About(

@@ -1,11 +1,14 @@
-"""Who may speak to what `make ui` starts."""
+"""Item 1: who may speak to what `make ui` starts. The servers are real, and the browser is where Chromium is."""
 
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -18,6 +21,24 @@ from tests.flows.service import Service, free_port, until
 
 pytestmark = pytest.mark.integration
 FOREIGN = "http://evil.example"
+ATTACK = """<!doctype html><ul></ul><script>
+const tell = (what, how) => document.querySelector("ul").innerHTML += `<li>${what} ${how}</li>`;
+const flow = {method: "POST", body: '{"name": "evil"}', credentials: "include"};
+const frame = document.createElement("iframe");
+(async () => {
+  const json = {...flow, headers: {"content-type": "application/json"}};
+  await fetch("API/flows/", json).then(() => tell("create", "done"), () => tell("create", "blocked"));
+  await fetch("API/flows/", {...flow, mode: "no-cors"}).then(answer => tell("blind", answer.type));
+  await fetch("API/admin/version").then(() => tell("read", "done"), () => tell("read", "blocked"));
+  frame.src = "API".replace("/api", "/");
+  frame.onload = () => {
+    try { tell("frame", frame.contentWindow.localStorage.length ? "done" : "empty"); }
+    catch { tell("frame", "blocked"); }
+  };
+  document.body.append(frame);
+})();
+</script>"""
+in_a_browser = pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium: the page is for a real browser")
 
 
 def status(url: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> int:
@@ -75,19 +96,64 @@ def test_a_run_from_the_command_line_needs_the_key_and_a_server(service: Service
     assert refused(PREFECT_API_URL=nobody).startswith(f"pipeline: no Prefect server answers at {nobody}")
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium: the page is opened in a real browser")
+def dom(address: str, profile: Path, *more: str) -> str:
+    """What a page looks like in a browser when it has settled."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", *more]
+    command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
+
+
+@in_a_browser
 def test_the_printed_address_opens_the_ui_by_one_click(service: Service, tmp_path: Path) -> None:
     [address] = re.findall(r"Prefect UI: (\S+)", service.log.read_text())
-
-    def page(address: str) -> str:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-        command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", address]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
-
     root = address.partition("/login")[0]
-    assert "pipeline" not in page(f"{root}/deployments")
-    assert service.key not in page(address)
-    until(lambda: "nightly" in page(f"{root}/deployments"))
+    assert "pipeline" not in dom(f"{root}/deployments", tmp_path)
+    assert service.key not in dom(address, tmp_path)
+    until(lambda: "nightly" in dom(f"{root}/deployments", tmp_path))
+
+
+@contextmanager
+def serving(page: str) -> Iterator[str]:
+    """A site of somebody else that has one page."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """No line per request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@in_a_browser
+def test_a_page_of_another_origin_gets_nothing_done_in_the_users_browser(service: Service, tmp_path: Path) -> None:
+    """The user has logged in before, in the same browser."""
+    [address] = re.findall(r"Prefect UI: (\S+)", service.log.read_text())
+    dom(address, tmp_path)
+    with serving(ATTACK.replace("API", service.api)) as site:
+        told = dom(site, tmp_path)
+    assert re.findall(r"<li>(\w+) (\w+)</li>", told) == [
+        ("create", "blocked"),
+        ("blind", "opaque"),
+        ("read", "blocked"),
+        ("frame", "blocked"),
+    ]
+    assert "evil" not in [one["name"] for one in service.call("/flows/filter", {})]
+
+
+@in_a_browser
+def test_a_name_that_leads_to_this_machine_gets_nothing(service: Service, tmp_path: Path) -> None:
+    """A site can give its own name this machine's address, and is then of the same origin as the server."""
+    rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    page = service.api.replace("127.0.0.1", "evil.example")
+    assert "Invalid host header" in dom(f"{page}/health", tmp_path, rules)
 
 
 @pytest.fixture

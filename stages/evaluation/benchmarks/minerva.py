@@ -1,0 +1,39 @@
+"""MINERVA: five options, and questions that need several steps."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.data.options import LETTERS
+from stages.data.sample import Reject, Sample
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
+from stages.evaluation.definition import About, Benchmark
+
+CHOICES = tuple(f"answer_choice_{number}" for number in range(len(LETTERS)))
+
+
+def read(root: Path) -> Iterator[Sample | Reject]:
+    """The official `minerva.json` with `<video_id>.mp4` anywhere below.
+
+    The category is the question type.
+    """
+    yield from read_benchmark(root, "minerva", lambda fields: fields, _official, "minerva.json")
+
+
+def _official(fields: Fields, file: Path) -> Fields:
+    return choice(
+        fields["question"],
+        [fields[each] for each in CHOICES if fields.get(each)],
+        LETTERS[fields["answer_id"]],
+        f"{fields['video_id']}.mp4",
+        fields["question_type"],
+        problem_id=fields["key"],
+    )
+
+
+ABOUT = About(
+    questions=1515,
+    metric="accuracy; the score of the reasoning needs a judge and is not computed",
+    hub=(),
+    checked="reader: records made to the official fields; records on GitHub, videos on YouTube alone",
+)
+BENCHMARK = Benchmark(about=ABOUT, read=read)

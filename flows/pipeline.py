@@ -57,6 +57,7 @@ def pipeline(
 
     select = selection(targets or [], single, downstream)
     end_with_worker()
+    get_run_logger().info("looking for changes and checking the parameters of all stages")
     try:
         home = find_checkout(Path.cwd())
         if not overrides and not profile:

@@ -76,7 +76,9 @@ class EvaluateParams(Params):
         description="longest prompt in this process; null: the model's limit; longer ones count as missing",
     )
     batch_tokens: int = Field(
-        default=16384, ge=1, description="most tokens of one batch in this process, prompts and answers together"
+        default=16384,
+        ge=1,
+        description="most tokens that this process decodes at once, prompts and full answers together",
     )
     precision: Precision = Field(default="fp32", description="number format of the weights in this process")
     threads: int = Field(default=2, ge=1, description="CPU threads of this process")

@@ -135,7 +135,7 @@ def prefilling(bench: Bench) -> dict[str, float]:
     """Seconds of the prompts of all questions, on both orders of frames."""
     model, builder, asked = bench.policy(), bench.builder, bench.questions()
     prompts = [each.ordered for each in asked] + [each.contrast or each.ordered for each in asked]
-    longest, places = max(len(prompt.ids_P) for prompt in prompts), range(len(prompts))
+    longest, places = max(len(prompt.ids_P) for prompt in prompts), list(range(len(prompts)))
     prefix = Prefix(model.config.text_config.num_hidden_layers, len(prompts), longest, bench.device)
     with torch.no_grad(), bench.autocast():
         # The first pass warms up.

@@ -19,18 +19,21 @@ SHARED_PREFIX = "shared_prefix"
 class Prefix:
     """The prefilled prompts, each at its place, and which rows go on from which.
 
-    The cache holds B places of P tokens. padding_B11P is true before a prompt. rows_BN lists the rows of each place
+    The cache holds B places of P tokens. padding_B11P is true before a prompt; `is_padded` says whether a prompt was
+    ever shorter than its place. rows_BN lists the rows of each place
     (filled up with row 0). place_A is the place of row a in the flattened rows_BN; for a row without a prompt it is 0.
     """
 
     def __init__(self, layers: int, prompts: int, tokens: int, device: torch.device) -> None:
         self.cache = PromptCache(layers, prompts, tokens)
+        self.is_padded = False
         self.padding_B11P = torch.ones(prompts, 1, 1, tokens, dtype=torch.bool, device=device)
         self.rows_BN, self.place_A = (torch.zeros(0, dtype=torch.long, device=device) for _ in range(2))
 
     def write_to(self, places: Sequence[int], lengths: Sequence[int]) -> None:
         """The next pass through the model holds prompts of such lengths."""
         self.cache.write_to(places)
+        self.is_padded |= min(lengths) < self.padding_B11P.shape[3]
         P, device = self.padding_B11P.shape[3], self.padding_B11P.device
         before_B = P - torch.tensor(lengths, device=device)
         self.padding_B11P[places] = (torch.arange(P, device=device) < before_B[:, None])[:, None, None]
@@ -89,7 +92,8 @@ def shared_prefix_attention(
     (_, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
     query_AKGD = query.view(A, K, H // K, D) * scaling
     to_prompt = prefix.by_prompt(query_AKGD) @ prompt_key.transpose(2, 3)
-    to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
+    if prefix.is_padded:
+        to_prompt.masked_fill_(prefix.padding_B11P, -torch.inf)
     to_own_AKGC = (query_AKGD @ key.transpose(2, 3)).masked_fill_(later_A11C, -torch.inf)
     scores = torch.cat([to_prompt, prefix.by_prompt(to_own_AKGC)], dim=3).float().softmax(dim=3).to(value.dtype)
     on_prompt, on_own = scores.split([P, key.shape[2]], dim=3)

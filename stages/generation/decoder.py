@@ -101,7 +101,7 @@ class Decoder:
         self._column_C = torch.arange(C, device=device)
         self._own: OwnCache | None = None  # its number format is that of the first prompts
         self._columns = 0
-        self._captured: dict[int, Callable[[], None]] = {}  # by the columns that attention reads
+        self._captured: dict[tuple[int, bool], Callable[[], None]] = {}  # by the columns read, and is_padded
 
     @torch.no_grad()
     def enter(self, newcomers: Sequence[Newcomer], media: Mapping[str, object] | None = None) -> None:
@@ -211,9 +211,10 @@ class Decoder:
 
     def _step_as_a_graph(self) -> Callable[[], None]:
         """The step as a CUDA graph, captured once for each number of columns."""
-        if self._columns not in self._captured:
-            self._captured[self._columns] = captured(self.step, [self.column_A, self.ended_A])
-        return self._captured[self._columns]
+        same = self._columns, self.prefix.is_padded
+        if same not in self._captured:
+            self._captured[same] = captured(self.step, [self.column_A, self.ended_A])
+        return self._captured[same]
 
 
 def captured(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:

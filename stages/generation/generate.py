@@ -90,9 +90,9 @@ def generate_continuously(
 ) -> Iterator[dict[int, list[Completion]]]:
     """The completions of each job, by its number, as jobs end.
 
-    Jobs are taken when there is room for their rows. A job's completions do not depend on the jobs beside
-    it (but for rounding): its random numbers come from its own seed. Placeholder tokens are never drawn. `model` is in
-    eval mode meanwhile, because gradient checkpointing would drop the cache.
+    Jobs are taken when there is room for their rows. A job's completions do not depend on the jobs beside it (but for
+    rounding): its random numbers come from its own seed. Placeholder tokens are never drawn. `model` is in eval mode
+    meanwhile, because gradient checkpointing would drop the cache.
     """
     was_training = model.training
     model.eval()
@@ -129,6 +129,7 @@ class _Desk:
         while True:
             self._admit()
             if not any(self._rows):
+                assert self._next is None, "a job has more rows than there is room for"
                 return
             self._move_together()
             if answered := self._collect(self._decoder.run(self._enough())):

@@ -62,7 +62,7 @@ def read_sections(path: Path) -> dict[object, object]:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; run from the project's folder or pass --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:  # no text, or a number with too many digits
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{path}: sections are nested too deeply; at most {DEEPEST} levels are read") from None

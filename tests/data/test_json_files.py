@@ -3,12 +3,13 @@
 What is too deep or too long is one bad record, and the next is read.
 """
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from stages.data.json_files import MAX_DEPTH, MAX_RECORD
+from stages.data.json_files import MAX_DEPTH, MAX_RECORD, array_items
 from stages.data.record_files import read_records
 from stages.data.sample import Unusable
 from stages.run.errors import UserError
@@ -79,3 +80,21 @@ def test_an_array_longer_than_the_window_is_read_whole(tmp_path: Path) -> None:
     for indent in (None, 2):
         assert read(tmp_path, "r.json", json.dumps(items, ensure_ascii=False, indent=indent)) == items
     assert read(tmp_path, "e.json", " [ ] ") == []
+
+
+class Stream(io.StringIO):
+    """Remembers how much was read at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> str:
+        self.most = max(self.most, size or 0)
+        return super().read(size)
+
+
+def test_a_record_without_bounds_is_never_held_as_a_whole() -> None:
+    stream = Stream(f'["{"x" * (6 * MAX_RECORD)}", 5]')
+    [refused, value] = array_items(stream)
+    assert isinstance(refused, Unusable)
+    assert value == 5
+    assert 0 < stream.most <= MAX_RECORD

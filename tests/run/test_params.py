@@ -58,6 +58,7 @@ def test_a_section_is_read_with_lists_and_numbers_as_yaml_writes_them(tmp_path: 
         ("tgrpo: {}", "'tgrpo.learning_rate' is {}: Field required"),
         ("tgrop: {}", "no section 'tgrpo'; did you mean 'tgrop'?"),
         ("tgrpo: {learning_rate: [", "not valid YAML"),
+        (f"tgrpo: {{group_size: {'9' * 5000}}}", "not valid YAML"),
         ("tgrpo: {learning_rate: 2026-11-25}", "'tgrpo.learning_rate' is \"2026-11-25\""),
         ("8", "no section 'tgrpo'"),
         ("", "no section 'tgrpo'"),

@@ -8,7 +8,16 @@ import pytest
 
 from tests.conftest import ROOT
 
-SCRIPTS = ["chat_client", "evaluation", "filtering", "frame_extraction", "frame_store", "ingestion", "near_duplicates"]
+SCRIPTS = [
+    "chat_client",
+    "evaluation",
+    "filtering",
+    "frame_extraction",
+    "frame_store",
+    "ingestion",
+    "near_duplicates",
+    "refilling",
+]
 PACKAGES = ["gpu.__main__", "tgrpo_step.__main__"]
 
 

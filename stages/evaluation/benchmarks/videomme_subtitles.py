@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.data.sample import Reject, Sample
+from stages.data.sample import Reject, Sample, Unusable
+from stages.data.special_tokens import check_special_tokens
 from stages.evaluation.benchmarks import videomme
 from stages.evaluation.definition import About, Benchmark
 from stages.run.errors import UserError
 
+LONGEST = 200_000  # characters; an hour of speech has some 60,000
 _TIMES = re.compile(r"(\d+:\d+:\d+[,.]\d+) --> (\d+:\d+:\d+[,.]\d+).*")
 
 
@@ -28,12 +30,19 @@ def with_subtitles(sample: Sample, pts_T: np.ndarray, root: Path) -> Sample:
     """The question after the subtitles that are on screen in its frames.
 
     The text is that of the benchmark's own prompt. The subtitles are in `subtitle/<videoID>.srt`. Without a file, or
-    without a line in the frames, the question says that there are none.
+    without a line in the frames, the question says that there are none. UserError for subtitles that no prompt can
+    hold: too long, or with a special token of chat templates.
     """
     file = root / "subtitle" / f"{Path(sample.media_path).stem}.srt"
     spoken = read_srt(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else []
     shown = [text for start, end, text in spoken if ((pts_T >= start) & (pts_T <= end)).any()]
     said = "\n".join(shown) or "No subtitles available"
+    try:
+        check_special_tokens("the text", said)
+    except Unusable as error:
+        raise UserError(f"{file}: {error.detail}; correct the file or take it out") from None
+    if len(said) > LONGEST:
+        raise UserError(f"{file}: more than {LONGEST:,} characters in the frames; correct the file or take it out")
     return sample.model_copy(update={"problem": f"This video's subtitles are listed below:\n{said}\n{sample.problem}"})
 
 

@@ -41,6 +41,18 @@ def test_a_question_gets_the_lines_that_are_on_screen_in_its_frames(tmp_path: Pa
     assert silent.problem == "This video's subtitles are listed below:\nNo subtitles available\nWho is it?"
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("x" * 200_001, "more than 200,000 characters"), ("[INST]", "the text holds [INST]")],
+)
+def test_subtitles_that_no_prompt_can_hold_are_one_line(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "subtitle").mkdir()
+    (tmp_path / "subtitle" / "abc.srt").write_text(SRT.replace("Hello", line))
+    with pytest.raises(UserError) as error:
+        videomme_subtitles.with_subtitles(_sample("data/abc.mp4"), np.array([2.0]), tmp_path)
+    assert f"abc.srt: {reason}" in str(error.value)
+
+
 def test_without_any_subtitles_there_is_no_such_run(tmp_path: Path) -> None:
     (tmp_path / "subtitle").mkdir()
     with pytest.raises(UserError, match="subtitle: no subtitles"):

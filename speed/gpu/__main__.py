@@ -16,7 +16,7 @@ from speed.gpu.data import LENGTHS, Lengths, Size, write_model, write_questions
 from speed.gpu.table import HEADER, Limits, Row, RowValues, as_json
 from stages.model.adapters import VisionTraining
 from stages.planning.machine import machine
-from stages.run.files import read_json, write_json
+from stages.run.files import read_json, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,9 @@ def tgrpo(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
     found, (planned, planned_gib) = parts.tgrpo(bench, params), limits.planned_tgrpo(params)
     limit = limits.step()
     yield Row("T-GRPO step, adapters", "s", found["seconds"], limit, planned, released, found["gib"], planned_gib)
-    for phase in ("questions", "rollout", "reference", "update"):
-        yield Row(f"  of it: {phase}", "s", found[f"seconds_{phase}"])
+    for name, seconds in found.items():
+        if name.startswith("seconds_"):
+            yield Row(f"  of it: {name.removeprefix('seconds_')}", "s", seconds)
     yield Row("  |Δ log p|", "nats per token", found["sampling_logp_difference"])
     if "gpu_idle" in found:
         yield Row("  idle share of the GPU", "", found["gpu_idle"])
@@ -136,7 +137,7 @@ def main() -> None:
             for part, rows in run(size, missing, lengths, Path(folder)) if missing else ():
                 measured[part] = as_json(rows)
                 if arguments.out:
-                    write_json(arguments.out, found)
+                    write_atomic(arguments.out, json.dumps(found))
     log.info(json.dumps(found))
 
 

@@ -32,8 +32,9 @@ def test_the_script_for_a_gpu_prints_its_table_at_toy_size(tmp_path: Path) -> No
         assert measured[name] > 0
     assert measured["prefill, 16 prompts"] > 0
     step = found["tgrpo"]["T-GRPO step, adapters"]
-    phases = sum(measured[f"  of it: {phase}"] for phase in ("questions", "rollout", "reference", "update"))
-    assert step["measured"] == pytest.approx(phases)
+    phases = {name: seconds for name, seconds in measured.items() if name.startswith("  of it: ")}
+    assert {f"  of it: {phase}" for phase in ("questions", "rollout", "reference", "update")} <= set(phases)
+    assert step["measured"] == pytest.approx(sum(phases.values()))
     assert min(step["limit"], step["planned"], step["released"], step["planned_gib"]) > 0
     ways = [f"adapters, vision {vision}" for vision in ("frozen", "full", "adapters")]
     for way in (*ways, "full, vision frozen", "full, vision full"):

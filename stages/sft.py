@@ -28,11 +28,11 @@ from stages.model.freezing import freeze_vision
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
-from stages.model.processes import check_media, join_processes
+from stages.model.processes import join_processes
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
 from stages.model.training_set import TrainingSet
-from stages.model.vision import FeatureCache, Media, encoded_media, pixel_media
+from stages.model.vision import FeatureCache, encoded_media, joint_media
 from stages.run.command import command
 from stages.run.files import write_atomic, write_json
 from stages.run.work import resume_note, work_dir
@@ -146,14 +146,12 @@ class SftTrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prompts: Sequence[Prompt] = inputs["prompts"]
         rest = super()._prepare_inputs({name: value for name, value in inputs.items() if name != "prompts"})
-        return {**rest, **self._media(prompts)}
-
-    def _media(self, prompts: Sequence[Prompt]) -> Media:
         if self.features is None:
-            return pixel_media(self.builder, prompts, self.args.device)
+            ids, pixels = joint_media(self.builder, rest["input_ids"], prompts, self.args.device)
+            return {**rest, "input_ids": ids, **pixels}
         model: Any = self.model
         with self.autocast():
-            return encoded_media(self.features.encode(model, self.builder, prompts))
+            return {**rest, **encoded_media(self.features.encode(model, self.builder, prompts))}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if isinstance(self.train_dataset, PackedExamples):
@@ -200,7 +198,6 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
     Under ZeRO-3 the training arguments must exist before the model is loaded.
     """
     set_seed(params.seed)
-    check_media("sft", params.deepspeed, {sample.data_type for sample in examples.samples})
     dataset = examples if params.tokens_per_forward is None else pack(params, examples)
     args = training_arguments(params, work, dataset.per_step if isinstance(dataset, PackedExamples) else None)
     policy: Any = load_model(model, params.weight_precision)
@@ -225,7 +222,7 @@ def pack(params: SftParams, examples: Examples) -> PackedExamples:
     steps = params.max_steps or math.ceil(len(examples) * params.epochs / params.batch_size)
     of_steps = shuffled_steps(len(examples), steps, params.batch_size, params.seed)
     rows, per_step = packed_rows(of_steps, examples.set.lengths, params.tokens_per_forward, processes)
-    return PackedExamples(examples, rows, per_step)
+    return PackedExamples(examples, rows, per_step, processes)
 
 
 def training_arguments(params: SftParams, work: Path, rows_per_step: int | None = None) -> TrainingArguments:

@@ -23,7 +23,7 @@ from stages.model.adapters import add_lora
 from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
-from stages.model.processes import check_media, join_processes
+from stages.model.processes import join_processes
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import training_set
@@ -145,8 +145,6 @@ def build_trainer(
     The reference is loaded before ZeRO-3 is switched on, which would otherwise spread it over the processes too.
     """
     set_seed(params.seed)
-    if not params.freeze_vision:  # a frozen tower runs in the copy that samples, which is whole in every process
-        check_media("tgrpo", params.deepspeed, {sample.data_type for sample in samples})
     joined = join_processes(params.deepspeed)
     reference = None if params.lora is not None or params.loss.beta == 0 else load_scorer(model, params)
     whole_copy = load_scorer(model, params) if params.deepspeed == 3 else None

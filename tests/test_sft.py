@@ -188,14 +188,6 @@ def test_a_batch_that_cannot_be_shared_out_is_an_error(tmp_path: Path) -> None:
         quick(vision_lr_scale=0.0, lora=LORA | {"vision": "full"})
 
 
-def test_zero_3_on_several_processes_refuses_mixed_media_instead_of_hanging(
-    inputs: dict[str, Path], examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"videos and images together on several processes: set sft\.deepspeed to 2"):
-        build_trainer(quick(deepspeed=3), examples, inputs["model"], tmp_path)
-
-
 SCRIPT = """
 import logging, signal, sys
 from pathlib import Path

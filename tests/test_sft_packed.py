@@ -1,12 +1,15 @@
 """SFT on packed rows: the run of padded batches, without padding."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from stages.data.sample import read_samples
-from stages.model.examples import Examples
+from stages.model.examples import Example, Examples, PackedExamples
 from stages.model.inputs import PromptBuilder
 from stages.run.errors import UserError
 from stages.run.files import read_json
@@ -68,6 +71,37 @@ def test_a_packed_run_gives_equal_bytes_and_learns(inputs: dict[str, Path], tmp_
     table = steps(inputs["plot"])
     assert float(table[-1]["loss"]) < 0.7 * float(table[0]["loss"])
     assert read_json(inputs["metrics"])["tokens"] == int(table[-1]["tokens"])
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_next_row_of_a_process_is_read_in_a_thread_while_the_model_works(
+    inputs: dict[str, Path], processes: int
+) -> None:
+    rows, read = [[0], [1, 2], [3], [4]], list[int]()
+
+    class Watched(Examples):
+        def __getitem__(self, index: int) -> Example:
+            assert threading.current_thread() is not threading.main_thread()
+            read.append(index)
+            return super().__getitem__(index)
+
+    reader = FrameReader(inputs["frame_store"], inputs["samples"])
+    examples = Watched(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))
+    packed = PackedExamples(examples, rows, per_step=2, processes=processes)
+    for row in range(0, 4, processes):
+        found = packed[row]
+        assert [prompt.sample_id for prompt, _ in found] == [f"sample-{sample}" for sample in rows[row]]
+        following = [row + processes] if row + processes < 4 else []
+        wait_until(lambda expected=following: all(set(rows[ahead]) <= set(read) for ahead in expected))
+    assert read == [sample for row in range(0, 4, processes) for sample in rows[row]]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Fail when it does not become so within half a minute."""
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_packed_run_goes_on_from_its_checkpoint(

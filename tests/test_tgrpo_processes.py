@@ -82,9 +82,16 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
         {"deepspeed": 2, "temporal": "likelihood"},
         {"deepspeed": 2, "temporal": "tokens", "gate_visits": 2},
         {"deepspeed": 3},
+        {"deepspeed": 3, "freeze_vision": False},  # each process has other media: three clips and an image
         {"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False},
     ],
-    ids=["ZeRO-2, likelihood", "ZeRO-2, tokens", "ZeRO-3", "ZeRO-2, adapters, vision trained"],
+    ids=[
+        "ZeRO-2, likelihood",
+        "ZeRO-2, tokens",
+        "ZeRO-3",
+        "ZeRO-3, vision trained",
+        "ZeRO-2, adapters, vision trained",
+    ],
 )
 def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
     inputs: Path, tmp_path: Path, change: dict[str, object]

@@ -13,10 +13,14 @@ import torch
 
 from speed.gpu import parts
 from speed.gpu.data import LENGTHS, Lengths, Size, write_model, write_questions
-from speed.gpu.table import HEADER, Limits, Row, as_json
+from speed.gpu.table import HEADER, Limits, Row, RowValues, as_json
+from stages.model.adapters import VisionTraining
 from stages.planning.machine import machine
+from stages.run.files import read_json, write_atomic
 
 log = logging.getLogger(__name__)
+
+VISION: tuple[VisionTraining, ...] = ("frozen", "full", "adapters")
 
 
 def agreement(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
@@ -28,11 +32,13 @@ def agreement(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
 
 
 def sft(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
-    """SFT with adapters."""
-    params = parts.sft_params()
-    found, (planned, planned_gib) = parts.sft(bench, params), limits.planned_sft(params)
-    speed = found["tokens_per_second"]
-    yield Row("SFT, adapters", "tokens/s", speed, limits.sft(), planned, None, found["gib"], planned_gib)
+    """SFT with adapters; again with vision features kept from step to step."""
+    for name, gib in (("SFT, adapters", 0.0), ("SFT, adapters, features kept", 1.0)):
+        params = parts.sft_params(gib)
+        found, (planned, planned_gib) = parts.sft(bench, params), limits.planned_sft(params)
+        speed = found["tokens_per_second"]
+        yield Row(name, "tokens/s", speed, limits.sft(), planned, None, found["gib"], planned_gib)
+        parts.free()
 
 
 def decode(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
@@ -50,33 +56,47 @@ def tgrpo(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
     """The T-GRPO step, and the released way of it."""
     released = 8 * parts.released_step(bench)["seconds"]
     parts.free()
-    params = parts.tgrpo_params(bench.lengths, freeze_vision=True)
+    params = parts.tgrpo_params(bench.lengths, "frozen")
     found, (planned, planned_gib) = parts.tgrpo(bench, params), limits.planned_tgrpo(params)
     limit = limits.step()
     yield Row("T-GRPO step, adapters", "s", found["seconds"], limit, planned, released, found["gib"], planned_gib)
-    for phase in ("questions", "rollout", "reference", "update"):
-        yield Row(f"  of it: {phase}", "s", found[f"seconds_{phase}"])
+    for name, seconds in found.items():
+        if name.startswith("seconds_"):
+            yield Row(f"  of it: {name.removeprefix('seconds_')}", "s", seconds)
     yield Row("  |Δ log p|", "nats per token", found["sampling_logp_difference"])
     if "gpu_idle" in found:
         yield Row("  idle share of the GPU", "", found["gpu_idle"])
 
 
 def vision(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
-    """The T-GRPO step without adapters, vision frozen and trained."""
-    for freeze_vision in (True, False):
-        params = parts.tgrpo_params(bench.lengths, freeze_vision).model_copy(update={"lora": None})
-        found, (planned, gib) = parts.tgrpo(bench, params), limits.planned_tgrpo(params)
-        name = f"T-GRPO step, vision {'frozen' if freeze_vision else 'trained'}"
-        yield Row(name, "s", found["seconds"], limits.step(), planned, None, found["gib"], gib)
-        parts.free()
+    """The T-GRPO step with adapters, the vision tower trained in either way."""
+    for training in VISION:
+        yield step(bench, limits, f"T-GRPO step, adapters, vision {training}", training, lora=True)
+
+
+def full(bench: parts.Bench, limits: Limits) -> Iterator[Row]:
+    """The T-GRPO step without adapters."""
+    for training in VISION[:2]:
+        yield step(bench, limits, f"T-GRPO step, full, vision {training}", training, lora=False)
+
+
+def step(bench: parts.Bench, limits: Limits, name: str, training: VisionTraining, lora: bool) -> Row:
+    """The T-GRPO step of one way to train, against its plan."""
+    params = parts.tgrpo_params(bench.lengths, training, lora)
+    found, (planned, gib) = parts.tgrpo(bench, params), limits.planned_tgrpo(params)
+    parts.free()
+    return Row(name, "s", found["seconds"], limits.step(), planned, None, found["gib"], gib)
 
 
 Part = Callable[[parts.Bench, Limits], Iterator[Row]]
-PARTS: dict[str, Part] = {"agreement": agreement, "sft": sft, "decode": decode, "tgrpo": tgrpo, "vision": vision}
+PARTS: dict[str, Part] = {
+    "agreement": agreement, "tgrpo": tgrpo, "decode": decode, "vision": vision, "sft": sft, "full": full,
+}  # fmt: skip
+Found = dict[str, dict[str, dict[str, RowValues]]]  # by size, part and name of the row
 
 
-def run(size: Size, chosen: list[str], lengths: Lengths, folder: Path) -> list[Row]:
-    """Measure the chosen parts of one size."""
+def run(size: Size, chosen: list[str], lengths: Lengths, folder: Path) -> Iterator[tuple[str, list[Row]]]:
+    """Measure the chosen parts of one size, one after the other."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     host = machine(None, 1, torch.get_num_threads())
     write_model(folder / "model", size, device.type)
@@ -88,13 +108,13 @@ def run(size: Size, chosen: list[str], lengths: Lengths, folder: Path) -> list[R
     name = torch.cuda.get_device_name(0) if device.type == "cuda" else "cpu"
     log.info("%s on %s: prompts of %d tokens, completions of %d", size, name, tokens, lengths.completion)
     log.info(HEADER)
-    rows: list[Row] = []
-    for chosen_part in chosen:
+    for part in chosen:
         parts.free()
-        for row in PARTS[chosen_part](bench, limits):
+        rows: list[Row] = []
+        for row in PARTS[part](bench, limits):
             log.info(row.text())
             rows.append(row)
-    return rows
+        yield part, rows
 
 
 def main() -> None:
@@ -102,16 +122,22 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(description="SFT, decoding and the T-GRPO step on a GPU.")
     parser.add_argument("--sizes", nargs="+", choices=get_args(Size), default=["7b"])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["agreement", "sft", "decode", "tgrpo"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["agreement", "tgrpo", "decode", "vision"])
+    parser.add_argument("--out", type=Path, help="JSON file of the rows; parts that it has are not measured again")
     parser.add_argument("--completion", type=int, help="tokens of a completion, in place of the size's own")
     arguments = parser.parse_args()
-    found = {}
+    found: Found = read_json(arguments.out) if arguments.out and arguments.out.exists() else {}
     for size in arguments.sizes:
         lengths = LENGTHS[size]
         if arguments.completion:
             lengths = replace(lengths, completion=arguments.completion)
+        measured = found.setdefault(size, {})
+        missing = [part for part in arguments.parts if part not in measured]
         with tempfile.TemporaryDirectory() as folder:
-            found[size] = as_json(run(size, arguments.parts, lengths, Path(folder)))
+            for part, rows in run(size, missing, lengths, Path(folder)) if missing else ():
+                measured[part] = as_json(rows)
+                if arguments.out:
+                    write_atomic(arguments.out, json.dumps(found))
     log.info(json.dumps(found))
 
 

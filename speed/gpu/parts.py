@@ -20,7 +20,7 @@ from stages.generation.attention import Prefix
 from stages.generation.generate import generate
 from stages.generation.prefill import prefill
 from stages.generation.sampling import Sampling
-from stages.model.adapters import Lora, add_lora
+from stages.model.adapters import Lora, VisionTraining, add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.vision import FeatureCache
@@ -177,9 +177,13 @@ def sft(bench: Bench, params: SftParams) -> dict[str, float]:
     return {"tokens_per_second": (seen[-1] - seen[0]) / spent, "seconds": spent / (STEPS - 1), "gib": peak()}
 
 
-def sft_params() -> SftParams:
-    """As in profiles/one-gpu.yaml: adapters, checkpointing, packed rows."""
+def sft_params(feature_cache_gib: float = 0.0) -> SftParams:
+    """As in profiles/one-gpu.yaml: adapters, checkpointing, packed rows.
+
+    All steps show the same clips: with a cache only the first one runs the vision tower.
+    """
     return SftParams(
+        feature_cache_gib=feature_cache_gib,
         max_steps=STEPS,
         batch_size=8,
         tokens_per_forward=8192,
@@ -204,9 +208,10 @@ def tgrpo(bench: Bench, params: TgrpoParams) -> dict[str, float]:
     return {"seconds": sum(phases.values()), **phases, **shown, "gib": peak()}
 
 
-def tgrpo_params(lengths: Lengths, freeze_vision: bool) -> TgrpoParams:
-    """8 questions with 8 + 4 responses; adapters if vision is frozen."""
+def tgrpo_params(lengths: Lengths, vision: VisionTraining, lora: bool = True) -> TgrpoParams:
+    """8 questions with 8 + 4 responses; no features are kept from the warm-up."""
     return TgrpoParams(
+        feature_cache_gib=0.0,
         group_size=GROUP,
         contrast_size=CONTRAST,
         max_new_tokens=lengths.completion,
@@ -216,8 +221,8 @@ def tgrpo_params(lengths: Lengths, freeze_vision: bool) -> TgrpoParams:
         questions_per_forward=1,
         max_steps=STEPS - 1,
         learning_rate=1e-5,
-        freeze_vision=freeze_vision,
-        lora=LORA if freeze_vision else None,
+        freeze_vision=vision == "frozen",
+        lora=LORA.model_copy(update={"vision": vision}) if lora else None,
         guards=Guards(window=1000),
         save_steps=1000,
         threads=8,

@@ -101,6 +101,9 @@ class Limits:
         return plan.seconds, plan.memory / GIB
 
 
-def as_json(rows: list[Row]) -> dict[str, dict[str, float | str | None]]:
+RowValues = dict[str, float | str | None]
+
+
+def as_json(rows: list[Row]) -> dict[str, RowValues]:
     """The rows by name."""
     return {row.name: asdict(row) for row in rows}

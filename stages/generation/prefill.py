@@ -8,6 +8,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.attention import Prefix
 from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.transfer import on_device
 
 
 def prefill(
@@ -23,7 +24,7 @@ def prefill(
     `media` is the prompts' media in place of their pixels.
     """
     batch = builder.batch(prompts, padding="left", pixels=media is None)
-    inputs = {name: value.to(model.device) for name, value in batch.items()}
+    inputs = {name: on_device(value, model.device) for name, value in batch.items()}
     prefix.write_to(places, [len(prompt.ids_P) for prompt in prompts])
     return model(
         **builder.normalised(inputs), **(media or {}), past_key_values=prefix.cache, use_cache=True, logits_to_keep=1

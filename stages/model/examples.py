@@ -1,7 +1,7 @@
 """Samples as examples for supervised training: prompts with the completions to learn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from torch import Tensor
@@ -63,22 +63,28 @@ class Examples(Dataset):
         return inputs | {"labels": labels, "logits_to_keep": labels.shape[1], "prompts": prompts}
 
 
-@dataclass(frozen=True)
 class PackedExamples(Dataset):
     """Packed rows of samples in the order of training.
 
-    A step takes `per_step` of them, over all processes.
+    A step takes `per_step` of them, over all processes, which take them in turns. While the model works, a thread reads
+    the frames of the next row.
     """
 
-    examples: Examples
-    rows: list[list[int]]
-    per_step: int
+    def __init__(self, examples: Examples, rows: list[list[int]], per_step: int, processes: int) -> None:
+        self.examples, self.rows, self.per_step, self._processes = examples, rows, per_step, processes
+        self._thread = ThreadPoolExecutor(1, "frames")  # one, because the reader serves one at a time
+        self._ahead: dict[int, Future[list[Example]]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> list[Example]:
-        return [self.examples[sample] for sample in self.rows[index]]
+        following = index + self._processes
+        self._ahead = {row: self._ahead.get(row) or self._read(row) for row in (index, following) if row < len(self)}
+        return self._ahead[index].result()
+
+    def _read(self, index: int) -> Future[list[Example]]:
+        return self._thread.submit(lambda: [self.examples[sample] for sample in self.rows[index]])
 
     def collate(self, rows: Sequence[list[Example]]) -> dict[str, Any]:
         """Model inputs for one row, as `Examples.collate` gives them."""

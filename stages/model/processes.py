@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
@@ -36,18 +35,6 @@ def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
         "gradient_accumulation_steps": "auto",
         "zero_allow_untested_optimizer": True,
     }
-
-
-def check_media(stage: str, zero: ZeroStage | None, data_types: Collection[str]) -> None:
-    """UserError for ZeRO-3 with videos and images on several processes.
-
-    Each media type is a pass of the vision tower. Processes that make different passes would wait for ever for each
-    other's weights.
-    """
-    if zero == 3 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and len(data_types) > 1:
-        raise UserError(
-            f"ZeRO-3 cannot train on videos and images together on several processes: set {stage}.deepspeed to 2"
-        )
 
 
 def join_processes(zero: ZeroStage | None) -> dict[str, Any]:

@@ -47,8 +47,24 @@ class Features:
 
 
 def pixel_media(builder: PromptBuilder, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """The prompts' media as pixels, for a vision tower that is trained."""
+    """The prompts' media as pixels: a pass of the vision tower for each media type."""
     return builder.normalised({name: on_device(value, device) for name, value in media_inputs(prompts).items()})
+
+
+def joint_media(
+    builder: PromptBuilder, input_ids: Tensor, prompts: Sequence[Prompt], device: torch.device
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The ids and the media as pixels, for a vision tower that is trained: one pass for all media.
+
+    The tower treats an image as a video of one frame, so that images take the placeholders of videos here. Under ZeRO-3
+    all processes must make the same passes, whatever media they have. `input_ids` hold the prompts in their order.
+    """
+    media = {
+        "pixel_values_videos": torch.cat([prompt.patches_NK for prompt in prompts]),
+        "video_grid_thw": torch.cat([prompt.grid_thw for prompt in prompts]),
+    }
+    ids = input_ids.where(input_ids != builder.config.image_token_id, builder.config.video_token_id)
+    return ids, builder.normalised({name: on_device(value, device) for name, value in media.items()})
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Micro-batches of a T-GRPO step: packed groups with what their loss needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.inputs import PromptBuilder
 from stages.model.transfer import on_device
-from stages.model.vision import Media, encoded_media, pixel_media
+from stages.model.vision import Media, encoded_media, joint_media
 from stages.rl.grading import GradedGroup
 from stages.rl.likelihood import token_weights
 from stages.rl.rewards import RewardParams, Rewards, TemporalMode, idle
@@ -45,7 +45,11 @@ def micro_batch(
     prompts = [group.question.ordered for group in groups]
     packed = pack(prompts, [[response.ids_C for response in group.ordered] for group in groups]).to(device)
     features = [group.features for group in groups if group.features is not None]
-    media = encoded_media(features) if features else pixel_media(builder, prompts, device)
+    if features:
+        media = encoded_media(features)
+    else:
+        ids_1L, media = joint_media(builder, packed.input_ids_1L, prompts, device)
+        packed = replace(packed, input_ids_1L=ids_1L)
     sampled_logps_RC = pad_sequence([row.logps_C for group in groups for row in group.ordered], batch_first=True)
     advantages_R = on_device(advantages_BG.flatten().float(), device)
     batch = MicroBatch(packed, media, advantages_R, on_device(sampled_logps_RC, device))

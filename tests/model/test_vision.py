@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 from stages.model import vision
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
-from stages.model.vision import GIB, FeatureCache, Features, encode, encoded_media, pixel_media
+from stages.model.vision import GIB, FeatureCache, Features, encode, encoded_media, joint_media, pixel_media
 from stages.sft import run
 from tests.model.tiny_models import clip, picture, question
 from tests.rl.runs import SMALL, rows, train
@@ -45,6 +46,34 @@ def test_features_are_those_of_pixels(model_dir: Path) -> None:
         expected = model(**inputs, **pixel_media(builder, prompts, model.device)).logits
         found = model(**inputs, **encoded_media(FeatureCache(1.0).encode(model, builder, prompts))).logits
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_one_pass_for_videos_and_images_has_their_loss_and_gradient(model_dir: Path) -> None:
+    builder = PromptBuilder(model_dir)
+    prompts = [
+        builder(question("a"), clip()),
+        builder(question("b", "image"), picture()),
+        builder(question("c"), clip(6)),
+        builder(question("d", "image"), picture(seed=2)),
+    ]
+    rows = builder.batch(prompts, [builder.completion_ids("<answer>B</answer>")] * 4, pixels=False)
+    found = []
+    for joint in (False, True):
+        model: Any = load_model(model_dir)
+        passes: list[object] = []
+        model.model.visual.register_forward_hook(lambda *_, passes=passes: passes.append(None))
+        ids, media = rows["input_ids"], pixel_media(builder, prompts, model.device)
+        if joint:
+            ids, media = joint_media(builder, ids, prompts, model.device)
+        loss = model(**rows | {"input_ids": ids}, **media).loss
+        loss.backward()
+        assert len(passes) == (1 if joint else 2)
+        found.append((loss.item(), {name: weight.grad for name, weight in model.named_parameters()}))
+    (expected, expected_gradients), (loss, gradients) = found
+    assert loss == pytest.approx(expected, rel=1e-5)
+    for name, gradient in expected_gradients.items():
+        scale = float(gradient.abs().max())
+        assert torch.allclose(gradients[name], gradient, rtol=1e-3, atol=1e-4 * scale + 1e-9), name
 
 
 def test_equal_media_are_encoded_once_and_the_least_recently_used_go_first(model_dir: Path, encoded: list[str]) -> None:

@@ -196,11 +196,6 @@ def subsets(rows: Sequence[PredictionRow], benchmark: Benchmark) -> dict[tuple[s
     }
 
 
-def names_no_option(row: PredictionRow) -> bool:
-    """Whether a multiple-choice answer is there and names no option."""
-    return row["problem_type"] == "multiple choice" and bool(row["prediction"]) and row["option"] is None
-
-
 def other_orders(rows: Sequence[PredictionRow]) -> list[Order]:
     """The orders besides `ordered` that questions were asked in."""
     asked = {row["order"] for row in rows} - {"ordered"}
@@ -236,10 +231,11 @@ def _headline_of_slice(
 
 def _shares(ordered: Sequence[PredictionRow]) -> dict[str, float]:
     statuses = Counter(row["status"] for row in ordered)
+    choices = [row for row in ordered if row["problem_type"] == "multiple choice"]
     return {
         "well_formed": sum(row["well_formed"] for row in ordered) / len(ordered),
         "no_answer": statuses["no_answer"] / len(ordered),
-        "no_option": sum(names_no_option(row) for row in ordered) / len(ordered),
+        "no_option": sum(bool(row["prediction"]) and row["option"] is None for row in choices) / len(ordered),
         "graded_in_part": sum(len(row["prediction"] or "") > MAX_ANSWER for row in ordered) / len(ordered),
         "truncated": statuses["truncated"] / len(ordered),
         "tokens": sum(row["tokens"] for row in ordered) / len(ordered),

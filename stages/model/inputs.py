@@ -269,11 +269,8 @@ class PromptBuilder:
 
 
 def _row(prompt: Prompt) -> dict[str, Tensor]:
-    return {
-        "input_ids": prompt.ids_P,
-        "attention_mask": torch.ones_like(prompt.ids_P),
-        "position_ids": prompt.position_ids_3P,
-    }
+    mask_P = torch.ones_like(prompt.ids_P)
+    return {"input_ids": prompt.ids_P, "attention_mask": mask_P, "position_ids": prompt.position_ids_3P}
 
 
 def _row_with_completion(prompt: Prompt, ids_C: Tensor) -> dict[str, Tensor]:

@@ -38,7 +38,8 @@ ABOUT = About(
     hub=("longvideobench/LongVideoBench",),
     checked=(
         "reader: records made to the official layout; the videos on the hub are one archive in parts "
-        "(join them with `cat`), behind a form"
+        "(join them with `cat`), behind a form; the types' names are an evaluator's, and no source showed which of "
+        "them are relations"
     ),
 )
 BENCHMARK = Benchmark(

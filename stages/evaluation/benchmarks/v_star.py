@@ -70,12 +70,12 @@ def _when(fields: Fields) -> str:
 
 
 ABOUT = About(
-    questions=2094,
+    questions=2090,
     metric="mean tIoU and R@0.3, R@0.5, R@0.7 of `when` in both chains; `what` needs a judge, so mAM and mLGM do too",
     hub=("V-STaR-Bench/V-STaR",),
     checked=(
-        "reader: records made to the official description, three questions of each of 2,094 records; `where` is not "
-        "asked; scorer: the official tIoU, and times like 00:03 count too; the wording is ours"
+        "reader: records made to the official description, three questions of each; the hub counts 2.09k records; "
+        "`where` is not asked; scorer: the official tIoU, and times like 00:03 count too; the wording is ours"
     ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, figures=figures, temporal=frozenset(WHEN))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages.run import work
 from stages.run.command import command
 from stages.run.params import Params
 from tests.conftest import ROOT
@@ -106,6 +107,7 @@ def run(params: Params, name: str, out: Path) -> None:
 
 def start(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(work, "_claimed", [])  # work folders of other tests of this process
     monkeypatch.setattr(sys, "argv", ["stage", f"--name={name}", "--out", "{name}-{x}.txt"])
     (folder / "params.yaml").write_text("test_shell: {}")
     command(run)

@@ -68,8 +68,8 @@ MINERVA = {
     "video_id": "vid1",
     "question": "What happens?",
     **{f"answer_choice_{number}": f"choice {number}" for number in range(5)},
-    "answer_id": 4,
-    "question_type": "Temporal Reasoning",
+    "answer_id": "4",
+    "question_type": "Temporal Reasoning, Counting",
 }
 VIDEO_TT = {
     "qid": "0001-4",
@@ -161,7 +161,7 @@ BLOCKS: dict[str, tuple[str, Any, str, tuple[str, str, str, str], int]] = {
         "minerva.json",
         [MINERVA],
         "videos/vid1.mp4",
-        ("minerva-vid1:abc", "Temporal Reasoning", "E", "E. choice 4"),
+        ("minerva-vid1:abc", "Temporal Reasoning/Counting", "E", "E. choice 4"),
         5,
     ),
 }

@@ -200,9 +200,9 @@ def test_open_mmvu_questions_are_not_scored_and_choices_are(tmp_path: Path) -> N
 
 def test_the_files_that_define_a_benchmark_are_the_benchmarks() -> None:
     paper = ["mmvu", "mvbench", "tempcompass", "videomme", "videommmu", "vsi_bench"]
-    temporal = ["charades_sta", "motionbench", "tomato", "tvbench", "vinoground"]
+    temporal = ["charades_sta", "motionbench", "tomato", "tvbench", "v_star", "vinoground"]
     long = ["longvideo_reason", "longvideobench", "lvbench", "mlvu", "videomme_subtitles"]
-    reasoning = ["minerva", "video_holmes", "videomathqa"]
+    reasoning = ["minerva", "vcr_bench", "video_holmes", "video_tt", "videomathqa", "videomme_v2"]
     assert names() == sorted([*paper, "shapes", *temporal, *long, *reasoning])
     assert [get_benchmark(name).score("B", _choice(), "official") for name in paper] == [1] * 6
 

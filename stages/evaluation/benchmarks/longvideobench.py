@@ -38,7 +38,7 @@ ABOUT = About(
     hub=("longvideobench/LongVideoBench",),
     checked=(
         "reader: records made to the official layout; the videos on the hub are one archive in parts "
-        "(join them with `cat`), behind a form"
+        "(join them with `cat`), behind a form; types and relations by the paper's table"
     ),
 )
 BENCHMARK = Benchmark(

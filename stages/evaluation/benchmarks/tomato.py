@@ -10,17 +10,18 @@ from stages.evaluation.benchmark_records import Fields, Rows, choice, read_bench
 from stages.evaluation.definition import About, Benchmark
 from stages.run.errors import UserError
 
+HUB_NAMES = {"shape_trend": "shape&trend", "velocity_frequency": "velocity&frequency"}
 KINDS = frozenset({"count", "direction", "rotation", "shape&trend", "velocity&frequency", "visual_cues"})
 LARGEST = 64 * 2**20  # bytes of a file, which is read as a whole; the official ones have less than one million
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The official `data/<kind>.json`, or the files `test*` of the hub's copy.
+    """The official `data/<kind>.json` or `data/<kind>-*.parquet`, or the files `test*` of the evaluator's copy.
 
     The clips are `videos/<demonstration type>/<key>.mp4`, in the copy at the record's own path. The category is the
     kind of reasoning.
     """
-    official = ("data/*.json", "test*", "data/test*")
+    official = ("data/*.json", "test*", "data/test*", "data/*-*.parquet")
     yield from read_benchmark(root, "tomato", lambda fields: fields, _official, *official, rows=_rows)
 
 
@@ -41,12 +42,13 @@ def _rows(file: Path) -> Rows:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
+    kind = file.stem.partition("-")[0]
     return choice(
         fields["question"],
         fields["options"],
         LETTERS[fields["answer"]],
         fields.get("video_path") or f"videos/{fields['demonstration_type']}/{fields['key']}.mp4",
-        fields.get("reason_type") or file.stem,
+        fields.get("reason_type") or HUB_NAMES.get(kind, kind),
     )
 
 
@@ -54,6 +56,9 @@ ABOUT = About(
     questions=1484,
     metric="accuracy",
     hub=("lmms-eval/TOMATO",),
-    checked="reader: records in the form of the official repository's files; the hub's copy by its evaluator's code",
+    checked=(
+        "reader: records in the form of the official repository's files, and of the card of yale-nlp/TOMATO, which "
+        "has no clips; the copy by its evaluator's code"
+    ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, temporal=KINDS)

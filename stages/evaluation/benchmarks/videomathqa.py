@@ -9,12 +9,12 @@ from stages.evaluation.definition import About, Benchmark
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The official multiple-choice records with `videos/<videoID>.mp4`.
+    """The official `videomathqa_mcq_test.parquet` with `videos/<videoID>.mp4`.
 
     The category is the field of mathematics.
     """
-    official = ("mcq/test*", "*mcq*.parquet", "*/*mcq*.parquet", "*mcq*.json*")
-    yield from read_benchmark(root, "videomathqa", lambda fields: fields, _official, *official)
+    file = "videomathqa_mcq_test*"
+    yield from read_benchmark(root, "videomathqa", lambda fields: fields, _official, file, f"*/{file}")
 
 
 def _official(fields: Fields, file: Path) -> Fields:
@@ -32,6 +32,6 @@ ABOUT = About(
     questions=420,
     metric="accuracy of the five-option form, without subtitles; the steps of a thought need a judge",
     hub=("MBZUAI/VideoMathQA",),
-    checked="reader: records with the fields that its evaluator reads; the names of the hub's files were not seen",
+    checked="reader: records with the fields that its evaluator reads; its file's name by a user's script",
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read)

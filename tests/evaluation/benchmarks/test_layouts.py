@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.data.sample import Reject, Sample
@@ -66,8 +68,29 @@ MINERVA = {
     "video_id": "vid1",
     "question": "What happens?",
     **{f"answer_choice_{number}": f"choice {number}" for number in range(5)},
-    "answer_id": 4,
-    "question_type": "Temporal Reasoning",
+    "answer_id": "4",
+    "question_type": "Temporal Reasoning, Counting",
+}
+VIDEO_TT = {
+    "qid": "0001-4",
+    "video_id": "abc",
+    "capability": "Element Counting",
+    "question": "How many cups are there?\nA. one\nB. two\nC. three\nD. four",
+    "question_prompt": "Please give the letter.",
+    "answer": "C",
+    "duration": "30",
+}
+VCR_BENCH = {
+    "id": 3,
+    "video_path": "video/espresso/Film.2009__#01-14-42_label-0-0.mp4",
+    "duration": 56,
+    "dimension": "Video Plot Analysis",
+    # The first option follows the question without a line between them, as in the official records.
+    "question": "Why does he stop?A. He is tired.\nB. He sees her.\n",
+    "multiple-choice": True,
+    "choices": {"A": "He is tired.", "B": "He sees her.", "C": "", "D": ""},
+    "answer": "B",
+    "reasoning": ["1. 0:08-0:30, he walks.", "2. 0:30-0:33, he sees her."],
 }
 BLOCKS: dict[str, tuple[str, Any, str, tuple[str, str, str, str], int]] = {
     # name: the record's file, its content, the clip, (id, category, answer, its option), and how many options
@@ -114,17 +137,31 @@ BLOCKS: dict[str, tuple[str, Any, str, tuple[str, str, str, str], int]] = {
         3,
     ),
     "videomathqa": (
-        "mcq/test.json",
+        "videomathqa_mcq_test.json",
         [VIDEOMATHQA],
         "videos/q7.mp4",
         ("videomathqa-7", "Geometry Length", "E", "E. 5"),
         5,
     ),
+    "video_tt": (
+        "data/test-00000-of-00001.json",
+        [VIDEO_TT],
+        "Benchmark-AllVideos-HQ/abc.mp4",
+        ("video_tt-data-test-00000-of-00001-record-1", "Element Counting", "C", "C. three"),
+        4,
+    ),
+    "vcr_bench": (
+        "v1/videos/meta_info_video.json",
+        [VCR_BENCH],
+        "v1/videos/video/espresso/Film.2009__#01-14-42_label-0-0.mp4",
+        ("vcr_bench-3", "Video Plot Analysis", "B", "B. He sees her."),
+        2,
+    ),
     "minerva": (
         "minerva.json",
         [MINERVA],
         "videos/vid1.mp4",
-        ("minerva-vid1:abc", "Temporal Reasoning", "E", "E. choice 4"),
+        ("minerva-vid1:abc", "Temporal Reasoning/Counting", "E", "E. choice 4"),
         5,
     ),
 }
@@ -163,6 +200,31 @@ def test_questions_of_motionbench_without_a_public_answer_are_left_out(tmp_path:
     lines = [json.dumps(MOTIONBENCH), json.dumps(hidden)]
     (tmp_path / "video_info.meta.jsonl").write_text("\n".join(lines))
     assert [each.sample_id for each in get_benchmark("motionbench").read(tmp_path)] == ["motionbench-u1"]
+
+
+def test_an_open_question_of_vcr_bench_is_asked_and_no_rule_scores_it(tmp_path: Path) -> None:
+    empty = dict.fromkeys("ABCD", "")
+    opened = VCR_BENCH | {"question": "In which room?", "multiple-choice": False, "choices": empty, "answer": "Kitchen"}
+    write(tmp_path, "meta_info_video.json", [opened])
+    (tmp_path / "Film.2009__#01-14-42_label-0-0.mp4").touch()
+    (sample,) = get_benchmark("vcr_bench").read(tmp_path)
+    assert isinstance(sample, Reject)  # the clip lies in no folder of its path
+    (tmp_path / "video" / "espresso").mkdir(parents=True)
+    (tmp_path / "video" / "espresso" / "Film.2009__#01-14-42_label-0-0.mp4").touch()
+    (sample,) = get_benchmark("vcr_bench").read(tmp_path)
+    assert isinstance(sample, Sample)
+    assert (sample.problem, sample.problem_type, sample.options) == ("In which room?", "free-form", ())
+    assert get_benchmark("vcr_bench").score("Kitchen", sample, "official") is None
+
+
+def test_the_hubs_own_files_of_tomato_have_the_same_kinds(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.Table.from_pylist([TOMATO]), tmp_path / "data" / "shape_trend-00000-of-00001.parquet")
+    (tmp_path / "videos" / "human").mkdir(parents=True)
+    (tmp_path / "videos" / "human" / "0231-04.mp4").touch()
+    (sample,) = get_benchmark("tomato").read(tmp_path)
+    assert isinstance(sample, Sample)
+    assert (sample.category, sample.answer) == ("shape&trend", "C")
 
 
 @pytest.mark.parametrize(("content", "said"), [("{", "not readable as JSON"), ("[]", "no object that holds")])

@@ -18,6 +18,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def data(root: Path, planted: bool) -> Path:
 
 def watched(root: Path, predictions: Path, model: Path) -> tuple[float, float]:
     """The share of looks, and of temporal answers that change when the thought is exchanged."""
-    texts: dict[str, dict[str, str]] = {"ordered": {}, "shuffled": {}}
+    texts: dict[str, dict[str, str]] = defaultdict(dict)  # by order
     for row in pq.read_table(predictions).to_pylist():
         texts[row["order"]][row["sample_id"]] = row["text"]
     prepared, builder, loaded = benchmark(root), PromptBuilder(model), load_model(model)

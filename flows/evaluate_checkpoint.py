@@ -113,7 +113,10 @@ def find_stage(stages: Sequence[Stage], benchmark: str) -> Stage:
 
 
 def words_of(command: str) -> list[str]:
-    """A command's words; `{name}` is filled in from its option `--name`, as the stages do."""
+    """A command's words, with `{name}` filled in from `--name`.
+
+    The stages fill it in likewise.
+    """
     words = shlex.split(command)
     values = {option: value for option, value in itertools.pairwise(words) if option.startswith("--")}
     return [re.sub(r"\{(\w+)\}", lambda found: values.get(f"--{found[1]}", found[0]), word) for word in words]

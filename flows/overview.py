@@ -1,4 +1,4 @@
-"""`make graph`: the stages, which of them would run, and what each one reads from.
+"""`make graph`: the stages, their state, and what each reads from.
 
 python -m flows.overview
 """
@@ -47,7 +47,7 @@ def state_of(stage: str, changed: set[str], stale: set[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the lines."""
+    """Print the lines."""
     argparse.ArgumentParser(
         "python -m flows.overview", description="Print the stages, their state and what each one reads from."
     ).parse_args(arguments)

@@ -1,4 +1,4 @@
-"""One question about a clip of one's own, in several showings side by side.
+"""One question about a clip of your own, in several showings.
 
     python -m stages.ask clip.mp4 "Which way does it move?" --model models/tgrpo --option left --option right
 
@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m stages.ask", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clip", help="a video on this machine")
-    parser.add_argument("question")
+    parser.add_argument("question", help="what to ask about the clip")
     parser.add_argument("--model", required=True, help="folder, hub name, or name of a served model")
     parser.add_argument("--option", action="append", default=[], help="an option of the question; repeatable")
     parser.add_argument(
@@ -51,7 +51,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         choices=get_args(Order),
         default=["ordered", "shuffled", "reversed", "blind"],
-        help="the showings (default: %(default)s)",
+        help="the showings (default: ordered shuffled reversed blind)",
     )
     parser.add_argument("--frames", type=int, help="most frames of the clip (default: benchmark.defaults, or 16)")
     parser.add_argument("--server", help="address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
@@ -85,10 +85,10 @@ def main(arguments: Sequence[str]) -> None:
 def question(clip: str, text: str, options: Sequence[str]) -> Sample:
     """The question as a sample without an answer.
 
-    UserError for what no file of this machine is, and for a question or option without words.
+    UserError for a clip that is no file on this machine, and for a question or option without words.
     """
     if "://" in clip:
-        raise UserError(f"{clip}: an address, and no file on this machine; download the clip first")
+        raise UserError(f"{clip} is an address; download the clip and name the file")
     if not Path(clip).exists():
         raise UserError(f"{clip}: no such file")
     if not all(words.strip() for words in (text, *options)):
@@ -110,7 +110,10 @@ def question(clip: str, text: str, options: Sequence[str]) -> Sample:
 
 
 def take_frames(sample: Sample, params: BenchmarkParams, folder: Path) -> FrameReader:
-    """The frames of the question's clip, in `folder`; UserError when it has none."""
+    """The frames of the question's clip, in `folder`.
+
+    UserError when the clip has no usable frames.
+    """
     with MediaCheck(params.limits, NAME) as check:
         [checked] = check([sample])
     refused = [checked] if isinstance(checked, Reject) else extract([checked], params, folder, folder / "keys", NAME)

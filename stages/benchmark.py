@@ -97,9 +97,10 @@ def _folder(root: Path, name: str, benchmark: Benchmark) -> Path:
 
 
 def _drawn(drafts: Sequence[Sample | Reject], benchmark: Benchmark, limit: int, seed: int) -> list[Sample | Reject]:
-    """A sample of about `limit` questions, each category and answer type with its share.
+    """A sample of about `limit` questions.
 
-    Questions that are scored together stay together. UserError for a limit below 1.
+    Each category and answer type has its share. Questions that are scored together stay together. UserError for a limit
+    below 1.
     """
     if limit < 1:
         raise UserError(f"--limit is {limit}; it must be at least 1")

@@ -191,13 +191,16 @@ def run(
     if against:
         log.info("against %s: %s", against, comparison_text(rows, others, definition, params.profile))
         if differs := differences({name: asked, against.stem: read_conditions(against)}):
-            log.warning("the two were asked in different ways, which the difference holds too: %s", differs)
+            log.warning("the two were asked in different ways, which may explain the difference: %s", differs)
     if prepared.quarantine:
         log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
 
 
 def plan(samples: Sequence[Sample], with_frames: Collection[str], orders: Sequence[Order]) -> list[Showing]:
-    """Every question with frames, in every order; an image has one, and `blind`."""
+    """Every question with frames in every order.
+
+    An image has one order, and `blind`.
+    """
     ready = set(with_frames)
     return [
         Showing(sample, order)

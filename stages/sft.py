@@ -133,7 +133,7 @@ class SftTrainer(ResumableTrainer):
         vision_lr_scale: float,
         features: FeatureCache | None,
     ) -> None:
-        """`features` are those of a frozen vision tower; None lets the model see pixels."""
+        """`features` come from a frozen vision tower; with None the model encodes pixels."""
         super().__init__(
             model=model,
             args=args,

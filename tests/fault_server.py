@@ -217,6 +217,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """A server that takes many connections at once: the default queue of 5 resets some on a busy machine."""
+
     request_queue_size = 256
     daemon_threads = True
 

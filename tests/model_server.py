@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stages.handshake.scores import token_logps
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.video.frame_store import Frames, frames_from_row
+from tests.fault_server import Server
 from tests.model.tiny_models import question
 
 ANSWER = "<think>frame 1 top left, so it moves right, option B.</think>\n<answer>B</answer>"
@@ -127,7 +128,7 @@ def model_server(server: ModelServer) -> Iterator[ModelServer]:
         def log_message(self, format: str, *args: object) -> None:
             """The log is `bodies`."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = Server(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}/v1"
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:

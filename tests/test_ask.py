@@ -60,7 +60,7 @@ def test_a_served_model_is_asked_the_same_way(place: Path, caplog: pytest.LogCap
     ("clip", "words", "said"),
     [
         ("nowhere.mp4", [], "nowhere.mp4: no such file"),
-        ("https://example.org/clip.mp4", [], "an address, and no file on this machine"),
+        ("https://example.org/clip.mp4", [], "is an address; download the clip and name the file"),
         ("text.mp4", [], r"\(unreadable\); the clip cannot be shown"),
         ("picture.png", [], "picture.png is a picture; only the frames of a clip have an order"),
         (".", [], "the clip cannot be shown"),

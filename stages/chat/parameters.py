@@ -26,13 +26,13 @@ class ChatParams(Params):
     )
     model_path: str | None = Field(
         default=None,
-        description="folder with the served model's config and tokenizer, and with its weights where it can be; "
-        "null: `model`, where that is a folder here. The handshake compares the server with it",
+        description="folder with the served model's config and tokenizer, which the handshake compares with the "
+        "server; with its weights there, log-probabilities too; null: `model`, where that is a folder here",
     )
     handshake: bool = Field(
         default=True,
-        description="whether the first requests prove that the server reads what this process would: the same counts "
-        "of tokens and the same log-probabilities, where the model's files are here",
+        description="whether the first requests check that the server reads what this process would (equal counts of "
+        "tokens, equal log-probabilities), where the model's files are here",
     )
     ca_file: str | None = Field(
         default=None,
@@ -68,7 +68,9 @@ class ChatParams(Params):
         default=120, gt=0, description="seconds for one whole attempt, from connecting to the last byte"
     )
     retries: int = Field(
-        default=5, ge=0, description="further attempts after a time-out, a broken connection, HTTP 429 or 5xx"
+        default=5,
+        ge=0,
+        description="further attempts after a time-out, a broken connection, HTTP 408, 409, 425, 429 or 5xx",
     )
 
     @field_validator("extra_body")

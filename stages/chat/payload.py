@@ -50,7 +50,7 @@ def choose_payload(params: ChatParams, memory: Path) -> Payload:
 def server_kind(params: ChatParams, memory: Path) -> str | None:
     """What the server is, with its version where it tells one.
 
-    A server that does not answer is what the file `memory` remembers, or None.
+    If the server does not answer, the file `memory` says what it was; None where it is not in there.
     """
     name = f"{params.base_url} {params.model}"
     remembered: dict[str, str] = read_json(memory) if memory.exists() else {}

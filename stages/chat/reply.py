@@ -26,7 +26,7 @@ _FINAL: Final[dict[str, tuple[Status, str]]] = {
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token of an answer, as the server writes it, and its log-probability."""
+    """One token of an answer, and its log-probability."""
 
     token: str
     logprob: float
@@ -144,7 +144,7 @@ def _count(value: JsonValue) -> int:
 
 
 def _logprobs(value: JsonValue) -> Iterator[TokenLogprob]:
-    """The tokens of `logprobs`, up to the first that is none."""
+    """The tokens of `logprobs`, up to the first item without one."""
     content = _object(value).get("content")
     for each in content if isinstance(content, list) else ():
         token, logprob = _object(each).get("token"), _object(each).get("logprob")

@@ -68,7 +68,7 @@ def _saved(folder: Path, split: str) -> "IterableDataset":
 
 
 def _folder(folder: Path, config: str | None, split: str) -> Iterable[Row]:
-    """The rows of a folder's files, which its card or their names give."""
+    """The rows of the files that a folder's card or their names give."""
     from datasets import IterableDataset, load_dataset
     from datasets.data_files import DataFilesDict, get_data_patterns
     from datasets.load import infer_module_for_data_files
@@ -91,7 +91,10 @@ def _folder(folder: Path, config: str | None, split: str) -> Iterable[Row]:
 
 
 def _parquet_rows(files: Iterable[str]) -> Iterator[Row]:
-    """The rows of Parquet files; `datasets` would unpack a whole row group at once."""
+    """The rows of Parquet files.
+
+    `datasets` would unpack a whole row group at once.
+    """
     for path in files:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Archives that come with a benchmark: unpacked file by file, nothing outside their folder."""
+"""Archives of a benchmark, unpacked file by file inside their folder."""
 
 import filecmp
 import logging
@@ -27,7 +27,7 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOF
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive: its name, its bytes when unpacked, and how to read it."""
+    """A file of an archive; `size` is its bytes when unpacked."""
 
     name: str
     size: int
@@ -35,7 +35,7 @@ class Member:
 
 
 def unpack(archive: Path) -> None:
-    """Unpack a zip or tar archive into the folder that it lies in, once.
+    """Unpack a zip or tar archive into its own folder, once.
 
     Members that are links, devices or outside the folder are refused, and so is a file that is already there with
     other bytes. UserError names the archive and the reason.
@@ -65,7 +65,10 @@ def unpack(archive: Path) -> None:
 
 
 def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
-    """The files of an archive; UserError for a member that is neither a file nor a folder, or for too many."""
+    """The files of an archive.
+
+    UserError for too many members, and for a member that is neither a file nor a folder.
+    """
     found = _zip_members(archive, stack) if archive.suffix == ".zip" else _tar_members(archive, stack)
     for number, member in enumerate(found, start=1):
         if number > MOST_FILES or member.size > LARGEST_FILE:
@@ -105,7 +108,10 @@ def _write(member: Member, folder: Path) -> None:
 
 
 def _move(parts: Path, folder: Path, keep_out: set[str]) -> None:
-    """Move the unpacked files to their places; a run that was killed meanwhile has moved some already."""
+    """Move the unpacked files to their places.
+
+    A run that was killed meanwhile has moved some already.
+    """
     for file in sorted(path for path in parts.rglob("*") if path.is_file()):
         place = folder / file.relative_to(parts)
         if place.parent == folder and place.name in keep_out:

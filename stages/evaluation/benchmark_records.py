@@ -150,7 +150,7 @@ def record_rows(file: Path) -> Rows:
 
 
 def nested_rows(file: Path) -> Rows:
-    """One record for each question in the list `qa` of a video's record.
+    """One record for each question of a video's list `qa`.
 
     The fields of the question stand before those of its video. A record of another form comes as it is.
     """

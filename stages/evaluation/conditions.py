@@ -1,4 +1,7 @@
-"""How a model was asked: results are compared as such only where it is the same."""
+"""How a model was asked.
+
+A difference of two results is a gain only where the models were asked in the same way.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -108,7 +108,10 @@ class TransformersEngine:
             yield [_from_completion(asked[number], answer) for number, [answer] in answered.items()]
 
     def _answerable(self, shown: Sequence["Shown"], builder: PromptBuilder, keep: Keep) -> list["Shown"]:
-        """The showings without those whose prompt is too long, which become outputs with status `error`."""
+        """The showings whose prompt is short enough.
+
+        The others become outputs with status `error`.
+        """
         answerable: list[Shown] = []
         for each in shown:
             try:
@@ -148,7 +151,7 @@ class Shown:
 
 
 def rounds(shown: Sequence[Shown], max_new_tokens: int, batch_tokens: int) -> Iterator[tuple[int, list[Shown]]]:
-    """The showings of each round, and how many of them are decoded at once."""
+    """The number of rows and the showings of each round."""
     for order in dict.fromkeys(each.showing.order for each in shown):
         same = sorted(
             (each for each in shown if each.showing.order == order),

@@ -43,7 +43,7 @@ class Prepared:
 
     @property
     def note(self) -> dict[str, dict[str, int]]:
-        """For the metrics: of how many questions these were drawn, if they were."""
+        """For the metrics: how a sample was drawn, if it was."""
         return {"sample": asdict(self.drawn)} if self.drawn else {}
 
 
@@ -94,10 +94,10 @@ class Wanted:
 
 
 def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
-    """Run the benchmark stage, and return the folder that it wrote in `home`.
+    """Run the benchmark stage; returns the folder that it wrote.
 
-    The stage runs in a process of its own, because it decodes video. Frames that are there are not decoded again.
-    UserError when it fails; it has said why.
+    The folder is in `home`. The stage runs in a process of its own, because it decodes video. Frames that are there are
+    not decoded again. UserError when it fails; it has said why.
     """
     out = home / wanted.folder
     flags = {

@@ -20,7 +20,7 @@ RECORDED = Path(__file__).parent / "recorded.json"
 
 
 class Recorded(BaseModel):
-    """One output, and its score in each profile; None where no rule can score it."""
+    """One output and its scores; None where no rule can score it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

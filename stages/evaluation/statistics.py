@@ -43,10 +43,10 @@ def nested_weights(paths: Sequence[tuple[str, ...]]) -> np.ndarray:
 
 
 def stratified_draw(strata: Sequence[tuple[str, ...]], count: int, seed: int) -> list[int]:
-    """`count` indices of `strata`, of each stratum its share, rounded up or down.
+    """`count` indices of `strata`, with the share of each stratum.
 
-    The draw is systematic: the strata stand in a row, each in a random order, and places at equal distances are taken
-    from a random start. All indices where `count` is not smaller.
+    A share is rounded up or down. The draw is systematic: the strata stand in a row, each in a random order, and places
+    at equal distances are taken from a random start. All indices where `count` is not smaller.
     """
     if count >= len(strata):
         return list(range(len(strata)))

@@ -17,11 +17,11 @@ SHARED_PREFIX = "shared_prefix"
 
 
 class Prefix:
-    """The prefilled prompts, each at its place, and which rows go on from which.
+    """The prefilled prompts, and the rows that go on from each.
 
-    The cache holds B places of P tokens. padding_B11P is true before a prompt; `is_padded` says whether a prompt was
-    ever shorter than its place. rows_BN lists the rows of each place
-    (filled up with row 0). place_A is the place of row a in the flattened rows_BN; for a row without a prompt it is 0.
+    The cache holds B places of P tokens. padding_B11P is true before a prompt. `is_padded` says whether a prompt was
+    ever shorter than its place. rows_BN lists the rows of each place, filled up with row 0. place_A is the place of
+    each row in the flattened rows_BN; for a row without a prompt it is 0.
     """
 
     def __init__(self, layers: int, prompts: int, tokens: int, device: torch.device) -> None:
@@ -39,9 +39,10 @@ class Prefix:
         self.padding_B11P[places] = (torch.arange(P, device=device) < before_B[:, None])[:, None, None]
 
     def seat(self, prompt_A: Sequence[int | None], width: int) -> None:
-        """Row a goes on from the prompt at place prompt_A[a], or from none.
+        """Let row a go on from the prompt at place prompt_A[a].
 
-        No prompt has more than `width` rows. As long as their shapes stay, tensors are changed in place.
+        A row with None has no prompt. A prompt has at most `width` rows. Tensors whose shape stays are changed in
+        place.
         """
         rows_BN: list[list[int]] = [[] for _ in self.padding_B11P]
         place_A = [0] * len(prompt_A)
@@ -65,7 +66,7 @@ class Prefix:
 
 
 def _into(buffer: Tensor, values: Sequence[object]) -> Tensor:
-    """The buffer with these values in it, or a new one of their shape."""
+    """The buffer with these values, or a new one."""
     new = torch.tensor(values, device=buffer.device)
     return buffer.copy_(new) if buffer.shape == new.shape else new
 

@@ -1,4 +1,4 @@
-"""Room for keys and values: of the prompts, and of the tokens that rows add."""
+"""Keys and values of the prompts, and of the rows' own tokens."""
 
 from collections.abc import Sequence
 
@@ -67,9 +67,10 @@ class PromptCache(Cache):
 
 
 class OwnLayer(CacheLayerMixin):
-    """One layer's keys and values of the tokens that rows have added, [rows, heads, columns, D].
+    """One layer's keys and values of the rows' own tokens.
 
-    place_AK says where each row's next token goes, for each head. Attention reads the first `columns`.
+    They are [rows, heads, columns, D]. place_AK says where each row's next token goes, for each head. Attention reads
+    the first `columns`.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, place_AK: Tensor) -> None:
@@ -94,16 +95,16 @@ class OwnLayer(CacheLayerMixin):
         return self.columns, 0
 
     def get_seq_length(self) -> int:
-        """The columns that are read: only tensors know which are filled."""
+        """The columns that are read; a tensor on the device knows the filled ones."""
         return self.columns
 
     def get_max_length(self) -> int:
-        """The columns that there are."""
+        """The number of columns."""
         return _filled(self)[0].shape[2]
 
 
 class OwnCache(Cache):
-    """The rows' own tokens in every layer: room like that of the prompts, of so many columns."""
+    """The rows' own tokens in every layer, in the prompts' number format."""
 
     def __init__(self, prompts: PromptCache, rows: int, columns: int) -> None:
         stored = [_filled(layer) for layer in prompts.prompt_layers]
@@ -125,12 +126,15 @@ class OwnCache(Cache):
         self._place_AK.copy_(self._first_AK + column_A[:, None])
 
     def read(self, columns: int) -> None:
-        """Attention reads so many columns from now on."""
+        """Let attention read the first `columns`."""
         for layer in self._own:
             layer.columns = columns
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows go on, in the first of the room; what attention does not read yet is left behind."""
+        """Go on with these rows alone, moved to the front.
+
+        Columns that attention does not read yet are not moved.
+        """
         self._first_AK, self._place_AK = self._first_AK[: len(rows)], self._place_AK[: len(rows)]
         for layer in self._own:
             for states in _filled(layer):

@@ -27,8 +27,8 @@ Taken = tuple[Tensor, Tensor, bool]  # tokens [C], their log-probabilities [C], 
 class Room:
     """How much is decoded at once.
 
-    There are so many rows, and places for so many prompts of at most `prompt_tokens`. `width` is the most rows that one
-    prompt has.
+    `rows` are decoded side by side. There are places for `prompts` of at most `prompt_tokens`. `width` is the most rows
+    that one prompt has.
     """
 
     rows: int
@@ -39,11 +39,11 @@ class Room:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a device likes to decode.
+    """How often a device looks for ended rows, and what attention reads.
 
-    There are `check_every` tokens between two looks at which rows have ended. Attention reads `first_columns` own
-    tokens, doubled when they are full, or with None just as many as there are. Once nothing waits, the rows that go on
-    move together when `leave` of the rows have ended; 0 stands for any row.
+    After every `check_every` tokens the host looks for rows that have ended. Attention reads `first_columns` own
+    tokens, and twice as many whenever they are full; with None it reads just those that are filled. When no prompt
+    waits and a share `leave` of the rows has ended, the other rows move together; with 0 one ended row is enough.
     """
 
     check_every: int
@@ -51,7 +51,7 @@ class Pace:
     leave: float
 
     def columns(self, needed: int) -> int:
-        """Columns that attention reads when so many are needed."""
+        """Columns that attention reads when `needed` are filled."""
         if self.first_columns is None:
             return needed
         return self.first_columns << ((needed - 1) // self.first_columns).bit_length()
@@ -63,7 +63,7 @@ GPU = Pace(check_every=16, first_columns=64, leave=0.5)  # a look waits for the 
 
 @dataclass(frozen=True)
 class Newcomer:
-    """A prompt that enters at a place, with the rows that go on from it."""
+    """A prompt that enters at a place, with its rows."""
 
     prompt: Prompt
     seed: int
@@ -124,7 +124,7 @@ class Decoder:
         self._draw(logits_BV[at_R.new_tensor(newcomer_R)], at_R)
 
     def take(self, rows: Sequence[int]) -> list[Taken]:
-        """What these rows hold, which have ended; others can enter in their place."""
+        """The tokens of rows that have ended, which become free."""
         at = self._row_A.new_tensor(rows)
         ids_RC, logps_RC, lengths_R = self.ids_AC[at].cpu(), self.logps_AC[at].cpu(), (self.column_A[at] + 1).tolist()
         for row in rows:
@@ -136,7 +136,7 @@ class Decoder:
         ]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone; they move to the front of the room."""
+        """Go on with these rows alone, moved to the front."""
         assert self._own is not None
         self._prompt_A = [self._prompt_A[row] for row in rows]
         seated = [prompt for prompt in self._prompt_A if prompt is not None]
@@ -153,7 +153,7 @@ class Decoder:
 
     @torch.no_grad()
     def run(self, enough: int) -> list[int]:
-        """Decode until so many rows have ended; the rows that have."""
+        """Decode until `enough` rows have ended; returns all ended rows."""
         with shared_prefix(self._model):
             while True:
                 ended_A, columns_A = self.ended_A.tolist(), self.column_A.tolist()
@@ -168,7 +168,7 @@ class Decoder:
                     step()
 
     def read(self, columns: int) -> None:
-        """Let attention read so many columns, or a few more."""
+        """Let attention read at least this many columns."""
         assert self._own is not None
         self._columns = min(self.pace.columns(columns), len(self._column_C))
         self._own.read(self._columns)
@@ -210,7 +210,7 @@ class Decoder:
         self.ended_A[rows_R] = ended_R | is_last_R
 
     def _step_as_a_graph(self) -> Callable[[], None]:
-        """The step as a CUDA graph, captured once for each number of columns."""
+        """The step as a CUDA graph, captured once per number of columns."""
         same = self._columns, self.prefix.is_padded
         if same not in self._captured:
             self._captured[same] = captured(self.step, [self.column_A, self.ended_A])
@@ -218,7 +218,10 @@ class Decoder:
 
 
 def captured(step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:
-    """A step as a CUDA graph; `state` is what must be restored before a step is repeated."""
+    """A step as a CUDA graph.
+
+    `state` is what must be restored before a step is repeated.
+    """
     saved = [tensor.clone() for tensor in state]
     side, current = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(current)

@@ -68,7 +68,7 @@ def generate(
 
 
 def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | None) -> Room:
-    """Room for prompts of such lengths with so many rows each.
+    """Room for prompts of these lengths, each with its count of rows.
 
     With fewer rows than there are, prompts whose last row is long are expected to take half of the places.
     """
@@ -98,21 +98,21 @@ def generate_continuously(
     model.eval()
     try:
         decoder = Decoder(model, builder, sampling, room, pace)
-        yield from _Desk(decoder, builder, jobs, room, media).serve()
+        yield from _Scheduler(decoder, builder, jobs, room, media).serve()
     finally:
         model.train(was_training)
 
 
 @dataclass
 class _Open:
-    """A job that is being answered: its number, its prompt's place, and its completions so far."""
+    """A job that is being answered, with its completions so far."""
 
     number: int
     place: int
     completions: list[Completion | None]
 
 
-class _Desk:
+class _Scheduler:
     """Gives rows and prompts' places to jobs, and takes them back."""
 
     def __init__(
@@ -161,7 +161,7 @@ class _Desk:
             self._rows = [self._rows[row] for row in live]
 
     def _enough(self) -> int:
-        """How many rows have ended or are free when something can be done."""
+        """How many rows must have ended before something can be done."""
         rows, free = len(self._rows), self._rows.count(None)
         if self._next:
             useful = max(self._next[1].count, math.ceil(REFILL * rows))

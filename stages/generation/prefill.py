@@ -19,7 +19,7 @@ def prefill(
     places: Sequence[int],
     media: Mapping[str, object] | None = None,
 ) -> Tensor:
-    """Put the prompts at their places of the prefix; the logits [B, V] that follow them.
+    """Put the prompts at their places; returns the next token's logits [B, V].
 
     `media` is the prompts' media in place of their pixels.
     """
@@ -39,5 +39,5 @@ def end_ids(model: PreTrainedModel, builder: PromptBuilder) -> list[int]:
 
 
 def uniforms(count: int, length: int, seed: int) -> Tensor:
-    """Numbers in [0, 1) that draw the tokens of `count` rows, [count, length]."""
+    """Random numbers in [0, 1) that draw tokens, [count, length]."""
     return torch.rand(count, length, generator=torch.Generator().manual_seed(seed))

@@ -10,7 +10,7 @@ from stages.data.sample import Sample
 from stages.video.frame_store import FrameReader, Frames
 
 ANSWER_TOKENS = 32
-"""So long is the answer to a probe at most."""
+"""Most tokens of the answer to a probe."""
 
 
 @dataclass(frozen=True)

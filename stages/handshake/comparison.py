@@ -16,7 +16,7 @@ from stages.model.load import resolve
 log = logging.getLogger(__name__)
 
 CLIPS, PICTURES = 8, 1
-"""So many questions of each kind are compared."""
+"""Most questions of each kind to compare."""
 
 Ask = Callable[[Sequence[Request]], Awaitable[list[tuple[Request, Reply]]]]
 """Asks a server; gives each request with its reply."""

@@ -58,7 +58,7 @@ def request_tokens(builder: PromptBuilder, request: Request, per_picture: int = 
 
 
 def tokens_per_picture(builder: PromptBuilder, asked: Asked) -> int:
-    """Tokens of one frame, or of one pair of frames in a video."""
+    """Tokens of one picture, or of one frame pair of a video."""
     _, height, width, _ = asked.frames.frames_THWC.shape
     return (height // builder.factor) * (width // builder.factor)
 
@@ -76,9 +76,9 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
     writes_times = kind == "video" and builder.config.model_type == "qwen3_vl"
     if writes_times and abs(theirs.frames - ours.frames) < per_step:
         return (
-            f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; a "
-            "Qwen3-VL as it was published is shown as vLLM shows it with base.video_text: enclosed, which its "
-            "pipeline.json holds; of one that was trained here, serve the folder with its own chat template"
+            f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; for "
+            "a published Qwen3-VL, base.video_text: enclosed (in its pipeline.json) makes this process show what vLLM "
+            "shows; for one that was trained here, serve the folder with its own chat template"
         )
     low, high, file = _pixels(folder, kind)
     if file and not low <= math.prod(frames.shape[0 if writes_times else 1 : 3]) <= high:
@@ -116,9 +116,9 @@ def _part(part: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _pixels(folder: Path, kind: str) -> tuple[int, int, str]:
-    """The fewest and most pixels of a frame, and the file that says so.
+    """The fewest and most pixels of a frame, and their file.
 
-    The file is "" where none does.
+    The file is "" where no file has them.
     """
     for name in PROCESSOR_FILES[kind]:
         found = settings(folder / name)

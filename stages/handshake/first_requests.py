@@ -1,4 +1,4 @@
-"""The first requests of a run prove that the server reads what this process would.
+"""The first requests of a run compare the server with the model's files.
 
 Nothing of the handshake is kept: the same questions are asked again afterwards.
 """
@@ -21,7 +21,7 @@ from stages.run.errors import UserError
 log = logging.getLogger(__name__)
 
 LOOKED_AT = 64
-"""Among so many questions the ones to compare are sought."""
+"""The questions to compare are chosen from the first ones, this many."""
 
 _NOT_SENT = ("top_k", "min_p", "repetition_penalty")  # sampling that vLLM takes from the model's folder
 
@@ -38,7 +38,7 @@ def files_at_hand(params: ChatParams) -> Path | None:
     if folder.is_dir():
         return folder
     if params.model_path:
-        raise UserError(f"model_path names {folder}, which is no folder; name one with the served model's files")
+        raise UserError(f"model_path names {folder}, which is no folder; name the folder with the served model's files")
     log.info(
         "handshake: not possible, because the files of '%s' are not here; model_path can name a folder with its config "
         "and tokenizer",
@@ -92,7 +92,7 @@ async def shake_hands(
 def check_prompt(folder: Path, prompt: PromptStyle) -> None:
     """UserError when the model was trained with another prompt style.
 
-    Only a folder that this pipeline wrote says with which.
+    Only a folder that this pipeline wrote names the style.
     """
     trained = settings(folder / "pipeline.json").get("prompt")
     if trained and trained != prompt:
@@ -109,7 +109,7 @@ def _warn_of_sampling(folder: Path, params: ChatParams) -> None:
     added = [f"{name}: {found[name]}" for name in _NOT_SENT if name in found.keys() - params.extra_body.keys()]
     if added:
         log.warning(
-            "%s holds %s, which vLLM adds to each request; start it with --generation-config vllm, or set them in "
+            "%s holds %s, which vLLM adds to each request; start vLLM with --generation-config vllm, or set them in "
             "extra_body",
             *(file, ", ".join(added)),
         )

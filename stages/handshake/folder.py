@@ -1,4 +1,4 @@
-"""Settings in a model's folder, which nobody vouches for."""
+"""Settings files of a model's folder, which may hold anything."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the language model's linear layers, and on the vision tower's if wanted."""
+"""Low-rank adapters on the language model, and on the vision tower if wanted."""
 
 import warnings
 from typing import Literal
@@ -30,10 +30,10 @@ class Lora(Params):
 
 
 def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
-    """The model with fresh adapters; only these are trained, in fp32, and the vision tower if `lora` says so.
+    """The model with fresh adapters in fp32.
 
-    A tower that is trained in full is a copy: with the adapters switched off, the model is the one it was.
-    `merge_and_unload` of the result gives a plain model back.
+    Only these are trained, and the vision tower if `lora` says so. A tower that is trained in full is a copy: with the
+    adapters switched off, the model is the one it was. `merge_and_unload` of the result gives a plain model back.
     """
     layers = f"{LINEAR_LAYERS}|{VISION_LAYERS}" if lora.vision == "adapters" else LINEAR_LAYERS
     whole = ["visual"] if lora.vision == "full" else None

@@ -1,6 +1,7 @@
-"""Chat templates of model folders: programs of strangers, rendered in a process with limits.
+"""Chat templates of model folders, rendered in a process with limits.
 
-This file is also that process's program; it reads a request in JSON and writes the text.
+A template is a program of a stranger. This file is also the program of that process: it reads a request in JSON and
+writes the text.
 """
 
 import json
@@ -25,7 +26,7 @@ class BadTemplate(Exception):
 
 
 def render(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
-    """The text of messages by the tokenizer's chat template, up to the assistant's turn.
+    """Messages as text by the chat template, up to the assistant's turn.
 
     BadTemplate when the template fails, or needs too much time, memory or text.
     """
@@ -53,7 +54,10 @@ def _rendered(request: str) -> str:
 
 
 def main() -> None:
-    """Renders one request; the last line of stderr is the reason of a failure."""
+    """Render one request.
+
+    After a failure the last line of stderr is its reason.
+    """
     # imported here: the stages need none of it, and in the process it comes before the limits
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template

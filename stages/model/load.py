@@ -147,7 +147,7 @@ def find_model(name: str, revision: str | None, files: list[str] = _HUB_FILES) -
 
 @contextmanager
 def _reading(folder: Path, part: str) -> Iterator[None]:
-    """UserError when part of a model folder is absent, cut off, or not what transformers expects."""
+    """UserError when transformers cannot read a part of a model folder."""
     try:
         yield
     except STRANGE as error:
@@ -213,7 +213,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
-    """UserError for a tokenizer that does more than those of the supported families."""
+    """UserError for a tokenizer with steps that no supported family has."""
     waiting: list[JsonValue] = [part for name, part in tokenizer.items() if name not in ("model", "added_tokens")]
     waiting.append({"type": tokenizer["model"].get("type")})
     while waiting:

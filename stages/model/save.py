@@ -58,7 +58,7 @@ def save_model(
 
 
 def make_portable(folder: Path) -> None:
-    """Rewrite the settings in a model folder so that every release reads them alike."""
+    """Rewrite a model folder's settings so that releases read them alike."""
     vision = read_json(folder / "config.json")["vision_config"]
     factor = vision["patch_size"] * vision["spatial_merge_size"]
     layouts: dict[str, Callable[[Settings], Settings]] = {
@@ -93,7 +93,7 @@ def _model_config(config: Settings) -> Settings:
 
 
 def _generation_config(settings: Settings) -> Settings:
-    """Its token ids alone.
+    """The token ids of generation_config.json alone.
 
     A server takes what a request does not name from here. A base model's penalty for repetition would change the
     answers of a model that was trained without one.
@@ -130,7 +130,7 @@ def _keeping_small_frames(settings: Settings, factor: int) -> Settings:
 
 
 def _chat_template(source: ModelSource, model_type: str) -> str:
-    """The chat template, by which every release writes the same text of a video.
+    """The chat template with which releases write the same video text.
 
     For `<|video_pad|>` alone each release writes Qwen3-VL's timed frames and nothing around them. With a start and an
     end token around it, transformers 4.57 replaces all three, transformers 5.10 and later only the middle one.

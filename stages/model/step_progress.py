@@ -1,4 +1,4 @@
-"""The progress of a training, for a person who watches and in the log."""
+"""The progress of a training, as a bar and in the log."""
 
 import logging
 from collections.abc import Mapping

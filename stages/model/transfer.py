@@ -1,11 +1,11 @@
-"""Copies between the CPU and the device, for which the CPU does not wait."""
+"""Copies between CPU and device that run beside the CPU's work."""
 
 import torch
 from torch import Tensor
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; it goes to a GPU through pinned memory.
+    """The tensor on a device, copied to a GPU through pinned memory.
 
     PyTorch gives pinned memory back when the copy is done.
     """

@@ -1,4 +1,4 @@
-"""Media for the model: pixels, or features that a frozen vision tower made once."""
+"""Media for the model: pixels, or features of a frozen vision tower."""
 
 import hashlib
 from collections import OrderedDict
@@ -47,17 +47,18 @@ class Features:
 
 
 def pixel_media(builder: PromptBuilder, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """The prompts' media as pixels: a pass of the vision tower for each media type."""
+    """The prompts' media as pixels, which take a pass for each media type."""
     return builder.normalised({name: on_device(value, device) for name, value in media_inputs(prompts).items()})
 
 
 def joint_media(
     builder: PromptBuilder, input_ids: Tensor, prompts: Sequence[Prompt], device: torch.device
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The ids and the media as pixels, for a vision tower that is trained: one pass for all media.
+    """The ids and the media as pixels, which take one pass together.
 
-    The tower treats an image as a video of one frame, so that images take the placeholders of videos here. Under ZeRO-3
-    all processes must make the same passes, whatever media they have. `input_ids` hold the prompts in their order.
+    They are for a vision tower that is trained. The tower treats an image as a video of one frame, so that images take
+    the placeholders of videos here. Under ZeRO-3 all processes must make the same passes, whatever media they have.
+    `input_ids` hold the prompts in their order.
     """
     media = {
         "pixel_values_videos": torch.cat([prompt.patches_NK for prompt in prompts]),
@@ -83,7 +84,7 @@ def encode(model: PreTrainedModel, builder: PromptBuilder, prompts: Sequence[Pro
 
 
 class FeatureCache:
-    """Features of a frozen vision tower, kept from one visit of a clip to the next.
+    """Features of a frozen vision tower, kept for a clip's next visit.
 
     They lie in at most `gib` GiB of CPU memory, which is pinned where there is a GPU. The least recently used go first.
     Equal media share their features, whatever the question. Each clip has a pass of its own: its features then do not
@@ -98,7 +99,10 @@ class FeatureCache:
     def encode(
         self, model: PreTrainedModel, builder: PromptBuilder, prompts: Sequence[Prompt], once: Sequence[Prompt] = ()
     ) -> list[Features]:
-        """The features of each prompt's media, then of those that are shown only once."""
+        """The features of each prompt's media, then of `once`.
+
+        Features of `once` are not kept.
+        """
         if self._most == 0:
             return encode(model, builder, [*prompts, *once])
         kept = [self._features(model, builder, prompt) for prompt in prompts]

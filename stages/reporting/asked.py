@@ -1,4 +1,4 @@
-"""One question about one clip, answered in several showings: as text, and as a page."""
+"""One question about one clip in several showings: text and page."""
 
 import textwrap
 from collections.abc import Sequence

@@ -108,7 +108,10 @@ def showing_cards(
     profile: Profile,
     count: int,
 ) -> list[Card]:
-    """Questions that were right in order and whose score in `order` `ended` so."""
+    """Questions that were right in order, chosen by their score in `order`.
+
+    `ended` says whether a score is one to show.
+    """
     ordered, other = _scored(rows, "ordered", profile), _scored(rows, order, profile)
     pairs = [
         (row, other[name][1])
@@ -195,7 +198,7 @@ def _rollout_card(step: int, rows: Sequence[RolloutRow], sample: Sample, reader:
 
 
 def _apart(ordered: Sequence[RolloutRow]) -> list[RolloutRow]:
-    """The two responses to show of those in order, which come best first."""
+    """The two responses to show; `ordered` has the best first."""
     by_gain = sorted((row for row in ordered if is_right(row["accuracy"])), key=lambda row: -(row["gain"] or 0.0))
     measured = by_gain and by_gain[0]["gain"] is not None
     chosen = by_gain if measured and by_gain[0]["text"] != by_gain[-1]["text"] else ordered

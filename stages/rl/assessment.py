@@ -20,7 +20,7 @@ from stages.rl.rewards import Rewards, group_rewards
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the groups of this process earned, and figures of the groups of all processes.
+    """What this process's groups earned, and figures of all processes.
 
     `weights` are those of the tokens of each response, None unless the temporal mode is `tokens`.
     """
@@ -32,9 +32,10 @@ class Assessment:
 
 
 class Assessor:
-    """Assesses one batch after the other; statistics over a batch are those of all processes.
+    """Assesses one batch after the other.
 
-    It keeps the moving averages of the reward std and what the gate has seen.
+    Statistics over a batch are those of all processes. The assessor keeps the moving averages of the reward std and
+    what the gate has seen.
     """
 
     def __init__(self, params: StepParams) -> None:

@@ -62,7 +62,7 @@ def micro_batch(
 def response_weights(
     groups: Sequence[GradedGroup], condition_B: Tensor, params: RewardParams
 ) -> list[list[Tensor]] | None:
-    """The token weights of each response, [C] each, in mode `tokens`; None in the others.
+    """The token weights of each response, [C]; None unless in mode `tokens`.
 
     They are 1 where the question has no temporal term.
     """
@@ -77,7 +77,10 @@ def response_weights(
 
 
 def weight_effect(advantages_BG: Tensor, weights: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Mean |A w_t − A| over the tokens of each response, then over responses: how far weights move the advantages."""
+    """How far weights move the advantages.
+
+    That is the mean |A w_t − A| over the tokens of each response, then over responses.
+    """
     spread_BG = torch.tensor([[float((weights_C - 1).abs().mean()) for weights_C in row] for row in weights])
     return (advantages_BG.abs() * spread_BG).mean()
 

@@ -32,6 +32,6 @@ def gather_types(accelerator: Accelerator, types: Sequence[str]) -> list[str]:
 
 
 def gather_names(accelerator: Accelerator, sample_ids: Sequence[str]) -> list[str]:
-    """A name of each question of all processes, which depends on its id alone."""
+    """A name for each question of all processes, from its id alone."""
     numbers_B = torch.tensor([draw_seed(sample_id) for sample_id in sample_ids])
     return [str(number) for number in gather(accelerator, numbers_B).tolist()]

@@ -1,4 +1,4 @@
-"""Whether answers follow from their thoughts: the thought is exchanged, and the answer watched."""
+"""Whether answers follow from thoughts: a thought is exchanged for another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,10 @@ from stages.rl.thought import conclusion_start
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question on frames in order, with a thought written on them and one written on contrast frames.
+    """A question on frames in order, and two thoughts about it.
 
-    `features` are the prompt's vision features, None where the vision tower encodes the pixels.
+    `own` was written on these frames, `other` on contrast frames. `features` are the prompt's vision features, None
+    where the vision tower encodes the pixels.
     """
 
     sample: Sample
@@ -38,7 +39,7 @@ def answers_change(
     strictness: Strictness,
     correct_above: float,
 ) -> list[bool]:
-    """Whether each answer changes when the thought's notes are those of the other thought.
+    """Whether each answer changes with the notes of the other thought.
 
     The model goes on greedily behind the notes of either thought (what stands before the conclusion), both times on
     the same ordered frames. Exchanges in which a thought is not closed are left out. This intervention follows Lanham
@@ -71,7 +72,7 @@ def answers_change(
 
 
 def exchanges_of(groups: Sequence[Group]) -> list[Exchange]:
-    """The first response in order of each question, with the first one on contrast frames."""
+    """Each question with its first ordered and its first contrast response."""
     return [
         Exchange(
             group.question.sample,
@@ -86,7 +87,10 @@ def exchanges_of(groups: Sequence[Group]) -> list[Exchange]:
 
 
 def _notes(text: str) -> str | None:
-    """What stands before the conclusion; a space at its end belongs to the next token."""
+    """The text before the conclusion.
+
+    A space at its end belongs to the next token.
+    """
     start = conclusion_start(text)
     return None if start is None else text[:start].rstrip()
 

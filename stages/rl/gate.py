@@ -1,4 +1,4 @@
-"""The gate: no temporal term for questions whose order of frames does not matter."""
+"""The gate: no temporal term where the order does not matter."""
 
 from collections.abc import Sequence
 
@@ -20,10 +20,10 @@ class Gate:
         self.history: dict[str, list[tuple[float, float]]] = {}
 
     def closed(self, names: Sequence[str], grades: Grades) -> Tensor:
-        """Note a visit of each question; where p̃ ≥ p over the last visits, bool [B].
+        """Note a visit of each question; returns which are closed, bool [B].
 
-        A question that was visited less often stays open, and so does one without a contrast group. With 0 visits
-        there is no gate.
+        A question is closed where p̃ ≥ p over its last `visits`. A question with fewer visits stays open, and so does
+        one without a contrast group. With 0 visits there is no gate.
         """
         closed_B = torch.zeros(len(names), dtype=torch.bool)
         if self.visits == 0:

@@ -93,7 +93,7 @@ def grade_group(
 def answer_agreements(
     sample: Sample, ordered: Sequence[GradedResponse], contrast: Sequence[GradedResponse], strictness: Strictness
 ) -> list[float]:
-    """How far each ordered answer agrees with the contrast answers, in [0, 1].
+    """How far ordered answers agree with contrast answers, in [0, 1].
 
     It is the mean grade of the answer when each contrast answer in turn is taken as the right one. Contrast responses
     without an answer are left out. If none has an answer the agreement is 1, because nothing shows a difference.

@@ -34,16 +34,16 @@ class Gains:
 
     @property
     def answer(self) -> float:
-        """Δ of the conclusion and the answer alone; 0 where the thought is not closed."""
+        """Δ of conclusion and answer alone; 0 without a closed thought."""
         return 0.0 if self.conclusion is None else float(self.tokens_C[self.conclusion :].mean())
 
 
 @torch.no_grad()
 def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Group, temperature: float) -> list[Gains]:
-    """The gains of each ordered response of a group; empty without contrast frames.
+    """The gains of each ordered response; empty without contrast frames.
 
-    The responses are scored once more, behind the contrast prompt. Behind the ordered one, sampling has their
-    log-probabilities.
+    The responses are scored once more, behind the contrast prompt. Their log-probabilities behind the ordered prompt
+    are known from sampling.
     """
     prompt, features = group.question.contrast, group.contrast_features
     if prompt is None:

@@ -30,7 +30,7 @@ class StepParams(RewardParams):
         default=0,
         ge=0,
         description="optimizer steps between two measurements of faithfulness: likelihood_gain and answer_gain of "
-        "every response, and answers_change, which asks the model again behind exchanged thoughts; 0 measures none",
+        "every response, and answers_change, which asks the model again behind exchanged thoughts; 0: never",
     )
     grading: Strictness = Field(
         default="default",
@@ -91,7 +91,7 @@ class StepParams(RewardParams):
         return self.temporal in NEEDS_GAINS
 
     def measures_faithfulness(self, step: int) -> bool:
-        """Whether it is measured at a step, which counts from 0."""
+        """Whether faithfulness is measured at a step; the first step is 0."""
         return self.faithfulness_every > 0 and step % self.faithfulness_every == 0
 
     def measures_gains(self, step: int) -> bool:

@@ -38,8 +38,8 @@ class RewardParams(Params):
     gate_visits: int = Field(
         default=0,
         ge=0,
-        description="a question has no temporal term while p̃ ≥ p over its last so many visits, the present one "
-        "included: order does not matter to it; 0 is no gate",
+        description="last visits of a question, the present one included: while p̃ ≥ p over them, order does not matter "
+        "to it and it has no temporal term; 0: no gate",
     )
     alpha: float = Field(
         default=0.3, ge=0, description="temporal reward of a correct response, α; in mode tokens the strength"
@@ -88,11 +88,11 @@ def temporal_condition(
 
 
 def normalised_contrast(grades: Grades, correct_above: float) -> Tensor:
-    """z = (d − mean d) / (std d + ε) with d = p − p̃, [B]; 0 without a contrast group.
+    """z = (d − mean d) / (std d + ε) with d = p − p̃, [B].
 
-    Mean and unbiased std are over the questions of the batch that have one; of a single question z is 0. The idea is
-    TGPO's (arXiv 2603.27184), which normalises the contrast globally and not within the group; this is the plainest
-    formula of it.
+    Without a contrast group z is 0. Mean and unbiased std are over the questions of the batch that have one; of a
+    single question z is 0. The idea is TGPO's (arXiv 2603.27184), which normalises the contrast globally and not within
+    the group; this is the plainest formula of it.
     """
     has_B = grades.has_contrast_B
     ordered_B = correct_share(grades.accuracy_BG, correct_above)
@@ -104,7 +104,9 @@ def normalised_contrast(grades: Grades, correct_above: float) -> Tensor:
 
 
 def temporal_shares(grades: Grades, params: RewardParams) -> Tensor:
-    """The share of α that each response earns if it is correct and its question meets the condition, [B, G] or [B, 1].
+    """The share of α that a correct response earns, [B, G] or [B, 1].
+
+    Its question has to meet the condition.
 
     `likelihood`, `answer`: clip(Δ, 0, 1), where Δ is the gain of the response, or of its conclusion and answer
     (stages/rl/likelihood.py); in the spirit of TaRO (arXiv 2606.09248). The bound of 1 nat per token keeps single

@@ -41,9 +41,9 @@ def roll_out(
 ) -> list[Group]:
     """Sample all responses of all questions, at most `most_rows` at once.
 
-    Each prompt is encoded and prefilled once. `kept` are features of a frozen vision tower: scoring uses them too. They
-    stay for the next visit, but for those of contrast frames, whose order is another one then. None stands for a tower
-    that is trained.
+    Each prompt is encoded and prefilled once. `kept` are features of a frozen vision tower: scoring uses them too.
+    Those of ordered frames stay for the next visit. Those of contrast frames do not, because their order is then
+    another one. None stands for a tower that is trained.
     """
     contrasts = [question.contrast for question in questions if question.contrast is not None] if contrast_size else []
     ordered = [question.ordered for question in questions]

@@ -1,4 +1,4 @@
-"""What a response's text shows: its notes, its conclusion, the frames that it names."""
+"""The conclusion of a response, and the frames that it names."""
 
 import re
 from bisect import bisect_right
@@ -14,7 +14,7 @@ _FRAME = re.compile(r"\bframes?\s+#?(\d+)|\b(\d+(?:\.\d+)?)\s?s(?:ec(?:ond)?s?)?
 
 
 class FramesNamed(NamedTuple):
-    """How often a response names a frame or a time, and how many different ones."""
+    """How often a response names a frame or a time."""
 
     mentions: int
     different: int
@@ -30,10 +30,11 @@ def frames_named(text: str) -> FramesNamed:
 
 
 def conclusion_start(text: str) -> int | None:
-    """Where the conclusion of a thought starts, in characters; None without a closed thought.
+    """Where the conclusion starts, in characters; None without a closed thought.
 
-    What stands before it are the thought's notes; it and the answer are what should follow from them. It starts at the
-    thought's last "so", "therefore", "thus" or "hence". Without one it is the thought's last sentence.
+    What stands before the conclusion are the thought's notes. Conclusion and answer should follow from them. The
+    conclusion starts at the thought's last "so", "therefore", "thus" or "hence". Without one it is the thought's last
+    sentence.
     """
     begin, end = text.find("<think>"), text.find("</think>")
     if begin < 0 or end < begin:
@@ -47,9 +48,9 @@ def conclusion_start(text: str) -> int | None:
 
 
 def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | None:
-    """The first token of the conclusion in ids_C, whose text is `text`; None without one.
+    """The conclusion's first token in ids_C; None without a conclusion.
 
-    It is the first token that ends behind the conclusion's first character.
+    `text` is the text of ids_C. The token is the first token that ends behind the conclusion's first character.
     """
     start = conclusion_start(text)
     if start is None:

@@ -119,7 +119,10 @@ class TgrpoTrainer(ResumableTrainer):
         return loss
 
     def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
-        """Weights of the surrogate: those of the tokens times those that correct the sampling; None for neither."""
+        """Weights of the surrogate, None for equal ones.
+
+        They are the tokens' weights times the corrections of the sampling.
+        """
         loss, weights = self.params.loss, batch.token_weights_RC
         if loss.importance_sampling_mode == "off":
             return weights
@@ -166,7 +169,7 @@ class TgrpoTrainer(ResumableTrainer):
         return rows_of_step(self.plan, step, batches, size, args.process_index, args.world_size)
 
     def _answers_change(self, model: PreTrainedModel, groups: Sequence[GradedGroup]) -> float:
-        """The share of answers that change when the thought is exchanged; NaN where it is not measured.
+        """The share of answers that change with the thought; NaN if not measured.
 
         Of each question the first response in order gets the notes of the first one on contrast frames.
         """

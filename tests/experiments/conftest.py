@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
     }
     sections = {
         "tgrpo": tgrpo | {"precision": "fp32", "freeze_vision": True},
-        "evaluate": {"defaults": {"max_new_tokens": 4}, "shapes": {}},
+        "evaluate": {"defaults": {"max_new_tokens": 4, "orders": ["ordered", "shuffled", "blind"]}, "shapes": {}},
         "report": {"frames": [4]},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(sections))

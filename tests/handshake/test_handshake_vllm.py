@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -21,6 +21,7 @@ from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from tests.conftest import finished_run
+from tests.fault_server import Server
 from tests.test_vllm import pytestmark as marks
 from tests.vllm_server import MEDIA_FLAG, served
 
@@ -76,7 +77,7 @@ def without_rates(url: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """vLLM has a log of its own."""
 
-    front = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    front = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=front.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{front.server_port}/v1"

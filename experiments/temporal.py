@@ -4,8 +4,8 @@
 
 FOLDER is a checkout in which `dvc repro filter sft benchmark` has run with the embedded parameters (default: this
 one). What the protocol needs besides is made in FOLDER/.work/temporal: clips with a planted shortcut, and cold starts.
-A finished run is one row of FILE (default: experiments/temporal.jsonl); a run with a row is not run again, on another
-machine neither. A stopped run goes on from its last checkpoint. At the end the tables are printed.
+A finished run is one row of FILE (default: experiments/temporal.jsonl). A run with a row is not run again, also not on
+another machine. A stopped run goes on from its last checkpoint. At the end the tables are printed.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def perform(root: Path, run: Run) -> Row:
 
 
 def cold_start(root: Path, run: Run) -> Path:
-    """The SFT model that a run starts from, trained if it is not there."""
+    """The SFT model that a run starts from, trained if absent."""
     planted = run.place == "both"
     folder = work(root) / f"cold-{'both' if planted else 'rl'}-{run.cold_start}"
     if not (folder / "model").exists():
@@ -105,7 +105,10 @@ def cold_start(root: Path, run: Run) -> Path:
 
 
 def data(root: Path, planted: bool) -> Path:
-    """The data folder of the clips, with or without the planted shortcut; rendered and annotated if not there."""
+    """The data folder of the clips, made if absent.
+
+    `planted` says whether the clips have the shortcut.
+    """
     if not planted:
         return root / "data"
     folder = work(root) / "shortcut"
@@ -120,7 +123,10 @@ def data(root: Path, planted: bool) -> Path:
 
 
 def watched(root: Path, predictions: Path, model: Path) -> tuple[float, float]:
-    """The share of looks, and of temporal answers that change when the thought is exchanged."""
+    """The share of looks, and of temporal answers that change.
+
+    An answer changes when the thought is exchanged (stages/rl/faithfulness.py).
+    """
     texts: dict[str, dict[str, str]] = defaultdict(dict)  # by order
     for row in pq.read_table(predictions).to_pylist():
         texts[row["order"]][row["sample_id"]] = row["text"]
@@ -156,7 +162,10 @@ def share(found: Sequence[bool]) -> float:
 
 
 def means(plot: Path) -> dict[str, float | None]:
-    """Means of some columns of plots/tgrpo.csv over the steps that have a value; None without one."""
+    """Means of some columns of plots/tgrpo.csv; None without a value.
+
+    A mean is over the steps that have a value.
+    """
     with open(plot, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = {}
@@ -168,7 +177,7 @@ def means(plot: Path) -> dict[str, float | None]:
 
 
 def seconds_of(folder: Path) -> Seconds:
-    """What the steps of a training took; the steps before a resume are among them."""
+    """What the steps of a training took, also before a resume."""
     lines = [line for path in folder.glob(".work/tgrpo/*/*/steps.jsonl") for line in path.read_text().splitlines()]
     spent = [json.loads(line) for line in lines]
     whole = sum(value or 0 for row in spent for name, value in row.items() if name.startswith("seconds_"))
@@ -179,7 +188,10 @@ def seconds_of(folder: Path) -> Seconds:
 
 
 def settings(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> str:
-    """FOLDER's parameters with other values, as JSON, which is YAML; evaluations run with one thread."""
+    """FOLDER's parameters with other values, as JSON, which is YAML.
+
+    Evaluations run with one thread.
+    """
     found = load_settings(root)
     found["evaluate"]["defaults"]["threads"] = 1
     for section, values in changes.items():
@@ -193,12 +205,18 @@ def work(root: Path) -> Path:
 
 
 def code(root: Path, questions: Path) -> str:
-    """A short hash of code and questions: a run that was stopped before they changed starts over."""
+    """A short hash of code and questions.
+
+    A run that was stopped before they changed starts over.
+    """
     return hashlib.sha256(fingerprint(root, questions).encode()).hexdigest()[:8]
 
 
 def processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows, and the instructions that PyTorch uses on it."""
+    """The processor's name, and the instructions that PyTorch uses on it.
+
+    The name is that of Linux, or what Python knows.
+    """
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

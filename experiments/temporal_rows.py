@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
 
 class Seconds(TypedDict):
-    """Seconds of a whole training, of its contrast scores, and of the exchanged thoughts."""
+    """Seconds of a training, its contrast scores and the exchanged thoughts."""
 
     training: float
     contrast: float
@@ -70,7 +70,10 @@ class Row(TypedDict):
 
 
 def planned() -> list[Run]:
-    """Every run in the protocol's order: seed by seed, so that a stopped experiment has compared all arms."""
+    """Every run in the protocol's order.
+
+    The order is seed by seed, so that a stopped experiment has compared all arms.
+    """
     runs = []
     for place, seeds in SEEDS.items():
         for cold_start in COLD_STARTS:

@@ -25,7 +25,7 @@ PLACES_OF = {"effect": 3}  # decimal places; 1 in the other columns
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """For each place of the shortcut: the arms, then their paired differences to GRPO."""
+    """The arms and their paired differences to GRPO, by place."""
     parts = []
     for place, words in PLACES.items():
         chosen = [row for row in rows if row["place"] == place]
@@ -35,7 +35,10 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def arms_table(rows: Sequence[Row]) -> str:
-    """One line for each arm: means ± the 95 % interval of Student's t over its runs."""
+    """One line for each arm: means and intervals over its runs.
+
+    The intervals are the 95 % intervals of Student's t.
+    """
     lines = ["| | runs | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     for arm in ("cold start", *ARMS):
         runs = [row for row in rows if row["arm"] == arm]
@@ -46,9 +49,10 @@ def arms_table(rows: Sequence[Row]) -> str:
 
 
 def differences_table(rows: Sequence[Row]) -> str:
-    """The primary measure of each arm minus that of GRPO, in points, over runs of equal cold start and seed.
+    """The primary measure of each arm minus that of GRPO, in points.
 
-    p is exact and two-sided: of all ways to flip the signs of the differences. The column after it is Holm's.
+    Pairs are runs of equal cold start and seed. p is exact and two-sided: of all ways to flip the signs of the
+    differences. The column after it is Holm's.
     """
     accuracy = {(row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in rows}
     found = {}

@@ -1,4 +1,4 @@
-"""Decoding with questions that take the place of finished answers, against pack after pack.
+"""Decoding with refilled rows against pack after pack.
 
     python -m speed.refilling [QUESTIONS]
 
@@ -48,7 +48,7 @@ class Steps:
 
 
 def answer(model: PreTrainedModel, builder: PromptBuilder, jobs: Sequence[Job], rows: int) -> list[list[int]]:
-    """The tokens of each answer, with at most so many rows at once."""
+    """The tokens of each answer, with at most `rows` rows at once."""
     found: dict[int, list[int]] = {}
     room = room_for([len(job.prompt.ids_P) for job in jobs], [1] * len(jobs), rows)
     for answered in generate_continuously(model, builder, jobs, Sampling(CASE.completion), room):

@@ -209,7 +209,7 @@ def tgrpo(bench: Bench, params: TgrpoParams) -> dict[str, float]:
 
 
 def tgrpo_params(lengths: Lengths, vision: VisionTraining, lora: bool = True) -> TgrpoParams:
-    """8 questions with 8 + 4 responses; no features are kept from the warm-up."""
+    """8 questions with 8 + 4 responses, without kept features."""
     return TgrpoParams(
         feature_cache_gib=0.0,
         group_size=GROUP,

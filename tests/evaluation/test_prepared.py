@@ -38,6 +38,7 @@ def evaluate(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.integration
 def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qwen2_5: Path) -> None:
     flags = ("--benchmark", "video_holmes", "--model", str(qwen2_5), "--frames", "4", "--limit", "3")
     done = evaluate(place, *flags)
@@ -49,6 +50,7 @@ def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qw
     assert metrics["shown"].startswith("4 frames")
 
 
+@pytest.mark.integration
 def test_what_the_benchmark_stage_refuses_ends_in_its_line(place: Path, qwen2_5: Path) -> None:
     done = evaluate(place, "--benchmark", "video_holmes", "--model", str(qwen2_5), "--root", "nowhere")
     assert done.returncode == 1
@@ -57,6 +59,7 @@ def test_what_the_benchmark_stage_refuses_ends_in_its_line(place: Path, qwen2_5:
     assert last == "evaluate: the questions of video_holmes are not ready; the line above says why"
 
 
+@pytest.mark.integration
 def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neither(place: Path) -> None:
     assert "--model and --benchmark are needed; --list prints" in evaluate(place, "--benchmark", "mmvu").stderr
     assert "vsi_bench: 5,130 questions" in evaluate(place, "--list").stderr

@@ -61,6 +61,7 @@ def test_a_params_file_that_cannot_be_read_is_one_line(finished: Path) -> None:
         assert refusal(finished, command).count("\n") == 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("program", ["serve", "server_app", "report_server"])
 def test_a_port_is_a_number_that_a_port_can_have(tmp_path: Path, program: str) -> None:
     for port in ("99999", "0", "abc", "-1"):

@@ -15,6 +15,7 @@ from tests.rl.conftest import write_frames
 from tests.rl.runs import SMALL, train, write_inputs, write_training_set
 
 
+@pytest.mark.slow
 def test_tgrpo_leaves_out_questions_over_the_limit_and_counts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,6 +43,7 @@ def test_every_step_has_its_samples_within_the_budget(inputs: dict[str, Path]) -
         assert tokens <= 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"lora": LORA}], ids=["whole", "adapters"])
 def test_a_packed_run_does_the_steps_of_its_samples_one_by_one(
     inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, how: dict
@@ -60,6 +61,7 @@ def test_a_packed_run_does_the_steps_of_its_samples_one_by_one(
         assert float(step_packed["grad_norm"]) == pytest.approx(float(step_alone["grad_norm"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_packed_run_gives_equal_bytes_and_learns(inputs: dict[str, Path], tmp_path: Path) -> None:
     params, outputs = quick(**PACKED, max_steps=12, warmup_steps=2), []
     for _ in range(2):

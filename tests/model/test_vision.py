@@ -97,6 +97,7 @@ def test_a_cache_without_room_keeps_nothing(qwen2_5: Path, encoded: list[str], g
     assert encoded == ["a", "a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -119,6 +120,7 @@ def test_sft_with_and_without_kept_features_gives_equal_bytes(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_tgrpo_with_and_without_kept_features_gives_equal_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[str]
 ) -> None:

@@ -44,7 +44,7 @@ class Steps:
             self.count += 1
             step(decoder)
 
-        Decoder.step = counted  # type: ignore[method-assign]
+        Decoder.step = counted  # type: ignore[method-assign]  # every decoder is counted, whoever makes it
 
 
 def answer(model: PreTrainedModel, builder: PromptBuilder, jobs: Sequence[Job], rows: int) -> list[list[int]]:

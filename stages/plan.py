@@ -36,6 +36,7 @@ from stages.planning.plan import GIB, Plan, disk, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.run.errors import UserError
+from stages.run.log import escaped
 from stages.run.params import load_params
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
@@ -295,4 +296,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except UserError as error:
-        sys.exit(f"plan: {error}")
+        sys.exit(f"plan: {escaped(str(error))}")

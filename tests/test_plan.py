@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +98,14 @@ def test_the_embedded_parameters_fit_where_they_are_meant_to_run(
     assert "tgrpo on 1 x cpu" in printed()
     assert "kept vision features" not in printed()  # params.yaml keeps none
     assert f"{steps} steps" in printed()
+
+
+@pytest.mark.integration
+def test_text_of_a_config_reaches_the_terminal_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"model_type": "x\x1b[31mred"}))
+    command = [sys.executable, "-m", "stages.plan", "--config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert "x\\x1b[31mred" in done.stderr
+    assert "\x1b" not in done.stderr

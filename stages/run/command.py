@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from safetensors import SafetensorError
 
-from stages.run import log
+from stages.run import log, others
 from stages.run.code import changed_files, hash_files, loaded_files, shortened, store_copy
 from stages.run.errors import UserError
 from stages.run.files import FULL
@@ -55,17 +55,24 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
             with _unchanged(run, load, file) as read:
                 run(read, **arguments)
     except UserError as error:
-        if not IS_FIRST_PROCESS:
-            time.sleep(SECOND_VOICE)
-        sys.stderr.write(f"{stage}: {log.escaped(str(error))}\n")
-        sys.exit(error.status)
+        _end(stage, str(error), error.status)
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, SafetensorError, sqlite3.OperationalError) as error:
+        others.explain()
         if not (advice := _advice(error, stage, arguments)):
             raise
-        sys.exit(f"{stage}: {log.escaped(advice)}")
+        _end(stage, advice, 1)
+
+
+def _end(stage: str, line: str, status: int) -> None:
+    """Say why the stage ends, in one voice where several processes say the same."""
+    others.tell(line)
+    if not IS_FIRST_PROCESS:
+        time.sleep(SECOND_VOICE)
+    sys.stderr.write(f"{stage}: {log.escaped(line)}\n")
+    sys.exit(status)
 
 
 def _filled(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.conditions import Conditions, differences, read_conditions, with_conditions
 from stages.evaluation.definition import Profile
 from stages.evaluation.engines import Engine, ServerEngine, ServerParams, Showing, TransformersEngine
+from stages.evaluation.judging.judge import judge_rows
+from stages.evaluation.judging.parameters import JudgeParams
+from stages.evaluation.judging.record import judged_by, with_judge
 from stages.evaluation.metrics import shown, summarise
 from stages.evaluation.predictions import OUTPUT_SCHEMA, PREDICTION_SCHEMA, Output, prediction_row, read_predictions
 from stages.evaluation.prepared import Wanted, prepare, read_prepared
@@ -54,6 +57,10 @@ class EvaluateParams(Params):
         default="transformers", description="transformers: in this process; openai: on a server of the OpenAI protocol"
     )
     server: ServerParams | None = Field(default=None, description="the server to ask with engine openai")
+    judge: JudgeParams | None = Field(
+        default=None,
+        description="a served model that scores what no rule can, in the official profile; null: not scored",
+    )
     profile: Profile = Field(
         default="official", description="whose scoring makes the headline numbers; both are always computed"
     )
@@ -95,9 +102,10 @@ class EvaluateParams(Params):
     def identity(self) -> "EvaluateParams":
         """The parameters that decide an answer, the others at their defaults.
 
-        Orders are left out because they are part of each answer's key, the scoring because it comes later.
+        Orders are left out because they are part of each answer's key, scoring and judge because they come later.
         """
-        same = self.model_copy(update={"orders": ("ordered",), "profile": "official", "max_failed": 0.0})
+        later = {"orders": ("ordered",), "profile": "official", "max_failed": 0.0, "judge": None}
+        same = self.model_copy(update=later)
         if self.server is None:
             return same
         server = {
@@ -175,17 +183,23 @@ def run(
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed)
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
-    summary = summarise(rows, prepared.n_questions, definition, params.profile)
     place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
-    asked: Conditions = {**_conditions(params, model_files), "shown": shown(rows)}
+    judge = None
+    if params.judge:
+        home = WORK / "evaluate" / "judge" / place.name
+        rows, judge = judge_rows(params.judge, rows, prepared.samples, definition, params.seed, home)
+    summary = summarise(rows, prepared.n_questions, definition, params.profile)
+    asked: Conditions = {**_conditions(params, model_files), "shown": shown(rows), **judged_by(judge)}
     table = predictions or place.with_name(f"{place.name}.parquet")
-    write_table(table, rows, with_conditions(PREDICTION_SCHEMA, asked))
-    figures = summary.metrics() | {"asked": asked} | prepared.note | resume_note(work)
+    write_table(table, rows, with_judge(with_conditions(PREDICTION_SCHEMA, asked), judge))
+    figures = (
+        summary.metrics() | ({"judge": judge} if judge else {}) | {"asked": asked} | prepared.note | resume_note(work)
+    )
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few())
     # Of many lines: no arguments, which would be escaped.
-    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or "")))
+    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
     if published := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:

@@ -15,7 +15,8 @@ _OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_tempcompass.json`, or the official `<task>/test*` files with `videos/<video_id>.mp4`.
 
-    The category is `<task>/<dimension>`.
+    The category is `<task>/<dimension>`. The options of a captioning question are the lines of the official
+    multiple-choice question about its clip, which only a judge sees.
     """
     yield from read_benchmark(root, "tempcompass", _video_r1, _official, "*/test*")
 

@@ -17,10 +17,10 @@ from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.chat_template import BadTemplate, render
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
+from stages.model.patchify import patchify
 from stages.model.positions import Grid, group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
 from stages.video.frame_store import Frames, FrameShape
-from stages.video.patchify import patchify
 
 IGNORE = -100  # label of a token that takes no part in the loss, as in torch's cross entropy
 _PAD: dict[DataType, str] = {"video": "<|video_pad|>", "image": "<|image_pad|>"}

@@ -18,9 +18,9 @@ from stages.data.sample import DataType, Sample
 from stages.model.chat_template import BadTemplate, render
 from stages.model.family import Medium, VideoText, family_of
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
+from stages.model.patchify import patchify
 from stages.run.errors import UserError
 from stages.video.frame_store import Frames, FrameShape
-from stages.video.patchify import patchify
 
 IGNORE = -100  # label of a token that takes no part in the loss, as in torch's cross entropy
 _MARK = "\ue000"  # a character without meaning, in place of the question's text in the template

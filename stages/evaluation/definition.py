@@ -8,9 +8,9 @@ from typing import Literal, TypedDict, get_args
 import numpy as np
 
 from stages.data.grading import Strictness, extract_answer, grade, parse_number
+from stages.data.order import Order
 from stages.data.sample import ProblemType, Reject, Sample
 from stages.evaluation.statistics import Estimate
-from stages.video.order import Order
 
 Profile = Literal["official", "video-r1"]
 """`official`: the benchmark's own scoring. `video-r1`: that of the paper's evaluation code, over the same answers."""

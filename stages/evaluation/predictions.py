@@ -1,58 +1,19 @@
 """The records of an evaluation: outputs of engines, and scored predictions."""
 
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.data.grading import is_well_formed, named_option
+from stages.data.outputs import Output
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark, Profile, ScoredRow, extract
-from stages.evaluation.judging.record import JUDGEMENT, Judgement
+from stages.evaluation.judgements import JUDGEMENT, Judgement
 from stages.run.errors import UserError
-from stages.video.order import Order
 
-OutputStatus = Literal["ok", "truncated", "error"]
 Status = Literal["ok", "no_answer", "truncated", "error"]
-
-
-class Output(TypedDict):
-    """One answer of an engine, as the journal keeps it.
-
-    `key` names the question and its order. `tokens` counts the generated tokens. `frame_order` holds the indices of the
-    frames in the order in which they were shown; `width` and `height` are in pixels. `detail` says why the status is
-    `error`, and is "" otherwise.
-    """
-
-    key: str
-    sample_id: str
-    order: Order
-    text: str
-    status: OutputStatus
-    tokens: int
-    frame_order: list[int]
-    n_frames: int
-    width: int
-    height: int
-    detail: str
-
-
-OUTPUT_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("sample_id", pa.string()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("status", pa.string()),
-        ("tokens", pa.int64()),
-        ("frame_order", pa.list_(pa.int64())),
-        ("n_frames", pa.int64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("detail", pa.string()),
-    ]
-)
 
 
 class PredictionRow(ScoredRow):

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from stages.data.sample import Reject
 from stages.evaluation.benchmarks import get_benchmark, names
 from stages.evaluation.definition import Benchmark, Profile
-from stages.evaluation.judging.record import JudgeRecord, judge_text
+from stages.evaluation.judgements import JudgeRecord, judge_text
 from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import ROWS

@@ -16,7 +16,7 @@ from typing import Final
 from stages.data.grading import MAX_ANSWER
 from stages.data.sample import Sample
 from stages.evaluation.definition import Judging
-from stages.evaluation.judging.record import Verdict
+from stages.evaluation.judgements import Verdict
 
 VERSION: Final = "judge-1"
 """Of the words below; a part of each request's key."""

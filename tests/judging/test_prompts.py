@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from stages.data.sample import Sample
-from stages.evaluation.judging.prompts import judge_prompt, read_verdict
-from tests.evaluation.judging import CODE, open_question, verdict
+from stages.judging.prompts import judge_prompt, read_verdict
+from tests.judging.judging import CODE, open_question, verdict
 
 SAMPLE = open_question("q1")
 CAPTION = SAMPLE.model_copy(

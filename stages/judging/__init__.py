@@ -2,6 +2,5 @@
 
 parameters  which server, and what it may cost
 prompts     what it is asked, and how its reply is read
-judge       who is asked about which answer
-record      what it said, and how often it agrees with the rules
+judge       which answers it is asked about, and what its verdicts do
 """

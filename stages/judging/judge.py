@@ -20,11 +20,11 @@ from stages.data.archive import Archive
 from stages.data.journal import JournaledStore
 from stages.data.sample import Sample
 from stages.evaluation.definition import Benchmark, Judging
-from stages.evaluation.judging.parameters import JudgeParams
-from stages.evaluation.judging.prompts import VERSION, judge_prompt, read_verdict
-from stages.evaluation.judging.record import Judgement, JudgeRecord, Verdict, agreement, decided
+from stages.evaluation.judgements import Judgement, JudgeRecord, Verdict, agreement, decided
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import stratified_draw
+from stages.judging.parameters import JudgeParams
+from stages.judging.prompts import VERSION, judge_prompt, read_verdict
 from stages.run.errors import EndpointError, UserError
 from stages.run.progress import progress_bar
 

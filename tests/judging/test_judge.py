@@ -8,9 +8,9 @@ from stages.data.sample import Sample
 from stages.evaluation.benchmarks import mmvu, videommmu
 from stages.evaluation.definition import Benchmark
 from stages.run.errors import EndpointError, UserError
-from tests.evaluation.judging import data, judge, judge_server, open_question, params
 from tests.evaluation.toy import toy_sample
 from tests.fault_server import completion, raw
+from tests.judging.judging import data, judge, judge_server, open_question, params
 
 MMVU: Benchmark = mmvu.BENCHMARK
 VIDEOMMMU: Benchmark = videommmu.BENCHMARK
@@ -67,7 +67,7 @@ def test_no_verdict_is_paid_for_twice_also_by_another_model_or_run() -> None:
 def test_another_prompt_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with judge_server() as server:
         judge(params(server.url), {"q1": "a pulley"}, MMVU)
-        monkeypatch.setattr("stages.evaluation.judging.judge.VERSION", "judge-0")
+        monkeypatch.setattr("stages.judging.judge.VERSION", "judge-0")
         judge(params(server.url), {"q1": "a pulley"}, MMVU)
     assert len(server.calls) == 2
 

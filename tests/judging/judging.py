@@ -8,10 +8,10 @@ from pathlib import Path
 
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark
-from stages.evaluation.judging.judge import judge_rows
-from stages.evaluation.judging.parameters import JudgeParams
-from stages.evaluation.judging.record import Judgement, JudgeRecord
+from stages.evaluation.judgements import Judgement, JudgeRecord
 from stages.evaluation.predictions import PredictionRow, prediction_row
+from stages.judging.judge import judge_rows
+from stages.judging.parameters import JudgeParams
 from tests.evaluation.toy import toy_output
 from tests.fault_server import Fault, FaultServer, completion, fault_server, raw
 

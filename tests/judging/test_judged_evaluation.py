@@ -6,17 +6,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stages.asking.server_engine import ServerParams
+from stages.data.conditions import differences, read_conditions
 from stages.data.sample import read_samples, write_samples
-from stages.evaluation.conditions import differences, read_conditions
-from stages.evaluation.engines import ServerParams
-from stages.evaluation.judging.parameters import JudgeParams
-from stages.evaluation.judging.record import JUDGEMENT, judge_text, read_judge
+from stages.evaluation.judgements import JUDGEMENT, judge_text, read_judge
 from stages.evaluation.predictions import PREDICTION_SCHEMA
+from stages.judging.parameters import JudgeParams
 from stages.run.errors import EndpointError
 from stages.run.files import read_json
-from tests.evaluation.judging import data, judge_server
 from tests.evaluation.prepared import PARAMS, evaluate, prepare
 from tests.fault_server import THOUGHT, completion, fault_server, raw
+from tests.judging.judging import data, judge_server
 
 
 @pytest.fixture

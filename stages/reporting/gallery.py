@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.annotations import AnnotationRow
-from stages.data.order import Order
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.definition import Profile, extract

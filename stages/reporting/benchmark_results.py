@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.data.conditions import read_conditions
+from stages.data.order import Order
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
@@ -19,7 +20,6 @@ from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order
 
 LESSON_CARDS = 4  # of each kind of lesson and benchmark
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from stages.data.order import Order
 from stages.data.sample import Sample
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.metrics import Keep, slices
@@ -12,7 +13,6 @@ from stages.evaluation.predictions import PredictionRow
 from stages.reporting.cards import ORDER_LABELS, Card, in_turn, is_right, is_wrong
 from stages.reporting.gallery import from_prediction, kind_of, strip_of
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order
 
 Answers = Mapping[Order, PredictionRow]
 """One model's scored answers to one question."""

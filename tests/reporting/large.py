@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from speed.drawn import CATEGORIES, draw_predictions, draw_samples
+from stages.data.conditions import Conditions, with_conditions
+from stages.data.order import Order
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
-from stages.embedded.questions import make
-from stages.embedded.scene import draw
-from stages.evaluation.conditions import Conditions, with_conditions
+from stages.embedded.world.questions import make
+from stages.embedded.world.scene import draw
 from stages.evaluation.predictions import PREDICTION_SCHEMA
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
-from stages.video.order import Order
 from tests.reporting.made_up import EVIL, PARAMS, make_training, write_report
 
 log = logging.getLogger(__name__)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from stages.data.order import Order
 from stages.evaluation.predictions import PredictionRow
 from stages.reporting.lessons import Lesson, lessons
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
-from stages.video.order import Order
 from tests.evaluation.toy import TOY, scored_row, toy_sample
 
 Shown = Mapping[Order, float | None]

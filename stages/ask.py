@@ -23,9 +23,9 @@ from stages.data.options import LETTERS
 from stages.data.sample import Reject, Sample
 from stages.evaluate import EvaluateParams, collect, engine_of, plan, with_payload
 from stages.reporting.asked import Asked, answer_of, asked_page, asked_text
+from stages.run.command import INTERRUPTED, one_line
 from stages.run.errors import UserError
 from stages.run.files import write_atomic
-from stages.run.log import escaped
 from stages.run.params import load_params
 from stages.video.check import MediaCheck
 from stages.video.extract import extract
@@ -141,9 +141,7 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     log.setLevel(logging.INFO)
     try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.stderr.write(f"ask: {escaped(str(error))}\n")
-        sys.exit(error.status)
+        with one_line("ask"):
+            main(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

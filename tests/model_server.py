@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -124,8 +124,11 @@ class ModelServer:
         return [{"token": token, "logprob": logp - self.noise} for token, logp in zip(tokens, logps, strict=True)]
 
 
+S = TypeVar("S", bound=ModelServer)
+
+
 @contextmanager
-def model_server(server: ModelServer) -> Iterator[ModelServer]:
+def model_server(server: S) -> Iterator[S]:
     """Run the server on a free port."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,10 +1,17 @@
 """A server of rollouts in the manner of vLLM: adapters by name, several answers, token ids.
 
-python -m tests.rollout_server MODEL PORT       a process of its own, which a test can kill
+python -m tests.rollout_server MODEL PORT DIES_AT       a process of its own
 """
 
+import os
+import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +21,7 @@ from peft import PeftModel
 
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
+from tests.conftest import ROOT
 from tests.model_server import ModelServer, model_server
 
 BASE = "tiny"
@@ -23,12 +31,15 @@ BASE = "tiny"
 class RolloutServer(ModelServer):
     """A server that draws with our own decoder, from the base model or an adapter.
 
-    `refusal` is its answer to every adapter, a status and words. `calls` holds the paths and adapters' names in order.
+    `refusal` is its answer to every adapter, a status and words. `calls` holds the paths and models' names in order,
+    `drawn` the requests for responses. The process kills itself when it has read request `dies_at` of these.
     """
 
+    dies_at: int = 0
     refusal: tuple[int, str] | None = None
     adapters: dict[str, str] = field(default_factory=dict)  # name: folder
     calls: list[tuple[str, str]] = field(default_factory=list)
+    drawn: list[dict[str, Any]] = field(default_factory=list)
     adapted: PeftModel | None = None
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
@@ -65,13 +76,15 @@ class RolloutServer(ModelServer):
         """Drawn answers where token ids are asked for; else the same answer always, from the base model."""
         if not body.get("return_token_ids"):
             return self.from_base(body)
+        self.drawn.append(body)
+        if len(self.drawn) == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         assert self.adapted is not None
         self.adapted.set_adapter(body["model"])
         prompt = self.prompt(body)
         sampling = Sampling(body["max_tokens"], body["temperature"], body["top_p"])
-        (drawn,) = generate(
-            self.adapted.get_base_model(), self.builder, [prompt], [body["n"]], sampling, [body["seed"]]
-        )
+        model: Any = self.adapted.get_base_model()
+        (drawn,) = generate(model, self.builder, [prompt], [body["n"]], sampling, [body["seed"]])
         ids = prompt.ids_P.tolist()
         usage = {"prompt_tokens": len(ids), "completion_tokens": sum(len(each.ids_C) for each in drawn)}
         return {"choices": [self.choice(each) for each in drawn], "prompt_token_ids": ids, "usage": usage}
@@ -99,7 +112,33 @@ def error(words: str) -> dict[str, Any]:
     return {"error": {"message": words}}
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def rollout_process(model: Path, port: int, dies_at: int = 0) -> Iterator["subprocess.Popen[bytes]"]:
+    """The server as a process of its own."""
+    command = [sys.executable, "-m", "tests.rollout_server", str(model), str(port), str(dies_at)]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        try:
+            while process.poll() is None and not is_open(port):
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with model_server(RolloutServer(Path(sys.argv[1]), port=int(sys.argv[2]))):
+    with model_server(RolloutServer(Path(sys.argv[1]), port=int(sys.argv[2]), dies_at=int(sys.argv[3]))):
         threading.Event().wait()

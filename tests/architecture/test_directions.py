@@ -23,7 +23,7 @@ ROOMS = {  # room: the rooms it may import
     "model": {"run", "data", "video"},
     "handshake": {"run", "data", "video", "chat", "model"},
     "generation": {"run", "model"},
-    "rl": {"run", "data", "video", "model", "generation"},
+    "rl": {"run", "data", "video", "model", "generation", "chat", "handshake"},
     "embedded": {"run", "data", "video", "model"},
     "evaluation": {"run", "data", "video", "chat", "model", "handshake", "generation", "embedded"},
     "planning": {"run", "data", "video", "model"},

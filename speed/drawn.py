@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from stages.data.order import Order, permutation
+from stages.data.outputs import Output
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.predictions import Output, PredictionRow, prediction_row
-from stages.video.order import Order, permutation
+from stages.evaluation.predictions import PredictionRow, prediction_row
 
 CATEGORIES: Mapping[str, Sequence[str]] = {  # beside those that a benchmark's definition names
     "charades_sta": [""],

@@ -22,12 +22,12 @@ import numpy as np
 
 from speed.arguments import parser
 from speed.drawn import CATEGORIES, draw_predictions, draw_samples
+from stages.data.order import Order
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Benchmark
 from stages.evaluation.metrics import Entry, Summary, subsets, summarise
 from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, read_predictions
 from stages.run.files import write_table
-from stages.video.order import Order
 
 log = logging.getLogger(__name__)
 

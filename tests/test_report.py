@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.embedded.families import TEMPORAL_FAMILIES
+from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
 from stages.evaluation.predictions import read_predictions
 from stages.run.errors import UserError
 from stages.run.files import write_table

@@ -8,10 +8,10 @@ from typing import TypedDict, get_args
 import numpy as np
 
 from stages.data.grading import MAX_ANSWER
+from stages.data.order import Order
 from stages.evaluation.definition import PROFILES, Benchmark, Profile
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
-from stages.video.order import Order
 
 Figure = Callable[[Sequence[PredictionRow], Order, Benchmark, Profile], Estimate | None]
 Keep = Callable[[PredictionRow], bool]

@@ -11,12 +11,8 @@ from pydantic import Field
 from safetensors.torch import save
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.model.family import family_of
 from stages.run.params import Params
-
-LINEAR_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-VISION_LAYERS = (  # of the blocks, and of the mergers: `mlp.0` and `mlp.2` in Qwen2.5-VL
-    r".*visual\.(blocks|merger|deepstack_merger_list)\..*(qkv|proj|gate_proj|up_proj|down_proj|linear_fc[12]|mlp\.[02])"
-)
 
 VisionTraining = Literal["frozen", "adapters", "full"]
 
@@ -39,8 +35,11 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
     Only these are trained, and the vision tower if `lora` says so. A tower that is trained in full is a copy: with the
     adapters switched off, the model is the one it was. `merge_and_unload` of the result gives a plain model back.
     """
-    layers = f"{LINEAR_LAYERS}|{VISION_LAYERS}" if lora.vision == "adapters" else LINEAR_LAYERS
-    whole = ["visual"] if lora.vision == "full" else None
+    family = family_of(model.config)
+    layers = family.language_layers
+    if lora.vision == "adapters":
+        layers += f"|{family.vision_layers}"
+    whole = [family.vision] if lora.vision == "full" else None
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=layers, modules_to_save=whole)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft still asks for it

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.data.conditions import read_conditions
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.conditions import read_conditions
 from stages.evaluation.definition import Profile
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import read_predictions

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stages.data.order import Order
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.metrics import compare, estimate, gap_test, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate
 from stages.reporting.comparison import kept, label, like_with_like
 from stages.reporting.numbers import p_value, percent, points
-from stages.video.order import Order
 
 EMBEDDED_BENCHMARK = "shapes"
 PLAIN_GRPO = (

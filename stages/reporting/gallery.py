@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.annotations import AnnotationRow
+from stages.data.order import Order
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.definition import Profile, extract
@@ -21,7 +22,6 @@ from stages.reporting.cards import (
 )
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order
 
 
 @dataclass(frozen=True)

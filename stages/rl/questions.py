@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from stages.data.order import Order, permutation
 from stages.data.sample import Sample
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order, permutation
 
 Contrast = Literal["shuffle", "reverse", "single-frame"]
 

@@ -31,6 +31,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 
+from stages.run.command import one_line
 from stages.run.errors import UserError
 from stages.run.hosts import hosts_of, refuse_unready
 
@@ -185,7 +186,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("launch"):
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"launch: {error}")

@@ -46,16 +46,10 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     arguments, params = _arguments(run, stage)
     log.set_up(stage)
     try:
-        arguments = _filled(arguments)
-        with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
-            model, file = get_type_hints(run)[params], arguments["params_file"]
-            if "params_file" not in inspect.signature(run).parameters:
-                del arguments["params_file"]
-            load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
-            with _unchanged(run, load, file) as read:
-                run(read, **arguments)
-    except UserError as error:
-        _end(stage, str(error), error.status)
+        with one_line(stage):
+            arguments = _filled(arguments)
+            with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
+                _run(run, arguments, params, item)
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(INTERRUPTED)
@@ -66,13 +60,32 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         _end(stage, advice, 1)
 
 
-def _end(stage: str, line: str, status: int) -> None:
-    """Say why the stage ends, in one voice where several processes say the same."""
+def _end(program: str, line: str, status: int) -> None:
+    """Say why the program ends, in one voice where several processes say the same."""
     others.tell(line)
     if not IS_FIRST_PROCESS:
         time.sleep(SECOND_VOICE)
-    sys.stderr.write(f"{stage}: {log.escaped(line)}\n")
+    sys.stderr.write(f"{program}: {log.escaped(line)}\n")
     sys.exit(status)
+
+
+@contextmanager
+def one_line(program: str) -> Iterator[None]:
+    """Ends the process in one line and with the error's exit code when the block raises a UserError."""
+    try:
+        yield
+    except UserError as error:
+        _end(program, str(error), error.status)
+
+
+def _run(run: Callable[..., None], arguments: dict[str, Any], params: str, item: str | None) -> None:
+    """Call the stage with its parameters, which are named `params`."""
+    stage, model, file = Path(inspect.getfile(run)).stem, get_type_hints(run)[params], arguments["params_file"]
+    if "params_file" not in inspect.signature(run).parameters:
+        del arguments["params_file"]
+    load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
+    with _unchanged(run, load, file) as read:
+        run(read, **arguments)
 
 
 def _filled(arguments: dict[str, Any]) -> dict[str, Any]:

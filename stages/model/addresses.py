@@ -6,6 +6,7 @@ import socket
 
 import psutil
 
+LOOPBACK = "127.0.0.1"
 GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 
 

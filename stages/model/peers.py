@@ -21,10 +21,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistError, Store
+from torch.distributed import DistError
+from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
-from stages.model.addresses import is_loopback, local_address, use_interface
+from stages.model.addresses import LOOPBACK, is_loopback, local_address, use_interface
 from stages.run import others
 from stages.run.code import hash_files, loaded_files, shortened
 from stages.run.errors import UserError
@@ -197,10 +198,13 @@ def meet() -> Peers | None:
 def _first(store: Store, world: int) -> Peers:
     """Wait for the connections of all other processes."""
     here, token, connections, hellos = Peer.here(), secrets.token_hex(16), {}, {}
-    with socket.create_server(("", 0)) as server:
+    one_host = os.environ.get("LOCAL_WORLD_SIZE") == str(world)
+    with socket.create_server((LOOPBACK if one_host else "", 0)) as server:
         server.settimeout(START_SECONDS)
-        address = local_address(os.environ["MASTER_ADDR"])
-        where = {"address": None if is_loopback(address) else address, "port": server.getsockname()[1], "token": token}
+        address = LOOPBACK if one_host else local_address(os.environ["MASTER_ADDR"])
+        # On the host of MASTER_ADDR that name may lead to a loopback address; to the others it leads here.
+        reached_at = address if one_host or not is_loopback(address) else None
+        where = {"address": reached_at, "port": server.getsockname()[1], "token": token}
         store.set("first", json.dumps(where))
         while len(connections) < world - 1:
             connection, _ = server.accept()

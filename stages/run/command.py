@@ -143,7 +143,7 @@ def _says_full(error: Exception) -> bool:
     """
     text = str(error)
     if "inline_container" in text:
-        return shutil.disk_usage(".").free < 2**20
+        return any(shutil.disk_usage(path).free < 2**20 for path in (Path("."), WORK) if path.exists())
     return "No space left" in text or "disk is full" in text
 
 

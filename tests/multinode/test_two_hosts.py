@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +158,25 @@ def test_both_hosts_see_one_project() -> None:
     assert [on(host, f"hostname; test -d {ROOT} && echo there").split() for host in HOSTS] == [
         [host, "there"] for host in HOSTS
     ]
+
+
+@pytest.mark.skipif(shutil.which("slurmctld") is None, reason="needs slurm-wlm and munge")
+def test_the_documented_slurm_job_trains_on_both_nodes(project: Project) -> None:
+    project.set({"deepspeed": 2, "seed": 4})
+    shared = Path(os.environ["MULTINODE"]) / "slurm"
+    for host in HOSTS:
+        on(host, f"{ROOT}/tests/multinode/slurm.sh {shared}")
+    (script,) = re.findall(r"```bash\n(#!.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
+    bin_folder = Path(sys.executable).parent
+    script = script.replace("#SBATCH --gpus-per-node=8\n", "").replace(
+        "source .venv/bin/activate\ndvc repro\n", f"export PATH={bin_folder}:$PATH\ndvc repro --single-item sft\n"
+    )
+    (project.folder / "job.sh").write_text(script)
+    environment = os.environ | {"SLURM_CONF": str(shared / "slurm.conf")}
+    done = subprocess.run(
+        ["sbatch", "--wait", "--output=job.log", "job.sh"], cwd=project.folder, env=environment, timeout=600
+    )
+    said = (project.folder / "job.log").read_text()
+    assert done.returncode == 0, said
+    assert "step 6/6" in said
+    assert len(list(project.folder.glob(".work/sft/*/*/checkpoint-6/rng_state_*.pth"))) == 2

@@ -33,6 +33,7 @@ from stages.run.log import escaped
 from stages.run.work import WORK
 
 START_SECONDS = 300.0  # until all processes have imported their libraries
+AGREE_TIMEOUT = timedelta(hours=1)  # until each process has read the model once
 SHARE_SECONDS = 60.0  # until a new file shows on another host: folders of NFS are looked up again after 30 s
 HELLO_SECONDS = 5.0
 GRACE = 3.0  # seconds in which a process that failed, or its launcher, says why
@@ -161,10 +162,10 @@ class Peers:
         time.sleep(GRACE)
         if self._says_why.is_set() and message is None:
             return
-        line = (
-            f"{peer.host} (process {peer.rank}) is lost; start the same command again to go on from the last checkpoint"
-        )
-        if message is not None:
+        if message is None:
+            lost = f"process {peer.rank} on {peer.host} is lost"
+            line = f"{lost}; start the same command again to go on from the last checkpoint"
+        else:
             line = f"{peer.host}: {message['failed']}" if "failed" in message else ""
         if line and not self._says_why.is_set() and os.environ.get("LOCAL_RANK") == "0":
             sys.stderr.write(f"{Path(sys.argv[0]).stem}: {escaped(line)}\n")
@@ -189,6 +190,7 @@ def meet() -> Peers | None:
             f"not all {world} processes met at {os.environ['MASTER_ADDR']} within {START_SECONDS:.0f} s ({error}); "
             "the log of each host says why it did not start"
         ) from None
+    store.set_timeout(AGREE_TIMEOUT)
     others.join(peers)
     peers.watch()
     _refuse_differences(peers)

@@ -84,7 +84,7 @@ class Peers:
 
     def explain(self) -> None:
         """Wait for word that another process is lost; the watch then ends this one."""
-        if self._ends.wait(2 * GRACE):
+        if self._ends.wait(GRACE):
             time.sleep(10 * GRACE)
 
     def leave(self) -> None:
@@ -159,7 +159,8 @@ class Peers:
         self._ends.set()
         if self.here.rank == 0:
             self._send({"end": True})
-        time.sleep(GRACE)
+        # The first process speaks before the others end, because their end makes a launcher end all.
+        time.sleep(2 * GRACE if message == {"end": True} else GRACE)
         if self._says_why.is_set() and message is None:
             return
         if message is None:

@@ -89,5 +89,7 @@ ip link add eth0 netns "${inits[0]}" type veth peer name eth0 netns "${inits[1]}
 until [ -e "$MULTINODE/up.1" ] && [ -e "$MULTINODE/up.2" ]; do sleep 0.05; done
 
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
+# In the background, because bash runs a trap only when what it waits for in the foreground has ended.
 nsenter --target "${inits[0]}" --net --mount --uts --pid --wd="$PWD" \
-    "$python" -m pytest -m multinode tests/multinode "$@"
+    "$python" -m pytest -m multinode tests/multinode "$@" &
+wait $!

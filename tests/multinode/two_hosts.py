@@ -91,7 +91,12 @@ class Project:
         with open(log, "wb") as file:
             command = [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", stage]
             process = subprocess.Popen(
-                command, cwd=self.folder, env=inherited | environment, stdout=file, stderr=subprocess.STDOUT
+                command,
+                cwd=self.folder,
+                env=inherited | environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         return Training(process, log)
 

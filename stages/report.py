@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from stages.data.annotations import AnnotationRow
 from stages.data.matrix import Matrix, check_leftovers
+from stages.data.rl_set import load_rl_folder
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
@@ -53,8 +54,6 @@ def run(
     frames_rejects: Path,
     annotations: Path,
     sft: Path,
-    rl: Path,
-    rejects: Path,
     sft_plot: Path,
     tgrpo_plot: Path,
     rollouts: Path,
@@ -64,8 +63,10 @@ def run(
 ) -> None:
     """Write the page.
 
-    `settings` is params.yaml. `benchmarks` and `predictions` are the folders of the stages benchmark and evaluate.
+    `settings` is params.yaml; its `tgrpo.rl_folder` is the folder of the RL set. `benchmarks` and `predictions` are the
+    folders of the stages benchmark and evaluate.
     """
+    rl, rejects = (load_rl_folder(settings) / name for name in ("rl.parquet", "rejects.parquet"))
     read, refused = read_samples(samples), read_rejects(quarantine)
     by_id = {sample.sample_id: sample for sample in read}
     answers = cast(list[AnnotationRow], pq.read_table(annotations).to_pylist())

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
+from stages.data.rl_set import RlSet
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
@@ -47,8 +48,10 @@ HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC co
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
-class TgrpoParams(StepParams, Optimisation):
-    """What a step does (stages/rl/params.py) and how it is optimised."""
+class TgrpoParams(RlSet, StepParams, Optimisation):
+    """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
+
+    model_config = ConfigDict(extra="forbid")
 
     questions_per_step: int = Field(default=8, ge=1, description="questions of an optimizer step, over all processes")
     questions_per_forward: int = Field(
@@ -94,7 +97,6 @@ class TgrpoParams(StepParams, Optimisation):
 
 def run(
     params: TgrpoParams,
-    samples: Path,
     frame_store: Path,
     model: Path,
     out: Path,
@@ -102,12 +104,12 @@ def run(
     headline: Path,
     plot: Path,
     rollouts: Path,
+    samples: Path | None = None,
 ) -> None:
     """Train the SFT model with T-GRPO on its own rollouts.
 
     Args:
         params: Parameters of the stage.
-        samples: Questions with answers (rl.parquet).
         frame_store: The store that holds the samples' frames.
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
@@ -115,8 +117,10 @@ def run(
         headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
+        samples: Questions with answers; rl.parquet of the folder that the parameters name, unless given.
     """
     params.configure_torch()
+    samples = samples or Path(params.rl_folder) / "rl.parquet"
     reader = FrameReader(frame_store, samples)
     questions = training_set(
         read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens

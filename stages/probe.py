@@ -99,8 +99,6 @@ def run(
     summary = {"rl": funnel.summary(), "kept_by_each_rule_alone": alone, "asked": asked}
     write_json(metrics, summary | {"showings": showing_counts(answers, params.right_above)})
     log.info("%s: %s; each rule alone keeps: %s", name, funnel.line(), in_words(alone))
-    if funnel.emptied:
-        raise UserError(f"no questions are left ({funnel.line()}); loosen probe.rules or their bounds")
 
 
 def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_store: Path, answers: Path) -> Conditions:
@@ -175,7 +173,12 @@ def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tu
             else:
                 write(row)
         probed.finish()
-    write_rejects(out / "rejects.parquet", dropped)
+        write_rejects(out / "rejects.parquet", dropped)
+        if funnel.emptied:  # the set is not written, the rejects are
+            raise UserError(
+                f"no questions are left ({funnel.line()}); the reasons are in {out / 'rejects.parquet'}; "
+                "loosen probe.rules or their bounds"
+            )
     return funnel, alone
 
 

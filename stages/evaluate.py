@@ -17,6 +17,7 @@ from stages.data.conditions import Conditions, differences, read_conditions, wit
 from stages.data.order import Order
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
+from stages.evaluation.judgements import judged_by, with_judge
 from stages.evaluation.metrics import shown, summarise
 from stages.evaluation.predictions import PREDICTION_SCHEMA, prediction_row, read_predictions
 from stages.evaluation.prepared import Wanted, prepare, read_prepared
@@ -28,10 +29,12 @@ from stages.evaluation.text_summary import (
     rejects_text,
     summary_text,
 )
+from stages.judging.judge import judge_rows
+from stages.judging.parameters import JudgeParams
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
-from stages.run.work import resume_note, work_dir
+from stages.run.work import WORK, resume_note, work_dir
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,10 @@ OUTSIDE_THE_GRAPH = Path("evaluations")  # where the files go when no path is gi
 class EvaluateParams(AskingParams):
     """Who answers, what is shown, and whose scoring makes the headline."""
 
+    judge: JudgeParams | None = Field(
+        default=None,
+        description="a served model that scores what no rule can, in the official profile; null: not scored",
+    )
     profile: Profile = Field(
         default="official", description="whose scoring makes the headline numbers; both are always computed"
     )
@@ -111,17 +118,22 @@ def run(
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed, "evaluate")
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
-    summary = summarise(rows, prepared.n_questions, definition, params.profile)
     place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
-    asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows)}
+    judge = None
+    if params.judge:
+        home = WORK / "evaluate" / "judge" / place.name
+        rows, judge = judge_rows(params.judge, rows, prepared.samples, definition, params.seed, home)
+    summary = summarise(rows, prepared.n_questions, definition, params.profile)
+    judged = {"judge": judge} if judge else {}
+    asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows), **judged_by(judge)}
     table = predictions or place.with_name(f"{place.name}.parquet")
-    write_table(table, rows, with_conditions(PREDICTION_SCHEMA, asked))
-    figures = summary.metrics() | {"asked": asked} | prepared.note | resume_note(work)
+    write_table(table, rows, with_judge(with_conditions(PREDICTION_SCHEMA, asked), judge))
+    figures = summary.metrics() | judged | {"asked": asked} | prepared.note | resume_note(work)
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few())
     # Of many lines: no arguments, which would be escaped.
-    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or "")))
+    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
     if published := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:

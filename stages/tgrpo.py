@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
-from stages.data.rl_set import RlSet
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
@@ -34,6 +33,7 @@ from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
+from stages.rl.served import ServedRollouts
 from stages.rl.stopwatch import Stopwatch
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
@@ -48,10 +48,14 @@ HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC co
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
-class TgrpoParams(RlSet, StepParams, Optimisation):
+class TgrpoParams(StepParams, Optimisation):
     """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
 
-    model_config = ConfigDict(extra="forbid")
+    rl_folder: str = Field(
+        default="data",
+        description="folder of the RL set (rl.parquet, rejects.parquet): data for all that the filter keeps, "
+        "data/probed/<model> for what the rules of probe keep of it",
+    )
 
     questions_per_step: int = Field(default=8, ge=1, description="questions of an optimizer step, over all processes")
     questions_per_forward: int = Field(
@@ -91,6 +95,23 @@ class TgrpoParams(RlSet, StepParams, Optimisation):
             raise ValueError(
                 "freeze_vision and lora.vision contradict each other: set freeze_vision true, or lora.vision to "
                 "adapters or full"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _servers_can(self) -> "TgrpoParams":
+        if self.rollout is None:
+            return self
+        if self.lora is None:
+            raise ValueError("servers load adapters, but no full weights while they run: set lora, or rollout null")
+        if self.lora.vision != "frozen":
+            raise ValueError(
+                "servers load adapters of the language model only: set lora.vision frozen and freeze_vision true, "
+                "or rollout null"
+            )
+        if self.temperature != 1:
+            raise ValueError(
+                "servers send the log-probabilities of temperature 1 only: set temperature 1, or rollout null"
             )
         return self
 
@@ -157,6 +178,10 @@ def build_trainer(
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
     features = FeatureCache(params.feature_cache_gib) if params.freeze_vision else None
+    builder, served = PromptBuilder(model), None
+    if params.rollout is not None:
+        adapters = Path(params.rollout.folder or work / "adapters")
+        served = ServedRollouts(params, params.rollout, model, reader, builder, adapters)
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
@@ -164,7 +189,7 @@ def build_trainer(
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch(), features),
+        sampler=Sampler(params, samples, reader, builder, Stopwatch(), features, served),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",

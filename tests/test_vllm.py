@@ -24,8 +24,9 @@ from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, run
 from stages.evaluation.predictions import PredictionRow, read_predictions
 from stages.generation.sampling import Sampling
+from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
-from stages.model.load import ModelSource, VideoText, load_model
+from stages.model.load import ModelSource, load_model
 from stages.model.save import save_model
 from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table

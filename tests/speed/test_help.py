@@ -17,6 +17,7 @@ SCRIPTS = [
     "ingestion",
     "near_duplicates",
     "refilling",
+    "rollout_sharing",
     "vision_features",
 ]
 PACKAGES = ["gpu.__main__", "tgrpo_step.__main__"]

@@ -188,7 +188,7 @@ def build_trainer(
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL"}))
+    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL", "idle": "idle"}))
     return trainer
 
 

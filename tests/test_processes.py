@@ -87,3 +87,6 @@ def test_steps_on_several_processes_are_those_of_one(train: Train, name: str, pr
         for figure in {*EXACT, *ROUNDED} & one.keys():
             bounds = {"rel": 1e-6, "abs": 1e-9} if figure in EXACT else {"rel": 1e-3, "abs": 1e-5}
             assert several[figure] == pytest.approx(one[figure], nan_ok=True, **bounds), (one["step"], figure)
+        waits = [name for name in several if name.startswith("idle_")]
+        assert len(waits) == (processes if "seconds_rollout" in several else 0)
+        assert all(0 <= several[name] < 1 for name in waits)

@@ -29,10 +29,10 @@ def gather_grades(accelerator: Accelerator, grades: Grades, shared: SharedStep) 
 def idle_shares(accelerator: Accelerator, seconds: Mapping[str, float]) -> dict[str, float]:
     """The share of a step before its update in which processes wait.
 
-    There is one for each process, and `idle`, their mean. `seconds` are those of the phases of this process. The
-    result is empty for one process, and for a step without a rollout.
+    There is one for each process, `idle_0` and so on, and `idle`, their mean. `seconds` are those of this process, by
+    phase. The result is empty where nothing waited: on one process, and at steps without a rollout.
     """
-    if accelerator.num_processes == 1 or "waiting" not in seconds:
+    if "waiting" not in seconds:
         return {}
     share = seconds["waiting"] / (sum(seconds.values()) - seconds["update"])
     shares = gather(accelerator, torch.tensor([share])).tolist()

@@ -233,6 +233,8 @@ class TgrpoTrainer(ResumableTrainer):
         Tokens are the completion tokens of all processes.
         """
         seconds = self.stopwatch.take()
+        if self.args.world_size == 1:
+            seconds.pop("waiting", None)
         tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
         speed = {f"seconds_{phase}": value for phase, value in seconds.items()}
         speed["tokens_per_second"] = tokens / sum(seconds.values())

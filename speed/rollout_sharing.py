@@ -1,6 +1,6 @@
 """Questions shared out over processes by expected cost, against in turns.
 
-    python -m speed.rollout_sharing [--processes 2] [--steps 6]
+    python -m speed.rollout_sharing [--processes 2] [--steps 6] [--rows 6]
 
 T-GRPO steps of a small random model on clips of 2 to 16 frames: 8 questions a step, one per forward, 4 + 2 responses.
 Both ways run one after the other in the same processes, over gloo. The script asserts that texts and rewards are equal
@@ -78,12 +78,13 @@ class Busy(Stopwatch):
         return super().take()
 
 
-def train(folder: Path, way: str, steps: int) -> Outcome:
+def train(folder: Path, way: str, steps: int, rows_at_once: int) -> Outcome:
     """All steps on this process, together with the others."""
     params = TgrpoParams(
         group_size=4,
         contrast_size=2,
         max_new_tokens=COMPLETION,
+        rollout_rows=rows_at_once,
         length_min=1,
         length_max=COMPLETION,
         freeze_vision=True,
@@ -131,18 +132,29 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--processes", type=int, default=2)
     arguments.add_argument("--steps", type=int, default=6)
+    arguments.add_argument("--rows", type=int, default=6, help="responses that a process decodes at once")
     arguments.add_argument("--folder", type=Path, help="of the model and the clips: for the processes that it starts")
     chosen = arguments.parse_args()
     if chosen.folder is not None:
         for way in WAYS:
-            write_json(chosen.folder / f"{way} {os.environ['RANK']}.json", train(chosen.folder, way, chosen.steps))
+            found = train(chosen.folder, way, chosen.steps, chosen.rows)
+            write_json(chosen.folder / f"{way} {os.environ['RANK']}.json", found)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "model", "toy", "cpu")
         write_clips(folder, [Lengths(frames, PROMPT * frames // max(FRAMES) + 60, COMPLETION) for frames in FRAMES])
         launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={chosen.processes}"]
-        own = ["-m", "speed.rollout_sharing", "--folder", name, "--steps", str(chosen.steps)]
+        own = [
+            "-m",
+            "speed.rollout_sharing",
+            "--folder",
+            name,
+            "--steps",
+            f"{chosen.steps}",
+            "--rows",
+            f"{chosen.rows}",
+        ]
         subprocess.run([sys.executable, "-m", *launch, *own], check=True)
         ways = {
             way: [read_json(folder / f"{way} {process}.json") for process in range(chosen.processes)] for way in WAYS

@@ -31,7 +31,7 @@ from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, loa
 from experiments.temporal_rows import ARMS, Row, Run, Seconds, finished, planned, run_of
 from experiments.temporal_table import tables
 from stages.data.sample import read_samples
-from stages.embedded.families import TEMPORAL_FAMILIES
+from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.rl.faithfulness import Exchange, answers_change

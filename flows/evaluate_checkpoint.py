@@ -23,7 +23,7 @@ from prefect.states import Completed, Failed
 
 from flows import artifacts, dvc, graph, parameters, server
 from flows.checkout import checkout_lock, find_checkout
-from flows.errors import UsageError, nearest
+from flows.errors import UsageError, nearest, one_line
 from flows.graph import Stage
 from flows.graph_run import GraphRun
 from flows.lineage import EVALUATION
@@ -143,12 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("benchmark", nargs="?", default="shapes", help="one that dvc.yaml evaluates")
     parser.add_argument("--name", default="", help="what to call the model (default: made from the checkpoint)")
     options = parser.parse_args(arguments)
-    try:
+    with one_line("evaluate"):
         find_stage(dvc.snapshot(find_checkout(Path.cwd())).stages, options.benchmark)
         with server.found():
             state = evaluate(options.checkpoint, options.benchmark, options.name, return_state=True)
-    except UsageError as error:
-        sys.exit(f"evaluate: {error}")
     return 0 if state.is_completed() else 1
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flows import dvc, graph
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.graph import CODE
 
 COPIES = Path(".work") / "code"  # one zip file of the folder stages for each state of the code that ran
@@ -92,18 +92,13 @@ def read_tree(root: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
-def main(arguments: Sequence[str] | None = None) -> int | str:
-    """Prints the differences and what was recorded.
-
-    A text is the error that ends the process.
-    """
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the differences and what was recorded."""
     parser = argparse.ArgumentParser("python -m flows.keep", description="Record a stage's outputs as they are.")
     parser.add_argument("stage", help="a stage of dvc.yaml, for example sft or evaluate@sft-shapes-8")
     stage = parser.parse_args(arguments).stage
-    try:
+    with one_line("keep"):
         differences = keep(find_checkout(Path.cwd()), stage)
-    except UsageError as error:
-        return f"keep: {error}"
     print(differences or f"{stage} is up to date: nothing to record")  # noqa: T201
     if differences:
         print(f"{stage}: outputs recorded as they are; next: git add dvc.lock && git commit")  # noqa: T201

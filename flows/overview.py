@@ -12,7 +12,7 @@ import networkx
 
 from flows import dvc
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import one_line
 from flows.graph import Snapshot, with_downstream
 
 
@@ -51,10 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(
         "python -m flows.overview", description="Print the stages, their state and what each one reads from."
     ).parse_args(arguments)
-    try:
+    with one_line("overview"):
         print(overview(dvc.snapshot(find_checkout(Path.cwd()))))  # noqa: T201
-    except UsageError as error:
-        sys.exit(f"overview: {error}")
     return 0
 
 

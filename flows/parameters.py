@@ -22,7 +22,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from flows import dvc
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.source_files import refuse_special_files
 
 TEMPLATE = re.compile(r"\$\{\s*([\w.-]+)")  # ${report.models} in dvc.yaml
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m flows.parameters", description="Check params.yaml before a run.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file to check (default: %(default)s)")
     path: Path = parser.parse_args(arguments).params
-    try:
+    with one_line("parameters"):
         if not path.is_file():
             raise UsageError(f"{path} does not exist")
         home, text = find_checkout(Path.cwd()), path.read_text(encoding="utf-8")
@@ -123,8 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_values(home, (text,), str(path))
         for folder in dvc.source_folders(home):
             refuse_special_files(folder)
-    except UsageError as error:
-        sys.exit(f"parameters: {error}")
     return 0
 
 

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from flows import artifacts, dvc, experiment, graph, parameters, server
 from flows.checkout import checkout_lock, find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.experiment import Experiment
 from flows.graph import Snapshot, Stage
 from flows.graph_run import GraphRun
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", help="a whole parameter set: NAME of profiles/NAME.yaml")
     options = parser.parse_args(arguments)
     overrides: dict[str, JsonValue] = {}
-    try:
+    with one_line("pipeline"):
         home = find_checkout(Path.cwd())
         for assignment in options.set:
             name, sign, value = assignment.partition("=")
@@ -218,8 +218,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.profile,
                 return_state=True,
             )
-    except UsageError as error:
-        sys.exit(f"pipeline: {error}")
     return 0 if state.is_completed() else 1
 
 

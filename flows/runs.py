@@ -23,7 +23,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows.checkout import find_checkout, run_locks
-from flows.errors import UsageError
+from flows.errors import one_line
 from flows.lock import is_free
 
 HOLDER = re.compile(r"flow run .* ([0-9a-f-]{36}) \(process (\d+) on (.+)\)")
@@ -74,10 +74,8 @@ def end_with_worker() -> None:
 
 def main() -> int:
     """Reports the killed runs of the checkout that the server knows."""
-    try:
+    with one_line("runs"):
         home = find_checkout(Path.cwd())
-    except UsageError as error:
-        sys.exit(f"runs: {error}")
     for path in run_locks(home):
         if is_free(path):
             mark_crashed(path.read_text())

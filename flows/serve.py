@@ -26,9 +26,10 @@ import httpx
 from flows import process_tree
 from flows import server as prefect_server
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.port import port_number
 from flows.server import HOST
+from flows.text import printable
 
 log = logging.getLogger("flows.serve")
 POOL = "local"
@@ -54,12 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background job would ignore the second
         signal.signal(ending, interrupt)
     try:
-        home = find_checkout(Path.cwd())
-        os.chdir(home)
-        with ExitStack() as running:
+        with one_line("serve"), ExitStack() as running:
+            home = find_checkout(Path.cwd())
+            os.chdir(home)
             return serve(port, environment(home, port), running)
-    except UsageError as error:
-        sys.exit(str(error))
     except KeyboardInterrupt:
         log.info("stopped")
         return 0
@@ -194,7 +193,9 @@ def call(env: Mapping[str, str], *module: str) -> None:
     """
     done = subprocess.run([sys.executable, "-m", *module], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UsageError(f"{' '.join(module)} failed:\n{done.stdout}{done.stderr}")
+        for line in (done.stdout + done.stderr).splitlines():
+            log.error("%s", printable(line))
+        raise UsageError(f"{' '.join(module)} failed; the lines above are its own")
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue
 from flows import artifacts, server
 from flows.artifacts import ExperimentResult
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.experiment import Experiment, parse_value
 from flows.pipeline import check_experiments, run_experiments
 from flows.runs import end_with_worker
@@ -79,13 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parallel", type=int, default=2, help="stages that run at once (default: %(default)s)")
     parser.add_argument("--plot", default="", help="draw the metrics with this in their names (default: all)")
     options = parser.parse_args(arguments)
-    try:
+    with one_line("sweep"):
         grid = dict(parse_values(assignment) for assignment in options.grid)
         check_experiments(combine(find_checkout(Path.cwd()), grid, options.profile))
         with server.found():
             state = sweep(grid, options.profile, options.parallel, options.plot, return_state=True)
-    except UsageError as error:
-        sys.exit(f"sweep: {error}")
     return 0 if state.is_completed() else 1
 
 

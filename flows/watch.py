@@ -22,7 +22,7 @@ from prefect.exceptions import PrefectException
 
 from flows import dvc
 from flows.checkout import find_checkout
-from flows.errors import UsageError
+from flows.errors import UsageError, one_line
 from flows.source_files import source_files
 
 log = logging.getLogger("flows.watch")
@@ -106,10 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every = parser.parse_args(arguments).every
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
+    with one_line("watch"):
         watch = Watch(find_checkout(Path.cwd()))
-    except UsageError as error:
-        sys.exit(f"watch: {error}")
     while True:
         try:
             watch.look(start_run)

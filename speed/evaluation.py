@@ -24,13 +24,14 @@ import numpy as np
 import torch
 
 from speed.arguments import parser
+from stages.asking.collect import plan
+from stages.asking.engines import Showing, TransformersEngine
 from stages.benchmark import BenchmarkParams
+from stages.data.order import permutation
+from stages.data.outputs import Output
 from stages.data.sample import read_samples
 from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
-from stages.evaluate import plan
-from stages.evaluation.engines import Showing, TransformersEngine
-from stages.evaluation.predictions import Output
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
@@ -39,7 +40,6 @@ from stages.shapes import ShapesParams
 from stages.shapes import run as render
 from stages.video.extract import Clip, take_frames
 from stages.video.frame_store import FrameReader
-from stages.video.order import permutation
 
 log = logging.getLogger(__name__)
 

@@ -18,19 +18,20 @@ from typing import get_args
 
 import torch
 
+from stages.asking.collect import collect, engine_of, plan, with_payload
 from stages.benchmark import BenchmarkParams
 from stages.data.options import LETTERS
+from stages.data.order import Order
 from stages.data.sample import Reject, Sample
-from stages.evaluate import EvaluateParams, collect, engine_of, plan, with_payload
+from stages.evaluate import EvaluateParams
 from stages.reporting.asked import Asked, answer_of, asked_page, asked_text
+from stages.run.command import INTERRUPTED, one_line
 from stages.run.errors import UserError
 from stages.run.files import write_atomic
-from stages.run.log import escaped
 from stages.run.params import load_params
 from stages.video.check import MediaCheck
 from stages.video.extract import extract
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order
 
 log = logging.getLogger(__name__)
 
@@ -129,10 +130,10 @@ def ask(
 ) -> Asked:
     """The answers of `model`, one for each order."""
     torch.set_num_threads(params.threads)
-    params = with_payload(params)
+    params = with_payload(params, "evaluate")
     engine, _ = engine_of(params, model, reader)
     showings = plan([sample], [sample.sample_id], list(dict.fromkeys(orders)))
-    outputs = collect(engine, showings, work, max_failed=0)
+    outputs = collect(engine, showings, work, max_failed=0, stage="evaluate")
     answers = [answer_of(outputs[showing.key], reader) for showing in showings]
     return Asked(Path(sample.media_path).name, Path(model).name, sample, reader.times(sample.sample_id), answers)
 
@@ -141,9 +142,7 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     log.setLevel(logging.INFO)
     try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.stderr.write(f"ask: {escaped(str(error))}\n")
-        sys.exit(error.status)
+        with one_line("ask"):
+            main(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

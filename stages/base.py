@@ -16,8 +16,9 @@ from stages.data.prompt import PromptStyle
 from stages.embedded.align import align
 from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
+from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
-from stages.model.load import PIPELINE_FILE, ModelSource, VideoText, find_model, load_config, load_model, resolve
+from stages.model.load import PIPELINE_FILE, ModelSource, find_model, load_config, load_model, resolve
 from stages.model.save import save_model
 from stages.run.command import command
 from stages.run.files import write_json

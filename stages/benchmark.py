@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.data.sample import Reject, Sample, write_rejects, write_samples
+from stages.data.sample import Reject, Sample, limit_rejects, write_rejects, write_samples
 from stages.data.source_folder import unchanged
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Benchmark
@@ -75,12 +75,14 @@ def run(
     for reject in rejected[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
     log.info("%s: %d questions kept, %d quarantined → %s", name, len(kept), len(rejected), out / "quarantine.parquet")
-    if len(rejected) > params.max_rejected * len(checked) or not kept:
-        raise UserError(
-            f"{len(rejected)} of {len(checked)} questions of {name} are unusable, more than benchmark.max_rejected = "
-            f"{params.max_rejected:g}; the reasons are in {out / 'quarantine.parquet'}; "
-            "fix the media or raise the limit"
-        )
+    limit_rejects(
+        len(rejected),
+        len(kept),
+        params.max_rejected,
+        "benchmark.max_rejected",
+        f"questions of {name}",
+        out / "quarantine.parquet",
+    )
     write_samples(out / "samples.parquet", kept)
 
 

@@ -4,9 +4,8 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from stages.data.sample import read_samples, write_rejects
+from stages.data.sample import limit_rejects, read_samples, write_rejects
 from stages.run.command import command
-from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
 from stages.video.clips import CLIPS_SCHEMA, clip_counts, clip_rows
 from stages.video.extract import ExtractParams, extract
@@ -24,7 +23,7 @@ def run(
     """Add the missing frames to the frame store.
 
     Also writes the table of each sample's frame key, the table of clips, the rejects and the metrics. Raises
-    UserError when more samples than `max_rejected` have unusable media.
+    UserError when no sample has usable media, or when more than the share `max_rejected` has none.
     """
     wanted = read_samples(samples)
     refused = extract(wanted, params, frame_store, frame_keys, stage="frames")
@@ -40,11 +39,14 @@ def run(
     log.info(
         "frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frame_store, len(refused), rejects
     )
-    if len(refused) > params.max_rejected * len(wanted):
-        raise UserError(
-            f"{len(refused)} of {len(wanted)} samples have unusable media, more than frames.max_rejected = "
-            f"{params.max_rejected:g}; the reasons are in {rejects}; fix the media or raise the limit"
-        )
+    limit_rejects(
+        len(refused),
+        len(wanted) - len(refused),
+        params.max_rejected,
+        "frames.max_rejected",
+        "samples",
+        rejects,
+    )
 
 
 if __name__ == "__main__":

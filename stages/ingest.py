@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from stages.data.object_table import record_objects
-from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample
+from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, limit_rejects
 from stages.data.source_folder import unchanged
 from stages.data.sources import Source, read_source
 from stages.run.addresses import MARK
@@ -78,12 +78,9 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metr
                 "the sources have no records, or none of them is enabled; correct ingest.sources in params.yaml"
             )
         log.info("%d samples kept, %d quarantined → %s", counts.kept, counts.quarantined, quarantine)
-        if counts.quarantined > params.max_rejected * (counts.kept + counts.quarantined) or not counts.kept:
-            raise UserError(
-                f"{counts.quarantined} of {counts.kept + counts.quarantined} records are unusable, "
-                f"more than ingest.max_rejected = {params.max_rejected:g}; "
-                f"the reasons are in {quarantine}; correct the source or raise the limit"
-            )
+        limit_rejects(
+            counts.quarantined, counts.kept, params.max_rejected, "ingest.max_rejected", "records", quarantine
+        )
 
 
 @dataclass

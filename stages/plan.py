@@ -35,8 +35,8 @@ from stages.planning.memory import Training
 from stages.planning.plan import GIB, Plan, disk, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
+from stages.run.command import INTERRUPTED, one_line
 from stages.run.errors import UserError
-from stages.run.log import escaped
 from stages.run.params import load_params
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
@@ -294,6 +294,7 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     log.setLevel(logging.INFO)
     try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"plan: {escaped(str(error))}")
+        with one_line("plan"):
+            main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

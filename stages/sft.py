@@ -168,7 +168,7 @@ class SftTrainer(ResumableTrainer):
             if weight.requires_grad:
                 shape = getattr(weight, "ds_shape", weight.shape)  # ds_shape: that of the whole weight under ZeRO-3
                 is_matrix = len(shape) > 1
-                groups.setdefault((".visual." in name, is_matrix), []).append(weight)
+                groups.setdefault((f".{self.builder.family.vision}." in name, is_matrix), []).append(weight)
         if self.optimizer is None:
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = optimizer(

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from stages.embedded.questions import CUES, FAMILIES, Question, make
-from stages.embedded.scene import FRAMES, SIZE, draw
+from stages.embedded.world.questions import CUES, FAMILIES, Question, make
+from stages.embedded.world.scene import FRAMES, SIZE, draw
 from stages.run.command import command
 from stages.run.files import write_atomic
 from stages.run.params import LARGEST_SEED, Params

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.model.families import FAMILIES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,20 +33,23 @@ def finished_run() -> Path:
 @pytest.fixture(scope="session")
 def qwen2_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random Qwen2.5-VL."""
-    from tests.model.tiny_models import write_qwen2_5  # torch is loaded where a test wants a model
-
-    return write_qwen2_5(tmp_path_factory.mktemp("models") / "qwen2_5")
+    return write_model("qwen2_5_vl", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random Qwen3-VL."""
-    from tests.model.tiny_models import write_qwen3
-
-    return write_qwen3(tmp_path_factory.mktemp("models") / "qwen3")
+    return write_model("qwen3_vl", tmp_path_factory)
 
 
-@pytest.fixture(params=["qwen2_5", "qwen3"])
-def model_dir(request: pytest.FixtureRequest) -> Path:
-    """One folder after the other."""
-    return request.getfixturevalue(request.param)
+@pytest.fixture(scope="session", params=FAMILIES)
+def model_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model, of one family after the other."""
+    return write_model(request.param, tmp_path_factory)
+
+
+def write_model(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new folder of a tiny random model."""
+    from tests.model.tiny_models import WRITERS  # torch is loaded where a test wants a model
+
+    return WRITERS[family](tmp_path_factory.mktemp("models") / family)

@@ -10,7 +10,7 @@ from stages.run.files import write_table
 from stages.sft import SftParams
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import SCHEMA
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
+from tests.model.tiny_models import WRITERS, clip, picture, question
 
 QUICK: dict[str, Any] = {
     "max_steps": 4,
@@ -29,7 +29,7 @@ def quick(**changes: Any) -> SftParams:
     return SftParams.model_validate(QUICK | changes)
 
 
-def write_inputs(folder: Path) -> dict[str, Path]:
+def write_inputs(folder: Path, family: str = "qwen2_5_vl") -> dict[str, Path]:
     """The arguments of `run` on ten samples.
 
     Their thoughts have different lengths, and every third shows an image.
@@ -44,7 +44,7 @@ def write_inputs(folder: Path) -> dict[str, Path]:
     ShardStore(folder / "frames", SCHEMA).append(rows)
     table = [sample.model_dump() | {"frame_key": row["key"]} for sample, row in zip(samples, rows, strict=True)]
     write_table(folder / "sft.parquet", table, TRAINING_SCHEMA)
-    write_qwen2_5(folder / "base")
+    WRITERS[family](folder / "base")
     return {
         "samples": folder / "sft.parquet",
         "frame_store": folder / "frames",

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.asking import engines
+from stages.data.conditions import with_conditions
 from stages.data.sample import Reject, read_samples, write_rejects, write_samples
 from stages.evaluate import EvaluateParams, run
-from stages.evaluation import engines
-from stages.evaluation.conditions import with_conditions
 from stages.evaluation.predictions import PREDICTION_SCHEMA
 from stages.generation.decoder import Room
 from stages.generation.generate import Completion, Job

@@ -154,6 +154,14 @@ def test_too_many_bad_records_stop_the_stage_with_the_tables_path_and_the_table_
     assert not (tmp_path / "samples.parquet").exists()
 
 
+def test_no_usable_record_stops_the_stage_whatever_the_limit(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^none of the 1 records is usable; the reasons are in .*; correct the source$"
+    ):
+        ingest(source, tmp_path, [{"path": "text.mp4", "data_type": "video"}], max_rejected=1.0)
+    assert [reject.reason for reject in read_rejects(tmp_path / "quarantine.parquet")] == ["unreadable"]
+
+
 def test_files_that_come_while_a_source_is_read_do_not_count_as_read(source: Path, tmp_path: Path) -> None:
     done = threading.Event()
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stages.asking.engines import Showing, TransformersEngine
+from stages.data.outputs import Output
 from stages.data.sample import read_samples
-from stages.evaluation.engines import Showing, TransformersEngine
-from stages.evaluation.predictions import Output
 from stages.generation.sampling import Sampling
 from stages.run.files import read_json
 from tests.model.tiny_models import clip, question

@@ -12,8 +12,8 @@ from PIL import Image
 
 from stages.data.sample import Sample
 from stages.data.sources import Source, read_source
-from stages.embedded.questions import CUES, FAMILIES
-from stages.embedded.scene import draw
+from stages.embedded.world.questions import CUES, FAMILIES
+from stages.embedded.world.scene import draw
 from stages.shapes import ShapesParams, questions, run
 
 PARAMS = ShapesParams(seed=3, sft=40, rl=30, benchmark=26)

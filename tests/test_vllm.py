@@ -14,16 +14,19 @@ import pytest
 
 from stages.annotate import AnnotateParams
 from stages.annotate import run as annotate
+from stages.asking.engines import Showing, TransformersEngine
+from stages.asking.server_engine import ServerParams
 from stages.chat.request import ChatSampling, Request
+from stages.data.outputs import Output
 from stages.data.prompt import question_text
 from stages.data.sample import Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams, run
-from stages.evaluation.engines import Output, ServerParams, Showing, TransformersEngine
 from stages.evaluation.predictions import PredictionRow, read_predictions
 from stages.generation.sampling import Sampling
+from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
-from stages.model.load import ModelSource, VideoText, load_model
+from stages.model.load import ModelSource, load_model
 from stages.model.save import save_model
 from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table

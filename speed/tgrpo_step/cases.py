@@ -8,6 +8,7 @@ import torch
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+from stages.data.order import permutation
 from stages.data.sample import Sample
 from stages.embedded.tiny import build_tokenizer
 from stages.model.inputs import Prompt, PromptBuilder
@@ -15,7 +16,6 @@ from stages.model.load import PIPELINE_FILE
 from stages.rl.questions import RolloutQuestion
 from stages.run.files import write_json
 from stages.video.frame_store import Frames
-from stages.video.order import permutation
 
 CONTRAST, TOP_P = 4, 0.95
 FRAME_HEIGHT, FRAME_WIDTH, FPS = 224, 448, 4.0  # 128 merged tokens per pair of frames, one position in time per pair

@@ -24,7 +24,7 @@ from functools import cached_property
 from PIL import Image
 from pydantic import JsonValue
 
-from stages.chat.parameters import ChatParams, FrameTimes, MaxTokensField, Payload
+from stages.chat.parameters import EndpointParams, FrameTimes, MaxTokensField, Payload
 from stages.data.sample import DataType
 
 JPEG_START = b"\xff\xd8"
@@ -53,7 +53,7 @@ class Dialect:
     send_seed: bool = True
 
     @classmethod
-    def of(cls, params: ChatParams) -> "Dialect":
+    def of(cls, params: EndpointParams) -> "Dialect":
         """The dialect of the server that `params` names."""
         return cls(params.extra_body, params.max_tokens_field, params.send_seed)
 

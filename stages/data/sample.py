@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table
 
 DataType = Literal["video", "image"]
@@ -119,6 +120,22 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write rejects to one Parquet file, in the order given."""
     write_table(path, (reject.model_dump() for reject in rejects), REJECT_SCHEMA)
+
+
+def limit_rejects(rejected: int, kept: int, limit: float, parameter: str, what: str, table: Path) -> None:
+    """UserError when nothing is kept, or when more than the share `limit` of all is rejected.
+
+    `parameter` is the name of the limit in params.yaml, `what` the plural of what is counted, `table` the file with the
+    reasons.
+    """
+    total, reasons = rejected + kept, f"the reasons are in {table}; correct the source"
+    if rejected > limit * total:
+        raise UserError(
+            f"{rejected} of {total} {what} are unusable, more than {parameter} = {limit:g}; "
+            f"{reasons} or raise the limit"
+        )
+    if not kept:
+        raise UserError(f"none of the {total} {what} is usable; {reasons}")
 
 
 def read_rejects(path: Path) -> list[Reject]:

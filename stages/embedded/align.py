@@ -14,11 +14,23 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.embedded.scene import COLOURS, COLUMNS, FRAMES, GRID, KINDS, LETTERS, ROWS, TINTS, Scene, draw, random_scene
 from stages.embedded.tiny import FRAME_SIZE, MERGE, PATCH, TEMPORAL_PATCH
+from stages.embedded.world.scene import (
+    COLOURS,
+    COLUMNS,
+    FRAMES,
+    GRID,
+    KINDS,
+    LETTERS,
+    ROWS,
+    TINTS,
+    Scene,
+    draw,
+    random_scene,
+)
 from stages.model.inputs import PromptBuilder
+from stages.model.patchify import patchify
 from stages.run.progress import progress_bar
-from stages.video.patchify import patchify
 from stages.video.resize import resize
 
 SLOTS = ("colour", "shape", "row", "column")

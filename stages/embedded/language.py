@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from stages.embedded.questions import CORNERS, CUES, DESCRIPTIONS, FAMILIES, PERCENTS, WAYS, make
-from stages.embedded.scene import Spot
+from stages.embedded.world.questions import CORNERS, CUES, DESCRIPTIONS, FAMILIES, PERCENTS, WAYS, make
+from stages.embedded.world.scene import Spot
 
 Seen = Sequence[tuple[int, tuple[Spot, ...]]]
 """Frame numbers, counted from 1, and the things in each frame; at least one frame, each with at least one thing."""

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.embedded.glyphs import GLYPHS
-from stages.embedded.scene import COLOURS, GRID, RAMP, TINTS, Spot
+from stages.embedded.world.glyphs import GLYPHS
+from stages.embedded.world.scene import COLOURS, GRID, RAMP, TINTS, Spot
 
 SIDE: Final = 48
 """Every picture is first shrunk or enlarged to this side, in pixels."""

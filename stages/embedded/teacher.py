@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.embedded.language import Thought, glance, look, options_of
 from stages.embedded.recognise import things, tint
-from stages.embedded.scene import MOMENTS
+from stages.embedded.world.scene import MOMENTS
 from stages.run.files import sha256_file
 
 SLIP: Final = 0.02

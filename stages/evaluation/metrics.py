@@ -8,13 +8,17 @@ from typing import TypedDict, get_args
 import numpy as np
 
 from stages.data.grading import MAX_ANSWER
+from stages.data.order import Order
 from stages.evaluation.definition import PROFILES, Benchmark, Profile
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate, mcnemar, nested_weights, paired_difference, wilson
-from stages.video.order import Order
 
 Figure = Callable[[Sequence[PredictionRow], Order, Benchmark, Profile], Estimate | None]
 Keep = Callable[[PredictionRow], bool]
+Shown = tuple[Sequence[PredictionRow], Order]
+"""Rows, and the order of which they are taken."""
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""first_N and second_N, the scores of two runs on the same questions, and weights_N."""
 
 
 class Entry(TypedDict):
@@ -135,15 +139,15 @@ def estimate(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, 
 
 def gap(rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile) -> Estimate | None:
     """Ordered minus `order` on the same questions, None without any."""
-    found = gap_test(rows, order, benchmark, profile)
-    return found[0] if found else None
+    pair = _pair((rows, "ordered"), (rows, order), benchmark, profile)
+    return paired_difference(*pair) if pair else None
 
 
 def gap_test(
     rows: Sequence[PredictionRow], order: Order, benchmark: Benchmark, profile: Profile
 ) -> tuple[Estimate, float] | None:
     """The gap, and McNemar's p of the two orders."""
-    return _paired(_by_question(rows, "ordered", profile), _by_question(rows, order, profile), benchmark, profile)
+    return _tested(_pair((rows, "ordered"), (rows, order), benchmark, profile))
 
 
 def compare(
@@ -153,9 +157,7 @@ def compare(
 
     Frames are in order. None without common questions.
     """
-    return _paired(
-        _by_question(first, "ordered", profile), _by_question(second, "ordered", profile), benchmark, profile
-    )
+    return _tested(_pair((first, "ordered"), (second, "ordered"), benchmark, profile))
 
 
 def slices(benchmark: Benchmark) -> dict[str, Keep]:
@@ -246,36 +248,27 @@ def _entries(
     rows: Sequence[PredictionRow], orders: Sequence[Order], benchmark: Benchmark, profile: Profile, figure: Figure
 ) -> list[Entry]:
     """One entry of `figure` for each order and subset that has one."""
-    entries: list[Entry] = []
-    for order in orders:
-        for (by, name), keep in subsets(rows, benchmark).items():
-            if found := figure([row for row in rows if keep(row)], order, benchmark, profile):
-                entries.append(_entry(found, profile, order, by, name))
-    return entries
+    chosen = {subset: [row for row in rows if keep(row)] for subset, keep in subsets(rows, benchmark).items()}
+    return [
+        Entry(profile=profile, order=order, by=by, slice=name, **asdict(found))
+        for order in orders
+        for (by, name), kept in chosen.items()
+        if (found := figure(kept, order, benchmark, profile))
+    ]
 
 
-def _entry(found: Estimate, profile: Profile, order: Order, by: str, name: str) -> Entry:
-    return {
-        "profile": profile,
-        "order": order,
-        "by": by,
-        "slice": name,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-    }
-
-
-def _paired(
-    first: Mapping[str, PredictionRow], second: Mapping[str, PredictionRow], benchmark: Benchmark, profile: Profile
-) -> tuple[Estimate, float] | None:
-    """First − second on common questions, and McNemar's p; None without any."""
+def _pair(one: Shown, other: Shown, benchmark: Benchmark, profile: Profile) -> Pair | None:
+    """Both runs on their common questions; None without any."""
+    first, second = _by_question(*one, profile), _by_question(*other, profile)
     both = {sample_id: row for sample_id, row in first.items() if sample_id in second}
     if not both or not _has_mean(both.values(), benchmark, profile):
         return None
-    first_N, second_N = _scores_N(first, both, profile), _scores_N(second, both, profile)
-    return paired_difference(first_N, second_N, _weights_N(both, benchmark, profile)), mcnemar(first_N, second_N)
+    return _scores_N(first, both, profile), _scores_N(second, both, profile), _weights_N(both, benchmark, profile)
+
+
+def _tested(pair: Pair | None) -> tuple[Estimate, float] | None:
+    """The difference of a pair, and McNemar's p."""
+    return (paired_difference(*pair), mcnemar(*pair[:2])) if pair else None
 
 
 def _has_mean(rows: Iterable[PredictionRow], benchmark: Benchmark, profile: Profile) -> bool:

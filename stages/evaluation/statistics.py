@@ -39,7 +39,8 @@ def nested_weights(paths: Sequence[tuple[str, ...]]) -> np.ndarray:
         branches = (len(children[path[:depth]]) for depth in range(len(path)))
         return math.prod(branches) * questions_at[path]
 
-    return 1 / np.array([shared_by(path) for path in paths], dtype=np.float64)
+    shares = {path: 1 / shared_by(path) for path in questions_at}
+    return np.array([shares[path] for path in paths], dtype=np.float64)
 
 
 def stratified_draw(strata: Sequence[tuple[str, ...]], count: int, seed: int) -> list[int]:

@@ -17,7 +17,6 @@ PROCESSOR_FILES = {
     "image": ("preprocessor_config.json",),
 }
 _TYPES = {"video_url": "video", "image_url": "image"}
-_PAD = {"video": "<|video_pad|>", "image": "<|image_pad|>"}
 _MARKS = 2  # tokens around each medium: its start and its end
 
 
@@ -73,7 +72,7 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
     frames, kind = asked.frames.frames_THWC, "video" if asked.request.is_video else "image"
     size = f"{frames.shape[2]}x{frames.shape[1]}"
     per_step = tokens_per_picture(builder, asked) + (0 if kind == "video" else _MARKS)
-    writes_times = kind == "video" and builder.config.model_type == "qwen3_vl"
+    writes_times = kind == "video" and builder.family.timed_frames
     if writes_times and abs(theirs.frames - ours.frames) < per_step:
         return (
             f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; for "

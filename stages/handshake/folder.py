@@ -1,10 +1,9 @@
 """Settings files of a model's folder, which may hold anything."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from stages.run.errors import UserError
+from stages.model.load import read_object
 
 
 def settings(file: Path) -> dict[str, Any]:
@@ -12,12 +11,4 @@ def settings(file: Path) -> dict[str, Any]:
 
     UserError when the file holds something else.
     """
-    if not file.exists():
-        return {}
-    try:
-        found = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file} holds no JSON object; take the model's own file, or remove it")
-    return found
+    return read_object(file) if file.exists() else {}

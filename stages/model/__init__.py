@@ -1,1 +1,1 @@
-"""Models, their inputs and their training: the Qwen2.5-VL and Qwen3-VL families."""
+"""Models, their inputs and their training; `families/` has a file for each family."""

@@ -1,18 +1,18 @@
 """Low-rank adapters on the language model, and on the vision tower if wanted."""
 
+import hashlib
+import shutil
 import warnings
+from pathlib import Path
 from typing import Literal
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from pydantic import Field
+from safetensors.torch import save
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.model.family import family_of
 from stages.run.params import Params
-
-LINEAR_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-VISION_LAYERS = (  # of the blocks, and of the mergers: `mlp.0` and `mlp.2` in Qwen2.5-VL
-    r".*visual\.(blocks|merger|deepstack_merger_list)\..*(qkv|proj|gate_proj|up_proj|down_proj|linear_fc[12]|mlp\.[02])"
-)
 
 VisionTraining = Literal["frozen", "adapters", "full"]
 
@@ -35,8 +35,11 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
     Only these are trained, and the vision tower if `lora` says so. A tower that is trained in full is a copy: with the
     adapters switched off, the model is the one it was. `merge_and_unload` of the result gives a plain model back.
     """
-    layers = f"{LINEAR_LAYERS}|{VISION_LAYERS}" if lora.vision == "adapters" else LINEAR_LAYERS
-    whole = ["visual"] if lora.vision == "full" else None
+    family = family_of(model.config)
+    layers = family.language_layers
+    if lora.vision == "adapters":
+        layers += f"|{family.vision_layers}"
+    whole = [family.vision] if lora.vision == "full" else None
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=layers, modules_to_save=whole)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft still asks for it
@@ -46,3 +49,22 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
         if weight.requires_grad:
             weight.data = weight.data.float()
     return adapted
+
+
+def write_adapter(model: PeftModel, parent: Path) -> Path:
+    """Write the adapters in PEFT's format, into a new folder of `parent`.
+
+    The folder is named by the hash of their weights, so that one name stands for one set of weights. It appears at
+    once, complete.
+    """
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    data = save({name: weight.detach().cpu().contiguous() for name, weight in state.items()})
+    folder = parent / f"adapter-{hashlib.sha256(data).hexdigest()[:16]}"
+    if not folder.exists():
+        staging = parent / f".{folder.name}.tmp"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        (staging / "adapter_model.safetensors").write_bytes(data)
+        model.peft_config["default"].save_pretrained(str(staging))
+        staging.rename(folder)
+    return folder

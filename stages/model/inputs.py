@@ -16,14 +16,13 @@ from torch import Tensor
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.chat_template import BadTemplate, render
+from stages.model.family import Medium, VideoText, family_of
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
-from stages.model.positions import Grid, group_seconds, mrope_positions, seconds_per_grid
+from stages.model.patchify import patchify
 from stages.run.errors import UserError
 from stages.video.frame_store import Frames, FrameShape
-from stages.video.patchify import patchify
 
 IGNORE = -100  # label of a token that takes no part in the loss, as in torch's cross entropy
-_PAD: dict[DataType, str] = {"video": "<|video_pad|>", "image": "<|image_pad|>"}
 _MARK = "\ue000"  # a character without meaning, in place of the question's text in the template
 _INPUT_NAMES: dict[DataType, tuple[str, str]] = {
     "video": ("pixel_values_videos", "video_grid_thw"),
@@ -67,16 +66,15 @@ class PromptBuilder:
         """`prompt_style` takes the place of the folder's own."""
         source = resolve(model_dir)
         self.config = load_config(source.folder)
+        self.family = family_of(self.config)
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
-        self._video_text = source.video_text
-        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in _PAD.items()}
+        self._video_text: VideoText = source.video_text
+        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
         self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
         self._temporal: int = vision.temporal_patch_size
-        # Qwen2.5-VL spaces the positions of frame pairs by time; Qwen3-VL writes the time before each pair instead.
-        self._tokens_per_second: int | None = getattr(vision, "tokens_per_second", None)
         mean, std = (torch.tensor(values) * 255 for values in load_image_statistics(source.folder))
         per_channel = self._temporal * self._patch**2
         self._mean_K, self._std_K = mean.repeat_interleave(per_channel), std.repeat_interleave(per_channel)
@@ -98,8 +96,8 @@ class PromptBuilder:
 
     @property
     def end_id(self) -> int:
-        """The token id of `<|im_end|>`, which ends the assistant's turn."""
-        return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        """The id of the token that ends the assistant's turn."""
+        return self.tokenizer.convert_tokens_to_ids(self.family.end_token)
 
     @property
     def banned_ids(self) -> list[int]:
@@ -117,11 +115,11 @@ class PromptBuilder:
         UnusableSample when the frame size does not fit the model's grid.
         """
         frames_THWC = frames.frames_THWC if order_T is None else frames.frames_THWC[order_T]
-        merged = self._merged_grid(sample, *frames_THWC.shape[:3])
+        count, height, width, _ = frames_THWC.shape
+        medium = self._medium(sample, FrameShape(count, height, width, frames.pts_T))
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
-        ids_P = self._token_ids(sample, merged, frames.pts_T)
-        is_vision_P = ids_P == self._pad_ids[sample.data_type]
-        position_ids_3P = mrope_positions(is_vision_P, *self._runs(sample.data_type, merged, frames.pts_T))
+        ids_P = self._token_ids(sample, medium)
+        position_ids_3P = self.family.positions(ids_P == self._pad_ids[sample.data_type], medium, self.config)
         return Prompt(
             sample_id=sample.sample_id,
             ids_P=ids_P,
@@ -184,8 +182,7 @@ class PromptBuilder:
 
         UnusableSample as in `__call__`.
         """
-        merged = self._merged_grid(sample, shape.count, shape.height, shape.width)
-        return len(self._token_ids(sample, merged, shape.pts_T))
+        return len(self._token_ids(sample, self._medium(sample, shape)))
 
     def check_length(self, sample_id: str, prompt: int, answer: int, max_prompt_tokens: int | None) -> None:
         """UnusableSample for a prompt that is too long.
@@ -205,34 +202,31 @@ class PromptBuilder:
                 f"max_prompt_tokens if it is set (with the answer, the model takes {self.max_tokens:,})",
             )
 
-    def _merged_grid(self, sample: Sample, count: int, height: int, width: int) -> Grid:
-        """The grid of merged patches that such frames fill."""
-        if height % self.factor or width % self.factor:
+    def _medium(self, sample: Sample, shape: FrameShape) -> Medium:
+        """The sample's medium with the grid of merged patches that such frames fill."""
+        if shape.height % self.factor or shape.width % self.factor:
             raise UnusableSample(
                 sample.sample_id,
                 "frames do not fit the grid",
-                f"frames of {width}x{height} do not fit the model's grid; set frames.factor (for a benchmark: "
-                f"benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)",
+                f"frames of {shape.width}x{shape.height} do not fit the model's grid; set frames.factor (for a "
+                f"benchmark: benchmark.defaults.factor) to take multiples of {self.factor} (patch size x merge size)",
             )
-        return math.ceil(count / self._temporal), height // self.factor, width // self.factor
+        steps = math.ceil(shape.count / self._temporal)
+        merged = steps, shape.height // self.factor, shape.width // self.factor
+        return Medium(sample.data_type, merged, shape.pts_T)
 
-    def _token_ids(self, sample: Sample, merged: Grid, pts_T: np.ndarray) -> Tensor:
-        """The tokens ids_P of a prompt whose media fill the merged grid.
+    def _token_ids(self, sample: Sample, medium: Medium) -> Tensor:
+        """The tokens ids_P of a prompt that shows the medium; one without frames is not shown.
 
         Special tokens come from the chat template alone: the question is tokenised as text, whatever it holds.
         """
-        pad, per_frame = _PAD[sample.data_type], merged[1] * merged[2]
-        shown = sample.data_type if merged[0] else None
-        before, after = self._turn(shown)
-        if self._tokens_per_second is None and shown == "video":
-            frame = f"<|vision_start|>{pad}<|vision_end|>"
-            timed_frames = [f"<{seconds:.1f} seconds>{frame}" for seconds in group_seconds(pts_T, self._temporal)]
-            replaced = frame if frame in before and self._video_text == "frames" else pad
-            before, pads_per_run = before.replace(replaced, "".join(timed_frames), 1), per_frame
-        else:
-            pads_per_run = merged[0] * per_frame
+        is_shown = medium.merged[0] > 0
+        before, after = self._turn(sample.data_type if is_shown else None)
+        tokens = 1  # of each placeholder
+        if is_shown:
+            before, tokens = self.family.shown(before, medium, self.config, self._video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))
-        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], pads_per_run, 1)
+        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(question_text(sample, self.prompt_style))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
 
@@ -246,7 +240,7 @@ class PromptBuilder:
             except BadTemplate as error:
                 raise UserError(f"the model's chat template cannot be used: {error}") from None
             before, found, after = text.partition(_MARK)
-            if not found or (shown and before.count(_PAD[shown]) != 1):
+            if not found or (shown and before.count(self.family.pads[shown]) != 1):
                 raise UserError(f"the model's chat template does not show one {shown} and then a question's text")
             self._turns[shown] = (before, after)
         return self._turns[shown]
@@ -258,14 +252,6 @@ class PromptBuilder:
     def _text_ids(self, text: str) -> list[int]:
         """Tokens of a record's text, which never become special tokens."""
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-
-    def _runs(self, data_type: DataType, merged: Grid, pts_T: np.ndarray) -> tuple[list[Grid], float]:
-        """The grids of runs of vision tokens, and positions per temporal step."""
-        if self._tokens_per_second is None:
-            return [(1, *merged[1:])] * merged[0], 1.0
-        if data_type == "image":
-            return [merged], 1.0
-        return [merged], self._tokens_per_second * seconds_per_grid(pts_T, self._temporal)
 
 
 def _row(prompt: Prompt) -> dict[str, Tensor]:

@@ -32,20 +32,17 @@ from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
 from stages.model.attention import use_vision_attention
+from stages.model.families import FAMILIES
+from stages.model.family import VideoText
 from stages.run.errors import UserError
 from stages.run.files import read_json
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PIPELINE_FILE = "pipeline.json"
 
 LARGEST_JSON = 1 << 26  # bytes; the largest tokenizer of the supported families has 12 MB
 LARGEST_COUNT = 1000  # of layers and of pixels in a patch; a layer costs memory before the weights are read
 # The steps of the supported families' tokenizers. Others can take hours for a line, or make gigabytes of it.
 TOKENIZER_STEPS = {"BPE", "ByteLevel", "NFC", "Sequence", "Split", "TemplateProcessing"}
-
-# Text around the timed frames of a Qwen3-VL video: none as in transformers 4.57, or one more start and end token as
-# the published chat template gives with transformers 5.10 and later.
-VideoText = Literal["frames", "enclosed"]
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

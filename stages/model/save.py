@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.model.family import family_of
 from stages.model.load import PIPELINE_FILE, ModelSource, load_tokenizer
 from stages.run.files import read_json, write_atomic
 
@@ -29,7 +30,6 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
-_ENCLOSED_VIDEO, _BARE_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>"
 
 
 def save_model(
@@ -47,7 +47,9 @@ def save_model(
         for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
             if (source.folder / name).exists():
                 shutil.copyfile(source.folder / name, staging / name)
-        write_atomic(staging / TEMPLATE_FILE, _chat_template(source, model.config.model_type))
+        template = load_tokenizer(source.folder).chat_template
+        portable = family_of(model.config).portable_template(template, source.video_text)
+        write_atomic(staging / TEMPLATE_FILE, portable)
         make_portable(staging)
         write_settings(staging / PIPELINE_FILE, source.pipeline())
         _apply_umask(staging)
@@ -127,18 +129,6 @@ def _keeping_small_frames(settings: Settings, factor: int) -> Settings:
     if settings.get("min_pixels"):
         settings["min_pixels"] = factor**2
     return settings
-
-
-def _chat_template(source: ModelSource, model_type: str) -> str:
-    """The chat template with which releases write the same video text.
-
-    For `<|video_pad|>` alone each release writes Qwen3-VL's timed frames and nothing around them. With a start and an
-    end token around it, transformers 4.57 replaces all three, transformers 5.10 and later only the middle one.
-    """
-    template = load_tokenizer(source.folder).chat_template
-    if model_type == "qwen3_vl" and source.video_text == "frames":
-        return template.replace(_ENCLOSED_VIDEO, _BARE_VIDEO)
-    return template
 
 
 def _apply_umask(folder: Path) -> None:

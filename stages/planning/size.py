@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
-from stages.model.adapters import LINEAR_LAYERS, VISION_LAYERS
+from stages.model.family import family_of
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,22 @@ class ModelSize:
 
 
 def model_size(config: Any) -> ModelSize:
-    """The sizes of a Qwen2.5-VL or Qwen3-VL of this config."""
+    """The sizes of a model of this config."""
+    family = family_of(config)
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config)
     text, vision = config.text_config, config.vision_config
     language = model.model.language_model
     embedding, head = language.embed_tokens.weight, model.lm_head.weight
-    full_layers = len(vision.fullatt_block_indexes) if hasattr(vision, "fullatt_block_indexes") else vision.depth
+    tower, widths = family.tower(model), family.vision_size(config)
     return ModelSize(
         blocks=_count(language) - embedding.numel(),
         embedding=embedding.numel(),
         head=0 if head is embedding else head.numel(),
-        vision=_count(model.model.visual),
-        merger=sum(_count(module) for name, module in model.model.visual.named_children() if "merger" in name),
-        adapter=_adapter(model, LINEAR_LAYERS),
-        vision_adapter=_adapter(model, VISION_LAYERS),
+        vision=_count(tower),
+        merger=sum(_count(module) for name, module in tower.named_children() if "merger" in name),
+        adapter=_adapter(model, family.language_layers),
+        vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -74,15 +75,15 @@ def model_size(config: Any) -> ModelSize:
         kv_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
-        deepstack=len(getattr(vision, "deepstack_visual_indexes", ())),
+        deepstack=widths.deepstack,
         vision_layers=vision.depth,
-        vision_full_layers=full_layers,
-        vision_hidden=vision.hidden_size,
-        vision_intermediate=vision.intermediate_size,
+        vision_full_layers=widths.full_layers,
+        vision_hidden=widths.hidden,
+        vision_intermediate=widths.intermediate,
         patch=vision.patch_size,
         merge=vision.spatial_merge_size,
         temporal=vision.temporal_patch_size,
-        window=(getattr(vision, "window_size", 0) // vision.patch_size) ** 2,
+        window=widths.window,
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from stages.data.outputs import Output
 from stages.data.sample import Sample
 from stages.evaluation.definition import extract
-from stages.evaluation.predictions import Output
 from stages.reporting.cards import ORDER_LABELS, Strip, split_thought
 from stages.reporting.page import environment
 from stages.reporting.pictures import data_address

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from stages.evaluation.conditions import Conditions, differences
+from stages.data.conditions import Conditions, differences
+from stages.data.order import Order
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.metrics import Keep, categories, compare, estimate, gap, other_orders, shown, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.statistics import Estimate
 from stages.reporting.numbers import p_value
-from stages.video.order import Order
 
 LABELS = {"base": "base model", "sft": "SFT", "tgrpo": "T-GRPO"}
 SLICES = {

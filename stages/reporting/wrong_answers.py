@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stages.data.order import Order
 from stages.data.sample import Sample
 from stages.evaluation.definition import Profile
 from stages.evaluation.predictions import PredictionRow
@@ -12,7 +13,6 @@ from stages.reporting.cards import Card, Response, in_turn, is_right, is_wrong
 from stages.reporting.comparison import AnswerCounts, label
 from stages.reporting.gallery import from_prediction, strip_of
 from stages.video.frame_store import FrameReader
-from stages.video.order import Order
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,10 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
     arguments, params = _arguments(run, stage)
     log.set_up(stage)
     try:
-        arguments = _filled(arguments)
-        with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
-            model, file = get_type_hints(run)[params], arguments["params_file"]
-            if "params_file" not in inspect.signature(run).parameters:
-                del arguments["params_file"]
-            load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
-            with _unchanged(run, load, file) as read:
-                run(read, **arguments)
-    except UserError as error:
-        if not IS_FIRST_PROCESS:
-            time.sleep(SECOND_VOICE)
-        sys.stderr.write(f"{stage}: {log.escaped(str(error))}\n")
-        sys.exit(error.status)
+        with one_line(stage):
+            arguments = _filled(arguments)
+            with stage_lock(_lock_name(stage, arguments)) if IS_FIRST_PROCESS else nullcontext():
+                _run(run, arguments, params, item)
     except KeyboardInterrupt:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(INTERRUPTED)
@@ -66,6 +57,28 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         if not (advice := _advice(error, stage, arguments)):
             raise
         sys.exit(f"{stage}: {log.escaped(advice)}")
+
+
+@contextmanager
+def one_line(program: str) -> Iterator[None]:
+    """Ends the process in one line and with the error's exit code when the block raises a UserError."""
+    try:
+        yield
+    except UserError as error:
+        if not IS_FIRST_PROCESS:
+            time.sleep(SECOND_VOICE)
+        sys.stderr.write(f"{program}: {log.escaped(str(error))}\n")
+        sys.exit(error.status)
+
+
+def _run(run: Callable[..., None], arguments: dict[str, Any], params: str, item: str | None) -> None:
+    """Call the stage with its parameters, which are named `params`."""
+    stage, model, file = Path(inspect.getfile(run)).stem, get_type_hints(run)[params], arguments["params_file"]
+    if "params_file" not in inspect.signature(run).parameters:
+        del arguments["params_file"]
+    load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
+    with _unchanged(run, load, file) as read:
+        run(read, **arguments)
 
 
 def _filled(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,11 @@ ROOMS = {  # room: the rooms it may import
     "model": {"run", "data", "video"},
     "handshake": {"run", "data", "video", "chat", "model"},
     "generation": {"run", "model"},
-    "rl": {"run", "data", "video", "model", "generation"},
+    "rl": {"run", "data", "video", "model", "generation", "chat", "handshake"},
     "embedded": {"run", "data", "video", "model"},
-    "evaluation": {"run", "data", "video", "chat", "model", "handshake", "generation", "embedded"},
+    "asking": {"run", "data", "video", "chat", "model", "handshake", "generation"},
+    "evaluation": {"run", "data", "video"},
+    "judging": {"run", "data", "chat", "evaluation"},
     "planning": {"run", "data", "video", "model"},
     "reporting": {"run", "data", "video", "evaluation"},
 }

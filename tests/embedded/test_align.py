@@ -8,8 +8,8 @@ import torch
 
 from stages.embedded.align import align, hits, naming_loss, one_cycle, random_clips
 from stages.embedded.language import corpus
-from stages.embedded.scene import COLUMNS, ROWS, TINTS
 from stages.embedded.tiny import write_tiny
+from stages.embedded.world.scene import COLUMNS, ROWS, TINTS
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 

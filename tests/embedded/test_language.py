@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.embedded.language import Seen, corpus, family_of, glance, look, options_of
-from stages.embedded.scene import COLOURS, Spot
+from stages.embedded.world.scene import COLOURS, Spot
 
 WAYS = "Which way does it move?\nA. left\nB. right\nC. up\nD. down"
 COLOUR_OPTIONS = "\nA. red\nB. green\nC. blue\nD. yellow"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from stages.data.grading import grade
-from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.embedded.language import look
-from stages.embedded.questions import CUES, DESCRIPTIONS, FAMILIES, PERCENTS, Moments, Question, make
-from stages.embedded.scene import TINTS
+from stages.embedded.world.questions import CUES, DESCRIPTIONS, FAMILIES, PERCENTS, Moments, Question, make
+from stages.embedded.world.scene import TINTS
+from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
 
 
 def questions(family: str, count: int, shortcut: float | None = None) -> list[Question]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.embedded.glyphs import GLYPHS
 from stages.embedded.recognise import things, tint
-from stages.embedded.scene import COLOURS, TINTS, Scene, Spot, draw
+from stages.embedded.world.glyphs import GLYPHS
+from stages.embedded.world.scene import COLOURS, TINTS, Scene, Spot, draw
 
 
 def stored(picture: np.ndarray) -> np.ndarray:

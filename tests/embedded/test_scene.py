@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.embedded.glyphs import GLYPHS
-from stages.embedded.scene import COLOURS, FRAMES, SIZE, TINTS, Scene, Spot, backdrop, cells, draw, random_scene
+from stages.embedded.world.glyphs import GLYPHS
+from stages.embedded.world.scene import COLOURS, FRAMES, SIZE, TINTS, Scene, Spot, backdrop, cells, draw, random_scene
 
 LEFT = Spot(1, 0, "red", "square")
 RIGHT = LEFT._replace(col=2)

@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 from stages.data.grading import extract_answer, is_well_formed
-from stages.embedded.questions import FAMILIES, Question, make
-from stages.embedded.scene import Scene, Spot, draw
 from stages.embedded.teacher import Teacher
 from stages.embedded.teacher_protocol import MODEL
 from stages.embedded.teacher_server import base_url, embedded_teacher, serve
+from stages.embedded.world.questions import FAMILIES, Question, make
+from stages.embedded.world.scene import Scene, Spot, draw
 
 SAMPLED = (0, 2, 4, 6, 9, 11, 13, 15)
 RED = Spot(1, 0, "red", "circle")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.asking.server_engine import ServerParams
+from stages.data.conditions import differences, read_conditions
 from stages.evaluate import EvaluateParams, run
-from stages.evaluation.conditions import differences, read_conditions
-from stages.evaluation.engines import ServerParams
 from stages.reporting.benchmark_results import benchmark_result
 from stages.run.files import read_json
 from tests.evaluation.prepared import PARAMS, evaluate, prepare

@@ -3,10 +3,10 @@
 import pytest
 
 from stages.data.grading import MAX_ANSWER
+from stages.data.order import Order
 from stages.evaluation.definition import Benchmark
 from stages.evaluation.metrics import compare, gap, summarise
 from stages.evaluation.predictions import prediction_row
-from stages.video.order import Order
 from tests.evaluation.toy import TOY, scored_row, toy_output, toy_row, toy_sample
 
 ORDERS: tuple[Order, ...] = ("ordered", "shuffled")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.data.outputs import OutputStatus
 from stages.evaluation.predictions import (
     PREDICTION_SCHEMA,
-    OutputStatus,
     Status,
     graded_answer,
     prediction_row,

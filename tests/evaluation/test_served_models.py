@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from stages.asking.server_engine import ServerParams
 from stages.chat.parameters import Payload
-from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from tests.evaluation.prepared import PARAMS, evaluate, prepare

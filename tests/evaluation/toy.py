@@ -1,9 +1,10 @@
 """A benchmark of two-option questions, with its answers and rows."""
 
+from stages.data.order import Order
+from stages.data.outputs import Output, OutputStatus
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark
-from stages.evaluation.predictions import Output, OutputStatus, PredictionRow, Status, prediction_row
-from stages.video.order import Order
+from stages.evaluation.predictions import PredictionRow, Status, prediction_row
 
 TOY = Benchmark(read=lambda root: iter(()), temporal=frozenset({"order"}))
 
@@ -80,4 +81,5 @@ def scored_row(
         "width": size[0],
         "height": size[1],
         "detail": "",
+        "judgement": None,
     }

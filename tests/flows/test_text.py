@@ -1,5 +1,6 @@
 import pytest
 
+from flows.errors import UsageError, one_line
 from flows.text import printable
 
 
@@ -15,3 +16,15 @@ from flows.text import printable
 )
 def test_control_characters_are_spelled_out_and_terminal_escapes_dropped(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_a_refusal_is_one_line_without_terminal_escapes() -> None:
+    with pytest.raises(SystemExit) as end, one_line("sweep"):
+        raise UsageError("git: \x1b[31mfatal\n  no such file \u202egnp.exe")
+
+    assert end.value.code == "sweep: git: fatal no such file \\u202egnp.exe"
+
+
+def test_a_fault_keeps_its_traceback() -> None:
+    with pytest.raises(ValueError, match="a fault"), one_line("sweep"):
+        raise ValueError("a fault")

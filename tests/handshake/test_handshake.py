@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from stages.asking.server_engine import ServerParams
 from stages.data.sample import write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams
-from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_json, write_table
 from stages.video.frame_rows import row_from_frames

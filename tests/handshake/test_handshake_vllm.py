@@ -16,8 +16,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from stages.asking.server_engine import ServerParams
 from stages.evaluate import EvaluateParams, run
-from stages.evaluation.engines import ServerParams
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from tests.conftest import finished_run

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from stages.data.sample import read_samples
 from stages.model.examples import Examples
+from stages.model.families import FAMILIES
 from stages.model.inputs import PromptBuilder
 from stages.sft import build_trainer
 from stages.video.frame_store import FrameReader
-from tests.model.tiny_models import write_qwen3
 from tests.sft_inputs import LORA, quick, write_inputs
 
 
@@ -38,7 +38,7 @@ def saved_in_vision(model: Any, step: Any) -> list[torch.Size]:
     return saved
 
 
-@pytest.mark.parametrize("family", ["qwen2_5", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("how", [{"lora": LORA}, {"vision_lr_scale": 0.0}, {"lora": LORA, "tokens_per_forward": 400}])
 def test_training_saves_nothing_of_a_frozen_tower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, how: dict[str, Any]
@@ -49,7 +49,7 @@ def test_training_saves_nothing_of_a_frozen_tower(
 
 
 def test_training_saves_the_tower_that_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved, _ = saved_while_training(tmp_path, monkeypatch, "qwen2_5", {})
+    saved, _ = saved_while_training(tmp_path, monkeypatch, "qwen2_5_vl", {})
     assert saved
 
 
@@ -58,9 +58,7 @@ def saved_while_training(
 ) -> tuple[list[torch.Size], bool]:
     """What the tower saves in a step, and whether it has gradients."""
     monkeypatch.chdir(tmp_path)
-    inputs = write_inputs(tmp_path)
-    if family == "qwen3":
-        write_qwen3(inputs["model"])
+    inputs = write_inputs(tmp_path, family)
     params = quick(max_steps=1, gradient_checkpointing=True, **({"samples_per_forward": 1} | how))
     reader = FrameReader(inputs["frame_store"], inputs["samples"])
     examples = Examples(read_samples(inputs["samples"]), reader, PromptBuilder(inputs["model"]))

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from stages.data.order import permutation
 from stages.data.prompt import question_text
 from stages.data.sample import DataType
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder, UnusableSample
@@ -17,7 +18,6 @@ from stages.model.load import load_model
 from stages.model.positions import group_seconds, mrope_positions, seconds_per_grid
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameShape
-from stages.video.order import permutation
 from tests.model.tiny_models import clip, picture, question
 
 

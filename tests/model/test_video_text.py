@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from stages.base import BaseParams, run
+from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
-from stages.model.load import VideoText, load_model
+from stages.model.load import load_model
 from tests.model.tiny_models import clip, question
 
 # What AutoProcessor makes of `question()` and the published template's "<|vision_start|><|video_pad|><|vision_end|>".

@@ -1,12 +1,15 @@
-"""Small random model folders of both families, with one tokenizer."""
+"""Small random model folders of all families, with one tokenizer."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
@@ -21,6 +24,23 @@ LINES = [
     "<think>it is a red circle, so the colour is red, option A.</think>\n<answer>A</answer>",
 ]
 
+Settings = Mapping[str, Any]
+# What the configs for text and vision of each family have besides.
+OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
+    "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
+    "qwen3_vl": ({}, {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36}),
+}
+
+
+def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
+    """A random model with these settings and those of its family."""
+    more_text, more_vision = OF_FAMILY[family]
+    parts = {"text_config": {**text, **more_text}, "vision_config": {**vision, **more_vision}}
+    config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
+    return model.eval()
+
 
 def write_qwen2_5(out: Path) -> Path:
     """The embedded model, random, as a model folder."""
@@ -29,52 +49,57 @@ def write_qwen2_5(out: Path) -> Path:
     return out
 
 
-def write_qwen3(out: Path, head_dim: int = 16) -> Path:
-    """A random Qwen3-VL with the same tokenizer and patch sizes."""
+def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
+    """A random model with the embedded model's tokenizer and patch sizes."""
     tokenizer = build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
-    torch.manual_seed(1)
-    model = Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(
-            text_config={
-                "vocab_size": len(tokenizer),
-                "hidden_size": 64,
-                "intermediate_size": 96,
-                "num_hidden_layers": 3,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "head_dim": head_dim,
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 10_000.0,
-                    "mrope_section": [head_dim // 4, head_dim // 8, head_dim // 8],
-                    "mrope_interleaved": True,
-                },
-                "initializer_range": 0.3,
-            },
-            vision_config={
-                "depth": 2,
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_heads": 2,
-                "out_hidden_size": 64,
-                "patch_size": 8,
-                "spatial_merge_size": 2,
-                "temporal_patch_size": 2,
-                "num_position_embeddings": 36,
-                "deepstack_visual_indexes": [0, 1],
-                "initializer_range": 0.3,
-            },
-            image_token_id=ids["<|image_pad|>"],
-            video_token_id=ids["<|video_pad|>"],
-            vision_start_token_id=ids["<|vision_start|>"],
-            vision_end_token_id=ids["<|vision_end|>"],
-            tie_word_embeddings=True,
-        )
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": head_dim,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10_000.0,
+            "mrope_section": [head_dim // 4, head_dim // 8, head_dim // 8],
+            "mrope_interleaved": True,
+        },
+        "initializer_range": 0.3,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "patch_size": 8,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "initializer_range": 0.3,
+    }
+    model = random_model(
+        family,
+        text,
+        vision,
+        seed=1,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
     )
+    assert model.generation_config is not None
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     _write(model, tokenizer, out)
     return out
+
+
+write_qwen3 = partial(write_random, "qwen3_vl")
+WRITERS: dict[str, Callable[[Path], Path]] = {family: partial(write_random, family) for family in OF_FAMILY} | {
+    "qwen2_5_vl": write_qwen2_5
+}
 
 
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 
 from stages.data.annotations import ANNOTATION_SCHEMA, AnnotationRow
+from stages.data.conditions import with_conditions
+from stages.data.order import Order, permutation
+from stages.data.outputs import Output
 from stages.data.rollouts import ROLLOUT_SCHEMA, RolloutRow
 from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
-from stages.embedded.families import TEMPORAL_FAMILIES
-from stages.embedded.questions import FAMILIES, Question, make
-from stages.embedded.scene import draw
+from stages.embedded.world.questions import FAMILIES, Question, make
+from stages.embedded.world.scene import draw
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.conditions import with_conditions
-from stages.evaluation.predictions import PREDICTION_SCHEMA, Output, prediction_row
+from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
+from stages.evaluation.predictions import PREDICTION_SCHEMA, prediction_row
 from stages.report import ReportParams, run
 from stages.run.files import write_atomic, write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
-from stages.video.order import Order, permutation
 
 PREDICTIONS = with_conditions(PREDICTION_SCHEMA, {"by": "this process"})
 PARAMS = ReportParams(frames=(8,), examples=4)
@@ -32,9 +33,14 @@ ACCURACY = {  # model: the chance of a right answer to a temporal question in or
 
 def make_project(place: Path) -> None:
     """Write every input of the report into a folder."""
+    make_training(place)
+    _write_benchmark(place, np.random.default_rng(2))
+
+
+def make_training(place: Path) -> None:
+    """Write every input of the report but benchmarks and predictions."""
     _write_data(place, np.random.default_rng(0))
     _write_plots(place, np.random.default_rng(1))
-    _write_benchmark(place, np.random.default_rng(2))
     (place / "params.yaml").write_text("tgrpo:\n  alpha: 0.3\n")
 
 

@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 
+from stages.data.order import Order
 from stages.reporting import cards
 from stages.reporting.cards import ORDER_LABELS, Response, in_turn, split_thought, spread
-from stages.video.order import Order
 
 
 def test_examples_come_from_each_kind_in_turn() -> None:

@@ -1,9 +1,9 @@
 """The report's sentences say no more than the intervals allow."""
 
+from stages.data.order import Order
 from stages.evaluation.definition import Benchmark, Profile
 from stages.evaluation.predictions import PredictionRow
 from stages.reporting.findings import base_note, find, page_title, plain_grpo_note
-from stages.video.order import Order
 from tests.evaluation.toy import TOY, scored_row
 
 

@@ -1,4 +1,4 @@
-"""Tiny random models of both families, and prompts without a tokenizer."""
+"""Tiny random models of all families, and prompts without a tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
-from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
 from stages.data.sample import DataType
 from stages.data.shards import ShardStore
+from stages.model.families import FAMILIES
 from stages.model.inputs import Prompt
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
+from tests.model.tiny_models import random_model
 
 IMAGE, VIDEO, END = 90, 91, 92
 TEXT = {
@@ -26,6 +24,7 @@ TEXT = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 8,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
     "initializer_range": 0.3,
 }
@@ -40,7 +39,7 @@ VISION = {
     "out_hidden_size": 32,
     "initializer_range": 0.3,
 }
-IDS: dict[str, Any] = {
+IDS = {
     "image_token_id": IMAGE,
     "video_token_id": VIDEO,
     "vision_start_token_id": 93,
@@ -48,24 +47,13 @@ IDS: dict[str, Any] = {
 }
 
 
-TinyModel = Qwen2_5_VLForConditionalGeneration | Qwen3VLForConditionalGeneration
+def tiny_model(family: str, seed: int = 0) -> Any:
+    """A random model without a tokenizer."""
+    return random_model(family, TEXT, VISION, seed, **IDS)
 
 
-def tiny_model(family: str, seed: int = 0) -> TinyModel:
-    torch.manual_seed(seed)
-    if family == "qwen2_5_vl":
-        vision = VISION | {"fullatt_block_indexes": [0, 1], "window_size": 16}
-        return Qwen2_5_VLForConditionalGeneration(
-            Qwen2_5_VLConfig(text_config=TEXT, vision_config=vision, tie_word_embeddings=True, **IDS)
-        ).eval()
-    vision = VISION | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
-    return Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(text_config=TEXT | {"head_dim": 8}, vision_config=vision, tie_word_embeddings=True, **IDS)
-    ).eval()
-
-
-@pytest.fixture(params=["qwen2_5_vl", "qwen3_vl"])
-def model(request: pytest.FixtureRequest) -> TinyModel:
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Any:
     """A tiny model of one family after the other."""
     return tiny_model(request.param)
 

@@ -19,7 +19,7 @@ from stages.rl.rewards import RewardParams, group_rewards
 from stages.rl.rollout import Group, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
 from stages.video.frame_store import FrameReader
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5, write_qwen3
+from tests.model.tiny_models import clip, picture, question
 from tests.rl.conftest import write_frames
 
 MEDIA = {"clip-1": clip(seed=1), "clip-2": clip(frames=6, seed=2), "picture": picture()}
@@ -34,11 +34,6 @@ SAMPLING = Sampling(max_new_tokens=9)
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> FrameReader:
     return write_frames(tmp_path_factory.mktemp("frames"), MEDIA)
-
-
-@pytest.fixture(scope="module", params=[write_qwen2_5, write_qwen3], ids=["qwen2_5", "qwen3"])
-def model_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return request.param(tmp_path_factory.mktemp("models") / "model")
 
 
 def rolled_out(

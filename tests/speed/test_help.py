@@ -15,6 +15,7 @@ SCRIPTS = [
     "frame_extraction",
     "frame_store",
     "ingestion",
+    "metrics",
     "near_duplicates",
     "refilling",
     "vision_features",

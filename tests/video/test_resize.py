@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as transformers_smart_resize
 
-from stages.video.patchify import patchify
+from stages.model.patchify import patchify
 from stages.video.resize import resize, smart_resize
 
 RNG = np.random.default_rng(0)

@@ -5,11 +5,14 @@ No single frame can answer half of them.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from stages.data.sample import Reject, Sample
 from stages.data.sources import Source, read_source
-from stages.embedded.families import TEMPORAL_FAMILIES
 from stages.evaluation.definition import Benchmark
+
+# the families of questions that need the order of frames
+TEMPORAL_FAMILIES: Final = ("direction", "order", "changes", "letters", "describe", "position", "end")
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from stages.video.order import permutation
+from stages.data.order import permutation
 
 
 def test_a_shuffle_is_a_permutation_and_never_the_order_itself() -> None:

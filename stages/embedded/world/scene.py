@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.embedded.glyphs import GLYPH_SIDE, GLYPHS
+from stages.embedded.world.glyphs import GLYPH_SIDE, GLYPHS
 
 SIZE: Final = 64
 """Side of a frame, in pixels."""

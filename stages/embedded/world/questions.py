@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from stages.data.sample import DataType, ProblemType
-from stages.embedded.scene import COLOURS, GRID, KINDS, LETTERS, MOMENTS, TINTS, Scene, Spot, random_offset
+from stages.embedded.world.scene import COLOURS, GRID, KINDS, LETTERS, MOMENTS, TINTS, Scene, Spot, random_offset
 
 Rng = np.random.Generator
 Moments = tuple[tuple[Spot, ...], ...]

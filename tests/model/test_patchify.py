@@ -2,7 +2,7 @@ import numpy as np
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from stages.video.patchify import patchify
+from stages.model.patchify import patchify
 
 
 def test_one_frame_becomes_one_temporal_patch_with_the_blocks_of_one_token_side_by_side() -> None:

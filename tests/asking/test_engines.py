@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.evaluate import plan
-from stages.evaluation import engines
-from stages.evaluation.engines import Showing, TransformersEngine
-from stages.evaluation.predictions import Output
+from stages.asking import engines
+from stages.asking.collect import plan
+from stages.asking.engines import Showing, TransformersEngine
+from stages.data.order import Order
+from stages.data.outputs import Output
 from stages.generation.sampling import Sampling
-from stages.video.order import Order
 from tests.evaluation.prepared import asked
 from tests.model.tiny_models import clip, question
 from tests.rl.conftest import write_frames

@@ -1,0 +1,1 @@
+"""Asks a model questions: engines that answer, and the answers that are kept."""

@@ -1,0 +1,47 @@
+"""The outputs of engines: answers as a model gave them, not yet graded."""
+
+from typing import Literal, TypedDict
+
+import pyarrow as pa
+
+from stages.data.order import Order
+
+OutputStatus = Literal["ok", "truncated", "error"]
+
+
+class Output(TypedDict):
+    """One answer of an engine, as the journal keeps it.
+
+    `key` names the question and its order. `tokens` counts the generated tokens. `frame_order` holds the indices of the
+    frames in the order in which they were shown; `width` and `height` are in pixels. `detail` says why the status is
+    `error`, and is "" otherwise.
+    """
+
+    key: str
+    sample_id: str
+    order: Order
+    text: str
+    status: OutputStatus
+    tokens: int
+    frame_order: list[int]
+    n_frames: int
+    width: int
+    height: int
+    detail: str
+
+
+OUTPUT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("sample_id", pa.string()),
+        ("order", pa.string()),
+        ("text", pa.string()),
+        ("status", pa.string()),
+        ("tokens", pa.int64()),
+        ("frame_order", pa.list_(pa.int64())),
+        ("n_frames", pa.int64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("detail", pa.string()),
+    ]
+)

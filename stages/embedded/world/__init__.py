@@ -1,0 +1,1 @@
+"""The shapes world: glyphs, scenes, and questions about them."""

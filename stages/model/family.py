@@ -1,0 +1,88 @@
+"""What one family of models has for itself, behind one interface."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from stages.data.sample import DataType
+from stages.model.positions import Grid
+
+# Text around the timed frames of a Qwen3-VL video: none as in transformers 4.57, or one more start and end token as
+# the published chat template gives with transformers 5.10 and later.
+VideoText = Literal["frames", "enclosed"]
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A clip or an image in a prompt.
+
+    `merged` is the grid of merged patches, each of which is one token. pts_T are the times of the frames, in seconds.
+    """
+
+    data_type: DataType
+    merged: Grid
+    pts_T: np.ndarray
+
+
+@dataclass(frozen=True)
+class VisionSize:
+    """Widths of a vision tower.
+
+    `full_layers` is the number of layers in which a patch attends to its whole frame. In the others it attends to
+    `window` patches. `deepstack` is the number of language layers that take vision features besides.
+    """
+
+    hidden: int
+    intermediate: int
+    full_layers: int
+    window: int = 0
+    deepstack: int = 0
+
+
+class Family(ABC):
+    """The knowledge about one family. `config` is always a model's Hugging Face config.
+
+    `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
+    vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear
+    layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame.
+    """
+
+    end_token: ClassVar[str]
+    pads: ClassVar[Mapping[DataType, str]]
+    vision: ClassVar[str]
+    language_layers: ClassVar[str]
+    vision_layers: ClassVar[str]
+    timed_frames: ClassVar[bool]
+
+    @abstractmethod
+    def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
+        """The template's text with the medium in it, and the tokens of each placeholder.
+
+        `turn` is the text that the chat template writes before the question. It holds one placeholder.
+        """
+
+    @abstractmethod
+    def positions(self, is_vision_P: Tensor, medium: Medium, config: Any) -> Tensor:
+        """Positions [3, P] in time, height and width of a prompt's tokens."""
+
+    @abstractmethod
+    def portable_template(self, template: str, video_text: VideoText) -> str:
+        """The chat template with which releases write the same video text."""
+
+    @abstractmethod
+    def vision_size(self, config: Any) -> VisionSize:
+        """The widths of the vision tower."""
+
+    def tower(self, model: Any) -> nn.Module:
+        """The vision tower of a model."""
+        return model.model.get_submodule(self.vision)
+
+
+def family_of(config: Any) -> Family:
+    """The family of a config that `load_config` has accepted."""
+    return importlib.import_module(f"stages.model.families.{config.model_type}").FAMILY

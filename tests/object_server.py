@@ -94,16 +94,14 @@ def _handler(server: ObjectServer, backend: int) -> type[BaseHTTPRequestHandler]
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             server.requests.append(f"{self.command} {self.path}")
-            fault = next((fault for end, fault in server.faults.items() if path.endswith(end)), None)
-            match fault:
-                case "503":
-                    self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
-                case "denied":
-                    self._answer(
-                        403, {}, f"<Error><Code>AccessDenied</Code><Message>{SECRET}</Message></Error>".encode()
-                    )
-                case _:
-                    self._forward(fault)
+            fault: Fault | None = next((fault for end, fault in server.faults.items() if path.endswith(end)), None)
+            if fault == "503":
+                self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+            elif fault == "denied":
+                said = f"<Error><Code>AccessDenied</Code><Message>{SECRET}</Message></Error>"
+                self._answer(403, {}, said.encode())
+            else:
+                self._forward(fault)
 
         do_HEAD = do_GET
 

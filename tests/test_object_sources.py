@@ -195,3 +195,53 @@ def test_an_address_that_is_not_taken_is_one_line_without_its_text(
 def test_the_root_is_a_folder(server: ObjectServer) -> None:
     said = stage("ingest", source=source([]), code=1, root="s3://bucket/videos")
     assert "root is a folder of this machine" in said
+
+
+def benchmark(root: str, code: int = 0) -> str:
+    """Run the benchmark stage for the embedded benchmark; returns what it says."""
+    Path("params.yaml").write_text(json.dumps({"benchmark": {"defaults": PARAMS}}))
+    command = [sys.executable, "-m", "stages.benchmark", "--name", "shapes", "--root", root, "--out", "out"]
+    done = subprocess.run([*command, "--metrics", "metrics.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def test_a_benchmark_on_a_server_is_fetched_once_and_anew_when_it_has_changed(
+    server: ObjectServer, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [QUESTION | {"problem_id": number, "path": f"{number}.mp4", "data_type": "video"} for number in range(2)]
+    server.put("videos/benchmark.json", json.dumps(records).encode())
+    Path("data/shapes").write_text("s3://bucket/videos\n")
+    benchmark("data/shapes")
+    first = Path("out/frames/00000.parquet").read_bytes()
+    assert [sample.sample_id for sample in read_samples(Path("out/samples.parquet"))] == ["shapes-0", "shapes-1"]
+    fetched = server.count("GET")
+    benchmark("s3://bucket/videos")  # the same folder, named on the command line
+    assert server.count("GET") == fetched + 1  # the list alone
+    assert Path("out/frames/00000.parquet").read_bytes() == first
+
+    server.put("videos/1.mp4", clips / "2.mp4")
+    assert "1 objects of s3://bucket/videos have changed, first 1.mp4; all are fetched again" in benchmark(
+        "data/shapes"
+    )
+    server.stop()
+    monkeypatch.setenv("OFFLINE", "1")
+    benchmark("data/shapes")
+    (Path(".work/hub/s3--bucket--videos") / "1.mp4").unlink()
+    assert "OFFLINE=1 is set, and .work/hub/s3--bucket--videos does not have all" in benchmark("data/shapes", 75)
+
+
+def test_a_benchmarks_address_that_is_bad_or_has_nothing_is_one_line(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data/shapes").write_text(f"s3://{KEY_ID}:{SECRET}@bucket/a\n")
+    said = benchmark("data/shapes", 1)
+    assert said.startswith("benchmark: the benchmark's address is refused: an address begins with s3://bucket")
+    assert SECRET not in said
+    assert "s3://bucket/nothing: missing: no objects below" in benchmark("s3://bucket/nothing", 1)
+    server.put("odd/a/b.json", b"[]")
+    server.put("odd/a.json/b.json", b"[]")
+    server.put("odd/a.json", b"[]")
+    assert "another object has its name as a folder" in benchmark("s3://bucket/odd", 1)
+    monkeypatch.setenv("OBJECT_CACHE_GB", "0.000001")
+    assert "raise OBJECT_CACHE_GB for more" in benchmark("s3://bucket/videos", 1)

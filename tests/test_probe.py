@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.asking.server_engine import ServerParams
-from stages.data.conditions import read_conditions, with_conditions
+from stages.data.conditions import Conditions, read_conditions, with_conditions
 from stages.data.probed import PROBED_SCHEMA
 from stages.data.sample import TRAINING_SCHEMA, Reject, read_rejects, read_samples, write_rejects
 from stages.probe import ProbeParams, run
@@ -159,8 +159,8 @@ def test_another_way_of_asking_asks_again(
             rows = pq.read_table("data/rl.parquet").to_pylist()
             write_table(Path("data/rl.parquet"), [row | {"problem": "What is it?"} for row in rows], TRAINING_SCHEMA)
         case "code":
-            found = dict(read_conditions(Path("tiny.parquet")) or {})
-            schema = with_conditions(PROBED_SCHEMA, found | {"code": {"stages/generation/sampling.py": "0"}})
+            found: Conditions = {**(read_conditions(Path("tiny.parquet")) or {}), "code": {"stages/probe.py": "0"}}
+            schema = with_conditions(PROBED_SCHEMA, found)
             write_table(Path("tiny.parquet"), pq.read_table("tiny.parquet").to_pylist(), schema)
         case "model":
             model = Path(shutil.copytree(model, place / "model"))

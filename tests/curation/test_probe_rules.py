@@ -77,7 +77,8 @@ def test_what_is_not_known_drops_nothing_and_an_image_needs_no_order() -> None:
 def test_the_first_rule_that_drops_a_question_is_its_reason() -> None:
     always = shares(4, 4, 4)
     assert judge(CHOICE, always, PARAMS) == CHOICE
-    for rules in (("learnable", "needs_video"), ("needs_video", "learnable")):
+    orders: list[tuple[ProbeRule, ...]] = [("learnable", "needs_video"), ("needs_video", "learnable")]
+    for rules in orders:
         verdict = judge(CHOICE, always, ProbeRuleParams(rules=rules))
         assert isinstance(verdict, Reject)
         assert (verdict.sample_id, verdict.stage, verdict.reason) == ("s1", "probe", rules[0])

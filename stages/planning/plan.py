@@ -37,7 +37,8 @@ class Plan:
     """What one stage needs on a machine.
 
     `states` and `phases` are bytes per GPU by part. Phases follow each other, so only the largest counts. `features`
-    are bytes of CPU memory per process. `tokens` and `seconds` are those of one step.
+    are bytes of CPU memory per process. `tokens` and `seconds` are those of one step. `servers` is the number of
+    those that draw the responses.
     """
 
     stage: str
@@ -49,6 +50,7 @@ class Plan:
     steps: int
     seconds: float
     storage: Storage
+    servers: int = 0
 
     @property
     def memory(self) -> float:
@@ -79,6 +81,7 @@ def table(plan: Plan) -> str:
     """The plan as text for a person."""
     parts = {**plan.states, **plan.phases, "kept vision features, CPU memory": plan.features}
     rows = [f"  {name:<34}{size / GIB:9.2f} GiB" for name, size in parts.items() if size]
+    drawn = f"  {plan.servers} servers draw the responses: their memory and the time of drawing come on top"
     kept = plan.storage
     hours = plan.steps * plan.seconds / 3600
     return "\n".join(
@@ -92,5 +95,6 @@ def table(plan: Plan) -> str:
             f"{WRITE_SPEED / 1e9:.0f} GB/s, {kept.seconds / (kept.save_steps * plan.seconds):.2g} of the steps' time",
             f"  {kept.disk / GIB:.3g} GiB of disk for {kept.save_total_limit} checkpoints, the one being written, "
             "and the model",
+            *([drawn] if plan.servers else []),
         ]
     )

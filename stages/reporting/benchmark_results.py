@@ -1,6 +1,6 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from stages.data.order import Order
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
+from stages.evaluation.judgements import JudgeRecord, judge_text, judged_by, read_judge
 from stages.evaluation.predictions import read_predictions
 from stages.evaluation.statistics import Estimate
 from stages.reporting.cards import Card
@@ -39,7 +40,8 @@ class KindCharts:
 class BenchmarkResult:
     """One benchmark with one number of frames.
 
-    `anchor` is its place on the page. `files` are the tables behind it.
+    `anchor` is its place on the page. `judges` says by the model's name what its judge did, and `judge_names` names the
+    judges whose verdicts are scores, "" for none. `files` are the tables behind it.
     """
 
     anchor: str
@@ -50,6 +52,8 @@ class BenchmarkResult:
     wrong: list[WrongAnswers]
     zero_scores: list[ZeroScore]
     runs: list[Run]
+    judges: dict[str, str]
+    judge_names: str
     files: list[Path]
 
     @property
@@ -81,6 +85,7 @@ def benchmark_result(
     samples = {sample.sample_id: sample for sample in questions}
     reader = FrameReader(folder / "frames", folder / "frames.parquet")
     asked = {model: read_conditions(path) for model, path in files.items()}
+    judges = {model: record for model, path in files.items() if (record := read_judge(path))}
     comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile, asked)
     return BenchmarkResult(
         anchor=f"benchmark-{name}-{frames}",
@@ -91,6 +96,8 @@ def benchmark_result(
         wrong=wrong_answers(rows, samples, reader, profile, n_wrong),
         zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
+        judges={label(model): judge_text(record) for model, record in judges.items()},
+        judge_names=_judge_names(judges.values()) if profile == "official" else "",
         files=list(files.values()),
     )
 
@@ -104,6 +111,10 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
             "report.benchmarks or report.frames in params.yaml"
         )
     return files
+
+
+def _judge_names(records: Iterable[JudgeRecord]) -> str:
+    return " and ".join(sorted({name for record in records for name in judged_by(record).values()}))
 
 
 def added_chart(comparisons: Sequence[Comparison]) -> IntervalChart | None:

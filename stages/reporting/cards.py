@@ -22,6 +22,7 @@ ORDER_LABELS = {  # T-GRPO names its contrast by the action, evaluation names th
 STATUSES = {
     "only-in-order": "right only in order",
     "blind": "right without frames",
+    "judge": "judge and rules disagree",
     "wrong": "wrong",
     "partly": "partly right",
     "no-answer": "no answer",

@@ -19,7 +19,8 @@ from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.embedded.world.questions import make
 from stages.embedded.world.scene import draw
-from stages.evaluation.predictions import PREDICTION_SCHEMA
+from stages.evaluation.judgements import JudgeRecord, agreement, decided, with_judge
+from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 SKILLS = {"Qwen3-VL-8B-Instruct": 0.6, "base": 0.35, "sft": 0.5, "tgrpo": 0.58, "tgrpo-likelihood": 0.62}
 LOST: dict[Order, float] = {"ordered": 0.0, "shuffled": 0.12, "reversed": 0.08, "blind": 0.25}
 LARGE = PARAMS.model_copy(update={"models": tuple(SKILLS), "benchmarks": tuple(CATEGORIES)})
+JUDGED = "mmvu"
 CLIPS = 24  # of each benchmark; its questions take them in turn
 
 
@@ -51,10 +53,38 @@ def make_large(place: Path, n_questions: int) -> None:
             }
             served = name == "mmvu" and model.startswith("Qwen")
             asked: Conditions = {"by": "a server: vllm 0.32" if served else "this process"}
-            rows = draw_predictions(name, samples, chances, rng)
-            write_table(
-                place / "predictions" / f"{model}-{name}-8.parquet", rows, with_conditions(PREDICTION_SCHEMA, asked)
-            )
+            rows = list(draw_predictions(name, samples, chances, rng))
+            judge = _judge(rows, rng) if name == JUDGED else None
+            schema = with_judge(with_conditions(PREDICTION_SCHEMA, asked), judge)
+            write_table(place / "predictions" / f"{model}-{name}-8.parquet", rows, schema)
+
+
+def _judge(rows: list[PredictionRow], rng: np.random.Generator) -> JudgeRecord:
+    """Give rows a judge's verdicts, of which a tenth are drawn."""
+    for row in rows:
+        by_rules = row["official"]
+        right = row["prediction"] == row["answer"] if rng.random() < 0.9 else bool(rng.random() < 0.5)
+        row["judgement"] = {
+            "verdict": "correct" if right else "incorrect",
+            "reason": "the answer means the same" if right else "the answer names something else",
+            "decides": by_rules is None,
+            "by_rules": by_rules,
+        }
+        row["official"] = float(right) if by_rules is None else by_rules
+    judgements = [each for row in rows if (each := row["judgement"])]
+    return {
+        "name": "gemma3-270m at http://127.0.0.1:8001/v1, prompt judge-1",
+        "model": "gemma3-270m",
+        "base_url": "http://127.0.0.1:8001/v1",
+        "prompt": "judge-1",
+        "decided": decided(judgements),
+        "without_answer": 0,
+        "checks": agreement([each for each in judgements if not each["decides"]]),
+        "replaced": None,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "cost": 0.0,
+    }
 
 
 def _write_frames(folder: Path, samples: list[Sample], rng: np.random.Generator) -> None:

@@ -92,6 +92,15 @@ def test_filters_show_what_they_name_and_no_empty_group(page: str, tmp_path: Pat
     assert 0 < sum(both for _, _, both, _ in by_kind) == by_status[0][2]
 
 
+def test_a_judge_is_named_in_every_table_that_it_touches_and_measured(page: str) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    name = "gemma3-270m at http://127.0.0.1:8001/v1, prompt judge-1"
+    assert text.count("n = 40, by a judge") == 1
+    assert f"every question, images too; scored by the judge {name}" in text
+    assert re.search(rf"T-GRPO: judge {name}: official scores by it: .* it agrees with the rules on \d+\.\d%", text)
+    assert 'id="show-judge"' in page
+
+
 def test_every_cell_of_the_matrix_shows_the_chosen_figure_alone(page: str, tmp_path: Path) -> None:
     told = tried(page, tmp_path, MATRIX)
     views = ["ordered", "shuffled", "reversed", "blind", "shuffled-gap", "reversed-gap", "blind-gap"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.data.order import Order
+from stages.evaluation.judgements import VerdictName
 from stages.evaluation.predictions import PredictionRow
 from stages.reporting.lessons import Lesson, lessons
 from stages.run.files import write_table
@@ -65,6 +66,32 @@ def test_cards_come_from_each_kind_of_question_in_turn(reader: FrameReader) -> N
     samples = {name: toy_sample(name, name[0]) for name in names}
     [found] = lessons(rows, TOY, samples, reader, "official", 4)
     assert (found.count, [card.sample.sample_id for card in found.cards]) == (10, ["a0", "b0", "a1", "b1"])
+
+
+def test_answers_that_judge_and_rules_score_in_different_ways_are_shown_with_the_judges_reason(
+    reader: FrameReader,
+) -> None:
+    verdicts: dict[str, tuple[VerdictName, float | None]] = {
+        "agree": ("correct", 1.0),
+        "half": ("correct", 0.5),
+        "only the judge": ("correct", 0.0),
+        "no rules": ("correct", None),
+        "unreadable": ("unreadable", 0.0),
+    }
+    rows: list[PredictionRow] = [
+        {
+            **scored_row(name, official=1.0),
+            "judgement": {"verdict": verdict, "reason": "same place", "decides": False, "by_rules": by_rules},
+        }
+        for name, (verdict, by_rules) in verdicts.items()
+    ]
+    samples = {row["sample_id"]: toy_sample(row["sample_id"]) for row in rows}
+    [found] = lessons(rows, TOY, samples, reader, "official", 9)
+    assert (found.status, found.count, found.asked) == ("judge", 1, 3)
+    [card] = found.cards
+    assert card.sample.sample_id == "only the judge"
+    assert card.note == "order; the rules score 0.00, the judge says correct: same place"
+    assert [strip.label for strip in card.strips] == ["in order"]
 
 
 def _lessons(shown: Mapping[str, Shown], reader: FrameReader, category: str = "order") -> list[Lesson]:

@@ -105,12 +105,6 @@ class Peers:
             self._store.set("work", json.dumps({"work": str(work), "mark": str(mark)}))
             return
         first, there = self.known[0].host, json.loads(self._store.get("work"))
-        if there["work"] != str(work):
-            named = ", ".join(["params.yaml", *map(str, inputs)])
-            raise UserError(
-                f"{self.here.host} and {first} read other parameters or inputs ({named}): copy them from {first}, "
-                "or run `git pull` and `dvc checkout` on both"
-            )
         end = time.monotonic() + SHARE_SECONDS
         while not Path(there["mark"]).exists():
             if time.monotonic() > end:
@@ -119,6 +113,12 @@ class Peers:
                     "other wrote: share the folder between the hosts (docs/cluster.md)"
                 )
             time.sleep(0.2)
+        if there["work"] != str(work):
+            named = ", ".join(["params.yaml", *map(str, inputs)])
+            raise UserError(
+                f"{self.here.host} and {first} read other parameters or inputs ({named}): copy them from {first}, "
+                "or run `git pull` and `dvc checkout` on both"
+            )
 
     def watch(self) -> None:
         """Watch the connections in a thread of their own.

@@ -109,7 +109,7 @@ def refused(project: Project, stage: str = "sft", **environment: str) -> str:
     training = project.start(stage, **(BY_SSH | environment))
     assert training.finish() != 0
     assert "Traceback" not in training.said(), training.said()
-    lines = [line for line in training.said().splitlines() if re.search(r"\b(launch|sft|tgrpo): (?!step)", line)]
+    lines = [line for line in training.said().splitlines() if re.match(r"(worker-\d: )?(launch|sft|tgrpo): ", line)]
     assert len(lines) == 1, training.said()
     until_nothing_runs()
     return lines[0]
@@ -129,8 +129,11 @@ def test_a_host_with_other_code_or_other_data_is_named(project: Project) -> None
     other.write_text((project.folder / "stages" / "sft.py").read_text() + "# an older commit\n")
     with mounted("worker-2", other, project.folder / "stages" / "sft.py"):
         assert "worker-2 and worker-1 have other versions of stages/sft.py: bring both" in refused(project)
-    shutil.copy(project.folder / "data" / "rl.parquet", project.folder / "other.parquet")
-    with mounted("worker-2", project.folder / "other.parquet", project.folder / "data" / "sft.parquet"):
+    params = project.folder / "params.yaml"
+    (project.folder / "other.yaml").write_text(
+        params.read_text().replace("learning_rate: 1.5e-3", "learning_rate: 2e-3")
+    )
+    with mounted("worker-2", project.folder / "other.yaml", params):
         assert "worker-2: worker-2 and worker-1 read other parameters or inputs" in refused(project)
 
 

@@ -109,15 +109,15 @@ class Peers:
         while not Path(there["mark"]).exists():
             if time.monotonic() > end:
                 raise UserError(
-                    f"{self.here.host} and {first} have a {WORK.resolve()} of their own, where one resumes what the "
-                    "other wrote: share the folder between the hosts (docs/cluster.md)"
+                    f"{WORK.resolve()} is not the one of {first}, whose checkpoints this host has to read: share the "
+                    "folder between the hosts (docs/cluster.md)"
                 )
             time.sleep(0.2)
         if there["work"] != str(work):
             named = ", ".join(["params.yaml", *map(str, inputs)])
             raise UserError(
-                f"{self.here.host} and {first} read other parameters or inputs ({named}): copy them from {first}, "
-                "or run `git pull` and `dvc checkout` on both"
+                f"parameters or inputs ({named}) are not those of {first}: copy them from there, or run `git pull` and "
+                "`dvc checkout` on both"
             )
 
     def watch(self) -> None:

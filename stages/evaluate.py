@@ -163,7 +163,7 @@ def run(
     # Of many lines: no arguments, which would be escaped.
     log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
     if faithful:
-        log.info("of questions that need the order of frames: %s", faithfulness_text(faithful))
+        log.info("faithfulness: %s", faithfulness_text(faithful))
     if published := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:

@@ -24,6 +24,8 @@ from stages.chat.request import Request
 from stages.chat.transport import AioHttpClient
 from stages.run.errors import EndpointError, UserError
 
+ANSWER_S = 30.0  # for each question about the server: a host that is gone does not even refuse
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -112,7 +114,7 @@ class AdapterServer:
         content = b"" if body is None else orjson.dumps(body)
         request = httpx2.Request(method, self._root + path, headers=headers, content=content)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s if body else ANSWER_S):
                 response = await self._http.send(request)
         except (httpx2.TransportError, TimeoutError) as error:
             words = self._line(str(error) or "time-out")

@@ -64,21 +64,23 @@ class ServedRollouts:
         The first time, all servers must do it, and a handshake shows that they read `questions` as this process does.
         UserError with what differs, or what a server refuses. Later, a server that fails is left out until it is back.
         """
-        former, written = self._adapter, [Path()]
+        folders, rank = [Path()], model.peft_config["default"].r
         if IS_FIRST_PROCESS:
-            written = [write_adapter(model, self._folder)]
-        rank = model.peft_config["default"].r
-        if IS_FIRST_PROCESS:
-            adapter = Adapter(written[0], rank)
-            errors = asyncio.run(load_everywhere(self._servers, adapter, former and former.name))
-            if former is None:
-                if errors:
-                    raise errors[0]
-                asyncio.run(self._shake_hands(questions, step))
-            elif former != adapter:
-                shutil.rmtree(former.folder)
-        (path,) = broadcast_object_list(written)
-        self._adapter = Adapter(path, rank)
+            folders = [write_adapter(model, self._folder)]
+            self._load(Adapter(folders[0], rank), questions, step)
+        (folder,) = broadcast_object_list(folders)
+        self._adapter = Adapter(folder, rank)
+
+    def _load(self, adapter: Adapter, questions: Sequence[RolloutQuestion], step: int) -> None:
+        """Put an adapter in the place of the former one; see `renew`."""
+        former = self._adapter
+        errors = asyncio.run(load_everywhere(self._servers, adapter, former and former.name))
+        if former is None:
+            if errors:
+                raise errors[0]
+            asyncio.run(self._shake_hands(questions, step))
+        elif former != adapter:
+            shutil.rmtree(former.folder)
 
     def roll_out(
         self, model: PreTrainedModel, questions: Sequence[RolloutQuestion], step: int, kept: FeatureCache | None

@@ -170,9 +170,8 @@ class _Round:
                 f"{request.identity}: no rollout server gave its responses in {ATTEMPTS} attempts; "
                 f"the last one, {server.url}, says: {reply.detail}"
             )
-        log.warning(
-            "rollout server %s failed at %s, which is asked again: %s", server.url, request.identity, reply.detail
-        )
+        if server in self._ready:
+            log.warning("rollout server %s failed: %s; its questions are asked again", server.url, reply.detail)
         self._ready.discard(server)
         self._waiting.put_nowait(number)
 

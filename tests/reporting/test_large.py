@@ -103,7 +103,7 @@ def test_a_judge_is_named_in_every_table_that_it_touches_and_measured(page: str)
 
 def test_how_far_answers_follow_from_thoughts_stands_beside_accuracy(page: str) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
-    five = r"(?:\d+\.\d \d+\.\d to \d+\.\d, n = 100 ){5}"
+    five = r"(?:\d+\.\d \d+\.\d to \d+\.\d n = 100 ){5}"
     assert len(re.findall(rf"answers that change when the thought is exchanged {five}", text)) == 10
 
 

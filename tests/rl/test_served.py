@@ -107,7 +107,7 @@ def test_a_server_that_is_killed_costs_its_questions_once_more_and_nothing_else(
     check_figures(tmp_path, here, steps=4)
     questions = 14  # prompts of the four steps: 8 ordered, 6 on contrast frames
     assert len(other.drawn) == questions - 1
-    assert sum("which is asked again" in message for message in caplog.messages) == 1
+    assert sum("its questions are asked again" in message for message in caplog.messages) == 1
 
 
 @pytest.mark.integration

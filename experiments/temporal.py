@@ -31,8 +31,8 @@ from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, loa
 from experiments.temporal_rows import ARMS, Row, Run, Seconds, finished, planned, run_of
 from experiments.temporal_table import tables
 from stages.asking.exchange import changed_answers
+from stages.data.grading.thought import frames_named
 from stages.data.sample import read_samples
-from stages.data.thought import frames_named
 from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
 from stages.run.files import write_atomic
 from stages.video.frame_store import FrameReader

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.thought import conclusion_start, frames_named
+from stages.data.grading.thought import conclusion_start, frames_named
 from stages.evaluation.definition import Benchmark
 from stages.evaluation.metrics import slices
 from stages.evaluation.predictions import PredictionRow

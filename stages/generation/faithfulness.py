@@ -7,8 +7,8 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.grading import Strictness, extract_answer, grade
+from stages.data.grading.thought import conclusion_start
 from stages.data.sample import Sample
-from stages.data.thought import conclusion_start
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.data.grading import Strictness, extract_answer, grade, is_well_formed
+from stages.data.grading.thought import FramesNamed, frames_named
 from stages.data.sample import Sample
-from stages.data.thought import FramesNamed, frames_named
 from stages.generation.generate import Completion
 from stages.rl.likelihood import Gains
 from stages.rl.rollout import Group

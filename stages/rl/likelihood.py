@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.data.thought import conclusion_start
+from stages.data.grading.thought import conclusion_start
 from stages.model.inputs import PromptBuilder
 from stages.model.vision import encoded_media, pixel_media
 from stages.rl.rollout import Group
@@ -19,7 +19,8 @@ class Gains:
     """What the ordered frames add to the log-probability of one response.
 
     tokens_C is Δ_t = log π(token | ordered frames) − log π(token | contrast frames) of each token, in nats.
-    `conclusion` is the first token of its conclusion (stages/data/thought.py), None where the thought is not closed.
+    `conclusion` is the first token of its conclusion, None where the thought is not closed; thought.py of the grading
+    says where a conclusion begins.
     """
 
     tokens_C: Tensor

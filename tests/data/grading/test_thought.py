@@ -1,6 +1,6 @@
 import pytest
 
-from stages.data.thought import conclusion_start, frames_named
+from stages.data.grading.thought import conclusion_start, frames_named
 
 
 @pytest.mark.parametrize(

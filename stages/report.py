@@ -12,10 +12,10 @@ from stages.data.matrix import Matrix, check_leftovers
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
-from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result
+from stages.reporting.benchmark_results import BenchmarkResult, added_chart, benchmark_result
 from stages.reporting.comparison import label
 from stages.reporting.curves import SFT_CURVES, TGRPO_CURVES, curve_charts
-from stages.reporting.findings import base_note, page_title, plain_grpo_note
+from stages.reporting.findings import base_note, page_lede, page_title, plain_grpo_note
 from stages.reporting.funnel import composition, funnel, reject_counts, rule_counts, source_counts
 from stages.reporting.gallery import dropped_cards, kept_cards, rollout_examples
 from stages.reporting.page import Page, render
@@ -78,11 +78,13 @@ def run(
     files += [path for result in results for path in result.files]
     page = Page(
         title=page_title(params.models, params.benchmarks, [result.findings for result in results]),
+        lede=page_lede(params.models, [result.findings for result in results]),
         plain_grpo=plain_grpo_note(params.models, params.benchmarks),
         base_note=base_note(sections),
         last_model=label(params.models[-1]),
         profile=params.profile,
         results=results,
+        added=added_chart([result.comparison for result in results]),
         paper=paper_table([run for result in results for run in result.runs]),
         funnel=funnel(read, refused, len(reader.sample_ids), answers, len(kept_sft), len(kept_rl)),
         rejects=reject_counts([*refused, *read_rejects(frames_rejects), *dropped]),

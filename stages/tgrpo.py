@@ -33,6 +33,7 @@ from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
+from stages.rl.served import ServedRollouts
 from stages.rl.stopwatch import Stopwatch
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
@@ -88,6 +89,23 @@ class TgrpoParams(StepParams, Optimisation):
             raise ValueError(
                 "freeze_vision and lora.vision contradict each other: set freeze_vision true, or lora.vision to "
                 "adapters or full"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _servers_can(self) -> "TgrpoParams":
+        if self.rollout is None:
+            return self
+        if self.lora is None:
+            raise ValueError("servers load adapters, but no full weights while they run: set lora, or rollout null")
+        if self.lora.vision != "frozen":
+            raise ValueError(
+                "servers load adapters of the language model only: set lora.vision frozen and freeze_vision true, "
+                "or rollout null"
+            )
+        if self.temperature != 1:
+            raise ValueError(
+                "servers send the log-probabilities of temperature 1 only: set temperature 1, or rollout null"
             )
         return self
 
@@ -153,6 +171,10 @@ def build_trainer(
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
     features = FeatureCache(params.feature_cache_gib) if params.freeze_vision else None
+    builder, served = PromptBuilder(model), None
+    if params.rollout is not None:
+        adapters = Path(params.rollout.folder or work / "adapters")
+        served = ServedRollouts(params, params.rollout, model, reader, builder, adapters)
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
@@ -160,7 +182,7 @@ def build_trainer(
         train_dataset=question_plan(
             len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
         ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch(), features),
+        sampler=Sampler(params, samples, reader, builder, Stopwatch(), features, served),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",

@@ -175,6 +175,8 @@ class ChatClient:
 
     def _without_key(self, reply: Reply) -> Reply:
         """The reply without the key, which a server may repeat."""
+        if reply.others:
+            reply = dataclasses.replace(reply, others=tuple(map(self._without_key, reply.others)))
         if not self._key or not any(self._key in text for text in (reply.text, reply.reasoning, reply.detail)):
             return reply
         return dataclasses.replace(

@@ -44,10 +44,15 @@ def ask(
     ordered = builder(sample, frames)
     if sample.data_type == "image":
         return RolloutQuestion(sample, ordered, None)
-    order_T = permutation(len(frames.frames_THWC), _ORDERS[contrast], sample.sample_id, seed, step)
+    order_T = contrast_order(sample, len(frames.frames_THWC), contrast, seed, step)
     if np.array_equal(frames.frames_THWC[order_T], frames.frames_THWC):
         return RolloutQuestion(sample, ordered, None)
     return RolloutQuestion(sample, ordered, builder(sample, frames, order_T))
+
+
+def contrast_order(sample: Sample, count: int, contrast: Contrast, seed: int, step: int) -> np.ndarray:
+    """The places of `count` frames as a step shows them for contrast, [T]."""
+    return permutation(count, _ORDERS[contrast], sample.sample_id, seed, step)
 
 
 def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: int, seed: int) -> list[int]:

@@ -17,7 +17,8 @@ from stages.rl.likelihood import Gains, likelihood_gains
 from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
-from stages.rl.rollout import roll_out
+from stages.rl.rollout import Group, roll_out
+from stages.rl.served import ServedRollouts
 from stages.rl.stopwatch import Stopwatch
 from stages.video.frame_store import FrameReader
 
@@ -33,10 +34,14 @@ class Sampler:
         builder: PromptBuilder,
         stopwatch: Stopwatch,
         features: FeatureCache | None,
+        served: ServedRollouts | None = None,
     ) -> None:
-        """`features` is None where the vision tower is trained."""
+        """`features` is None where the vision tower is trained.
+
+        `served` are the servers that draw the responses, None for this process.
+        """
         self.params, self.samples, self.builder, self.stopwatch = params, samples, builder, stopwatch
-        self.features = features
+        self.features, self.served = features, served
         self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
 
     def sample(
@@ -54,6 +59,9 @@ class Sampler:
         params = self.params
         questions = self._take(rows, step)
         self.questions.prepare(next_rows, step + params.updates_per_rollout)
+        if self.served:
+            with self.stopwatch.measure("adapter"):
+                self.served.renew(model, questions, step)
         groups, asked, resampled = self._roll_out(model, questions, step, autocast), list(rows), 0
         for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
             rewards = group_rewards(grades_of(groups, params.contrast_size), params)
@@ -83,18 +91,7 @@ class Sampler:
     ) -> list[GradedGroup]:
         params = self.params
         with self.stopwatch.measure("rollout"), autocast():
-            groups = roll_out(
-                model,
-                self.builder,
-                questions,
-                params.group_size,
-                params.contrast_size,
-                Sampling(params.max_new_tokens, params.temperature, params.top_p),
-                params.seed,
-                step,
-                self.features,
-                most_rows=params.rollout_rows,
-            )
+            groups = self._drawn(model, questions, step)
         gains: list[list[Gains]] = [[]] * len(groups)
         if params.measures_gains(step):
             with self.stopwatch.measure("contrast"), autocast():
@@ -102,6 +99,24 @@ class Sampler:
         compare = params.temporal == "relation"
         with self.stopwatch.measure("grading"):
             return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
+
+    def _drawn(self, model: PreTrainedModel, questions: Sequence[RolloutQuestion], step: int) -> list[Group]:
+        """The groups, drawn by the servers or by this process."""
+        params = self.params
+        if self.served:
+            return self.served.roll_out(model, questions, step, self.features)
+        return roll_out(
+            model,
+            self.builder,
+            questions,
+            params.group_size,
+            params.contrast_size,
+            Sampling(params.max_new_tokens, params.temperature, params.top_p),
+            params.seed,
+            step,
+            self.features,
+            most_rows=params.rollout_rows,
+        )
 
 
 @torch.no_grad()

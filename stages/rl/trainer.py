@@ -123,15 +123,15 @@ class TgrpoTrainer(ResumableTrainer):
 
         They are the tokens' weights times the corrections of the sampling.
         """
-        loss, weights = self.params.loss, batch.token_weights_RC
-        if loss.importance_sampling_mode == "off":
+        mode, weights = self.params.correction, batch.token_weights_RC
+        if mode == "off":
             return weights
         corrections = importance_weights(
             scored_logps_RC,
             batch.sampled_logps_RC,
             batch.packed.mask_RC,
-            loss.importance_sampling_mode,
-            loss.importance_sampling_clip_max,
+            mode,
+            self.params.loss.importance_sampling_clip_max,
         )
         return corrections if weights is None else corrections * weights
 

@@ -23,7 +23,7 @@ ROOMS = {  # room: the rooms it may import
     "model": {"run", "data", "video"},
     "handshake": {"run", "data", "video", "chat", "model"},
     "generation": {"run", "model"},
-    "rl": {"run", "data", "video", "model", "generation"},
+    "rl": {"run", "data", "video", "model", "generation", "chat", "handshake"},
     "embedded": {"run", "data", "video", "model"},
     "asking": {"run", "data", "video", "chat", "model", "handshake", "generation"},
     "evaluation": {"run", "data", "video"},

@@ -33,9 +33,14 @@ ACCURACY = {  # model: the chance of a right answer to a temporal question in or
 
 def make_project(place: Path) -> None:
     """Write every input of the report into a folder."""
+    make_training(place)
+    _write_benchmark(place, np.random.default_rng(2))
+
+
+def make_training(place: Path) -> None:
+    """Write every input of the report but benchmarks and predictions."""
     _write_data(place, np.random.default_rng(0))
     _write_plots(place, np.random.default_rng(1))
-    _write_benchmark(place, np.random.default_rng(2))
     (place / "params.yaml").write_text("tgrpo:\n  alpha: 0.3\n")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,18 +66,6 @@ def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: in
     order = torch.cat([torch.randperm(total, generator=generator) for _ in range(epochs)])[: rollouts * per_step]
     repeated = order.view(rollouts, 1, per_step).expand(-1, updates_per_rollout, -1).flatten()
     return repeated[: steps * per_step].tolist()
-
-
-def rows_of_step(
-    plan: Sequence[int], step: int, batches: int, batch_size: int, process: int, processes: int
-) -> list[int]:
-    """The questions of one process at a step, in Trainer's order.
-
-    A step has `batches` batches per process, which the processes take in turns. Beyond the plan there are none.
-    """
-    first = step * batches * processes + process
-    starts = [(first + batch * processes) * batch_size for batch in range(batches)]
-    return [row for start in starts for row in plan[start : start + batch_size]]
 
 
 def replacement(row: int, used: Collection[int], total: int, *seed: int) -> int:

@@ -56,7 +56,7 @@ def _with_example(what: str, example: str) -> str:
     return f"Please provide only {what} within the <answer>...</answer> tags.\nExample:\n<answer>{example}</answer>"
 
 
-_ONETHINKER_ANSWER = {kind: _with_example(*words) for kind, words in _EXAMPLES.items()}
+_ONETHINKER_ANSWER: dict[ProblemType, str] = {kind: _with_example(*words) for kind, words in _EXAMPLES.items()}
 _WORDS: dict[PromptStyle, _Words] = {
     "video-r1": _Words("Options:\n", "\n", _PONDER, _PONDER_ANSWER),
     "videorft": _Words("\n", "\n", _PONDER, _PONDER_ANSWER),

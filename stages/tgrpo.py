@@ -51,7 +51,13 @@ SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many 
 
 
 class TgrpoParams(StepParams, Optimisation):
-    """What a step does (stages/rl/params.py) and how it is optimised."""
+    """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
+
+    rl_folder: str = Field(
+        default="data",
+        description="folder of the RL set (rl.parquet, rejects.parquet): data for all that the filter keeps, "
+        "data/probed/<model> for what the rules of probe keep of it",
+    )
 
     questions_per_step: int = Field(default=8, ge=1, description="questions of an optimizer step, over all processes")
     questions_per_forward: int = Field(
@@ -119,7 +125,6 @@ class TgrpoParams(StepParams, Optimisation):
 
 def run(
     params: TgrpoParams,
-    samples: Path,
     frame_store: Path,
     model: Path,
     out: Path,
@@ -127,12 +132,12 @@ def run(
     headline: Path,
     plot: Path,
     rollouts: Path,
+    samples: Path | None = None,
 ) -> None:
     """Train the SFT model with T-GRPO on its own rollouts.
 
     Args:
         params: Parameters of the stage.
-        samples: Questions with answers (rl.parquet).
         frame_store: The store that holds the samples' frames.
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
@@ -140,8 +145,10 @@ def run(
         headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
+        samples: Questions with answers; rl.parquet of the folder that the parameters name, unless given.
     """
     params.configure_torch()
+    samples = samples or Path(params.rl_folder) / "rl.parquet"
     reader = FrameReader(frame_store, samples)
     questions = training_set(
         read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens

@@ -40,7 +40,7 @@ STAGES = sorted(
 )
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
-TRAINING = ["base", "sft", "tgrpo", "evaluate"]
+TRAINING = ["base", "sft", "probe", "tgrpo", "evaluate"]
 
 
 @cache

@@ -56,13 +56,25 @@ def with_payload(params: P, stage: str) -> P:
 
 
 def engine_of(params: AskingParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
-    """The engine, and the files of the model that it runs."""
+    """The engine, and the files of the model that it runs.
+
+    UserError for a prompt that the engine would not use.
+    """
     sampling = Sampling(params.max_new_tokens, params.temperature, params.top_p)
     if params.engine == "openai" and params.server is not None:
+        if params.prompt:
+            raise UserError("`prompt` is for a model in this process; write it as server.prompt for a served one")
         return ServerEngine(params.server, reader, sampling, params.seed), []
     folder = find_model(model, None)
     return TransformersEngine(
-        folder, reader, sampling, params.seed, params.batch_tokens, params.precision, params.max_prompt_tokens
+        folder,
+        reader,
+        sampling,
+        params.seed,
+        params.batch_tokens,
+        params.precision,
+        params.max_prompt_tokens,
+        params.prompt,
     ), [folder]
 
 
@@ -72,7 +84,7 @@ def conditions_of(params: AskingParams, model_files: Sequence[Path], stage: str)
     if params.engine != "openai" or params.server is None:
         return {
             "by": "this process",
-            "prompt": resolve(model_files[0]).prompt,
+            "prompt": params.prompt or resolve(model_files[0]).prompt,
             "precision": params.precision,
             **sampling,
         }

@@ -64,8 +64,7 @@ def test_a_served_model_gets_a_blind_question_as_text_alone(place: Path, payload
         params = PARAMS.model_copy(update={"server": asked, "orders": ("ordered", "blind"), "max_failed": 0.5})
         rows = evaluate(params.asking("served", server.url), Path("served"), place)
         contents = [request["messages"][0]["content"] for request in server.requests]
-        parts = [[part["type"] for part in content] for content in contents]
-        assert [kinds for kinds in parts if kinds == ["text"]] == [["text"]] * 6
+        assert len([content for content in contents if isinstance(content, str)]) == 6
         assert not [request for request in server.requests[1:2] if "media_io_kwargs" in request]
     assert {row["n_frames"] for row in rows if row["order"] == "blind"} == {0}
 

@@ -28,11 +28,11 @@ from stages.frames import FramesParams
 from stages.model.adapters import Lora, VisionTraining
 from stages.model.load import find_model, load_config
 from stages.planning import memory
+from stages.planning.asking import asking_seconds
 from stages.planning.machine import DEVICES, MFU, Machine, machine
 from stages.planning.media import Media, training_media
 from stages.planning.memory import Training
 from stages.planning.plan import GIB, Plan, disk, table
-from stages.planning.probe import probe_seconds
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.probe import ProbeParams
@@ -232,7 +232,7 @@ def plan_probe(params: ProbeParams, size: ModelSize, media: Media, questions: in
     blind = sum(order == "blind" for order in params.orders)
     framed = sum(1 if order == "ordered" else media.videos for order in params.orders if order != "blind")
     weight = 2 if params.precision == "bf16" else 4
-    seconds = probe_seconds(
+    seconds = asking_seconds(
         size, media, host, host.mfu("tgrpo"), TEXT_TOKENS, params.max_new_tokens, params.answers,
         params.batch_tokens, weight, framed, blind,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from stages.planning.size import ModelSize
 from stages.planning.work import Shape, decode, encode, prefill
 
 
-def probe_seconds(
+def asking_seconds(
     size: ModelSize, media: Media, host: Machine, mfu: float, text: int, completion: int, answers: int,
     batch_tokens: int, weight: int, with_frames: float, blind: float,
 ) -> float:  # fmt: skip

@@ -53,8 +53,6 @@ def run(
     frames_rejects: Path,
     annotations: Path,
     sft: Path,
-    rl: Path,
-    rejects: Path,
     sft_plot: Path,
     tgrpo_plot: Path,
     rollouts: Path,
@@ -64,8 +62,12 @@ def run(
 ) -> None:
     """Write the page.
 
-    `settings` is params.yaml. `benchmarks` and `predictions` are the folders of the stages benchmark and evaluate.
+    `settings` is params.yaml; its `tgrpo.rl_folder` is the folder of the RL set. `benchmarks` and `predictions` are the
+    folders of the stages benchmark and evaluate.
     """
+    sections = read_sections(settings)
+    rl_folder = Path(cast(dict[str, dict[str, str]], sections)["tgrpo"]["rl_folder"])
+    rl, rejects = rl_folder / "rl.parquet", rl_folder / "rejects.parquet"
     read, refused = read_samples(samples), read_rejects(quarantine)
     by_id = {sample.sample_id: sample for sample in read}
     answers = cast(list[AnnotationRow], pq.read_table(annotations).to_pylist())
@@ -73,7 +75,6 @@ def run(
     reader = FrameReader(frame_store, frame_keys)
     kept_rollouts = cast(list[RolloutRow], pq.read_table(rollouts).to_pylist())
     results = _results(params, benchmarks, predictions)
-    sections = read_sections(settings)
     files = [samples, quarantine, frames_rejects, annotations, sft, rl, rejects, rollouts, sft_plot, tgrpo_plot]
     files += [path for result in results for path in result.files]
     page = Page(

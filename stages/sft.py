@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,7 +25,7 @@ from stages.model.adapters import add_lora
 from stages.model.attention import use_packed_attention
 from stages.model.examples import Examples, PackedExamples
 from stages.model.freezing import freeze_vision
-from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.processes import join_processes
@@ -142,6 +142,26 @@ class SftTrainer(ResumableTrainer):
             compute_loss_func=completion_loss,
         )
         self.builder, self.vision_lr_scale, self.features = builder, vision_lr_scale, features
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """The forwards of a step, and the number of their labels.
+
+        At the end of an epoch several processes get samples a second time, so that all have as many. These samples lose
+        their labels: the step is then that of one process.
+        """
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        dataset: Any = self.train_dataset
+        if self.args.world_size == 1 or isinstance(dataset, PackedExamples):
+            return batches, items
+        total, size = len(dataset), self.args.per_device_train_batch_size
+        per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
+        left = total - self.state.global_step % math.ceil(total / per_step) * per_step
+        for number, batch in enumerate(batches):
+            first = (number * self.args.world_size + self.args.process_index) * size
+            batch["labels"][max(0, left - first) :] = IGNORE
+        return batches, self._get_num_items_in_batch(batches, device)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prompts: Sequence[Prompt] = inputs["prompts"]

@@ -159,7 +159,8 @@ def judge_text(record: JudgeRecord) -> str:
 
 
 def _share(found: Agreement) -> str:
-    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of {found['n']:,}"
+    kappa = "" if found["kappa"] is None else f", kappa {found['kappa']:.2f},"
+    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]{kappa} of {found['n']:,}"
 
 
 def _kappa(counts: Counter[tuple[bool, bool]], n: int) -> float | None:

@@ -1,5 +1,6 @@
 """T-GRPO. Beside the paper (paper.md §2), read in this order:
 
+    sharing     StepPlan: the questions of each step, and which process takes them
     questions   ask: a question on frames in order and on contrast frames
     rollout     roll_out: o_1 … o_G on ordered and G̃ responses on contrast frames
     served      ServedRollouts: the same from servers (server_pool, adapter_server), with each step's adapter

@@ -38,7 +38,7 @@ def test_a_judge_sees_question_reference_and_answer_as_text_alone_at_temperature
     with judge_server() as server:
         judge(params(server.url, extra_body={"top_k": 1}), {"q1": 'a "pulley"\n{"x": 1}'}, MMVU)
     [call] = server.calls
-    assert [part["type"] for part in call.body["messages"][0]["content"]] == ["text"]
+    assert call.body["messages"] == [{"role": "user", "content": call.text}]
     assert (call.body["temperature"], call.body["top_k"], call.seed) == (0.0, 1, None)
     assert data(call.text) == {
         "question": "What lifts the load in q1?",

@@ -41,7 +41,7 @@ def make_training(place: Path) -> None:
     """Write every input of the report but benchmarks and predictions."""
     _write_data(place, np.random.default_rng(0))
     _write_plots(place, np.random.default_rng(1))
-    (place / "params.yaml").write_text("tgrpo:\n  alpha: 0.3\n")
+    (place / "params.yaml").write_text(f"tgrpo:\n  alpha: 0.3\n  rl_folder: {place}/data\n")
 
 
 def write_report(place: Path, out: Path, params: ReportParams = PARAMS) -> str:
@@ -56,8 +56,6 @@ def write_report(place: Path, out: Path, params: ReportParams = PARAMS) -> str:
         frames_rejects=place / "data/frames-rejects.parquet",
         annotations=place / "data/annotations.parquet",
         sft=place / "data/sft.parquet",
-        rl=place / "data/rl.parquet",
-        rejects=place / "data/rejects.parquet",
         sft_plot=place / "plots/sft.csv",
         tgrpo_plot=place / "plots/tgrpo.csv",
         rollouts=place / "data/rollouts.parquet",

@@ -31,6 +31,7 @@ from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
+from stages.rl.rewards import NEEDS_GAINS
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.served import ServedRollouts
@@ -78,8 +79,13 @@ class TgrpoParams(StepParams, Optimisation):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
-        if self.contrast_size == 0 and self.temporal != "off":
-            raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
+        if self.contrast_size == 0 and self.temporal not in ("off", *NEEDS_GAINS):
+            others = ", ".join(NEEDS_GAINS)
+            raise ValueError(
+                f"contrast_size 0 leaves nothing to compare with: raise it or set temporal to off, {others}"
+            )
+        if self.contrast_size == 0 and self.gate_visits:
+            raise ValueError("gate_visits compares answers on contrast frames: raise contrast_size or set it to 0")
         if self.contrast_scale == "batch" and self.temporal not in ("paper", "strict"):
             raise ValueError("contrast_scale batch is for temporal paper and strict: set it to none")
         if self.length_min > self.length_max:

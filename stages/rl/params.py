@@ -22,7 +22,8 @@ class StepParams(RewardParams):
     contrast_size: int = Field(
         default=4,
         ge=0,
-        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off",
+        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off, likelihood, "
+        "answer or tokens, which compare no answers: p_contrast and answers_change are then empty",
     )
     contrast: Contrast = Field(
         default="shuffle",
@@ -99,6 +100,11 @@ class StepParams(RewardParams):
     def correction(self) -> CorrectionMode:
         """How the loss is corrected for the policy that sampled."""
         return self.loss.importance_sampling_mode or ("off" if self.rollout is None else "token_truncate")
+
+    @property
+    def uses_contrast(self) -> bool:
+        """Whether any step shows the questions on contrast frames."""
+        return self.contrast_size > 0 or self.needs_gains or self.faithfulness_every > 0
 
     def measures_faithfulness(self, step: int) -> bool:
         """Whether faithfulness is measured at a step; the first step is 0."""

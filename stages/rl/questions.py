@@ -32,17 +32,17 @@ class RolloutQuestion:
 
 
 def ask(
-    sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int
+    sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast | None, seed: int, step: int
 ) -> RolloutQuestion:
     """The question as the policy meets it at one step.
 
-    The contrast order is drawn anew from the sample, the seed and the step. Two kinds of media have no contrast group:
-    images, and videos that another order leaves as they are (one frame, or equal frames). Their p and p̃ would differ by
-    chance alone.
+    The contrast order is drawn anew from the sample, the seed and the step. There are no contrast frames without
+    `contrast`, and for two kinds of media: images, and videos that another order leaves as they are (one frame, or
+    equal frames). Their p and p̃ would differ by chance alone.
     """
     frames = reader.load(sample.sample_id)
     ordered = builder(sample, frames)
-    if sample.data_type == "image":
+    if contrast is None or sample.data_type == "image":
         return RolloutQuestion(sample, ordered, None)
     order_T = contrast_order(sample, len(frames.frames_THWC), contrast, seed, step)
     if np.array_equal(frames.frames_THWC[order_T], frames.frames_THWC):

@@ -58,7 +58,8 @@ class Sampler:
         """
         self.params, self.samples, self.builder, self.stopwatch = params, samples, builder, stopwatch
         self.features, self.served = features, served
-        self.questions = QuestionsAhead(samples, reader, builder, params.contrast, params.seed)
+        contrast = params.contrast if params.uses_contrast else None
+        self.questions = QuestionsAhead(samples, reader, builder, contrast, params.seed)
 
     def sample(
         self, accelerator: Accelerator, model: PreTrainedModel, shared: SharedStep, step: int, next_rows: Sequence[int]

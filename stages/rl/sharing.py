@@ -100,7 +100,7 @@ class StepPlan:
         known = self.lengths.values()
         response = self.lengths.get(sample.problem_type, sum(known) / max(1, len(known)))
         ordered = prompt + self.params.group_size * response
-        has_contrast = sample.data_type == "video" and self.params.contrast_size > 0
+        has_contrast = sample.data_type == "video" and self.params.uses_contrast
         return ordered + (prompt + self.params.contrast_size * response) * has_contrast
 
     def _shared(self, step: int) -> SharedStep:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
+from stages.generation.faithfulness import answers_change
 from stages.model.training import ResumableTrainer
 from stages.rl.assessment import Assessment, Assessor
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
 from stages.rl.exchange import gather, idle_shares
-from stages.rl.faithfulness import answers_change, exchanges_of
 from stages.rl.gpu_idle import GpuIdle
 from stages.rl.grading import GradedGroup
 from stages.rl.guards import trip
@@ -28,6 +28,7 @@ from stages.rl.loss import StepSize, policy_loss
 from stages.rl.metrics import Figure, rollout_rows, step_rows
 from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
+from stages.rl.rollout import exchanges_of
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
 from stages.rl.sharing import StepPlan

@@ -205,8 +205,8 @@ class ResumableTrainer(Trainer):
         work = Path(self.args.output_dir or "")
         checkpoint = last_checkpoint(work)
         if checkpoint is not None:
-            log.info("resuming from %s", checkpoint)
             self.restore_state(kept_state(checkpoint, self._zero_processes))
+            log.info("resuming from %s", checkpoint)
         if self.is_world_process_zero():
             remove_cut_off(work)
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

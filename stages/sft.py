@@ -24,7 +24,7 @@ from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
 from stages.model.attention import use_packed_attention
 from stages.model.examples import Examples, PackedExamples
-from stages.model.freezing import freeze_vision
+from stages.model.freezing import check_router_loss, freeze_router, freeze_vision
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
@@ -153,6 +153,17 @@ class SftTrainer(ResumableTrainer):
         with self.autocast():
             return {**rest, **encoded_media(self.features.encode(model, self.builder, prompts))}
 
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of the completions, with the routers' loss in mean over the step's forwards."""
+        if self.router_weight:
+            inputs["output_router_logits"] = True
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.router_weight:
+            loss = self.with_router_loss(loss, outputs.aux_loss, self.current_gradient_accumulation_steps)
+        return (loss, outputs) if return_outputs else loss
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if isinstance(self.train_dataset, PackedExamples):
             return SequentialSampler(self.train_dataset)  # its rows are in the order of training
@@ -205,10 +216,14 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
         use_packed_attention(policy)
     if params.freezes_vision:
         freeze_vision(policy)
+    if params.freeze_router:
+        freeze_router(policy)
+    check_router_loss(policy, params.router_loss)
     # Under ZeRO-3 a pass needs all processes, and what is kept differs from one to the other.
     features = FeatureCache(params.feature_cache_gib) if params.freezes_vision and params.deepspeed != 3 else None
     policy = policy if params.lora is None else add_lora(policy, params.lora)
     trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale, features)
+    trainer.router_weight = params.router_loss
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer

@@ -20,7 +20,7 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import Sample, read_samples
 from stages.model.adapters import add_lora
-from stages.model.freezing import freeze_vision
+from stages.model.freezing import check_router_loss, freeze_router, freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import join_processes
@@ -59,6 +59,9 @@ class TgrpoParams(StepParams, Optimisation):
         default="cosine", description="learning rate after the warm-up: as it is, or falling to 0 by a cosine"
     )
     max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
+    freeze_router: bool = Field(
+        default=True, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
     save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
 
     @property
@@ -166,6 +169,7 @@ def build_trainer(
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
+    trainer.router_weight = params.router_loss
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL"}))
     return trainer
@@ -183,6 +187,9 @@ def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     model = load_scorer(path, params)
     if params.freeze_vision:
         freeze_vision(model)
+    if params.freeze_router:
+        freeze_router(model)
+    check_router_loss(model, params.router_loss)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

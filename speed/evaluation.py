@@ -63,9 +63,8 @@ def reference(folder: Path, showings: Sequence[Showing]) -> list[str]:
     builder, model, texts = PromptBuilder(folder), load_model(folder), []
     for showing in showings:
         sample = showing.sample
-        frames = take_frames(
-            Clip("", Path(sample.media_path), sample.media_sha256, sample.data_type, None, None), FRAMES
-        )
+        path = Path(sample.media_path)
+        frames = take_frames(Clip("", path, sample.media_sha256, sample.data_type, None, None), path, FRAMES)
         order_T = permutation(len(frames.frames_THWC), showing.order, sample.sample_id, 0)
         answers = generate(model, builder, [builder(sample, frames, order_T)], [1], SAMPLING, [0])
         texts.append(answers[0][0].text)

@@ -13,22 +13,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tqdm import tqdm
 
 from stages.chat.annotation_parameters import AnnotateParams
-from stages.chat.annotation_rows import annotation_row, answer_row, failed_row
+from stages.chat.annotation_rows import annotation_row, failed_row
 from stages.chat.annotation_summary import in_words, summarise
+from stages.chat.answers import Answers
 from stages.chat.ask_all import ask_all
 from stages.chat.client import ChatClient
 from stages.chat.first_answers import FirstAnswers
-from stages.chat.ledger import Ledger
 from stages.chat.parameters import Payload
 from stages.chat.payload import choose_payload
 from stages.chat.reply import Reply
 from stages.chat.request import ChatSampling, Dialect, Request
-from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow, AnswerRow
+from stages.data.annotations import ANNOTATION_SCHEMA, ANSWER_SCHEMA, AnnotationRow
 from stages.data.archive import Archive
 from stages.data.journal import JournaledStore
 from stages.data.prompt import question_text
@@ -64,10 +64,7 @@ def run(
     `dvc checkout` and no `dvc gc` reaches. `annotations` holds the answers that this run uses, in sample order. Failed
     requests are not kept, so the next run asks them again.
     """
-    if params.max_cost is not None and params.model not in params.prices:
-        raise UserError(
-            f"annotate.max_cost is set but annotate.prices has no '{params.model}'; add its price per million tokens"
-        )
+    ledger = params.ledger(params.model, "annotate")
     payload: Payload = "images" if params.embedded else choose_payload(params, WORK / "annotate" / "servers.json")
     reader = FrameReader(frame_store, frame_keys)
     with_frames = set(reader.sample_ids)
@@ -76,7 +73,7 @@ def run(
 
     journal, archive = WORK / "annotate" / f"{responses.name}.jsonl", Archive(Path(params.answers), ANSWER_SCHEMA)
     with JournaledStore(responses, journal, ANSWER_SCHEMA, archive=archive) as store:
-        job = Annotation(params, payload, store, asked)
+        job = Annotation(params, payload, Answers(store, ledger), asked)
         if dry_run:
             return job.estimate(reader)
         with progress_bar(total=len(asked) * params.n, unit="request") as bar, _endpoint(params) as base_url:
@@ -92,20 +89,15 @@ def run(
 class Annotation:
     """One pass over the samples: stored answers are used, others asked for."""
 
-    def __init__(
-        self, params: AnnotateParams, payload: Payload, store: JournaledStore, samples: Sequence[Sample]
-    ) -> None:
+    def __init__(self, params: AnnotateParams, payload: Payload, answers: Answers, samples: Sequence[Sample]) -> None:
         self._params = params
         self._payload: Payload = payload
-        self._store = store
+        self._answers = answers
         self._samples = samples
         self._identity = identity(params.careless, params.seed) if params.embedded else ""
         self._dialect = Dialect.of(params)
-        self._failures: dict[str, str] = {}  # request key → why
         self._first = FirstAnswers(params.max_unusable)
-        self._ledger = Ledger(params.prices.get(params.model), params.max_cost, params.max_tokens_total)
-        for row in store.journaled():  # an interrupted run's answers belong to the run that finishes it
-            self._ledger.add(row["prompt_tokens"], row["completion_tokens"])
+        self._ledger = answers.ledger
         self.keys: list[tuple[str, str]] = []  # (sample_id, request key) of every request so far, in sample order
 
     def unanswered(self, reader: FrameReader, bar: "tqdm[Any] | None" = None) -> Iterator[Request]:
@@ -115,11 +107,11 @@ class Annotation:
             for index in range(self._params.n):
                 request = self._request(sample, reader, index)
                 self.keys.append((sample.sample_id, request.key))
-                if request.key not in self._store and request.key not in seen:
+                if request.key not in self._answers and request.key not in seen:
                     seen.add(request.key)
                     yield request
                     continue
-                if request.key in self._store and self._first.are_wanted:
+                if request.key in self._answers and self._first.are_wanted:
                     self._first.add(self._annotation_row(sample.sample_id, request.key))
                 if bar is not None:
                     bar.update()
@@ -158,7 +150,7 @@ class Annotation:
         return (
             self._annotation_row(sample_id, key)
             for sample_id, key in self.keys
-            if key in self._store or key in self._failures
+            if key in self._answers or key in self._answers.failures
         )
 
     def check(self, annotations: Path) -> None:
@@ -170,13 +162,13 @@ class Annotation:
                 "(annotate.prompt, max_tokens, extra_body) and run again, or set annotate.max_unusable: 1.0 to go on"
             )
         if self._too_many_failed():
-            [(detail, _)] = Counter(self._failures.values()).most_common(1)
+            [(detail, _)] = Counter(self._answers.failures.values()).most_common(1)
             raise EndpointError(
-                f"{len(self._failures)} of {total} requests failed, more than annotate.max_failed = "
+                f"{len(self._answers.failures)} of {total} requests failed, more than annotate.max_failed = "
                 f"{self._params.max_failed:g}, most often with '{detail}'; all reasons are in {annotations}. "
                 "Remove the cause and run again: answers are kept, only the rest is asked again"
             )
-        answered = sum(key in self._store or key in self._failures for _, key in self.keys)
+        answered = sum(key in self._answers or key in self._answers.failures for _, key in self.keys)
         if answered < total:
             raise UserError(
                 f"stopped with {answered} of {total} requests answered, {self._ledger.tokens:,} tokens and cost "
@@ -207,16 +199,10 @@ class Annotation:
         return not self._first.are_useless and self._ledger.admit(request)
 
     async def _keep(self, batch: Sequence[tuple[Request, Reply]]) -> None:
-        """Write the batch's answers to disk, then count all of it."""
-        answers = [answer_row(request, reply) for request, reply in batch if reply.status != "failed"]
-        await asyncio.to_thread(self._store.add, answers)
+        """Keep the batch's answers, and look at the first ones."""
+        answers = await self._answers.keep(batch)
         for answer in answers if self._first.are_wanted else ():
             self._first.add(annotation_row(f"answer {answer['key'][:8]}", answer))
-        for request, reply in batch:
-            if reply.status == "failed":
-                self._failures[request.key] = reply.detail
-        for request, reply in batch:
-            self._ledger.settle(request, reply)
 
     def _request(self, sample: Sample, reader: FrameReader, index: int) -> Request:
         p = self._params
@@ -235,12 +221,12 @@ class Annotation:
         )
 
     def _annotation_row(self, sample_id: str, key: str) -> AnnotationRow:
-        if key in self._failures:
-            return failed_row(sample_id, key, self._failures[key])
-        return annotation_row(sample_id, cast(AnswerRow, self._store.read(key)))
+        if key in self._answers.failures:
+            return failed_row(sample_id, key, self._answers.failures[key])
+        return annotation_row(sample_id, self._answers.read(key))
 
     def _too_many_failed(self) -> bool:
-        return len(self._failures) > self._params.max_failed * len(self._samples) * self._params.n
+        return len(self._answers.failures) > self._params.max_failed * len(self._samples) * self._params.n
 
 
 def _endpoint(params: AnnotateParams) -> AbstractContextManager[str]:

@@ -6,20 +6,31 @@ with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from pydantic import Field, model_validator
 
 from stages.asking.collect import collect, conditions_of, engine_of, plan, with_payload
+from stages.asking.exchange import changed_answers
 from stages.asking.params import AskingParams
 from stages.data.conditions import Conditions, differences, read_conditions, with_conditions
 from stages.data.order import Order
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.definition import Profile
+from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.faithfulness import (
+    Faithfulness,
+    faithfulness,
+    faithfulness_text,
+    thoughts_to_exchange,
+    with_faithfulness,
+)
+from stages.evaluation.judgements import judged_by, with_judge
 from stages.evaluation.metrics import shown, summarise
-from stages.evaluation.predictions import PREDICTION_SCHEMA, prediction_row, read_predictions
-from stages.evaluation.prepared import Wanted, prepare, read_prepared
+from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, prediction_row, read_predictions
+from stages.evaluation.prepared import Prepared, Wanted, prepare, read_prepared
 from stages.evaluation.selfcheck import selfcheck_text
 from stages.evaluation.text_summary import (
     benchmarks_text,
@@ -28,10 +39,12 @@ from stages.evaluation.text_summary import (
     rejects_text,
     summary_text,
 )
+from stages.judging.judge import judge_rows
+from stages.judging.parameters import JudgeParams
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import write_json, write_table
-from stages.run.work import resume_note, work_dir
+from stages.run.work import WORK, resume_note, work_dir
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +54,10 @@ OUTSIDE_THE_GRAPH = Path("evaluations")  # where the files go when no path is gi
 class EvaluateParams(AskingParams):
     """Who answers, what is shown, and whose scoring makes the headline."""
 
+    judge: JudgeParams | None = Field(
+        default=None,
+        description="a served model that scores what no rule can, in the official profile; null: not scored",
+    )
     profile: Profile = Field(
         default="official", description="whose scoring makes the headline numbers; both are always computed"
     )
@@ -48,6 +65,21 @@ class EvaluateParams(AskingParams):
         default=("ordered", "shuffled"),
         description="orders of frames that videos are shown in; blind: the question without its frames, images too",
     )
+
+    faithfulness: int = Field(
+        default=0,
+        ge=0,
+        description="answers whose thought is exchanged for that on shuffled frames, to see whether they follow from "
+        "it; in this process; 0: not measured",
+    )
+
+    @model_validator(mode="after")
+    def _thoughts_to_exchange(self) -> "EvaluateParams":
+        if self.faithfulness and (self.engine != "transformers" or "shuffled" not in self.orders):
+            raise ValueError(
+                "faithfulness needs engine 'transformers' and the order 'shuffled'; set both, or set faithfulness to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _in_order_too(self) -> "EvaluateParams":
@@ -111,17 +143,27 @@ def run(
     work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed, "evaluate")
     rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
-    summary = summarise(rows, prepared.n_questions, definition, params.profile)
     place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
-    asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows)}
+    judge = None
+    if params.judge:
+        home = WORK / "evaluate" / "judge" / place.name
+        rows, judge = judge_rows(params.judge, rows, prepared.samples, definition, params.seed, home)
+    faithful = _faithfulness(params, rows, prepared, definition, model_files) if params.faithfulness else {}
+    summary = summarise(rows, prepared.n_questions, definition, params.profile)
+    judged = {"judge": judge} if judge else {}
+    asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows), **judged_by(judge)}
     table = predictions or place.with_name(f"{place.name}.parquet")
-    write_table(table, rows, with_conditions(PREDICTION_SCHEMA, asked))
-    figures = summary.metrics() | {"asked": asked} | prepared.note | resume_note(work)
+    schema = with_faithfulness(with_conditions(PREDICTION_SCHEMA, asked), faithful)
+    write_table(table, rows, with_judge(schema, judge))
+    followed = {"faithfulness": {name: asdict(figure) for name, figure in faithful.items()}} if faithful else {}
+    figures = summary.metrics() | judged | followed | {"asked": asked} | prepared.note | resume_note(work)
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few())
     # Of many lines: no arguments, which would be escaped.
-    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or "")))
+    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
+    if faithful:
+        log.info("faithfulness: %s", faithfulness_text(faithful))
     if published := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:
@@ -130,6 +172,22 @@ def run(
             log.warning("the two were asked in different ways, which may explain the difference: %s", differs)
     if prepared.quarantine:
         log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
+
+
+def _faithfulness(
+    params: EvaluateParams,
+    rows: Sequence[PredictionRow],
+    prepared: Prepared,
+    benchmark: Benchmark,
+    model_files: Sequence[Path],
+) -> Faithfulness:
+    """The figures, with thoughts exchanged in the model."""
+    samples = {sample.sample_id: sample for sample in prepared.samples}
+    chosen = thoughts_to_exchange(rows, benchmark, params.faithfulness, params.seed)
+    outputs = [(samples[each.sample_id], each.own, each.other) for each in chosen]
+    [folder] = model_files
+    changed = changed_answers(folder, prepared.reader, outputs, params.max_new_tokens, params.precision)
+    return faithfulness(rows, benchmark, changed)
 
 
 if __name__ == "__main__":

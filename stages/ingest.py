@@ -11,9 +11,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from stages.data.object_table import record_objects
 from stages.data.sample import REJECT_SCHEMA, SAMPLE_SCHEMA, Reject, Sample, limit_rejects
 from stages.data.source_folder import unchanged
 from stages.data.sources import Source, read_source
+from stages.run.addresses import MARK
 from stages.run.command import command
 from stages.run.errors import UserError
 from stages.run.files import table_writer, write_json
@@ -27,7 +29,7 @@ LOGGED = 20  # rejects
 
 
 class IngestParams(Params):
-    root: str = Field(description="path of the folder that holds all sources; DVC tracks it")
+    root: str = Field(description="path of the folder that holds all local sources; DVC tracks it")
     sources: tuple[Source, ...] = Field(min_length=1, description="the sources, read in this order")
     max_rejected: float = Field(
         ge=0, le=1, description="largest share of all records (0 to 1) that may be quarantined before the stage stops"
@@ -37,7 +39,9 @@ class IngestParams(Params):
     memory_mb: int = Field(default=2048, ge=128, description="megabytes of memory per probing process")
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
+    def _check_root_and_names(self) -> Self:
+        if MARK in self.root:
+            raise ValueError("root is a folder of this machine; an address goes to a source's records, media or folder")
         names = Counter(source.name for source in self.sources)
         if repeated := [name for name, count in names.items() if count > 1]:
             raise ValueError(
@@ -49,8 +53,8 @@ class IngestParams(Params):
 def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metrics: Path) -> None:
     """Write the usable samples, the quarantine, and the counts.
 
-    The folder `media` gets the media that a source holds as bytes, in files named by their hash. Other media stays
-    where it is.
+    The folder `media` gets the media that a source holds as bytes, in files named by their hash, and the table
+    objects.parquet of media on servers. Other media stays where it is.
     """
     counts = Counts()
     media.mkdir(parents=True, exist_ok=True)
@@ -67,6 +71,7 @@ def run(params: IngestParams, samples: Path, quarantine: Path, media: Path, metr
                     counts.add(source.name, outcome)
                     write = keep if isinstance(outcome, Sample) else refuse
                     write(outcome.model_dump())
+            record_objects(media / "objects.parquet", check.objects)
         write_json(metrics, counts.summary(params))
         if not counts.kept + counts.quarantined:
             raise UserError(

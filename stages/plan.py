@@ -4,9 +4,9 @@
 
 It prints memory per GPU, tokens, steps, hours and disk of SFT and T-GRPO. Parameters are those of params.yaml.
 Questions are those under data/ where they exist, otherwise the largest that the frame parameters allow. Settings that
-cannot work are refused with the parameter to change and exit code 1. Hours are a model with
-constants that were measured on an H100: arithmetic runs at a share of the device's peak (`--mfu`), decoding at its
-bandwidth, but no faster than kernels are launched.
+cannot work are refused with the parameter to change and exit code 1. Hours are a model with constants that were
+measured on an H100: arithmetic runs at a share of the device's peak (`--mfu`), decoding at its bandwidth, but no faster
+than kernels are launched.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     """T-GRPO on all GPUs; UserError when its questions cannot be shared out."""
     params.batch.forwards(host.gpus, "GPUs")
     how = _training(params, params.freeze_vision, host)
-    adapted = params.lora is not None
-    has_reference = params.loss.beta > 0
+    adapted, has_reference = params.lora is not None, params.loss.beta > 0
+    servers = len(params.rollout.servers) if params.rollout else 0
     questions = params.questions_per_step / host.gpus
     contrast = media.videos * (params.contrast_size > 0)
     rows = questions * (params.group_size + contrast * params.contrast_size)
@@ -71,12 +71,10 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         size, how, per_forward * tokens, per_forward * attention, per_forward * most.visual * size.merge**2
     )
     logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
-    phases = {
-        "rollout: KV cache": memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion),
-        "update: activations and logits": activations + logits,
-    }
+    cache = 0.0 if servers else memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion)
+    phases = {"rollout: KV cache": cache, "update: activations and logits": activations + logits}
     scored, seen = score_group(shape, params.group_size), Work() if params.freeze_vision else encode(shape, size)
-    once = (prefill(shape) + encode(shape, size)) * prompts
+    once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
     if params.needs_gains:
@@ -96,8 +94,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         memory.features(size, how, params.feature_cache_gib, params.max_steps * questions, media.visual),
         tokens=params.questions_per_step * (shape.prompt + params.group_size * shape.completion),
         steps=params.max_steps,
-        seconds=arithmetic + drawn / params.updates_per_rollout,
+        seconds=arithmetic + (0.0 if servers else drawn) / params.updates_per_rollout,
         disk=disk(size, how),
+        servers=servers,
     )
 
 

@@ -12,10 +12,10 @@ from stages.data.matrix import Matrix, check_leftovers
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.definition import Profile
-from stages.reporting.benchmark_results import BenchmarkResult, benchmark_result
+from stages.reporting.benchmark_results import BenchmarkResult, added_chart, benchmark_result
 from stages.reporting.comparison import label
 from stages.reporting.curves import SFT_CURVES, TGRPO_CURVES, curve_charts
-from stages.reporting.findings import base_note, page_title, plain_grpo_note
+from stages.reporting.findings import base_note, page_lede, page_title, plain_grpo_note
 from stages.reporting.funnel import composition, funnel, reject_counts, rule_counts, source_counts
 from stages.reporting.gallery import dropped_cards, kept_cards, rollout_examples
 from stages.reporting.page import Page, render
@@ -53,8 +53,6 @@ def run(
     frames_rejects: Path,
     annotations: Path,
     sft: Path,
-    rl: Path,
-    rejects: Path,
     sft_plot: Path,
     tgrpo_plot: Path,
     rollouts: Path,
@@ -64,8 +62,12 @@ def run(
 ) -> None:
     """Write the page.
 
-    `settings` is params.yaml. `benchmarks` and `predictions` are the folders of the stages benchmark and evaluate.
+    `settings` is params.yaml; its `tgrpo.rl_folder` is the folder of the RL set. `benchmarks` and `predictions` are the
+    folders of the stages benchmark and evaluate.
     """
+    sections = read_sections(settings)
+    rl_folder = Path(cast(dict[str, dict[str, str]], sections)["tgrpo"]["rl_folder"])
+    rl, rejects = rl_folder / "rl.parquet", rl_folder / "rejects.parquet"
     read, refused = read_samples(samples), read_rejects(quarantine)
     by_id = {sample.sample_id: sample for sample in read}
     answers = cast(list[AnnotationRow], pq.read_table(annotations).to_pylist())
@@ -73,16 +75,17 @@ def run(
     reader = FrameReader(frame_store, frame_keys)
     kept_rollouts = cast(list[RolloutRow], pq.read_table(rollouts).to_pylist())
     results = _results(params, benchmarks, predictions)
-    sections = read_sections(settings)
     files = [samples, quarantine, frames_rejects, annotations, sft, rl, rejects, rollouts, sft_plot, tgrpo_plot]
     files += [path for result in results for path in result.files]
     page = Page(
         title=page_title(params.models, params.benchmarks, [result.findings for result in results]),
+        lede=page_lede(params.models, [result.findings for result in results]),
         plain_grpo=plain_grpo_note(params.models, params.benchmarks),
         base_note=base_note(sections),
         last_model=label(params.models[-1]),
         profile=params.profile,
         results=results,
+        added=added_chart([result.comparison for result in results]),
         paper=paper_table([run for result in results for run in result.runs]),
         funnel=funnel(read, refused, len(reader.sample_ids), answers, len(kept_sft), len(kept_rl)),
         rejects=reject_counts([*refused, *read_rejects(frames_rejects), *dropped]),

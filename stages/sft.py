@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -24,13 +24,14 @@ from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
 from stages.model.attention import use_packed_attention
 from stages.model.examples import Examples, PackedExamples
-from stages.model.freezing import check_router_loss, freeze_router, freeze_vision
-from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.freezing import freeze_vision
+from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.processes import join_processes
+from stages.model.router import MixtureTrainer, freeze_router
 from stages.model.step_progress import Progress
-from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
+from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet
 from stages.model.vision import FeatureCache, encoded_media, joint_media
 from stages.run.command import command
@@ -121,7 +122,7 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
-class SftTrainer(ResumableTrainer):
+class SftTrainer(MixtureTrainer):
     """Trainer for SFT, with a learning rate for the vision tower."""
 
     def __init__(
@@ -143,6 +144,26 @@ class SftTrainer(ResumableTrainer):
         )
         self.builder, self.vision_lr_scale, self.features = builder, vision_lr_scale, features
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """The forwards of a step, and the number of their labels.
+
+        At the end of an epoch several processes get samples a second time, so that all have as many. These samples lose
+        their labels: the step is then that of one process.
+        """
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        dataset: Any = self.train_dataset
+        if self.args.world_size == 1 or isinstance(dataset, PackedExamples):
+            return batches, items
+        total, size = len(dataset), self.args.per_device_train_batch_size
+        per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
+        left = total - self.state.global_step % math.ceil(total / per_step) * per_step
+        for number, batch in enumerate(batches):
+            first = (number * self.args.world_size + self.args.process_index) * size
+            batch["labels"][max(0, left - first) :] = IGNORE
+        return batches, self._get_num_items_in_batch(batches, device)
+
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prompts: Sequence[Prompt] = inputs["prompts"]
         rest = super()._prepare_inputs({name: value for name, value in inputs.items() if name != "prompts"})
@@ -152,17 +173,6 @@ class SftTrainer(ResumableTrainer):
         model: Any = self.model
         with self.autocast():
             return {**rest, **encoded_media(self.features.encode(model, self.builder, prompts))}
-
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The loss of the completions, with the routers' loss in mean over the step's forwards."""
-        if self.router_weight:
-            inputs["output_router_logits"] = True
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if self.router_weight:
-            loss = self.with_router_loss(loss, outputs.aux_loss, self.current_gradient_accumulation_steps)
-        return (loss, outputs) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if isinstance(self.train_dataset, PackedExamples):
@@ -218,12 +228,11 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
         freeze_vision(policy)
     if params.freeze_router:
         freeze_router(policy)
-    check_router_loss(policy, params.router_loss)
     # Under ZeRO-3 a pass needs all processes, and what is kept differs from one to the other.
     features = FeatureCache(params.feature_cache_gib) if params.freezes_vision and params.deepspeed != 3 else None
     policy = policy if params.lora is None else add_lora(policy, params.lora)
     trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale, features)
-    trainer.router_weight = params.router_loss
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer

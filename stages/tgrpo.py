@@ -18,21 +18,25 @@ from transformers.trainer_utils import set_seed
 from transformers.training_args import TrainingArguments
 
 from stages.data.rollouts import ROLLOUT_SCHEMA
-from stages.data.sample import Sample, read_samples
+from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
-from stages.model.freezing import check_router_loss, freeze_router, freeze_vision
+from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.processes import join_processes
+from stages.model.router import freeze_router
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
-from stages.model.training_set import training_set
+from stages.model.training_set import TrainingSet, training_set
 from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
 from stages.rl.params import StepParams
 from stages.rl.questions import question_plan
+from stages.rl.rewards import NEEDS_GAINS
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
+from stages.rl.served import ServedRollouts
+from stages.rl.sharing import StepPlan
 from stages.rl.stopwatch import Stopwatch
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
@@ -48,7 +52,13 @@ SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many 
 
 
 class TgrpoParams(StepParams, Optimisation):
-    """What a step does (stages/rl/params.py) and how it is optimised."""
+    """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
+
+    rl_folder: str = Field(
+        default="data",
+        description="folder of the RL set (rl.parquet, rejects.parquet): data for all that the filter keeps, "
+        "data/probed/<model> for what the rules of probe keep of it",
+    )
 
     questions_per_step: int = Field(default=8, ge=1, description="questions of an optimizer step, over all processes")
     questions_per_forward: int = Field(
@@ -73,8 +83,13 @@ class TgrpoParams(StepParams, Optimisation):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
-        if self.contrast_size == 0 and self.temporal != "off":
-            raise ValueError("contrast_size 0 leaves nothing to compare with: raise it or set temporal to off")
+        if self.contrast_size == 0 and self.temporal not in ("off", *NEEDS_GAINS):
+            others = ", ".join(NEEDS_GAINS)
+            raise ValueError(
+                f"contrast_size 0 leaves nothing to compare with: raise it or set temporal to off, {others}"
+            )
+        if self.contrast_size == 0 and self.gate_visits:
+            raise ValueError("gate_visits compares answers on contrast frames: raise contrast_size or set it to 0")
         if self.contrast_scale == "batch" and self.temporal not in ("paper", "strict"):
             raise ValueError("contrast_scale batch is for temporal paper and strict: set it to none")
         if self.length_min > self.length_max:
@@ -94,10 +109,26 @@ class TgrpoParams(StepParams, Optimisation):
             )
         return self
 
+    @model_validator(mode="after")
+    def _servers_can(self) -> "TgrpoParams":
+        if self.rollout is None:
+            return self
+        if self.lora is None:
+            raise ValueError("servers load adapters, but no full weights while they run: set lora, or rollout null")
+        if self.lora.vision != "frozen":
+            raise ValueError(
+                "servers load adapters of the language model only: set lora.vision frozen and freeze_vision true, "
+                "or rollout null"
+            )
+        if self.temperature != 1:
+            raise ValueError(
+                "servers send the log-probabilities of temperature 1 only: set temperature 1, or rollout null"
+            )
+        return self
+
 
 def run(
     params: TgrpoParams,
-    samples: Path,
     frame_store: Path,
     model: Path,
     out: Path,
@@ -105,12 +136,12 @@ def run(
     headline: Path,
     plot: Path,
     rollouts: Path,
+    samples: Path | None = None,
 ) -> None:
     """Train the SFT model with T-GRPO on its own rollouts.
 
     Args:
         params: Parameters of the stage.
-        samples: Questions with answers (rl.parquet).
         frame_store: The store that holds the samples' frames.
         model: The SFT model, which is also the reference of the KL term.
         out: The trained model in Hugging Face format.
@@ -118,14 +149,16 @@ def run(
         headline: The few of the last means that DVC compares, as JSON.
         plot: One row of figures per step, as CSV.
         rollouts: Some whole rollouts with every part of their rewards, for the report.
+        samples: Questions with answers; rl.parquet of the folder that the parameters name, unless given.
     """
     params.configure_torch()
+    samples = samples or Path(params.rl_folder) / "rl.parquet"
     reader = FrameReader(frame_store, samples)
     questions = training_set(
         read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
     )
     work = work_dir("tgrpo", params, [samples, model])
-    trainer = build_trainer(params, questions.samples, reader, model, work)
+    trainer = build_trainer(params, questions, reader, model, work)
     if trainer.is_world_process_zero():
         questions.report(work)
     trainer.train_on()
@@ -141,7 +174,7 @@ def run(
 
 
 def build_trainer(
-    params: TgrpoParams, samples: Sequence[Sample], reader: FrameReader, model: Path, work: Path
+    params: TgrpoParams, questions: TrainingSet, reader: FrameReader, model: Path, work: Path
 ) -> TgrpoTrainer:
     """Policy, reference and trainer.
 
@@ -156,23 +189,40 @@ def build_trainer(
         if frozen is not None:
             frozen.requires_grad_(False).to(args.device)  # type: ignore[arg-type]  # torch.device is accepted
     features = FeatureCache(params.feature_cache_gib) if params.freeze_vision else None
+    builder, served = PromptBuilder(model), None
+    if params.rollout is not None:
+        adapters = Path(params.rollout.folder or work / "adapters")
+        served = ServedRollouts(params, params.rollout, model, reader, builder, adapters)
     trainer = TgrpoTrainer(
         model=load_policy(model, params),
         args=args,
         params=params,
-        train_dataset=question_plan(
-            len(samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
-        ),
-        sampler=Sampler(params, samples, reader, PromptBuilder(model), Stopwatch(), features),
+        plan=step_plan(params, questions, args.world_size),
+        sampler=Sampler(params, questions.samples, reader, builder, Stopwatch(), features, served),
         reference=reference,
         whole_copy=whole_copy,
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
-    trainer.router_weight = params.router_loss
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL"}))
+    trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL", "idle": "idle"}))
     return trainer
+
+
+def step_plan(params: TgrpoParams, questions: TrainingSet, processes: int) -> StepPlan:
+    """The questions of all steps, to be shared out over the processes."""
+    return StepPlan(
+        params,
+        rows=question_plan(
+            len(questions.samples), params.max_steps, params.questions_per_step, params.updates_per_rollout, params.seed
+        ),
+        samples=questions.samples,
+        prompt_tokens=[length - params.max_new_tokens for length in questions.lengths],
+        per_step=params.questions_per_step,
+        batch_size=params.questions_per_forward,
+        processes=processes,
+    )
 
 
 def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
@@ -189,7 +239,6 @@ def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
         freeze_vision(model)
     if params.freeze_router:
         freeze_router(model)
-    check_router_loss(model, params.router_loss)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

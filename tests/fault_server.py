@@ -76,7 +76,7 @@ class FaultServer:
 
     def enter(self, body: dict[str, Any], headers: dict[str, str], path: str) -> Call:
         content = body["messages"][0]["content"]
-        text, seed = content[-1]["text"], body.get("seed")
+        text, seed = content if isinstance(content, str) else content[-1]["text"], body.get("seed")
         with self.lock:
             self.in_flight += 1
             self.attempts[text, seed] += 1

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from stages.data.sample import DataType
 from stages.handshake.scores import token_logps
-from stages.model.inputs import PromptBuilder
+from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.video.frame_store import Frames, frames_from_row
 from tests.fault_server import Server
@@ -47,6 +47,7 @@ class ModelServer:
     sends_logprobs: bool = True
     counts: bool = True
     noise: float = 0.0  # nats, added to each log-probability
+    port: int = 0
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,6 +55,13 @@ class ModelServer:
     def __post_init__(self) -> None:
         self.builder, self.model = PromptBuilder(self.folder, "plain"), load_model(self.folder)
         self.ids = self.builder.tokenizer(f"{ANSWER}<|im_end|>", add_special_tokens=False)["input_ids"]
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object of an answer; `body` is None for a GET."""
+        if body is None:
+            return 404, {}
+        self.bodies.append(body)
+        return 200, self.complete(body)
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat completion of a request: always the same answer."""
@@ -98,28 +106,43 @@ class ModelServer:
             self.misread(frames) if part["type"] == "video_url" or len(body["messages"][0]["content"]) > 2 else frames
         )
 
-    def logprobs(self, body: dict[str, Any], ids: list[int]) -> list[dict[str, Any]]:
-        """The answer's tokens, with the model's log-probabilities."""
+    def prompt(self, body: dict[str, Any]) -> Prompt:
+        """The prompt of a request with one medium."""
         medium, words = body["messages"][0]["content"]
         kind: DataType = "video" if medium["type"] == "video_url" else "image"
         sample = question(data_type=kind, problem=words["text"], options=())
-        prompt = self.builder(sample, self._frames(medium, body))
-        logps = token_logps(self.model, self.builder, prompt, torch.tensor(ids)).tolist()
+        return self.builder(sample, self._frames(medium, body))
+
+    def logprobs(self, body: dict[str, Any], ids: list[int]) -> list[dict[str, Any]]:
+        """The answer's tokens, with the model's log-probabilities."""
+        logps = token_logps(self.model, self.builder, self.prompt(body), torch.tensor(ids)).tolist()
+        return self.with_tokens(ids, logps)
+
+    def with_tokens(self, ids: list[int], logps: list[float]) -> list[dict[str, Any]]:
+        """Tokens with their log-probabilities, as the protocol has them."""
         tokens = [self.builder.tokenizer.decode([token]) for token in ids]
         return [{"token": token, "logprob": logp - self.noise} for token, logp in zip(tokens, logps, strict=True)]
 
 
+S = TypeVar("S", bound=ModelServer)
+
+
 @contextmanager
-def model_server(server: ModelServer) -> Iterator[ModelServer]:
+def model_server(server: S) -> Iterator[S]:
     """Run the server on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def do_GET(self) -> None:
+            self.answer(None)
+
+        def answer(self, body: dict[str, Any] | None) -> None:
             with server.lock:
-                server.bodies.append(body)
-                data = json.dumps(server.complete(body)).encode()
-            self.send_response(200)
+                status, answer = server.answer(self.path, body)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -128,7 +151,7 @@ def model_server(server: ModelServer) -> Iterator[ModelServer]:
         def log_message(self, format: str, *args: object) -> None:
             """The log is `bodies`."""
 
-    http = Server(("127.0.0.1", 0), Handler)
+    http = Server(("127.0.0.1", server.port), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}/v1"
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:

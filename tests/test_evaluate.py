@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.asking import engines
+from stages.asking.server_engine import ServerParams
 from stages.data.conditions import with_conditions
 from stages.data.sample import Reject, read_samples, write_rejects, write_samples
 from stages.evaluate import EvaluateParams, run
@@ -59,6 +61,17 @@ def count_jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
+def test_faithfulness_is_measured_on_request_and_changes_nothing_else(model: Path, place: Path) -> None:
+    rows = evaluate(PARAMS, model, place)
+    measured = evaluate(PARAMS.model_copy(update={"faithfulness": 4}), model, place, "measured")
+    assert measured == rows
+    plain, found = read_json(place / "metrics.json"), read_json(place / "measured.json")
+    assert found.pop("faithfulness")["looks"] | {"low": 0, "high": 0} == {"value": 0, "low": 0, "high": 0, "n": 5}
+    assert found == plain
+    with pytest.raises(ValidationError, match="faithfulness needs engine 'transformers' and the order 'shuffled'"):
+        EvaluateParams(faithfulness=4, orders=("ordered", "blind"))
+
+
 def test_every_question_with_frames_is_answered_in_every_order_and_images_once(model: Path, place: Path) -> None:
     rows = evaluate(PARAMS, model, place)
     assert [(row["sample_id"], row["order"]) for row in rows] == [
@@ -82,6 +95,16 @@ def test_every_question_with_frames_is_answered_in_every_order_and_images_once(m
         "temporal_shuffled_gap",
         "well_formed",
     } <= metrics.keys()
+
+
+def test_a_checkpoint_of_others_is_asked_in_its_own_words(model: Path, place: Path) -> None:
+    plain = evaluate(PARAMS, model, place)
+    rows = evaluate(PARAMS.model_copy(update={"prompt": "onethinker"}), model, place)
+    assert read_json(place / "metrics.json")["asked"]["prompt"] == "onethinker"
+    assert [row["text"] for row in rows] != [row["text"] for row in plain]
+    served = PARAMS.model_copy(update={"prompt": "onethinker"}).asking("served", "http://127.0.0.1:9/v1")
+    with pytest.raises(UserError, match=r"write it as server.prompt"):
+        evaluate(served.model_copy(update={"server": ServerParams(base_url="x", payload="images")}), model, place)
 
 
 def test_quarantined_questions_count_as_missing_and_are_named(

@@ -18,6 +18,7 @@ from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.planning.configs import QWEN2_5_VL_7B
 
+ONE_GPU = ROOT / "profiles" / "one-gpu.yaml"
 PAPER = ["--params", str(ROOT / "profiles" / "paper.yaml"), "--samples", "165000"]
 
 
@@ -41,6 +42,40 @@ def test_the_paper_profile_fits_on_8_gpus_of_80_gb(config: list[str], printed: C
     assert "20,625 steps" in printed()  # 165,000 samples in batches of 8
     # Per question 8 grids of 128 visual tokens, 200 of text and 8 responses of 768
     assert f"{8 * (1024 + 200 + 8 * 768):,} tokens per step at most, 1,000 steps" in printed()
+
+
+def test_servers_take_the_rollout_out_of_the_plan_and_are_named(
+    config: list[str], tmp_path: Path, printed: Callable[[], str]
+) -> None:
+    """No cache of keys and values, no decoding; the rest stays."""
+    sections = YAML(typ="safe").load(ONE_GPU.read_text())
+    sections["tgrpo"]["rollout"] = {"servers": ["http://a:8000/v1", "http://b:8000/v1"]}
+    (tmp_path / "served.yaml").write_text(json.dumps(sections))
+    main(["--params", str(ONE_GPU), "--samples", "1000", *config, "--device", "h100-80gb", "--gpus", "1"])
+    assert "rollout: KV cache" in printed()
+    assert "servers draw" not in printed()
+    seconds = step_seconds(printed())
+    main(
+        [
+            "--params",
+            str(tmp_path / "served.yaml"),
+            "--samples",
+            "1000",
+            *config,
+            "--device",
+            "h100-80gb",
+            "--gpus",
+            "1",
+        ]
+    )
+    assert "2 servers draw the responses: their memory and the time of drawing come on top" in printed()
+    assert printed().count("rollout: KV cache") == 1  # of the first plan
+    assert step_seconds(printed()) < seconds / 2
+
+
+def step_seconds(text: str) -> float:
+    """The seconds of a T-GRPO step, in the last plan that was printed."""
+    return float(re.findall(r"about (\S+) s each", text)[-1])
 
 
 def test_a_config_may_have_any_name(config: list[str], tmp_path: Path, printed: Callable[[], str]) -> None:

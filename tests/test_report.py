@@ -94,16 +94,14 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
     assert "filter sft: correctness, 4 dropped" in text
     assert text.count("reward 0.00 ≤ 0.6") == 4  # each of the four that were dropped
     assert text.index("Thoughts the filter kept") < text.index("What the filter dropped")
-    assert "T-GRPO: right in order, wrong when shuffled" in text
+    assert re.search(r"Right only in order \d+ of 210 questions; 4 shown", text)
     assert "9 more responses of this group" in text
 
 
-def test_what_was_wrong_when_shuffled_is_shown_of_questions_that_need_the_order_of_frames(page: str) -> None:
-    start = page.index("right in order, wrong when shuffled")
-    section = page[start : page.index("right without any frame", start)]
-    kinds = re.findall(r'<p class="note">([\w-]+)</p>', section)
-    assert len(kinds) == section.count("<article>") == 2
-    assert set(kinds) <= set(TEMPORAL_FAMILIES)
+def test_what_is_right_only_in_order_is_shown_of_questions_that_need_the_order_of_frames(page: str) -> None:
+    cards = re.findall(r'<article class="is-only-in-order.*?<p class="note">([\w-]+)</p>', page, re.DOTALL)
+    assert len(cards) == 4
+    assert set(cards) <= set(TEMPORAL_FAMILIES)
 
 
 def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
@@ -112,7 +110,7 @@ def test_wrong_answers_are_listed_by_kind_of_question(page: str) -> None:
     assert shown == sorted(shown)
     assert {asked for _, _, asked, _ in found} == {"30"}
     assert any(partly for *_, partly in found)  # numbers are graded between 0 and 1
-    section = page[page.index('<section id="wrong">') : page.index('<section id="data">')]
+    section = page[page.index("<h3>Wrong") : page.index('<section id="data">')]
     assert section.count("<article") == min(PARAMS.mistakes, sum(below for _, below in shown))
 
 
@@ -158,10 +156,11 @@ def test_several_benchmarks_begin_with_one_table_also_where_a_model_has_no_answe
         write_table(place / f"predictions/{model}-videomme-8.parquet", rows, PREDICTIONS)
     params = PARAMS.model_copy(update={"benchmarks": ("shapes", "videomme")})
     text = _text(write_report(place, place / "index.html", params))
-    score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"\+\d+\.\d \+\d+\.\d to \+\d+\.\d"
-    assert re.search(
-        rf"shapes n = 390 {score} {gap} {gap} {score} {score} videomme n = 390 {score} – – {score} – Shuffled", text
-    )
+    score, gap = r"\d+\.\d \d+\.\d to \d+\.\d", r"[+−]?\d+\.\d [+−]?\d+\.\d to [+−]?\d+\.\d"
+    whole, ordered_only = rf"{score} {score} {gap} {score} {gap}", rf"{score} – – – –"
+    table = rf"T-GRPO SFT base model shapes n = 390 {whole} {whole} {whole} videomme n = 390"
+    assert re.search(rf"benchmark {table} {ordered_only} {ordered_only} – What the video and its order add", text)
+    assert "T-GRPO gains on SFT on 2 of 2 benchmarks and loses on 0. The score of T-GRPO needs the order" in text
     assert "base model: 0 of 0 without an answer, 0 cut off, 390 requests failed and count in no score; SFT" in text
 
 
@@ -176,7 +175,7 @@ def test_the_navigation_has_the_order_of_the_page(page: str) -> None:
 
 
 def test_a_table_wider_than_the_page_scrolls_inside_its_own_frame(page: str) -> None:
-    assert page.count("<table") == page.count('<div class="scroll"><table')
+    assert page.count("<table") == page.count('<div class="scroll" tabindex="0"><table')
 
 
 def test_signs_are_typeset(page: str) -> None:
@@ -184,11 +183,14 @@ def test_signs_are_typeset(page: str) -> None:
     assert re.search(r"advantage <b>−1\.10</b>", page)
 
 
-def test_the_filter_offers_the_statuses_that_the_cards_have(page: str) -> None:
-    cards = re.findall(r'<article class="is-([\w-]+)"', page)
+def test_the_filter_offers_the_statuses_and_kinds_that_the_cards_have(page: str) -> None:
+    cards = re.findall(r'<article class="is-([\w-]+) k', page)
     offered = re.findall(r'id="show-([\w-]+)"> (\d+)', page)
-    assert offered == [(status, str(cards.count(status))) for status in ("wrong", "partly")]
-    assert all(f"#wrong:has(#show-{status}:checked)" in page for status, _ in offered)
+    assert offered == [(status, str(cards.count(status))) for status in ("only-in-order", "blind", "wrong", "partly")]
+    kinds = re.findall(r'<article class="is-[\w-]+ (k\w+)"', page)
+    assert {value: int(count) for value, count in re.findall(r'<option value="(k\w+)">.*\((\d+)\)', page)} == {
+        kind: kinds.count(kind) for kind in kinds
+    }
 
 
 def test_the_origin_stands_on_top_and_hashes_are_those_of_dvc(project: Path, page: str) -> None:

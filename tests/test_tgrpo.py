@@ -207,6 +207,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_advice(
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValidationError, match="nothing to compare with"):
         TgrpoParams(contrast_size=0)
+    with pytest.raises(ValidationError, match=r"nothing to compare with: .* off, likelihood, answer, tokens"):
+        TgrpoParams(contrast_size=0, temporal="relation")
+    with pytest.raises(ValidationError, match="gate_visits compares answers on contrast frames"):
+        TgrpoParams(contrast_size=0, temporal="likelihood", gate_visits=1)
     with pytest.raises(ValidationError, match="contrast_scale batch is for temporal paper and strict"):
         TgrpoParams(temporal="relation", contrast_scale="batch")
     with pytest.raises(ValidationError, match="multiple of updates_per_rollout"):

@@ -78,6 +78,20 @@ def test_a_bound_below_every_ratio_leaves_only_the_kl_term(
     assert norms["sequence_mask"] < 1e-6  # the policy starts as the reference
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze_vision", [True, False])
+def test_likelihood_needs_contrast_frames_and_no_responses_on_them(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_vision: bool
+) -> None:
+    change = {"temporal": "likelihood", "alpha": 2.0, "faithfulness_every": 1, "freeze_vision": freeze_vision}
+    (with_them,) = alone(change | {"max_steps": 1}, inputs, tmp_path / "with", monkeypatch)
+    (without,) = alone(change | {"max_steps": 1, "contrast_size": 0}, inputs, tmp_path / "without", monkeypatch)
+    assert float(without["temporal"]) > 0
+    assert (without["p_contrast"], without["answers_change"]) == ("", "")  # nobody answered on contrast frames
+    for name in ("reward", "accuracy", "p", "condition_rate", "temporal", "likelihood_gain", "loss", "grad_norm"):
+        assert float(without[name]) == pytest.approx(float(with_them[name]), rel=1e-4), name
+
+
 FOUR = {
     "questions_per_step": 4,
     "questions_per_forward": 4,

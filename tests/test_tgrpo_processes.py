@@ -1,4 +1,4 @@
-"""T-GRPO in processes of its own: killed, resumed, and several together."""
+"""T-GRPO in processes of its own: killed and resumed."""
 
 import json
 import os
@@ -79,34 +79,22 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 @pytest.mark.parametrize(
     "change",
     [
-        {"deepspeed": 2, "temporal": "likelihood"},
         {"deepspeed": 2, "temporal": "tokens", "gate_visits": 2},
-        {"deepspeed": 3},
-        {"deepspeed": 3, "freeze_vision": False},  # each process has other media: three clips and an image
         {"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False},
+        {"deepspeed": 3},
     ],
-    ids=[
-        "ZeRO-2, likelihood",
-        "ZeRO-2, tokens",
-        "ZeRO-3",
-        "ZeRO-3, vision trained",
-        "ZeRO-2, adapters, vision trained",
-    ],
+    ids=["ZeRO-2, gated", "ZeRO-2, adapters, vision trained", "ZeRO-3"],
 )
-def test_two_deepspeed_processes_train_resume_and_agree_with_one_plain_process(
+def test_two_deepspeed_processes_that_are_killed_end_like_two_that_were_not(
     inputs: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    params = SMALL.model_copy(update={"questions_per_forward": 1} | change)
+    params = SMALL.model_copy(update={"questions_per_step": 4, "questions_per_forward": 1} | change)
     two = ("stages.launch", "--processes", "2", "tgrpo")
-    killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
     kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
     finish(start(params, inputs, killed, *two))
     finish(start(params, inputs, whole, *two))
-    finish(start(params.model_copy(update={"deepspeed": None}), inputs, plain))
     for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
-    for column in ("reward", "loss", "kl", "entropy", "grad_norm", "p", "p_contrast", "completion_tokens"):
-        together, alone = ([float(row[column] or "nan") for row in rows(folder)] for folder in (whole, plain))
-        assert together == pytest.approx(alone, rel=1e-3, abs=1e-5, nan_ok=True), column
-    weights = [load_file(folder / "model" / "model.safetensors") for folder in (whole, plain)]
-    assert weights[0].keys() == weights[1].keys()
+    before, after = (load_file(path / "model.safetensors") for path in (inputs / "sft", whole / "model"))
+    assert before.keys() == after.keys()

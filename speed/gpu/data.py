@@ -1,5 +1,6 @@
 """Random models of real sizes, and questions on clips of noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -113,10 +114,17 @@ def write_model(folder: Path, size: Size, device: str) -> None:
 
 def write_questions(folder: Path, lengths: Lengths) -> tuple[Path, FrameReader]:
     """A training set on clips of noise, and their reader."""
-    visual = (lengths.frames + 1) // 2 * HEIGHT * WIDTH // 28**2
-    samples = [_sample(f"clip-{n}", lengths.prompt - visual, lengths.completion) for n in range(QUESTIONS)]
-    store = ShardStore(folder / "frames", SCHEMA)
-    store.append([row_from_frames(sample.sample_id, _noise(n, lengths), 90) for n, sample in enumerate(samples)])
+    return write_clips(folder, [lengths] * QUESTIONS)
+
+
+def write_clips(folder: Path, clips: Sequence[Lengths]) -> tuple[Path, FrameReader]:
+    """The same on clips of different lengths."""
+    samples, rows = [], []
+    for number, lengths in enumerate(clips):
+        visual = (lengths.frames + 1) // 2 * HEIGHT * WIDTH // 28**2
+        samples.append(_sample(f"clip-{number}", lengths.prompt - visual, lengths.completion))
+        rows.append(row_from_frames(samples[-1].sample_id, _noise(number, lengths), 90))
+    ShardStore(folder / "frames", SCHEMA).append(rows)
     table = folder / "samples.parquet"
     write_table(table, [sample.model_dump() | {"frame_key": sample.sample_id} for sample in samples], TRAINING_SCHEMA)
     return table, FrameReader(folder / "frames", table)

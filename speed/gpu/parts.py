@@ -23,6 +23,7 @@ from stages.generation.sampling import Sampling
 from stages.model.adapters import Lora, VisionTraining, add_lora
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.training_set import training_set
 from stages.model.vision import FeatureCache
 from stages.rl.batches import micro_batch
 from stages.rl.guards import Guards
@@ -197,8 +198,9 @@ def sft_params(feature_cache_gib: float = 0.0) -> SftParams:
 
 def tgrpo(bench: Bench, params: TgrpoParams) -> dict[str, float]:
     """Seconds of the last step, by phase."""
-    samples = read_samples(bench.samples)
-    trainer = build_tgrpo_trainer(params, samples, bench.reader, bench.folder, bench.work / "tgrpo")
+    samples, tokens = read_samples(bench.samples), params.max_new_tokens
+    questions = training_set(samples, bench.reader, bench.builder, lambda _: tokens, None)
+    trainer = build_tgrpo_trainer(params, questions, bench.reader, bench.folder, bench.work / "tgrpo")
     trainer.args.save_strategy = SaveStrategy.NO
     trainer.train_on()
     last = [row for row in trainer.state.log_history if "reward" in row][-1]

@@ -1,6 +1,7 @@
 """From parameters to answers: the engine, what it is shown, and the answers that are kept."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from stages.video.frame_store import FrameReader
 log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=AskingParams)
+
+# In the words of this process, vLLM, SGLang, llama.cpp and OpenAI.
+_TOO_LONG = re.compile(r"prompt has [\d,]+ tokens, more|maximum model length|context[ _](?:length|size)", re.IGNORECASE)
 
 
 def plan(
@@ -52,13 +56,25 @@ def with_payload(params: P, stage: str) -> P:
 
 
 def engine_of(params: AskingParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
-    """The engine, and the files of the model that it runs."""
+    """The engine, and the files of the model that it runs.
+
+    UserError for a prompt that the engine would not use.
+    """
     sampling = Sampling(params.max_new_tokens, params.temperature, params.top_p)
     if params.engine == "openai" and params.server is not None:
+        if params.prompt:
+            raise UserError("`prompt` is for a model in this process; write it as server.prompt for a served one")
         return ServerEngine(params.server, reader, sampling, params.seed), []
     folder = find_model(model, None)
     return TransformersEngine(
-        folder, reader, sampling, params.seed, params.batch_tokens, params.precision, params.max_prompt_tokens
+        folder,
+        reader,
+        sampling,
+        params.seed,
+        params.batch_tokens,
+        params.precision,
+        params.max_prompt_tokens,
+        params.prompt,
     ), [folder]
 
 
@@ -68,7 +84,7 @@ def conditions_of(params: AskingParams, model_files: Sequence[Path], stage: str)
     if params.engine != "openai" or params.server is None:
         return {
             "by": "this process",
-            "prompt": resolve(model_files[0]).prompt,
+            "prompt": params.prompt or resolve(model_files[0]).prompt,
             "precision": params.precision,
             **sampling,
         }
@@ -107,6 +123,19 @@ def collect(
 
 
 def _failures(failed: Collection[Output]) -> str:
-    """How many requests failed, why, and what to do about it."""
-    [(detail, _)] = Counter(output["detail"] for output in failed).most_common(1)
-    return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
+    """How many questions have no answer, why, and what to do about it."""
+    too_long = [output["detail"] for output in failed if _TOO_LONG.search(output["detail"])]
+    others = [output["detail"] for output in failed if not _TOO_LONG.search(output["detail"])]
+    parts = []
+    if others:
+        again = "run the same command again to ask them again"
+        parts.append(f"{len(others)} requests failed, most often with: {_most_frequent(others)}; {again}")
+    if too_long:
+        shorter = "ask about fewer or smaller frames, because the same prompt fails again"
+        parts.append(f"{len(too_long)} prompts are too long, for example: {_most_frequent(too_long)}; {shorter}")
+    return "; ".join(parts)
+
+
+def _most_frequent(details: Sequence[str]) -> str:
+    [(detail, _)] = Counter(details).most_common(1)
+    return detail

@@ -13,6 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.order import Order, permutation
 from stages.data.outputs import Output, OutputStatus
+from stages.data.prompt import PromptStyle
 from stages.data.sample import Sample
 from stages.generation.generate import Completion, Job, generate_continuously, room_for
 from stages.generation.sampling import Sampling
@@ -74,11 +75,12 @@ class TransformersEngine:
     batch_tokens: int
     precision: Precision
     max_prompt_tokens: int | None = None
+    prompt: PromptStyle | None = None  # None: the model's own
 
     def answer(self, showings: Sequence[Showing], done: Container[str], keep: Keep) -> None:
         if all(key in done for showing in showings for key in showing.keys):
             return
-        builder = PromptBuilder(self.folder)
+        builder = PromptBuilder(self.folder, self.prompt)
         model = load_model(self.folder, self.precision)
         if torch.cuda.is_available():
             torch.nn.Module.cuda(model)

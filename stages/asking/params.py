@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.asking.server_engine import ServerParams
+from stages.data.prompt import PromptStyle
 from stages.model.load import Precision
 from stages.run.params import LARGEST_SEED, Params
 
@@ -16,6 +17,9 @@ class AskingParams(Params):
         default="transformers", description="transformers: in this process; openai: on a server of the OpenAI protocol"
     )
     server: ServerParams | None = Field(default=None, description="the server to ask with engine openai")
+    prompt: PromptStyle | None = Field(
+        default=None, description="words of the questions in this process; null: those that the model was trained with"
+    )
     max_new_tokens: int = Field(default=1024, ge=1, description="most tokens of one answer; a longer one is cut off")
     temperature: float = Field(default=0.0, ge=0, description="of sampling; 0: the likeliest token each time")
     top_p: float = Field(

@@ -3,13 +3,13 @@
 from pydantic import Field
 
 from stages.chat.first_answers import COUNT
-from stages.chat.ledger import Price
+from stages.chat.limits import LimitParams
 from stages.chat.parameters import ChatParams
 from stages.data.prompt import PromptStyle
 from stages.run.params import LARGEST_SEED
 
 
-class AnnotateParams(ChatParams):
+class AnnotateParams(LimitParams, ChatParams):
     """The teacher, what it is asked, and what that may cost."""
 
     base_url: str = Field(default="embedded", description='address of the server, or "embedded": the built-in teacher')
@@ -31,21 +31,6 @@ class AnnotateParams(ChatParams):
     careless: float = Field(
         default=0.84, ge=0, le=1, description="embedded teacher: share of careless thoughts about temporal questions"
     )
-    prices: dict[str, Price] = Field(default={}, description="by model name; a model without a price is free of charge")
-    max_cost: float | None = Field(
-        default=None,
-        ge=0,
-        description="money: one annotation, resumed or not, stops before it costs more; null: no limit",
-    )
-    max_tokens_total: int | None = Field(
-        default=None, ge=0, description="tokens: one annotation stops before it uses more; null: no limit"
-    )
-    answers: str = Field(
-        default=".work/answers",
-        min_length=1,
-        description="folder that keeps every answer, outside DVC's reach; several checkouts can share one",
-    )
-    max_failed: float = Field(default=0.02, ge=0, le=1, description="stop when a larger share of the requests fails")
     max_unusable: float = Field(
         default=0.9,
         ge=0,

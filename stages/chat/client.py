@@ -18,7 +18,7 @@ from stages.chat import failures
 from stages.chat.address import chat_url, read_key, ssl_context
 from stages.chat.failures import ERRORS, LOST
 from stages.chat.pace import Pace
-from stages.chat.parameters import ChatParams
+from stages.chat.parameters import EndpointParams
 from stages.chat.pauses import seconds_to_wait
 from stages.chat.reply import Reply, read_reply
 from stages.chat.request import Request
@@ -48,7 +48,7 @@ class ChatClient:
     and stays in the request's header.
     """
 
-    def __init__(self, params: ChatParams) -> None:
+    def __init__(self, params: EndpointParams) -> None:
         self._params = params
         self._url = chat_url(params.base_url)
         self._key = read_key(params.api_key_env)
@@ -175,6 +175,8 @@ class ChatClient:
 
     def _without_key(self, reply: Reply) -> Reply:
         """The reply without the key, which a server may repeat."""
+        if reply.others:
+            reply = dataclasses.replace(reply, others=tuple(map(self._without_key, reply.others)))
         if not self._key or not any(self._key in text for text in (reply.text, reply.reasoning, reply.detail)):
             return reply
         return dataclasses.replace(

@@ -23,11 +23,18 @@ class Ledger:
     broken connection) counts as its worst case, and is repeated only when the worst case fits once more.
     """
 
-    def __init__(self, price: Price | None, max_cost: float | None = None, max_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        price: Price | None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+        section: str = "annotate",
+    ) -> None:
         """`price` None means free of charge; other Nones mean no limit.
 
-        `max_cost` is in the money of `price`.
+        `max_cost` is in the money of `price`. `section` is what messages call the parameters.
         """
+        self._section = section
         self._price = price or Price(prompt=0, completion=0)
         self._max_cost, self._max_tokens = max_cost, max_tokens
         self._limited = max_cost is not None or max_tokens is not None
@@ -74,7 +81,7 @@ class Ledger:
         elif self._limited and reply.status in ("ok", "truncated"):
             raise UserError(
                 "the server does not say how many tokens an answer took, so no limit can be kept; "
-                "set annotate.max_cost and annotate.max_tokens_total to null"
+                f"set {self._section}.max_cost and {self._section}.max_tokens_total to null"
             )
 
     def admit_again(self, request: Request) -> bool:

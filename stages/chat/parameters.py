@@ -16,7 +16,7 @@ OWN_PARAMETER = ("model", "messages", "max_tokens", "max_completion_tokens", "te
 NOT_READ = ("stream", "n")  # would change the form of the answer
 
 
-class ChatParams(Params):
+class EndpointParams(Params):
     """Where the server is, and how it is asked."""
 
     base_url: str = Field(description="address of the server; /v1 is added where it has no path")
@@ -24,28 +24,10 @@ class ChatParams(Params):
     api_key_env: str | None = Field(
         default=None, description="environment variable that holds the key; null for a server without keys"
     )
-    model_path: str | None = Field(
-        default=None,
-        description="folder with the served model's config and tokenizer, which the handshake compares with the "
-        "server; with its weights there, log-probabilities too; null: `model`, where that is a folder here",
-    )
-    handshake: bool = Field(
-        default=True,
-        description="whether the first requests check that the server reads what this process would (equal counts of "
-        "tokens, equal log-probabilities), where the model's files are here",
-    )
     ca_file: str | None = Field(
         default=None,
         description="PEM file of the authorities that may sign the server's certificate; "
         "null: SSL_CERT_FILE of the environment, or the usual ones",
-    )
-    payload: PayloadChoice = Field(
-        default="auto",
-        description="how frames travel: each as an image, or a clip as a video; "
-        "auto: as a video to vLLM, as images to any other server",
-    )
-    frame_times: FrameTimes = Field(
-        default="none", description="text: the time of each frame stands before it, where frames travel as images"
     )
     extra_body: dict[str, JsonValue] = Field(
         default={},
@@ -86,3 +68,26 @@ class ChatParams(Params):
         except orjson.JSONEncodeError as error:
             raise ValueError(f"cannot be sent: {error}") from None
         return fields
+
+
+class ChatParams(EndpointParams):
+    """A server that is shown frames."""
+
+    model_path: str | None = Field(
+        default=None,
+        description="folder with the served model's config and tokenizer, which the handshake compares with the "
+        "server; with its weights there, log-probabilities too; null: `model`, where that is a folder here",
+    )
+    handshake: bool = Field(
+        default=True,
+        description="whether the first requests check that the server reads what this process would (equal counts of "
+        "tokens, equal log-probabilities), where the model's files are here",
+    )
+    payload: PayloadChoice = Field(
+        default="auto",
+        description="how frames travel: each as an image, or a clip as a video; "
+        "auto: as a video to vLLM, as images to any other server",
+    )
+    frame_times: FrameTimes = Field(
+        default="none", description="text: the time of each frame stands before it, where frames travel as images"
+    )

@@ -1,5 +1,6 @@
 """How a request ended, read from the server's chat completion."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Reply:
 
     ok: a whole answer. truncated: cut off at max_tokens. refused: by the server's content filter or by the model.
     failed: no answer. `reasoning` is the thought that some servers send apart from the text. Token counts are the
-    server's own, and 0 where it gave none. `logprobs` is empty where they were not asked for or not sent.
+    server's own, and 0 where it gave none. `logprobs`, and the token ids of answer and prompt, are empty where they
+    were not asked for or not sent. `others` are the further answers to a request for several (n).
     """
 
     status: Status
@@ -49,6 +51,9 @@ class Reply:
     detail: str = ""
     reasoning: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
+    ids: tuple[int, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
+    others: tuple["Reply", ...] = ()
 
     @property
     def whole_text(self) -> str:
@@ -71,7 +76,12 @@ def read_reply(data: bytes) -> Reply:
         raise NoAnswer(f"an error instead of an answer: {_shown(body['error'])}")
     if not isinstance(choices, list) or not choices:
         raise NoAnswer(f"no choices in {_shown(body)}")
-    choice = _object(choices[0])
+    first, *others = (_answer(_object(choice), body) for choice in choices)
+    return dataclasses.replace(first, others=tuple(others))
+
+
+def _answer(choice: dict[str, JsonValue], body: dict[str, JsonValue]) -> Reply:
+    """One of a body's answers."""
     message, reason, usage = _object(choice.get("message")), choice.get("finish_reason"), _object(body.get("usage"))
     if not isinstance(reason, str) or reason not in _FINAL:
         raise NoAnswer(f"the answer ended with finish_reason {_shown(reason)}: {_shown(body.get('error') or message)}")
@@ -87,6 +97,8 @@ def read_reply(data: bytes) -> Reply:
         detail=detail,
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
         logprobs=tuple(_logprobs(choice.get("logprobs"))),
+        ids=_ids(choice.get("token_ids")),
+        prompt_ids=_ids(body.get("prompt_token_ids")),
     )
 
 
@@ -151,6 +163,13 @@ def _logprobs(value: JsonValue) -> Iterator[TokenLogprob]:
         if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
             return
         yield TokenLogprob(_text(token), float(logprob))
+
+
+def _ids(value: JsonValue) -> tuple[int, ...]:
+    """Token ids; () for anything else."""
+    ids = value if isinstance(value, list) else []
+    numbers = tuple(each for each in ids if isinstance(each, int) and not isinstance(each, bool))
+    return numbers if len(numbers) == len(ids) else ()
 
 
 def _shown(value: JsonValue) -> str:

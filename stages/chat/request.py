@@ -24,7 +24,7 @@ from functools import cached_property
 from PIL import Image
 from pydantic import JsonValue
 
-from stages.chat.parameters import ChatParams, FrameTimes, MaxTokensField, Payload
+from stages.chat.parameters import EndpointParams, FrameTimes, MaxTokensField, Payload
 from stages.data.sample import DataType
 
 JPEG_START = b"\xff\xd8"
@@ -53,7 +53,7 @@ class Dialect:
     send_seed: bool = True
 
     @classmethod
-    def of(cls, params: ChatParams) -> "Dialect":
+    def of(cls, params: EndpointParams) -> "Dialect":
         """The dialect of the server that `params` names."""
         return cls(params.extra_body, params.max_tokens_field, params.send_seed)
 
@@ -125,17 +125,23 @@ class Request:
 
     def body(self) -> dict[str, JsonValue]:
         """The JSON body to post."""
-        content: list[JsonValue] = [
-            *frame_parts(self.pictures, self.is_video, self.times if self.shows_times else ()),
-            {"type": "text", "text": self.text},
-        ]
-        messages: list[JsonValue] = [{"role": "user", "content": content}]
+        messages: list[JsonValue] = [{"role": "user", "content": self._content()}]
         settings: dict[str, JsonValue] = {}
         if self.is_video and self.times:
             settings["media_io_kwargs"] = {"video": {"fps": frame_rate(self.times), "num_frames": -1}}
         if self.logprobs:
             settings["logprobs"] = True
         return {"model": self.model, "messages": messages, **settings, **self.dialect.body(self.sampling)}
+
+    def _content(self) -> JsonValue:
+        """Frames and text as parts; text alone as a string.
+
+        Some servers of text models drop a list of parts without a word (llama-cpp-python 0.3.36).
+        """
+        if not self.pictures:
+            return self.text
+        frames = frame_parts(self.pictures, self.is_video, self.times if self.shows_times else ())
+        return [*frames, {"type": "text", "text": self.text}]
 
 
 def frame_rate(times: Sequence[float]) -> float:

@@ -16,26 +16,27 @@ TABLES = (".csv", ".tsv")
 DELIMITERS = (",", ";", "\t")
 
 
-def read_records(path: Path) -> Iterator[tuple[str, object]]:
+def read_records(path: Path, name: str | None = None) -> Iterator[tuple[str, object]]:
     """Each record with its place: "record 3", "line 3" or "row 3".
 
     A file whose name ends in `.csv` or `.tsv` is read as a table, any other as a JSON array or JSON Lines. A record
     that cannot be read comes as an Unusable. A row of a table has only the cells that are not empty. UserError, also
-    midway, when the file cannot be read.
+    midway, when the file cannot be read; it calls the file by `name`, or else by its path.
     """
+    name = name or str(path)
     is_table = path.suffix.lower() in TABLES
     try:
         with open_text(path, newline="" if is_table else None) as file:
             yield from _table_rows(file) if is_table else _json_records(file)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UserError(f"{path}: {reason}; correct the file, `ingest.root` or the source in params.yaml") from None
+        raise UserError(f"{name}: {reason}; correct the file, `ingest.root` or the source in params.yaml") from None
     except UnicodeError:
-        raise UserError(f"{path}: {encoding_advice(path)}") from None
+        raise UserError(f"{name}: {encoding_advice(path)}") from None
     except (ValueError, csv.Error) as error:
         kind, message = "CSV" if is_table else "JSON", " ".join(str(error).split())
         raise UserError(
-            f"{path}: not readable as {kind} ({message}); correct the file or write one JSON object per line"
+            f"{name}: not readable as {kind} ({message}); correct the file or write one JSON object per line"
         ) from None
 
 

@@ -12,6 +12,7 @@ from stages.data.grading import extract_answer, parse_number
 from stages.data.options import letter_options
 from stages.data.sample import DataType, ProblemType, Reject, Sample, Split, Unusable
 from stages.data.special_tokens import check_special_tokens, without_media_tag
+from stages.run.addresses import Address, Place
 from stages.run.errors import UserError
 from stages.run.files import write_json_array
 
@@ -59,7 +60,7 @@ class Record(BaseModel):
 def read_sample(
     raw: object,
     source: str,
-    media: Path,
+    media: Place,
     split: Split,
     place: str,
     licence: str = "",
@@ -67,7 +68,8 @@ def read_sample(
 ) -> Sample | Reject:
     """One record as a sample, or as a reject with its reason.
 
-    The record's path starts from the folder `media`; a path that leaves the folder, also through a link, is rejected.
+    The record's path starts from `media`, a folder or an address; a path that leaves it, also through a link, is
+    rejected. Whether an object is there shows when it is fetched.
     `place` says where the record stands in its file, `columns` which columns it has there. The sample's media hash is
     still empty.
     """
@@ -185,11 +187,13 @@ def _options_and_answer(record: Record) -> tuple[tuple[str, ...], str]:
     return record.options or (), answer
 
 
-def _media_path(record: Record, media: Path) -> Path:
-    """The path of the record's medium.
+def _media_path(record: Record, media: Place) -> Place:
+    """The place of the record's medium.
 
-    Unusable unless a file or folder is there, inside `media`.
+    Unusable unless it is inside `media`, and unless a file or folder is there.
     """
+    if isinstance(media, Address):
+        return _object(record.path, media)
     path = media / record.path
     real = os.path.realpath(path)
     if not _is_inside(real, _real_path(os.path.abspath(media))):
@@ -199,6 +203,13 @@ def _media_path(record: Record, media: Path) -> Path:
     if not (os.path.isfile(real) or os.path.isdir(real)):
         raise Unusable("not a file", f"{path} is a named pipe, a socket or a device")
     return path
+
+
+def _object(path: str, media: Address) -> Address:
+    try:
+        return media / path
+    except ValueError as error:
+        raise Unusable("path escapes", f"{path[:MAX_TEXT]} leads out of {media}: {error}") from None
 
 
 def _is_inside(path: str, folder: str) -> bool:

@@ -12,7 +12,11 @@ from stages.data.record_files import read_records
 from stages.data.records import read_sample, rejected
 from stages.data.rows import RecordField, record_fields, with_data_type
 from stages.data.sample import Reject, Sample, Split, Unusable
+from stages.run.addresses import MARK, Address, Place, place_of
 from stages.run.files import write_atomic
+from stages.run.object_cache import local_file
+from stages.run.object_tree import refusal
+from stages.run.objects import ObjectError
 from stages.run.params import Params
 
 
@@ -25,14 +29,17 @@ class MediaCell(TypedDict, total=False):
 class Source(Params):
     """One entry of `ingest.sources`.
 
-    It names one of `records`, `hub` and `folder`. All paths are relative to `ingest.root`.
+    It names one of `records`, `hub` and `folder`. All paths are relative to `ingest.root`; `records`, `media` and
+    `folder` may also be addresses of objects (s3://, gs://, hf://).
     """
 
     name: str = Field(pattern=r"^[\w.-]+$", description="its name, with which its sample ids begin")
     records: str | None = Field(
-        default=None, description="path of a file of Video-R1 records: a JSON array, JSON Lines or CSV"
+        default=None, description="path or address of a file of Video-R1 records: a JSON array, JSON Lines or CSV"
     )
-    media: str = Field(default=".", description="with records or hub: the folder from which their media paths start")
+    media: str = Field(
+        default=".", description="with records or hub: the folder or address from which their media paths start"
+    )
     hub: str | None = Field(
         default=None,
         description="path of a folder (Parquet, Arrow, imagefolder, videofolder) or the name of a hub dataset",
@@ -40,7 +47,7 @@ class Source(Params):
     config: str | None = Field(default=None, description="with hub: name of the configuration")
     hub_split: str = Field(default="train", description="with hub: name of the split")
     revision: str | None = Field(default=None, description="with hub: commit or tag, which makes a run repeatable")
-    folder: str | None = Field(default=None, description="path of a folder of media")
+    folder: str | None = Field(default=None, description="path or address of a folder of media")
     questions: str = Field(
         default="questions.csv", description="with folder: name of the CSV, JSON Lines or JSON file of questions in it"
     )
@@ -76,6 +83,10 @@ class Source(Params):
         }
         if stray := [name for name, users in only.items() if name in self.model_fields_set and kinds[0] not in users]:
             raise ValueError(f"a source with {kinds[0]} takes no {' and no '.join(stray)}; remove it")
+        if self.hub and MARK in self.hub:
+            raise ValueError("hub is a folder or the name of a dataset; an address goes to records, media or folder")
+        for text in (self.records, self.media, self.folder):
+            place_of(text or "")
         return self
 
     def takes(self, sample_id: str) -> bool:
@@ -119,11 +130,21 @@ def _rows(source: Source, root: Path) -> Iterator[tuple[str, object]]:
     if source.hub is not None:
         rows = read_hub(source.hub, root / source.hub, source.config, source.hub_split, source.revision)
         return ((f"row {number}", row) for number, row in enumerate(rows, 1))
-    return read_records(root / (source.records or f"{source.folder}/{source.questions}"))
+    place = place_of(source.records or f"{source.folder}/{source.questions}", root)
+    return _object_records(place) if isinstance(place, Address) else read_records(place)
+
+
+def _object_records(address: Address) -> Iterator[tuple[str, object]]:
+    """The records of an object; UserError where it cannot be fetched."""
+    try:
+        with local_file(address) as local:
+            yield from read_records(local.path, str(address))
+    except ObjectError as error:
+        raise refusal(address, error) from None
 
 
 def _draft(row: object, place: str, source: Source, root: Path, embedded: Path | None) -> Sample | Reject:
-    media = root / (source.folder or source.media)
+    media = place_of(source.folder or source.media, root)
     if not isinstance(row, dict):
         return read_sample(row, source.name, media, source.split, place)
     try:
@@ -145,7 +166,7 @@ def _is_media(cell: object) -> TypeGuard[MediaCell]:
     )
 
 
-def _undecoded(cell: MediaCell, folder: Path, embedded: Path | None) -> tuple[Path, str | None]:
+def _undecoded(cell: MediaCell, folder: Place, embedded: Path | None) -> tuple[Place, str | None]:
     """Folder and path of an undecoded media cell.
 
     They are those of the file that the cell names. Bytes are written to a file of `embedded`, named by their hash.
@@ -158,5 +179,7 @@ def _undecoded(cell: MediaCell, folder: Path, embedded: Path | None) -> tuple[Pa
         if not (embedded / name).exists():
             write_atomic(embedded / name, data)
         return embedded, name
+    if isinstance(folder, Address):
+        return folder, path
     real = folder.resolve()
     return folder, str(Path(path).relative_to(real)) if path and Path(path).is_relative_to(real) else path

@@ -18,6 +18,13 @@ Profile = Literal["official", "video-r1"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 STRICTNESS: dict[Profile, Strictness] = {"official": "default", "video-r1": "reference-code"}
 
+Judging = Literal["answer", "caption", "check"]
+"""What a judge does with an answer, where one is configured.
+
+answer: it says whether the answer means the same as the right one. caption: it picks an option that the answer
+describes, and that must be the right one. check: the rules score the answer, so the judge can be measured by it.
+"""
+
 # A class body cannot hold the key "video-r1".
 Scores = TypedDict("Scores", {"official": float | None, "video-r1": float | None})
 """The score in [0, 1] in each profile, None where an answer is not scored."""
@@ -50,6 +57,22 @@ def score_answer(prediction: str | None, sample: Sample, profile: Profile) -> fl
     if profile == "video-r1" and sample.problem_type == "regression":
         return relative_accuracy_video_r1(prediction, sample.answer)
     return grade(prediction, sample.answer, sample.problem_type, sample.options, STRICTNESS[profile])
+
+
+def judged_if_open(prediction: str | None, sample: Sample) -> Judging | None:
+    """A judge decides free-form questions; choices and numbers can check it."""
+    match sample.problem_type:
+        case "free-form":
+            return "answer"
+        case "multiple choice" | "numerical":
+            return "check"
+        case _:
+            return None
+
+
+def never_judged(prediction: str | None, sample: Sample) -> Judging | None:
+    """No judge has anything to do with the benchmark."""
+    return None
 
 
 def plain_mean(category: str, problem_type: ProblemType, profile: Profile) -> tuple[str, ...]:
@@ -86,6 +109,9 @@ class Benchmark:
     `score` gives an answer's score in [0, 1]. It gives None for a question that only a judge model could score; such a
     question is counted as not scored.
 
+    `judged` says what a judge does with an answer in the official profile, None where it has nothing to do with it.
+    The answer is None where the output holds none.
+
     `group` gives a question's path in nested means. The headline number is the mean over the first names of the mean
     over the second names, and so on, of the mean over questions.
 
@@ -105,6 +131,7 @@ class Benchmark:
 
     read: Callable[[Path], Iterator[Sample | Reject]]
     score: Callable[[str | None, Sample, Profile], float | None] = score_answer
+    judged: Callable[[str | None, Sample], Judging | None] = judged_if_open
     group: Callable[[str, ProblemType, Profile], tuple[str, ...]] = plain_mean
     categories: frozenset[str] = frozenset()
     temporal: frozenset[str] = frozenset()

@@ -8,7 +8,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from stages.evaluation.archives import SUFFIXES, unpack
+from stages.run.addresses import MARK, Address
 from stages.run.errors import UserError
+from stages.run.object_tree import fetch_tree
 from stages.run.work import WORK
 
 # Records, media and their archives, without code and pickles.
@@ -28,18 +30,20 @@ _FILES = [
     "*.tgz",
 ]
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_ONE_SLASH = re.compile(r"^(\w+):/(?=[^/])")  # of an address that was taken for a path
 
 
 def benchmark_folder(root: Path) -> Path:
     """The folder with a benchmark's files, fetched from the hub where needed.
 
-    `root` is a folder, a dataset's name, or a text file with one name per line. A name is `owner/dataset` or
-    `owner/dataset@revision`; the first dataset holds the records. UserError when a dataset cannot be fetched.
+    `root` is a folder, a dataset's name, or a text file with one name per line. A name is `owner/dataset`,
+    `owner/dataset@revision`, or the address of a folder of objects (s3://, gs://, hf://); the first one holds the
+    records. UserError when one cannot be fetched.
     """
     if root.is_dir():
         return root
-    names = root.read_text(encoding="utf-8").split() if root.is_file() else [str(root)]
-    if not names or not all(map(_NAME.fullmatch, names)):
+    names = root.read_text(encoding="utf-8").split() if root.is_file() else [_ONE_SLASH.sub(rf"\1{MARK}", str(root))]
+    if not names or not all(MARK in name or _NAME.fullmatch(name) for name in names):
         raise UserError(f"{root}: neither a folder nor the name of a dataset on the hub (owner/dataset[@revision])")
     return fetch(*names)
 
@@ -64,10 +68,13 @@ def fetch(name: str, *others: str) -> Path:
 
 
 def _folder_name(name: str) -> str:
-    return name.replace("/", "--")
+    return name.replace(MARK, "--").replace("/", "--")
 
 
 def _download(name: str, folder: Path) -> None:
+    if MARK in name:
+        fetch_tree(_address(name), folder, _FILES)
+        return
     dataset, _, revision = name.partition("@")
     try:
         snapshot_download(
@@ -77,3 +84,10 @@ def _download(name: str, folder: Path) -> None:
         raise UserError(
             f"'{name}' is no folder here, and the hub gives no such dataset: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _address(name: str) -> Address:
+    try:
+        return Address.parse(name)
+    except ValueError as error:
+        raise UserError(f"the benchmark's address is refused: {error}") from None

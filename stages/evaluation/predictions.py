@@ -10,6 +10,7 @@ from stages.data.grading import is_well_formed, named_option
 from stages.data.outputs import Output
 from stages.data.sample import ProblemType, Sample
 from stages.evaluation.definition import Benchmark, Profile, ScoredRow, extract
+from stages.evaluation.judgements import JUDGEMENT, Judgement
 from stages.run.errors import UserError
 
 Status = Literal["ok", "no_answer", "truncated", "error"]
@@ -20,7 +21,8 @@ class PredictionRow(ScoredRow):
 
     `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile
     extracts and scores it; None without one. `option` is the letter of the option that `prediction` names, None without
-    one and for other answer types. `answer` is the right answer. The other fields are those of `Output`.
+    one and for other answer types. `answer` is the right answer. `judgement` is None where no judge has to do with the
+    answer. The other fields are those of `Output`.
     """
 
     problem_type: ProblemType
@@ -37,6 +39,7 @@ class PredictionRow(ScoredRow):
     width: int
     height: int
     detail: str
+    judgement: Judgement | None
 
 
 PREDICTION_SCHEMA = pa.schema(
@@ -70,10 +73,11 @@ def read_predictions(path: Path) -> list[PredictionRow]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read as predictions ({error})") from None
-    if table.column_names != PREDICTION_SCHEMA.names:
-        columns = ", ".join(PREDICTION_SCHEMA.names)
+    names = PREDICTION_SCHEMA.names
+    if table.column_names not in (names, [*names, JUDGEMENT.name]):
+        columns = ", ".join(names)
         raise UserError(f"{path}: a table, but not of predictions; a predictions table has the columns {columns}")
-    return cast(list[PredictionRow], table.to_pylist())
+    return [cast(PredictionRow, {JUDGEMENT.name: None, **row}) for row in table.to_pylist()]
 
 
 def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> PredictionRow:
@@ -102,6 +106,7 @@ def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> Pred
         "width": output["width"],
         "height": output["height"],
         "detail": output["detail"],
+        "judgement": None,
     }
 
 

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from stages.data.sample import Reject
 from stages.evaluation.benchmarks import get_benchmark, names
 from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.judgements import JudgeRecord, judge_text
 from stages.evaluation.metrics import Entry, Summary, compare, slices
 from stages.evaluation.predictions import PredictionRow
 from stages.evaluation.published import ROWS
@@ -13,17 +14,28 @@ from stages.evaluation.statistics import Estimate
 from stages.run.log import escaped
 
 
-def summary_text(name: str, benchmark: str, profile: Profile, summary: Summary, drawn: str = "") -> str:
+def summary_text(
+    name: str,
+    benchmark: str,
+    profile: Profile,
+    summary: Summary,
+    drawn: str = "",
+    judge: JudgeRecord | None = None,
+) -> str:
     """A line about the whole run, then a row for each subset.
 
-    `drawn` says of which sample of the benchmark the figures are. A row has the subset's size, its score in order, and
-    the score and gap of each other order.
+    `drawn` says of which sample of the benchmark the figures are, `judge` who scored what no rule can. A row has the
+    subset's size, its score in order, and the score and gap of each other order.
     """
     cells = _rows_of_cells(profile, summary)
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in cells]
-    first = _first_line(name, benchmark, profile, summary)
-    return "\n".join([first, *([f"of {drawn}; the intervals are those of the sample"] if drawn else []), *lines])
+    first = [_first_line(name, benchmark, profile, summary, "have no verdict" if judge else "only a judge could score")]
+    if drawn:
+        first.append(f"of {drawn}; the intervals are those of the sample")
+    if judge:
+        first.append(escaped(judge_text(judge)))
+    return "\n".join([*first, *lines])
 
 
 def benchmarks_text() -> str:
@@ -65,13 +77,13 @@ def rejects_text(rejects: Sequence[Reject], most: int = 10) -> str:
     return named + (f" and {len(rejects) - most} more" if len(rejects) > most else "")
 
 
-def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary) -> str:
+def _first_line(name: str, benchmark: str, profile: Profile, summary: Summary, not_scored: str) -> str:
     no_answer, no_option, truncated = (
         f"{summary.shares.get(share, 0):.1%}" for share in ("no_answer", "no_option", "truncated")
     )
     return (
         f"{name} on {benchmark}, {profile} profile: {summary.n} scored, {summary.n_missing} missing, "
-        f"{summary.n_not_scored} only a judge could score; {no_answer} without an answer, "
+        f"{summary.n_not_scored} {not_scored}; {no_answer} without an answer, "
         f"{no_option} that name no option, {truncated} truncated; {summary.shown}{_without_mean(summary)}"
     )
 

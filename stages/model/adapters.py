@@ -1,10 +1,14 @@
 """Low-rank adapters on the language model, and on the vision tower if wanted."""
 
+import hashlib
+import shutil
 import warnings
+from pathlib import Path
 from typing import Literal
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from pydantic import Field
+from safetensors.torch import save
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
@@ -57,3 +61,22 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
         if weight.requires_grad:
             weight.data = weight.data.float()
     return adapted
+
+
+def write_adapter(model: PeftModel, parent: Path) -> Path:
+    """Write the adapters in PEFT's format, into a new folder of `parent`.
+
+    The folder is named by the hash of their weights, so that one name stands for one set of weights. It appears at
+    once, complete.
+    """
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    data = save({name: weight.detach().cpu().contiguous() for name, weight in state.items()})
+    folder = parent / f"adapter-{hashlib.sha256(data).hexdigest()[:16]}"
+    if not folder.exists():
+        staging = parent / f".{folder.name}.tmp"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        (staging / "adapter_model.safetensors").write_bytes(data)
+        model.peft_config["default"].save_pretrained(str(staging))
+        staging.rename(folder)
+    return folder

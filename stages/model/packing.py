@@ -36,16 +36,17 @@ def packed_row(prompts: Sequence[Prompt], completions: Sequence[Tensor]) -> dict
     }
 
 
-def even_rows(lengths: Sequence[int], rows: int) -> list[list[int]]:
+def even_rows(lengths: Sequence[float], rows: int, most: int | None = None) -> list[list[int]]:
     """Samples shared out over rows of like length.
 
-    The longest sample goes first, each to the shortest row so far. Rows come out in falling order of their tokens, so
-    that neighbours are alike. Longest-processing-time-first scheduling (Graham 1969).
+    The longest sample goes first, each to the shortest row so far that holds less than `most` samples. Rows come out in
+    falling order of their length, so that neighbours are alike. Longest-processing-time-first scheduling (Graham 1969).
     """
     shared: list[list[int]] = [[] for _ in range(rows)]
-    tokens = [0] * rows
+    tokens = [0.0] * rows
     for sample in sorted(range(len(lengths)), key=lambda sample: (-lengths[sample], sample)):
-        row = min(range(rows), key=lambda row: (tokens[row], row))
+        free = [row for row in range(rows) if most is None or len(shared[row]) < most]
+        row = min(free, key=lambda row: (tokens[row], row))
         shared[row].append(sample)
         tokens[row] += lengths[sample]
     return [shared[row] for row in sorted(range(rows), key=lambda row: (-tokens[row], row))]

@@ -16,7 +16,8 @@ LOG_LINES = 12  # of a whole run
 class Progress(TrainerCallback):
     """A progress bar with figures of each step, silent when nobody watches.
 
-    `shown` names the figures in Trainer's log and their labels. With `in_log` some of the steps are also logged.
+    `shown` names the figures in Trainer's log and their labels. Steps have the first one; the others may be missing.
+    With `in_log` some of the steps are also logged.
     """
 
     def __init__(self, shown: Mapping[str, str], in_log: bool = False) -> None:
@@ -39,9 +40,9 @@ class Progress(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Move the bar, if the figures are those of a step."""
-        if not logs or not self._shown.keys() <= logs.keys():
+        if not logs or next(iter(self._shown)) not in logs:
             return
-        figures = {label: f"{logs[name]:.3f}" for name, label in self._shown.items()}
+        figures = {label: f"{logs[name]:.3f}" for name, label in self._shown.items() if name in logs}
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(state.global_step - self._bar.n)
         is_due = state.global_step == 1 or state.global_step % max(1, state.max_steps // LOG_LINES) == 0

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerState
@@ -177,8 +177,6 @@ class ResumableTrainer(Trainer):
     model: nn.Module
     model_wrapped: nn.Module
     _has_steps = False
-    router_weight = 0.0  # of the routers' loss
-    _router_losses: tuple[Tensor, ...] = ()  # of the present step's forwards
 
     def autocast(self) -> AbstractContextManager[None]:
         """Compute as the model's forward does.
@@ -187,18 +185,6 @@ class ResumableTrainer(Trainer):
         they are cast once. Trainer's `compute_loss_context_manager` no longer does anything.
         """
         return self.accelerator.autocast()
-
-    def with_router_loss(self, loss: Tensor, router_loss: Tensor | None, forwards: int = 1) -> Tensor:
-        """The loss of a forward with that of its routers, which also goes to the log.
-
-        `forwards` of a step each add their share where `loss` is a share of the step's.
-        With all experts used alike the latter is the number of experts per token, otherwise mostly more (Switch
-        Transformer, equations 4 to 6).
-        """
-        if router_loss is None:
-            return loss
-        self._router_losses += (router_loss.detach(),)
-        return loss + self.router_weight * router_loss / forwards
 
     def state_to_keep(self) -> dict[str, Any]:
         """What a subclass wants back after a resume, as JSON."""
@@ -220,9 +206,6 @@ class ResumableTrainer(Trainer):
 
         UserError when the step had no finite loss or gradient; the step is then in no checkpoint.
         """
-        if self._router_losses and "loss" in logs:
-            logs["router_loss"] = float(torch.stack(self._router_losses).mean())
-            self._router_losses = ()
         super().log(logs, start_time)
         if self.is_world_process_zero():
             self._write_steps()

@@ -16,7 +16,8 @@ class Plan:
     """What one stage needs on a machine.
 
     `states` and `phases` are bytes per GPU by part. Phases follow each other, so only the largest counts. `features`
-    are bytes of CPU memory per process. `tokens` and `seconds` are those of one step, `disk` is in bytes.
+    are bytes of CPU memory per process. `tokens` and `seconds` are those of one step, `disk` is in bytes. `servers` is
+    the number of those that draw the responses.
     """
 
     stage: str
@@ -28,6 +29,7 @@ class Plan:
     steps: int
     seconds: float
     disk: float
+    servers: int = 0
 
     @property
     def memory(self) -> float:
@@ -47,6 +49,7 @@ def table(plan: Plan) -> str:
     """The plan as text for a person."""
     parts = {**plan.states, **plan.phases, "kept vision features, CPU memory": plan.features}
     rows = [f"  {name:<34}{size / GIB:9.2f} GiB" for name, size in parts.items() if size]
+    drawn = f"  {plan.servers} servers draw the responses: their memory and the time of drawing come on top"
     hours = plan.steps * plan.seconds / 3600
     return "\n".join(
         [
@@ -56,5 +59,6 @@ def table(plan: Plan) -> str:
             f"  {plan.tokens:,.0f} tokens per step at most, {plan.steps:,} steps, "
             f"about {plan.seconds:.3g} s each: {hours:.3g} h",
             f"  {plan.disk / GIB:.3g} GiB of disk for checkpoints and the model",
+            *([drawn] if plan.servers else []),
         ]
     )

@@ -1,26 +1,29 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.data.conditions import read_conditions
+from stages.data.order import Order
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
-from stages.evaluation.metrics import slices
+from stages.evaluation.faithfulness import FIGURES, Faithfulness, read_faithfulness
+from stages.evaluation.judgements import JudgeRecord, judge_text, judged_by, read_judge
 from stages.evaluation.predictions import read_predictions
-from stages.reporting.cards import Card, is_right, is_wrong
+from stages.evaluation.statistics import Estimate
+from stages.reporting.cards import Card
 from stages.reporting.charts import IntervalChart, interval_chart
-from stages.reporting.comparison import Comparison, compare_models, label
+from stages.reporting.comparison import Comparison, ModelScores, compare_models, label
 from stages.reporting.findings import Findings, find
-from stages.reporting.gallery import showing_cards
+from stages.reporting.lessons import Lesson, lessons
 from stages.reporting.paper_table import Run
 from stages.reporting.wrong_answers import WrongAnswers, ZeroScore, wrong_answers, zero_scores
 from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
 
-EXAMPLES = 2  # questions per benchmark that the last model got right in order: wrong shuffled, and right blind
+LESSON_CARDS = 4  # of each kind of lesson and benchmark
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,28 @@ class KindCharts:
 class BenchmarkResult:
     """One benchmark with one number of frames.
 
-    `anchor` is its place on the page. `files` are the tables behind it.
+    `anchor` is its place on the page. `judges` says by the model's name what its judge did, and `judge_names` names the
+    judges whose verdicts are scores, "" for none. `faithfulness` holds one figure for each model, None where it was not
+    measured. `files` are the tables behind it.
     """
 
     anchor: str
     comparison: Comparison
     findings: Findings
     kinds: KindCharts
-    order_cards: list[Card]
-    blind_cards: list[Card]
+    lessons: list[Lesson]
     wrong: list[WrongAnswers]
     zero_scores: list[ZeroScore]
     runs: list[Run]
+    judges: dict[str, str]
+    judge_names: str
+    faithfulness: dict[str, list[Estimate | None]]
     files: list[Path]
+
+    @property
+    def cards(self) -> list[Card]:
+        """The examples of the last model's answers."""
+        return [card for part in (*self.lessons, *self.wrong) for card in part.cards]
 
 
 def benchmark_result(
@@ -75,21 +87,21 @@ def benchmark_result(
     n_missing = len(read_rejects(folder / "quarantine.parquet"))
     samples = {sample.sample_id: sample for sample in questions}
     reader = FrameReader(folder / "frames", folder / "frames.parquet")
-    last = rows[models[-1]]
-    named = slices(benchmark)
-    need_order = [row for row in last if named.get("temporal", named["all"])(row)]
     asked = {model: read_conditions(path) for model, path in files.items()}
+    judges = {model: record for model, path in files.items() if (record := read_judge(path))}
     comparison = compare_models(title, rows, len(questions), n_missing, benchmark, profile, asked)
     return BenchmarkResult(
         anchor=f"benchmark-{name}-{frames}",
         comparison=comparison,
         findings=find(rows, benchmark, profile, comparison.asked_differently),
         kinds=_kind_charts(comparison),
-        order_cards=showing_cards(need_order, "shuffled", is_wrong, samples, reader, profile, EXAMPLES),
-        blind_cards=showing_cards(need_order, "blind", is_right, samples, reader, profile, EXAMPLES),
+        lessons=lessons(rows[models[-1]], benchmark, samples, reader, profile, LESSON_CARDS),
         wrong=wrong_answers(rows, samples, reader, profile, n_wrong),
         zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
+        judges={label(model): judge_text(record) for model, record in judges.items()},
+        judge_names=_judge_names(judges.values()) if profile == "official" else "",
+        faithfulness=_faithfulness([read_faithfulness(path) for path in files.values()]),
         files=list(files.values()),
     )
 
@@ -105,6 +117,28 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
     return files
 
 
+def _judge_names(records: Iterable[JudgeRecord]) -> str:
+    return " and ".join(sorted({name for record in records for name in judged_by(record).values()}))
+
+
+def _faithfulness(measured: Sequence[Faithfulness]) -> dict[str, list[Estimate | None]]:
+    """One row for each figure that any model has, by what it is the share of."""
+    names = [name for name in FIGURES if any(name in each for each in measured)]
+    return {FIGURES[name]: [each.get(name) for each in measured] for name in names}
+
+
+def added_chart(comparisons: Sequence[Comparison]) -> IntervalChart | None:
+    """What the video and its order add for the last model, by benchmark."""
+    orders: list[Order] = list(dict.fromkeys(order for comparison in comparisons for order in comparison.orders))
+    last = {comparison.name: next(iter(comparison.slices.values()))[-1] for comparison in comparisons}
+    gaps = {name: _gaps(found, orders) for name, found in last.items() if found and found.others}
+    return interval_chart("Points lost in other showings, by benchmark", gaps, orders)
+
+
+def _gaps(found: ModelScores, orders: Sequence[Order]) -> list[Estimate | None]:
+    return [found.others[order].gap if order in found.others else None for order in orders]
+
+
 def _kind_charts(comparison: Comparison) -> KindCharts:
     scores = {
         name: [found.ordered if found else None for found in models] for name, models in comparison.categories.items()
@@ -112,11 +146,7 @@ def _kind_charts(comparison: Comparison) -> KindCharts:
     styles = [f"s{number}" for number in range(len(comparison.models))]
     subsets = zip(("all questions", "temporal", "static"), comparison.slices.values(), strict=False)
     last = {name: found[-1] for name, found in (*subsets, *comparison.categories.items()) if found}
-    gaps = {
-        name: [found.others[order].gap if order in found.others else None for order in comparison.orders]
-        for name, found in last.items()
-        if found and found.others
-    }
+    gaps = {name: _gaps(found, comparison.orders) for name, found in last.items() if found and found.others}
     return KindCharts(
         interval_chart(f"Score by kind of question, {comparison.name}", scores, styles),
         interval_chart(f"Points lost in other showings, {comparison.name}", gaps, comparison.orders),

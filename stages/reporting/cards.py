@@ -19,7 +19,15 @@ ORDER_LABELS = {  # T-GRPO names its contrast by the action, evaluation names th
     "single-frame": "one frame",
     "blind": "without frames",
 }
-STATUSES = {"wrong": "wrong", "partly": "partly right", "no-answer": "no answer", "truncated": "cut off"}
+STATUSES = {
+    "only-in-order": "right only in order",
+    "blind": "right without frames",
+    "judge": "judge and rules disagree",
+    "wrong": "wrong",
+    "partly": "partly right",
+    "no-answer": "no answer",
+    "truncated": "cut off",
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,8 @@ class Strip:
 class Card:
     """One question with its frames and responses.
 
-    `note` is a line about it. `more` holds responses that the page folds away. `status` is one of STATUSES for a wrong
-    answer, and else "".
+    `note` is a line about it. `more` holds responses that the page folds away. `status` is one of STATUSES for an
+    example of the last model's answers, and else "".
     """
 
     sample: Sample

@@ -27,13 +27,15 @@ EMBEDDED_BASE = (
 class Findings:
     """Sentences about the last model of training.
 
-    `gained` says whether it gained on the model before, and `uses_order` whether its score needs the order of frames;
-    both mean more than chance.
+    `gained` says whether it gained on the model before, and `lost` whether it lost. `uses_order` and `uses_frames` say
+    whether its score needs the order of frames, and the frames. All four mean more than chance.
     """
 
     sentences: list[str]
-    gained: bool
-    uses_order: bool
+    gained: bool = False
+    lost: bool = False
+    uses_order: bool = False
+    uses_frames: bool = False
 
 
 def find(
@@ -54,19 +56,20 @@ def find(
     reached = estimate(chosen[last], "ordered", benchmark, profile)
     if reached is None:
         told = f"{label(last)} has no scored answer on these questions, so the report can say nothing about it."
-        return Findings([told], gained=False, uses_order=False)
+        return Findings([told])
     which = "questions that need the order of frames" if benchmark.temporal else "questions"
     earlier = _earlier_scores(chosen, last, benchmark, profile)
     told = [f"{label(last)} scores {percent(reached)} on {reached.n} {which}{earlier}."]
     if asked_differently:
         told.insert(0, f"The models were asked in different ways: {asked_differently}.")
-    gain, gained = _gain(chosen, last, benchmark, profile, comparable=not asked_differently)
+    gain, change = _gain(chosen, last, benchmark, profile, comparable=not asked_differently)
     use, uses_order = _use_of_order(chosen[last], reached.n, label(last), benchmark, profile)
-    seen = _use_of_frames(chosen[last], label(last), benchmark, profile)
+    seen, uses_frames = _use_of_frames(chosen[last], label(last), benchmark, profile)
     static = ""
     if benchmark.temporal:
         static = _static_gap(kept(predictions[last], slices(benchmark)["static"]), label(last), benchmark, profile)
-    return Findings([sentence for sentence in (*told, gain, use, seen, static) if sentence], gained, uses_order)
+    sentences = [sentence for sentence in (*told, gain, use, seen, static) if sentence]
+    return Findings(sentences, change > 0, change < 0, uses_order, uses_frames)
 
 
 def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence[Findings]) -> str:
@@ -85,6 +88,23 @@ def page_title(models: Sequence[str], benchmarks: Sequence[str], found: Sequence
     parts += ["uses the order of frames"] if finding.uses_order else []
     title = f"{last} {' and '.join(parts)}"
     return f"{title}; plain GRPO does as well" if plain_grpo_note(models, benchmarks) else title
+
+
+def page_lede(models: Sequence[str], found: Sequence[Findings]) -> str:
+    """What several benchmarks show together.
+
+    It is the first finding of one benchmark.
+    """
+    if len(found) == 1:
+        return found[0].sentences[0]
+    last, before = label(models[-1]), label(models[-2]) if len(models) > 1 else ""
+    gained, lost = sum(each.gained for each in found), sum(each.lost for each in found)
+    order, frames = sum(each.uses_order for each in found), sum(each.uses_frames for each in found)
+    change = f"{last} gains on {before} on {gained} of {len(found)} benchmarks and loses on {lost}. " if before else ""
+    return (
+        f"{change}The score of {last} needs the order of frames on {order} of {len(found)}, "
+        f"and any frames on {frames}. A difference that chance alone could explain does not count."
+    )
 
 
 def plain_grpo_note(models: Sequence[str], benchmarks: Sequence[str]) -> str:
@@ -111,23 +131,23 @@ def _earlier_scores(
 
 def _gain(
     chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile, comparable: bool
-) -> tuple[str, bool]:
-    """The sentence on the last two models, and whether they gained."""
+) -> tuple[str, int]:
+    """The sentence on the last two models, and 1 for a gain, −1 for a loss, or 0."""
     if len(chosen) < 2:
-        return "", False
+        return "", 0
     before = list(chosen)[-2]
     found = compare(chosen[last], chosen[before], benchmark, profile)
     if found is None:
-        return "", False
+        return "", 0
     difference, p = found
     told = f"The difference between {label(last)} and {label(before)} on the same questions is {points(difference)}"
     told += f", {p_value(p)} (McNemar's test)."
     if not comparable:
-        return f"{told} The way of asking may explain it.", False
+        return f"{told} The way of asking may explain it.", 0
     if _may_be_chance(difference, p):
-        return f"{told} Chance alone could explain it.", False
-    gained = difference.value > 0
-    return f"{told} This is {'a gain' if gained else 'a loss'}: chance alone does not explain it.", gained
+        return f"{told} Chance alone could explain it.", 0
+    what, change = ("a gain", 1) if difference.value > 0 else ("a loss", -1)
+    return f"{told} This is {what}: chance alone does not explain it.", change
 
 
 def _use_of_order(
@@ -145,15 +165,17 @@ def _use_of_order(
     return f"{told} These figures do not show that {name} uses the order of frames.", False
 
 
-def _use_of_frames(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:
-    """The sentence on questions that were asked without their frames."""
+def _use_of_frames(
+    rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile
+) -> tuple[str, bool]:
+    """The sentence on questions without their frames, and whether the frames add."""
     found = _in_order_and(rows, "blind", benchmark, profile)
     if found is None:
-        return ""
+        return "", False
     told = f"Without any frame, {name} scores {percent(found.other)} on the same {found.ordered.n} questions."
     if found.lost.value > 0 and not _may_be_chance(found.lost, found.p):
-        return f"{told} The frames add {found.gap}."
-    return f"{told} The difference is {found.gap}: these figures do not show that the frames add anything."
+        return f"{told} The frames add {found.gap}.", True
+    return f"{told} The difference is {found.gap}: these figures do not show that the frames add anything.", False
 
 
 def _static_gap(rows: Sequence[PredictionRow], name: str, benchmark: Benchmark, profile: Profile) -> str:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from stages.data.annotations import AnnotationRow
 from stages.data.sample import Reject, Sample
 
+DROPPED_BY = {"SFT": ("filter sft",), "RL": ("filter rl", "probe")}
+"""The stages whose rules drop samples of a set, as the rejects name them."""
+
 
 @dataclass(frozen=True)
 class FunnelStep:
@@ -71,9 +74,7 @@ def rule_counts(
     There are counts in all, for each source and for each answer type. The rule that dropped the most samples comes
     first.
     """
-    dropped = [
-        (reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage == f"filter {name.lower()}"
-    ]
+    dropped = [(reject.reason, samples[reject.sample_id]) for reject in rejects if reject.stage in DROPPED_BY[name]]
     rules = [rule for rule, _ in Counter(rule for rule, _ in dropped).most_common()]
     counts: dict[str, Counter[str]] = {rule: Counter() for rule in [*rules, "kept"]}
     for rule, sample in [*dropped, *(("kept", sample) for sample in kept)]:

@@ -1,11 +1,10 @@
 """The examples of the page; equal inputs give equal examples."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.annotations import AnnotationRow
-from stages.data.order import Order
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.definition import Profile, extract
@@ -99,35 +98,6 @@ def kept_cards(kept: Sequence[Sample], reader: FrameReader, count: int) -> list[
     return cards
 
 
-def showing_cards(
-    rows: Sequence[PredictionRow],
-    order: Order,
-    ended: Callable[[float], bool],
-    samples: Mapping[str, Sample],
-    reader: FrameReader,
-    profile: Profile,
-    count: int,
-) -> list[Card]:
-    """Questions that were right in order, chosen by their score in `order`.
-
-    `ended` says whether a score is one to show.
-    """
-    ordered, other = _scored(rows, "ordered", profile), _scored(rows, order, profile)
-    pairs = [
-        (row, other[name][1])
-        for name, (score, row) in ordered.items()
-        if is_right(score) and name in other and ended(other[name][0])
-    ]
-    cards = []
-    for pair in in_turn(pairs, [row["category"] for row, _ in pairs], count):
-        labelled = [(ORDER_LABELS[row["order"]], row) for row in pair]
-        seen = [(name, row) for name, row in labelled if row["frame_order"]]
-        strips = [strip_of(reader, row["sample_id"], name, row["frame_order"]) for name, row in seen]
-        responses = [from_prediction(row, name, profile) for name, row in labelled]
-        cards.append(Card(samples[pair[0]["sample_id"]], strips, pair[0]["category"], responses))
-    return cards
-
-
 def strip_of(reader: FrameReader, sample_id: str, label: str = "", order: Sequence[int] | None = None) -> Strip:
     """The frames of a sample, as stored or in `order`."""
     return Strip(label, frame_strip(reader, sample_id, order))
@@ -145,16 +115,6 @@ def from_prediction(row: PredictionRow, label: str, profile: Profile) -> Respons
     if answer == row["text"]:
         answer = "(graded as a whole)"
     return Response(label, thought, answer, row[profile])
-
-
-def _scored(rows: Sequence[PredictionRow], order: Order, profile: Profile) -> dict[str, tuple[float, PredictionRow]]:
-    """(score, row) by sample id, of the scored answers in one order."""
-    found = {}
-    for row in rows:
-        score = row[profile]
-        if row["order"] == order and score is not None:
-            found[row["sample_id"]] = (score, row)
-    return found
 
 
 def _from_rollout(row: RolloutRow) -> Response:

@@ -3,15 +3,17 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.evaluation.definition import Profile
 from stages.reporting.benchmark_results import BenchmarkResult
 from stages.reporting.cards import ORDER_LABELS, STATUSES, Card
+from stages.reporting.charts import IntervalChart
 from stages.reporting.curves import CurveChart
 from stages.reporting.funnel import FunnelStep, RuleCounts
-from stages.reporting.gallery import RolloutExamples
+from stages.reporting.gallery import RolloutExamples, kind_of
 from stages.reporting.numbers import signed, with_sign
 from stages.reporting.paper_table import PaperTable
 from stages.reporting.provenance import Provenance
@@ -21,16 +23,19 @@ from stages.reporting.provenance import Provenance
 class Page:
     """Everything on the page.
 
+    `added` is what the video and its order add for the last model, None where videos were shown in one way.
     `plain_grpo` is a note, or "". `base_note` says why the embedded base model scores zero, or is "". `hashes` are
     (file, MD5) of the files behind the page. `settings` is the text of params.yaml.
     """
 
     title: str
+    lede: str
     plain_grpo: str
     base_note: str
     last_model: str
     profile: Profile
     results: list[BenchmarkResult]
+    added: IntervalChart | None
     paper: PaperTable | None
     funnel: dict[str, list[FunnelStep]]
     rejects: list[tuple[str, str, int]]
@@ -46,10 +51,9 @@ class Page:
     hashes: list[tuple[str, str]]
 
     @property
-    def status_counts(self) -> Counter[str]:
-        """How many cards of wrong answers have each status."""
-        kinds = (kind for result in self.results for kind in result.wrong)
-        return Counter(card.status for kind in kinds for card in kind.cards)
+    def examples(self) -> list[Card]:
+        """The examples of the last model's answers."""
+        return [card for result in self.results for card in result.cards]
 
 
 def render(page: Page) -> str:
@@ -58,7 +62,13 @@ def render(page: Page) -> str:
     Every text is escaped, because questions and answers are untrusted.
     """
     template = environment().get_template("page.html.j2")
-    return template.render(vars(page), labels=ORDER_LABELS, statuses=STATUSES, status_counts=page.status_counts)
+    return template.render(
+        vars(page),
+        labels=ORDER_LABELS,
+        statuses=STATUSES,
+        status_counts=Counter(card.status for card in page.examples),
+        kind_counts=Counter(kind_of(card.sample) for card in page.examples),
+    )
 
 
 def environment() -> Environment:
@@ -70,8 +80,19 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"pct": _percentage, "signed": signed, "with_sign": with_sign}
+    templates.filters |= {
+        "pct": _percentage,
+        "signed": signed,
+        "with_sign": with_sign,
+        "kind_of": kind_of,
+        "kind_class": _kind_class,
+    }
     return templates
+
+
+def _kind_class(kind: str) -> str:
+    """A CSS class for a kind of question, whose name may hold anything."""
+    return f"k{crc32(kind.encode()):08x}"
 
 
 def _percentage(share: float) -> str:

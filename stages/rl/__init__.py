@@ -1,7 +1,9 @@
 """T-GRPO. Beside the paper (paper.md §2), read in this order:
 
+    sharing     StepPlan: the questions of each step, and which process takes them
     questions   ask: a question on frames in order and on contrast frames
     rollout     roll_out: o_1 … o_G on ordered and G̃ responses on contrast frames
+    served      ServedRollouts: the same from servers (server_pool, adapter_server), with each step's adapter
     grading     grade_group: their accuracy and format, each response once
     thought     conclusion_start: where a thought stops to note and starts to conclude; frames_named
     likelihood  Gains: Δ, how much likelier the ordered frames made a response; token_weights

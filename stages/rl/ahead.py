@@ -16,10 +16,15 @@ class QuestionsAhead:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int
+        self,
+        samples: Sequence[Sample],
+        reader: FrameReader,
+        builder: PromptBuilder,
+        contrast: Contrast | None,
+        seed: int,
     ) -> None:
         self._samples, self._reader, self._builder = samples, reader, builder
-        self._contrast: Contrast = contrast
+        self._contrast: Contrast | None = contrast
         self._seed = seed
         self._thread = ThreadPoolExecutor(1, "questions")
         self._asked: dict[tuple[int, int], Future[RolloutQuestion]] = {}  # by step and row

@@ -1,6 +1,5 @@
 """From graded groups to what the loss needs: rewards, advantages, token weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,12 +9,13 @@ from torch import Tensor
 
 from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
 from stages.rl.batches import response_weights, weight_effect
-from stages.rl.exchange import gather, gather_grades, gather_names, gather_types
+from stages.rl.exchange import gather
 from stages.rl.gate import Gate
-from stages.rl.grading import GradedGroup, grades_of
 from stages.rl.metrics import Figure, rollout_metrics
 from stages.rl.params import StepParams
 from stages.rl.rewards import Rewards, group_rewards
+from stages.rl.sampler import Sampled
+from stages.rl.sharing import SharedStep
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,19 @@ class Assessor:
         self.ema: dict[str, float] = {}
         self.gate = Gate(params.gate_visits, params.correct_above)
 
-    def assess(self, accelerator: Accelerator, groups: Sequence[GradedGroup]) -> Assessment:
+    def assess(self, accelerator: Accelerator, sampled: Sampled, shared: SharedStep) -> Assessment:
         """Rewards, advantages and token weights of this process's groups."""
-        params = self.params
-        grades = gather_grades(accelerator, grades_of(groups, params.contrast_size))
-        samples = [graded.group.question.sample for graded in groups]
-        types = gather_types(accelerator, [sample.problem_type for sample in samples])
-        names = gather_names(accelerator, [sample.sample_id for sample in samples])
-        rewards = group_rewards(grades, params, self.gate.closed(names, grades))
+        params, grades = self.params, sampled.grades
+        types = [sample.problem_type for sample in sampled.samples]
+        closed_B = self.gate.closed([sample.sample_id for sample in sampled.samples], grades)
+        rewards = group_rewards(grades, params, closed_B)
         self.ema = update_ema(self.ema, scaled_rewards(rewards, params.temporal), types, params.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
         advantages_BG = temporal_advantages(rewards, params.temporal, params.scale, ema_B)
         effect = temporal_effect(advantages_BG, rewards, params.scale, ema_B)
-        own = slice(accelerator.process_index * len(groups), (accelerator.process_index + 1) * len(groups))
+        own = shared.places(accelerator.process_index)
         own_rewards = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
-        weights = response_weights(groups, own_rewards.condition_B, params)
+        weights = response_weights(sampled.groups, own_rewards.condition_B, params)
         if weights is not None:
             effect = float(gather(accelerator, weight_effect(advantages_BG[own], weights)[None]).mean())
         figures: dict[Figure, float] = {**rollout_metrics(grades, rewards, params), "temporal_effect": effect}

@@ -1,6 +1,6 @@
-"""Values of all processes, in the order of the processes' numbers."""
+"""Values of all processes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import cast
 
@@ -8,9 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from stages.data.sample import PROBLEM_TYPES
 from stages.rl.grading import Grades
-from stages.rl.questions import draw_seed
+from stages.rl.sharing import SharedStep
 
 
 def gather(accelerator: Accelerator, values: Tensor) -> Tensor:
@@ -18,20 +17,23 @@ def gather(accelerator: Accelerator, values: Tensor) -> Tensor:
     return cast(Tensor, accelerator.gather(values.to(accelerator.device)))
 
 
-def gather_grades(accelerator: Accelerator, grades: Grades) -> Grades:
-    """The grades of all processes, on the CPU."""
+def gather_grades(accelerator: Accelerator, grades: Grades, shared: SharedStep) -> Grades:
+    """The grades of a step's questions, in the order of the plan, on the CPU."""
     return Grades(
-        **{field.name: gather(accelerator, getattr(grades, field.name)).cpu() for field in fields(grades)},
+        **{
+            field.name: gather(accelerator, getattr(grades, field.name)).cpu()[shared.order] for field in fields(grades)
+        },
     )
 
 
-def gather_types(accelerator: Accelerator, types: Sequence[str]) -> list[str]:
-    """The answer types of the questions of all processes."""
-    numbers_B = torch.tensor([PROBLEM_TYPES.index(kind) for kind in types])
-    return [PROBLEM_TYPES[number] for number in gather(accelerator, numbers_B).tolist()]
+def idle_shares(accelerator: Accelerator, seconds: Mapping[str, float]) -> dict[str, float]:
+    """The share of a step before its update in which processes wait.
 
-
-def gather_names(accelerator: Accelerator, sample_ids: Sequence[str]) -> list[str]:
-    """A name for each question of all processes, from its id alone."""
-    numbers_B = torch.tensor([draw_seed(sample_id) for sample_id in sample_ids])
-    return [str(number) for number in gather(accelerator, numbers_B).tolist()]
+    There is one for each process, `idle_0` and so on, and `idle`, their mean. `seconds` are those of this process, by
+    phase. The result is empty where nothing waited: on one process, and at steps without a rollout.
+    """
+    if "waiting" not in seconds:
+        return {}
+    share = seconds["waiting"] / (sum(seconds.values()) - seconds["update"])
+    shares = gather(accelerator, torch.tensor([share])).tolist()
+    return {"idle": sum(shares) / len(shares)} | {f"idle_{process}": each for process, each in enumerate(shares)}

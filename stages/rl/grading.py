@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from stages.data.grading import Strictness, extract_answer, grade, is_well_formed
+from stages.data.grading.thought import FramesNamed, frames_named
 from stages.data.sample import Sample
 from stages.generation.generate import Completion
 from stages.rl.likelihood import Gains
 from stages.rl.rollout import Group
-from stages.rl.thought import FramesNamed, frames_named
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class GradedGroup:
 class Grades:
     """What was measured on the responses of B questions.
 
-    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B` is false. likelihood_BG and answer_BG are
-    the gains in nats per token, and agreement_BG is the agreement with the contrast answers; all three are NaN where
-    they were not measured. mentions_BG and looks_BG say how often a response names a frame, and whether it names two
-    different ones.
+    Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B`, which says that there are contrast
+    frames, is false. likelihood_BG and answer_BG are the gains in nats per token, and agreement_BG is the agreement
+    with the contrast answers; all three are NaN where they were not measured. mentions_BG and looks_BG say how
+    often a response names a frame, and whether it names two different ones.
     """
 
     accuracy_BG: Tensor
@@ -116,7 +116,7 @@ def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
         lengths_BG=torch.tensor([[len(response.completion.ids_C) for response in row] for row in ordered]),
         truncated_BG=torch.tensor([[response.completion.truncated for response in row] for row in ordered]),
         contrast_BK=_float64([[response.accuracy for response in row] or no_contrast for row in contrast]),
-        has_contrast_B=torch.tensor([bool(row) for row in contrast]),
+        has_contrast_B=torch.tensor([group.group.question.contrast is not None for group in groups]),
         likelihood_BG=_float64([[gain.likelihood for gain in group.gains] or unknown for group in groups]),
         answer_BG=_float64([[gain.answer for gain in group.gains] or unknown for group in groups]),
         agreement_BG=_float64([group.agreements or unknown for group in groups]),

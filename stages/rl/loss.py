@@ -41,11 +41,12 @@ class LossParams(Params):
     kl_clamp: float | None = Field(
         default=10.0, gt=0, description="bound of the log-ratio inside the KL estimate, in nats; null is no bound"
     )
-    importance_sampling_mode: CorrectionMode = Field(
-        default="off",
+    importance_sampling_mode: CorrectionMode | None = Field(
+        default=None,
         description="weight the loss by π_scored / π_sampled, of each token or sequence; a ratio above the bound "
         "becomes the bound (token_truncate, sequence_truncate: TIS, verl's rollout_is token and sequence) or 0 "
-        "(token_mask, sequence_mask); TRL's vllm_importance_sampling_mode",
+        "(token_mask, sequence_mask); TRL's vllm_importance_sampling_mode; null: token_truncate where servers draw "
+        "the responses (rollout), else off",
     )
     importance_sampling_clip_max: float = Field(
         default=3.0,

@@ -1,6 +1,7 @@
 """How far sampling and scoring are apart, and a correction.
 
-Both have the same weights, but other kernels and precisions: sampling decodes token by token, scoring takes whole rows.
+Both have the same weights, but other kernels and precisions: sampling decodes token by token, or on a server
+(stages/rl/served.py), and scoring takes whole rows.
 Names are TRL's (GRPOTrainer, `vllm_importance_sampling_*`) and verl's (`rollout_is`).
 """
 
@@ -31,8 +32,8 @@ def importance_weights(
     """Weights of the policy loss: π_scored / π_sampled.
 
     They are [R, C], or [R, 1] for whole sequences. The ratio of a sequence is the product over its tokens. A ratio
-    above `clip_max` becomes `clip_max` (`…_truncate`: truncated importance sampling, TIS, Ionides 2008) or 0
-    (`…_mask`).
+    above `clip_max` becomes `clip_max` or 0 (`…_mask`). The first, `…_truncate`, is truncated importance sampling,
+    w = min(π_scored / π_sampled, clip_max): Ionides 2008, J. Comput. Graph. Stat. 17(2).
     """
     log_ratios = (scored_logps_RC - sampled_logps_RC) * mask_RC
     if mode.startswith("sequence"):

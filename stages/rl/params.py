@@ -8,8 +8,10 @@ from stages.data.grading import Strictness
 from stages.rl.advantages import Scale
 from stages.rl.guards import Guards
 from stages.rl.loss import LossParams
+from stages.rl.mismatch import CorrectionMode
 from stages.rl.questions import Contrast
 from stages.rl.rewards import NEEDS_GAINS, RewardParams
+from stages.rl.server_pool import RolloutServers
 from stages.run.params import LARGEST_SEED
 
 
@@ -20,7 +22,8 @@ class StepParams(RewardParams):
     contrast_size: int = Field(
         default=4,
         ge=0,
-        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off",
+        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off, likelihood, "
+        "answer or tokens, which compare no answers: p_contrast and answers_change are then empty",
     )
     contrast: Contrast = Field(
         default="shuffle",
@@ -67,6 +70,9 @@ class StepParams(RewardParams):
         description="most responses that a process decodes at once; null: all of a step. The next question takes the "
         "place of responses that have ended",
     )
+    rollout: RolloutServers | None = Field(
+        default=None, description="vLLM servers that draw the responses, for training with adapters; null: this process"
+    )
     temperature: float = Field(default=1.0, gt=0, description="temperature of sampling and of scoring")
     top_p: float = Field(
         default=0.95,
@@ -89,6 +95,16 @@ class StepParams(RewardParams):
     def needs_gains(self) -> bool:
         """Whether the temporal mode scores the responses on contrast frames too."""
         return self.temporal in NEEDS_GAINS
+
+    @property
+    def correction(self) -> CorrectionMode:
+        """How the loss is corrected for the policy that sampled."""
+        return self.loss.importance_sampling_mode or ("off" if self.rollout is None else "token_truncate")
+
+    @property
+    def uses_contrast(self) -> bool:
+        """Whether any step shows the questions on contrast frames."""
+        return self.contrast_size > 0 or self.needs_gains or self.faithfulness_every > 0
 
     def measures_faithfulness(self, step: int) -> bool:
         """Whether faithfulness is measured at a step; the first step is 0."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,22 +32,27 @@ class RolloutQuestion:
 
 
 def ask(
-    sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast, seed: int, step: int
+    sample: Sample, reader: FrameReader, builder: PromptBuilder, contrast: Contrast | None, seed: int, step: int
 ) -> RolloutQuestion:
     """The question as the policy meets it at one step.
 
-    The contrast order is drawn anew from the sample, the seed and the step. Two kinds of media have no contrast group:
-    images, and videos that another order leaves as they are (one frame, or equal frames). Their p and p̃ would differ by
-    chance alone.
+    The contrast order is drawn anew from the sample, the seed and the step. There are no contrast frames without
+    `contrast`, and for two kinds of media: images, and videos that another order leaves as they are (one frame, or
+    equal frames). Their p and p̃ would differ by chance alone.
     """
     frames = reader.load(sample.sample_id)
     ordered = builder(sample, frames)
-    if sample.data_type == "image":
+    if contrast is None or sample.data_type == "image":
         return RolloutQuestion(sample, ordered, None)
-    order_T = permutation(len(frames.frames_THWC), _ORDERS[contrast], sample.sample_id, seed, step)
+    order_T = contrast_order(sample, len(frames.frames_THWC), contrast, seed, step)
     if np.array_equal(frames.frames_THWC[order_T], frames.frames_THWC):
         return RolloutQuestion(sample, ordered, None)
     return RolloutQuestion(sample, ordered, builder(sample, frames, order_T))
+
+
+def contrast_order(sample: Sample, count: int, contrast: Contrast, seed: int, step: int) -> np.ndarray:
+    """The places of `count` frames as a step shows them for contrast, [T]."""
+    return permutation(count, _ORDERS[contrast], sample.sample_id, seed, step)
 
 
 def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: int, seed: int) -> list[int]:
@@ -61,18 +66,6 @@ def question_plan(total: int, steps: int, per_step: int, updates_per_rollout: in
     order = torch.cat([torch.randperm(total, generator=generator) for _ in range(epochs)])[: rollouts * per_step]
     repeated = order.view(rollouts, 1, per_step).expand(-1, updates_per_rollout, -1).flatten()
     return repeated[: steps * per_step].tolist()
-
-
-def rows_of_step(
-    plan: Sequence[int], step: int, batches: int, batch_size: int, process: int, processes: int
-) -> list[int]:
-    """The questions of one process at a step, in Trainer's order.
-
-    A step has `batches` batches per process, which the processes take in turns. Beyond the plan there are none.
-    """
-    first = step * batches * processes + process
-    starts = [(first + batch * processes) * batch_size for batch in range(batches)]
-    return [row for start in starts for row in plan[start : start + batch_size]]
 
 
 def replacement(row: int, used: Collection[int], total: int, *seed: int) -> int:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
-from stages.model.training import ResumableTrainer
+from stages.generation.faithfulness import answers_change
+from stages.model.router import MixtureTrainer
 from stages.rl.assessment import Assessment, Assessor
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
-from stages.rl.exchange import gather
-from stages.rl.faithfulness import answers_change, exchanges_of
+from stages.rl.exchange import gather, idle_shares
 from stages.rl.gpu_idle import GpuIdle
 from stages.rl.grading import GradedGroup
 from stages.rl.guards import trip
@@ -28,9 +28,10 @@ from stages.rl.loss import StepSize, policy_loss
 from stages.rl.metrics import Figure, rollout_rows, step_rows
 from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
-from stages.rl.questions import rows_of_step
+from stages.rl.rollout import exchanges_of
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
+from stages.rl.sharing import StepPlan
 from stages.run.errors import UserError
 from stages.run.files import write_json
 
@@ -40,10 +41,8 @@ UPDATE_FIGURES: tuple[Figure, ...] = ("kl", "entropy", "sampling_logp_difference
 LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
-class TgrpoTrainer(ResumableTrainer):
-    """Trains `model` on the questions of `train_dataset`.
-
-    They are rows of the sampler's samples.
+class TgrpoTrainer(MixtureTrainer):
+    """Trains `model` on the questions of `plan`.
 
     Args:
         reference: The frozen model of the KL term; None stands for `model` with its adapters off.
@@ -59,16 +58,16 @@ class TgrpoTrainer(ResumableTrainer):
         model: nn.Module,
         args: TrainingArguments,
         params: StepParams,
-        train_dataset: Sequence[int],
+        plan: StepPlan,
         sampler: Sampler,
         reference: PreTrainedModel | None,
         whole_copy: PreTrainedModel | None,
         kept: Path,
         keep_every: int,
     ) -> None:
-        questions: Any = train_dataset  # Trainer takes any sized sequence
+        questions: Any = plan.rows  # Trainer takes any sized sequence
         super().__init__(model=model, args=args, train_dataset=questions, data_collator=_rows)
-        self.params, self.sampler, self.plan = params, sampler, train_dataset
+        self.params, self.sampler, self.plan = params, sampler, plan
         self.reference, self.whole_copy = reference, whole_copy
         self.kept, self.keep_every = kept, keep_every
         self.assessor = Assessor(params)
@@ -88,9 +87,10 @@ class TgrpoTrainer(ResumableTrainer):
 
         `updates_per_rollout` steps share it. Trainer reads `input_ids` of what is returned, to count tokens.
         """
-        rows = [next(epoch_iterator)["rows"].tolist() for _ in range(num_batches)]
+        for _ in range(num_batches):
+            next(epoch_iterator)  # the plan has the questions; Trainer counts the batches
         if self.state.global_step % self.params.updates_per_rollout == 0:
-            self._roll_out(rows)
+            self._roll_out()
         return [{"micro_batch": batch, "input_ids": batch.packed.input_ids_1L} for batch in self._micro_batches], None
 
     def compute_loss(
@@ -124,15 +124,15 @@ class TgrpoTrainer(ResumableTrainer):
 
         They are the tokens' weights times the corrections of the sampling.
         """
-        loss, weights = self.params.loss, batch.token_weights_RC
-        if loss.importance_sampling_mode == "off":
+        mode, weights = self.params.correction, batch.token_weights_RC
+        if mode == "off":
             return weights
         corrections = importance_weights(
             scored_logps_RC,
             batch.sampled_logps_RC,
             batch.packed.mask_RC,
-            loss.importance_sampling_mode,
-            loss.importance_sampling_clip_max,
+            mode,
+            self.params.loss.importance_sampling_clip_max,
         )
         return corrections if weights is None else corrections * weights
 
@@ -141,33 +141,23 @@ class TgrpoTrainer(ResumableTrainer):
         with self.stopwatch.measure("update"):
             return super().training_step(model, inputs, num_items_in_batch)
 
-    def _roll_out(self, rows: Sequence[Sequence[int]]) -> None:
-        """Sample, grade and prepare micro-batches; `rows` are the questions of each."""
+    def _roll_out(self) -> None:
+        """Sample, grade and prepare the micro-batches of this process."""
+        step, process, params = self.state.global_step, self.args.process_index, self.params
+        shared, following = self.plan.step_and_next(step)
         model = self._sampling_model()
-        groups, resampled = self.sampler.sample(
-            model,
-            [row for batch in rows for row in batch],
-            self.state.global_step,
-            self._next_rows(),
-            self.autocast,
-        )
-        found = self.assessor.assess(self.accelerator, groups)
-        keep_idle = self.params.dynamic_sampling == "off"
-        trained = trained_groups(found.rewards, self.params.temporal, [len(batch) for batch in rows], keep_idle)
+        sampled = self.sampler.sample(self.accelerator, model, shared, step, following.rows_of(process))
+        self.plan.note(sampled.samples, sampled.grades.lengths_BG)
+        found = self.assessor.assess(self.accelerator, sampled, shared)
+        sizes, keep_idle = list(map(len, shared.shares[process])), params.dynamic_sampling == "off"
+        trained = trained_groups(found.rewards, params.temporal, sizes, keep_idle)
         with self.stopwatch.measure("reference"):
-            self._micro_batches = [self._prepare(groups, found, batch) for batch in trained]
+            self._micro_batches = [self._prepare(sampled.groups, found, batch) for batch in trained]
         self._size = self._step_size()
-        counts = torch.tensor([[resampled, len(groups) - sum(map(len, trained))]])
-        resampled, skipped = gather(self.accelerator, counts).sum(dim=0).tolist()
-        self._rollout_metrics = {**found.figures, "resampled": resampled, "skipped": skipped}
-        self._rollout_metrics["answers_change"] = self._answers_change(model, groups)
-        self._keep(groups, found)
-
-    def _next_rows(self) -> list[int]:
-        """The questions of this process's next rollout."""
-        step, args = self.state.global_step + self.params.updates_per_rollout, self.args
-        batches, size = args.gradient_accumulation_steps, args.per_device_train_batch_size
-        return rows_of_step(self.plan, step, batches, size, args.process_index, args.world_size)
+        skipped = gather(self.accelerator, torch.tensor([sum(sizes) - sum(map(len, trained))])).sum()
+        self._rollout_metrics = {**found.figures, "resampled": sampled.resampled, "skipped": int(skipped)}
+        self._rollout_metrics["answers_change"] = self._answers_change(model, sampled.groups)
+        self._keep(sampled.groups, found)
 
     def _answers_change(self, model: PreTrainedModel, groups: Sequence[GradedGroup]) -> float:
         """The share of answers that change with the thought; NaN if not measured.
@@ -199,7 +189,8 @@ class TgrpoTrainer(ResumableTrainer):
 
     def _step_size(self) -> StepSize:
         counts = [[len(batch.packed.mask_RC), len(batch.packed.targets_N)] for batch in self._micro_batches]
-        rows, tokens = gather(self.accelerator, torch.tensor(counts)).double().mean(dim=0).tolist()
+        with self.stopwatch.measure("waiting"):
+            rows, tokens = gather(self.accelerator, torch.tensor(counts)).double().mean(dim=0).tolist()
         return StepSize(rows, tokens)
 
     @torch.no_grad()
@@ -239,17 +230,19 @@ class TgrpoTrainer(ResumableTrainer):
             raise UserError(message)
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of each phase, tokens per second, idle share of the GPU.
+        """Seconds of each phase, tokens per second, idle shares.
 
         Tokens are the completion tokens of all processes.
         """
         seconds = self.stopwatch.take()
+        if self.args.world_size == 1:
+            seconds.pop("waiting", None)
         tokens = self._size.tokens * len(self._micro_batches) * self.args.world_size
         speed = {f"seconds_{phase}": value for phase, value in seconds.items()}
         speed["tokens_per_second"] = tokens / sum(seconds.values())
         if (idle := self.gpu_idle.take()) is not None:
             speed["gpu_idle"] = idle
-        return speed
+        return speed | idle_shares(self.accelerator, seconds)
 
     def _log_speed(self) -> None:
         step, last = self.state.global_step, self.state.max_steps
@@ -286,12 +279,13 @@ class TgrpoTrainer(ResumableTrainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # the plan is the order
 
     def state_to_keep(self) -> dict[str, Any]:
-        """What the assessor remembers."""
-        return self.assessor.state()
+        """What the assessor and the plan remember."""
+        return self.assessor.state() | self.plan.state()
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Take back what `state_to_keep` gave."""
         self.assessor.restore(state)
+        self.plan.restore(state)
 
 
 def _rows(rows: list[int]) -> dict[str, Tensor]:

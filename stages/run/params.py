@@ -5,6 +5,7 @@ The stage's own model checks the section.
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -17,6 +18,7 @@ from stages.run.errors import UserError
 
 MOST_VALUES = 20_000  # of a file of parameters, aliases written out
 LARGEST_SEED = 2**32 - 1  # that every generator of random numbers takes
+PASSWORD = re.compile(r"://[^/\s\"]*@")  # user and password of an address
 DEEPEST = 20  # levels of sections inside sections
 
 
@@ -105,7 +107,8 @@ def _explain(path: Path, section: str, model: type[BaseModel], wrong: ErrorDetai
         return f"{path}: unknown parameter '{place}'{_nearest(str(wrong['loc'][-1]), known)}"
     if wrong["type"] == "value_error":  # a rule of the model says what is wrong; the input can be a whole section
         return f"{path}: '{place}': {wrong.get('ctx', {})['error']}"
-    return f"{path}: '{place}' is {json.dumps(wrong['input'], default=str)}: {wrong['msg']}"
+    shown = PASSWORD.sub("://…@", json.dumps(wrong["input"], default=str))
+    return f"{path}: '{place}' is {shown}: {wrong['msg']}"
 
 
 def _fields_at(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> list[str]:

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
-from pathlib import Path
 
+from stages.data.object_table import ObjectRow
 from stages.data.sample import Reject, Sample
+from stages.run.addresses import place_of
 from stages.video.media import MediaError, MediaInfo
-from stages.video.probe import probe
+from stages.video.probe import probe_medium
 from stages.video.workers import Limits, Sandbox
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,15 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
     def __exit__(self, *error: object) -> None:
         self._sandbox.__exit__(*error)
 
+    @property
+    def objects(self) -> list[ObjectRow]:
+        """The objects that were read so far, in their order."""
+        return [
+            {"address": path, "etag": info.version.etag, "size": info.version.size, "sha256": info.sha256}
+            for path, info in self._known.items()
+            if isinstance(info, MediaInfo) and info.version
+        ]
+
     def __call__(self, drafts: Iterable[Sample | Reject]) -> Iterator[Sample | Reject]:
         """The drafts in order, with their media's hash, or as rejects.
 
@@ -43,7 +53,7 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
 
     def _probe(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._known]
-        self._known.update(zip(new, self._sandbox.map(probe, map(Path, new), Path), strict=True))
+        self._known.update(zip(new, self._sandbox.map(probe_medium, new, place_of), strict=True))
 
     def _checked(self, draft: Sample | Reject) -> Sample | Reject:
         if isinstance(draft, Reject):

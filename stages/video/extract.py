@@ -12,7 +12,9 @@ from pydantic import Field
 
 from stages.data.sample import DataType, Reject, Sample
 from stages.data.shards import ShardStore
+from stages.run.addresses import Place, place_of
 from stages.run.files import write_table
+from stages.run.object_cache import local_file
 from stages.run.progress import progress_bar
 from stages.video.decode import decode
 from stages.video.decord_backend import decode_with_decord
@@ -60,7 +62,7 @@ class Clip:
     """
 
     key: str
-    path: Path
+    place: Place
     sha256: str
     data_type: DataType
     start: float | None
@@ -94,7 +96,7 @@ def extract(
             sample_id=sample_id,
             stage=stage,
             reason=refused[clip.key].reason,
-            detail=f"{clip.path}: {refused[clip.key].detail}",
+            detail=f"{clip.place}: {refused[clip.key].detail}",
         )
         for sample_id, clip in clips.items()
         if clip.key in refused
@@ -107,7 +109,7 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaErr
     Clips that the next run should try again go to `lost`.
     """
     with Sandbox(params.limits) as sandbox:
-        results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("path"))
+        results = sandbox.map(partial(row_of_clip, spec=params.spec), clips, attrgetter("place"))
         for clip, result in zip(clips, progress_bar(results, total=len(clips), unit="clip"), strict=True):
             if not isinstance(result, MediaError):
                 yield result
@@ -124,36 +126,37 @@ def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError
 
 
 def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
-    """One clip's row of the store. Raises MediaError as `take_frames` does."""
-    return row_from_frames(clip.key, take_frames(clip, spec), spec.jpeg_quality)
+    """One clip's row of the store. Raises MediaError as `take_frames` does, or ObjectError."""
+    with local_file(clip.place, clip.sha256) as local:
+        return row_from_frames(clip.key, take_frames(clip, local.path, spec), spec.jpeg_quality)
 
 
-def take_frames(clip: Clip, spec: FrameSpec) -> Frames:
-    """The sampled and resized frames of one clip.
+def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
+    """The sampled and resized frames of one clip, from its file on this machine.
 
     Raises MediaError, also when the file is not the one that was ingested.
     """
-    if not clip.path.exists():
+    if not path.exists():
         raise MediaError("missing", "the file is gone")
-    if not _is_as_ingested(clip):
+    if not _is_as_ingested(clip, path):
         raise MediaError("changed", "the file is not the one that was ingested; run ingest again")
     if clip.data_type == "image":
-        picture_1HWC = _fitted(read_image(clip.path)[None], None, spec, "pillow")
+        picture_1HWC = _fitted(read_image(path)[None], None, spec, "pillow")
         return Frames(picture_1HWC, indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
-    if clip.path.is_dir():
-        return _folder_frames(clip, spec)
-    return _decord_frames(clip, spec) if spec.decoder == "decord" else _video_frames(clip, spec)
+    if path.is_dir():
+        return _folder_frames(clip, path, spec)
+    return _decord_frames(clip, path, spec) if spec.decoder == "decord" else _video_frames(clip, path, spec)
 
 
-def _is_as_ingested(clip: Clip) -> bool:
+def _is_as_ingested(clip: Clip, path: Path) -> bool:
     try:
-        return media_sha256(clip.path) == clip.sha256
+        return media_sha256(path) == clip.sha256
     except MediaError:  # a frame folder that is none any more
         return False
 
 
-def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
-    video = read_video(clip.path)
+def _video_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
+    video = read_video(path)
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     convert = partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel)
@@ -161,14 +164,14 @@ def _video_frames(clip: Clip, spec: FrameSpec) -> Frames:
     return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 
-def _decord_frames(clip: Clip, spec: FrameSpec) -> Frames:
+def _decord_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
     choose = partial(_choose, clip=clip, spec=spec)
     convert = partial(_fitted, shown=None, spec=spec, kernel=spec.kernel)
-    return Frames(*decode_with_decord(clip.path, choose, convert))
+    return Frames(*decode_with_decord(path, choose, convert))
 
 
-def _folder_frames(clip: Clip, spec: FrameSpec) -> Frames:
-    files, fps = folder_frames(clip.path), folder_fps(clip.path)
+def _folder_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
+    files, fps = folder_frames(path), folder_fps(path)
     seconds_N = np.arange(len(files)) / fps
     indices_T = _choose(seconds_N, fps, clip, spec)
     first_HWC = read_image(files[0])
@@ -200,4 +203,5 @@ def _fitted(frames_THWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameS
 
 def _clip(sample: Sample, spec: FrameSpec) -> Clip:
     key = spec.key(sample.media_sha256, sample.clip_start, sample.clip_end)
-    return Clip(key, Path(sample.media_path), sample.media_sha256, sample.data_type, sample.clip_start, sample.clip_end)
+    place = place_of(sample.media_path)
+    return Clip(key, place, sample.media_sha256, sample.data_type, sample.clip_start, sample.clip_end)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.data.sample import DataType
+from stages.run.objects import Version
 
 Reason = Literal[
     "missing",  # no such file
-    "inaccessible",  # the system refuses to read it
+    "inaccessible",  # the system or the server refuses to read it
+    "unreachable",  # the server of an object fails
     "unreadable",  # no known container or picture format
     "no video stream",
     "no frames",
@@ -27,7 +29,7 @@ Reason = Literal[
 
 # Reasons that may be gone when the same file is read another time.
 PASSING: frozenset[Reason] = frozenset(
-    {"missing", "inaccessible", "changed", "timeout", "out of memory", "crashed", "internal error"}
+    {"missing", "inaccessible", "unreachable", "changed", "timeout", "out of memory", "crashed", "internal error"}
 )
 
 MAX_PIXELS = 100_000_000  # of one image or frame; 8K video has 33 million
@@ -55,9 +57,10 @@ class MediaInfo:
     """What a record is checked against.
 
     sha256: hash of the media, see `media_sha256`. duration: seconds from the first frame to the end of the last, 0.0
-    for an image.
+    for an image. version: of the object that it is a copy of.
     """
 
     sha256: str
     data_type: DataType
     duration: float
+    version: Version | None = None

@@ -1,12 +1,21 @@
 """Says what a media file is, or why it cannot be used."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
+from stages.run.addresses import place_of
 from stages.run.files import sha256_file
+from stages.run.object_cache import local_file
 from stages.video.media import MediaError, MediaInfo
 from stages.video.picture import folder_fps, folder_frames, is_image, read_image
 from stages.video.video_file import read_video
+
+
+def probe_medium(media_path: str) -> MediaInfo:
+    """Probe the file or object of a sample. Raises MediaError or ObjectError."""
+    with local_file(place_of(media_path)) as local:
+        return replace(probe(local.path), version=local.version)
 
 
 def probe(path: Path) -> MediaInfo:

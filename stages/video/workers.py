@@ -19,7 +19,9 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from stages.run.errors import UserError
+from stages.run.addresses import Address, Place
+from stages.run.errors import EndpointError, UserError
+from stages.run.objects import ObjectError
 from stages.video.media import MediaError
 
 Task = TypeVar("Task")
@@ -28,6 +30,7 @@ Collect = Callable[[], list[Result | MediaError]]  # waits for the results of a 
 
 CHUNK_TASKS = 64
 CHUNK_BYTES = 4 << 20
+MOST_UNREACHABLE = 16  # objects in a row; then the server is taken to be gone
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,25 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             self._crew.stop()
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], path: Callable[[Task], Path]
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], path: Callable[[Task], Place]
     ) -> Generator[Result | MediaError, None, None]:
         """`function` of every task, in the order of the tasks.
 
         The result is a MediaError where `function` raised an exception or was stopped. Tasks on small files travel in
         chunks. When a chunk is lost, each of its tasks runs again alone, so that only the guilty task is lost. Few
-        chunks are under way at a time, which bounds memory.
+        chunks are under way at a time, which bounds memory. EndpointError when a server is gone.
         """
+        silent = 0
+        for result in self._results(function, tasks, path):
+            detail = result.detail if isinstance(result, MediaError) and result.reason == "unreachable" else None
+            silent = 0 if detail is None else silent + 1
+            if silent == MOST_UNREACHABLE:
+                raise EndpointError(f"{silent} objects in a row, the last: {detail}; run again when the server is back")
+            yield result
+
+    def _results(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], path: Callable[[Task], Place]
+    ) -> Iterator[Result | MediaError]:
         under_way: deque[Collect[Result]] = deque()
         for chunk in _chunks(tasks, path):
             crew = self._crew = self._crew or _crew(self._limits)
@@ -91,7 +105,7 @@ class LocalCrew:
             assert self._pool.active  # asking starts it
 
     def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
     ) -> Collect[Result]:
         """Start a chunk; returns a function that waits for its results."""
         future = self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
@@ -101,7 +115,7 @@ class LocalCrew:
         self,
         function: Callable[[Task], Result],
         chunk: Sequence[Task],
-        path: Callable[[Task], Path],
+        path: Callable[[Task], Place],
         future: Future[list[Result | MediaError]],
     ) -> list[Result | MediaError]:
         """The results of a chunk.
@@ -143,7 +157,7 @@ class DaskCrew:
         )
 
     def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
     ) -> Collect[Result]:
         """Start a chunk; returns a function that waits for its results."""
         return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False).result
@@ -158,7 +172,11 @@ def _crew(limits: Limits) -> LocalCrew | DaskCrew:
 
 
 def _run_there(
-    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path], limits: Limits, folder: str
+    function: Callable[[Task], Result],
+    chunk: Sequence[Task],
+    path: Callable[[Task], Place],
+    limits: Limits,
+    folder: str,
 ) -> list[Result | MediaError]:
     """A chunk's results, on a Dask worker."""
     from distributed import get_worker
@@ -173,12 +191,12 @@ def _crew_of_worker(limits: Limits, folder: str) -> LocalCrew:
 
 
 def _run(
-    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Path]
+    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
 ) -> list[Result | MediaError]:
     return [_run_one(function, task, path) for task in chunk]
 
 
-def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Task], Path]) -> Result | MediaError:
+def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Task], Place]) -> Result | MediaError:
     """The result of one task, or why there is none.
 
     Whatever a file makes a library raise costs that file alone, and is counted under a reason of its own.
@@ -187,7 +205,9 @@ def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Tas
         return function(task)
     except MediaError as error:
         return error
-    except MemoryError:
+    except ObjectError as error:
+        return MediaError(error.reason, error.detail)
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # noqa: BLE001
         # The system sets errno when it cannot read a file; a library that cannot read the content sets none.
@@ -211,7 +231,7 @@ def _loss(error: Exception, limits: Limits) -> MediaError:
     return MediaError("crashed", str(error))
 
 
-def _chunks(tasks: Iterable[Task], path: Callable[[Task], Path]) -> Iterator[Sequence[Task]]:
+def _chunks(tasks: Iterable[Task], path: Callable[[Task], Place]) -> Iterator[Sequence[Task]]:
     """Neighbouring tasks on small files together, each on a big file alone."""
     chunk: list[Task] = []
     size = 0
@@ -240,9 +260,11 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _size(path: Path) -> int:
+def _size(place: Place) -> int:
+    if isinstance(place, Address):  # of unknown size, so alone in its chunk
+        return CHUNK_BYTES
     try:
-        return path.stat().st_size
+        return place.stat().st_size
     except OSError:  # the worker will say why
         return 0
 

@@ -11,6 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from stages.annotate import Annotation
+from stages.chat.answers import Answers
 from stages.data.annotations import ANSWER_SCHEMA
 from stages.data.journal import JournaledStore
 from stages.data.sample import read_samples
@@ -106,12 +107,9 @@ def test_the_progress_bar_shows_tokens_and_money_as_they_are_spent() -> None:
         JournaledStore(Path("responses"), Path("journal.jsonl"), ANSWER_SCHEMA) as store,
         tqdm(total=3, file=screen, mininterval=0) as bar,
     ):
-        job = Annotation(
-            parameters(server.url, prices=prices, concurrency=1),
-            "images",
-            store,
-            read_samples(Path("samples.parquet"))[:3],
-        )
+        params = parameters(server.url, prices=prices, concurrency=1)
+        answers = Answers(store, params.ledger("teacher", "annotate"))
+        job = Annotation(params, "images", answers, read_samples(Path("samples.parquet"))[:3])
         asyncio.run(job.ask(reader, server.url, bar))
     shown = re.findall(r"(\d)/3 \[[^]]*, (\d+) tokens, cost ([\d.]+)]", screen.getvalue())
     assert {int(tokens) for _, tokens, _ in shown} == {120 * int(answered) for answered, _, _ in shown} > {360}

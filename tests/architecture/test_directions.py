@@ -22,11 +22,12 @@ ROOMS = {  # room: the rooms it may import
     "chat": {"run", "data"},
     "model": {"run", "data", "video"},
     "handshake": {"run", "data", "video", "chat", "model"},
-    "generation": {"run", "model"},
-    "rl": {"run", "data", "video", "model", "generation"},
+    "generation": {"run", "data", "model"},
+    "rl": {"run", "data", "video", "model", "generation", "chat", "handshake"},
     "embedded": {"run", "data", "video", "model"},
     "asking": {"run", "data", "video", "chat", "model", "handshake", "generation"},
     "evaluation": {"run", "data", "video"},
+    "judging": {"run", "data", "chat", "evaluation"},
     "planning": {"run", "data", "video", "model"},
     "reporting": {"run", "data", "video", "evaluation"},
 }
@@ -39,7 +40,7 @@ STAGES = sorted(
 )
 PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 DECODERS = {"av", "decord", "ffmpeg", "imageio_ffmpeg"}
-TRAINING = ["base", "sft", "tgrpo", "evaluate"]
+TRAINING = ["base", "sft", "probe", "tgrpo", "evaluate"]
 
 
 @cache

@@ -138,10 +138,14 @@ def test_a_key_in_a_redirect_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_key_in_an_answer_is_read_and_then_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_KEY", KEY)
     answer = completion("@", "stop", reasoning="@", refusal="@")
+    assert isinstance(answer["choices"], list)
+    answer["choices"] *= 2
     body = Raw(str(raw(answer).body, "ascii").replace("@", f"it is {escaped(KEY)}").encode())
     with fault_server(lambda text, attempt: body) as server:
         [reply] = ask(params(server.url, api_key_env="TEACHER_KEY"), request())
-    assert (reply.text, reply.reasoning, reply.detail) == ("it is [key]",) * 3
+    for each in (reply, *reply.others):
+        assert (each.text, each.reasoning, each.detail) == ("it is [key]",) * 3
+    assert len(reply.others) == 1
 
 
 @pytest.mark.parametrize("key", ["sk secret", "sk-secret\n", "sk-s\tcret", "sk-sécret", "\u200bsk-secret"])

@@ -115,3 +115,20 @@ def test_any_bytes_become_a_text_that_a_file_can_hold(body: bytes, text: str) ->
     reply = answered(Raw(body))
     assert reply.text == text
     assert reply.text.encode().decode() == text
+
+
+def test_several_answers_and_their_token_ids_are_read_in_order() -> None:
+    choices: JsonValue = [
+        {"message": {"content": "first"}, "finish_reason": "stop", "token_ids": [5, 6]},
+        {"message": {"content": "second"}, "finish_reason": "length", "token_ids": [7]},
+    ]
+    reply = answered(raw({"choices": choices, "prompt_token_ids": [1, 2, 3]}))
+    assert (reply.text, reply.ids, reply.prompt_ids) == ("first", (5, 6), (1, 2, 3))
+    (other,) = reply.others
+    assert (other.text, other.status, other.ids) == ("second", "truncated", (7,))
+
+
+@pytest.mark.parametrize("ids", [None, "7", [7, "8"], [7, True], [7.0], {"7": 8}])
+def test_token_ids_of_another_form_are_none(ids: JsonValue) -> None:
+    choices: JsonValue = [{"message": {"content": "a"}, "finish_reason": "stop", "token_ids": ids}]
+    assert answered(raw({"choices": choices})).ids == ()

@@ -13,6 +13,7 @@ from tests.evaluation.toy import scored_row
         ("from 3 s to 4 s", (3.0, 4.0)),
         ("00:03 - 01:02.5", (3.0, 62.5)),
         ("1:00:01 to 1:00:02", (3601.0, 3602.0)),
+        ('{"time": [12.3, 25.7]}', (12.3, 25.7)),  # how OneThinker and EasyVideoR1 answer
         ("4 - 3", None),
         ("at 4", None),
         ("1, 2 or 3", None),

@@ -81,4 +81,5 @@ def scored_row(
         "width": size[0],
         "height": size[1],
         "detail": "",
+        "judgement": None,
     }

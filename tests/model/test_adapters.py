@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor
 
-from stages.model.adapters import Lora, VisionTraining, add_lora
+from stages.model.adapters import Lora, VisionTraining, add_lora, write_adapter
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.sft import SftTrainer, run
@@ -20,6 +21,24 @@ TRAINED: list[VisionTraining] = ["adapters", "full"]
 def inputs_of(builder: PromptBuilder) -> dict[str, Tensor]:
     completion = builder.completion_ids("<answer>B</answer>")
     return builder.normalised(builder.batch([builder(question(), clip(frames=4))], [completion]))
+
+
+def test_written_adapters_load_elsewhere_under_a_name_that_stands_for_their_weights(
+    qwen2_5: Path, tmp_path: Path
+) -> None:
+    inputs, adapted = inputs_of(PromptBuilder(qwen2_5)), add_lora(load_model(qwen2_5), Lora(rank=2, alpha=4))
+    fresh = write_adapter(adapted, tmp_path)
+    assert write_adapter(adapted, tmp_path) == fresh
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight.data)
+    written = write_adapter(adapted, tmp_path)
+    assert written != fresh
+    assert sorted(file.name for file in written.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    loaded = PeftModel.from_pretrained(load_model(qwen2_5), str(written))
+    plain = load_model(qwen2_5)(**inputs).logits
+    assert torch.equal(loaded(**inputs).logits, adapted(**inputs).logits)
+    assert not torch.allclose(adapted(**inputs).logits, plain)
 
 
 def test_a_trained_tower_has_the_gradient_of_the_plain_model(model_dir: Path) -> None:

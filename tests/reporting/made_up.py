@@ -33,10 +33,15 @@ ACCURACY = {  # model: the chance of a right answer to a temporal question in or
 
 def make_project(place: Path) -> None:
     """Write every input of the report into a folder."""
+    make_training(place)
+    _write_benchmark(place, np.random.default_rng(2))
+
+
+def make_training(place: Path) -> None:
+    """Write every input of the report but benchmarks and predictions."""
     _write_data(place, np.random.default_rng(0))
     _write_plots(place, np.random.default_rng(1))
-    _write_benchmark(place, np.random.default_rng(2))
-    (place / "params.yaml").write_text("tgrpo:\n  alpha: 0.3\n")
+    (place / "params.yaml").write_text(f"tgrpo:\n  alpha: 0.3\n  rl_folder: {place}/data\n")
 
 
 def write_report(place: Path, out: Path, params: ReportParams = PARAMS) -> str:
@@ -51,8 +56,6 @@ def write_report(place: Path, out: Path, params: ReportParams = PARAMS) -> str:
         frames_rejects=place / "data/frames-rejects.parquet",
         annotations=place / "data/annotations.parquet",
         sft=place / "data/sft.parquet",
-        rl=place / "data/rl.parquet",
-        rejects=place / "data/rejects.parquet",
         sft_plot=place / "plots/sft.csv",
         tgrpo_plot=place / "plots/tgrpo.csv",
         rollouts=place / "data/rollouts.parquet",

@@ -9,11 +9,10 @@ from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
-from stages.reporting.cards import is_right, is_wrong
-from stages.reporting.gallery import dropped_cards, from_prediction, rollout_examples, showing_cards
+from stages.reporting.gallery import dropped_cards, from_prediction, rollout_examples
 from stages.run.files import write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
-from tests.evaluation.toy import scored_row, toy_output
+from tests.evaluation.toy import toy_output
 from tests.reporting.made_up import rollout
 
 QUESTION = Sample(
@@ -82,30 +81,6 @@ def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -
     assert card.note == "Step 2. Mean accuracy in order 0.50 (n = 2), shuffled 0.00 (n = 1)"
     assert [response.verdict for response in card.responses] == ["right", "wrong", "wrong"]
     assert [response.label for response in card.responses] == ["in order", "in order", "shuffled"]
-
-
-def test_an_example_of_order_is_right_in_order_and_wrong_shuffled(reader: FrameReader) -> None:
-    scores = {"s1": (1.0, 0.0), "s2": (1.0, 1.0), "s3": (0.0, 0.0), "s4": (1.0, 0.5)}
-    rows = [
-        scored_row(name, order, score)
-        for name, pair in scores.items()
-        for order, score in zip(("ordered", "shuffled"), pair, strict=True)
-    ]
-    samples = {name: QUESTION.model_copy(update={"sample_id": name}) for name in scores}
-    [card] = showing_cards(rows, "shuffled", is_wrong, samples, reader, "official", 5)
-    assert card.sample.sample_id == "s1"
-    assert [strip.label for strip in card.strips] == ["in order", "shuffled"]
-
-
-def test_an_example_of_a_blind_answer_shows_the_frames_once(reader: FrameReader) -> None:
-    rows = [
-        scored_row("s1", "ordered", 1.0),
-        scored_row("s1", "blind", 1.0, n_frames=0),
-        scored_row("s2", "blind", 1.0),
-    ]
-    [card] = showing_cards(rows, "blind", is_right, {"s1": QUESTION}, reader, "official", 5)
-    assert [strip.label for strip in card.strips] == ["in order"]
-    assert [response.label for response in card.responses] == ["in order", "without frames"]
 
 
 def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_without_frames(

@@ -8,7 +8,7 @@ from stages.data.sample import Sample
 from stages.model.inputs import PromptBuilder
 from stages.rl import ahead as ahead_module
 from stages.rl.ahead import QuestionsAhead
-from stages.rl.questions import Contrast, RolloutQuestion, ask, question_plan, rows_of_step
+from stages.rl.questions import Contrast, RolloutQuestion, ask, question_plan
 from stages.video.frame_store import FrameReader
 from tests.model.tiny_models import clip, question
 from tests.rl.conftest import write_frames
@@ -28,14 +28,6 @@ def test_prepared_questions_are_those_that_are_asked_at_once(qwen2_5: Path, tmp_
             assert other is not None
             assert torch.equal(prompt.patches_NK, other.patches_NK)
             assert torch.equal(prompt.ids_P, other.ids_P)
-
-
-def test_the_rows_of_all_processes_and_steps_are_the_plan() -> None:
-    plan = question_plan(total=50, steps=3, per_step=12, updates_per_rollout=1, seed=0)
-    # 2 processes × 3 batches × 2 questions; the processes take the batches in turns
-    assert rows_of_step(plan, 1, 3, 2, process=0, processes=2) == [*plan[12:14], *plan[16:18], *plan[20:22]]
-    assert rows_of_step(plan, 1, 3, 2, process=1, processes=2) == [*plan[14:16], *plan[18:20], *plan[22:24]]
-    assert rows_of_step(plan, 3, 3, 2, process=0, processes=2) == []
 
 
 @pytest.mark.slow

@@ -66,6 +66,22 @@ def test_relation_pays_nothing_where_the_contrast_answers_show_no_difference(con
     assert not group_rewards(found, RewardParams(temporal="relation", alpha=0.3)).temporal_BG.any()
 
 
+def test_relation_acts_under_the_std_of_the_batch_and_cancels_under_that_of_the_group() -> None:
+    # Both questions have a right and a wrong answer. Only the right one of the first differs from the contrast answers.
+    agreement_BG = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    found = grades([[1, 0], [1, 0]], [[0, 0], [1, 1]], agreement_BG=agreement_BG)
+    rewards = group_rewards(found, RewardParams(temporal="relation", alpha=0.3))
+    assert rewards.temporal_BG.tolist() == [[0.3, 0.0], [0.0, 0.0]]
+    of_group = temporal_advantages(rewards, "relation", "group", NO_EMA)
+    assert of_group[0].tolist() == pytest.approx(of_group[1].tolist(), abs=1e-3)
+    of_batch = temporal_advantages(rewards, "relation", "batch", NO_EMA)
+    # Rewards 2.3, 1, 2, 1: deviations 0.725, -0.575, 0.425, -0.575, variance 1.3675 / 3
+    std = (1.3675 / 3) ** 0.5 + EPSILON
+    assert of_batch.flatten().tolist() == pytest.approx([0.65 / std, -0.65 / std, 0.5 / std, -0.5 / std])
+    assert temporal_effect(of_group, rewards, "group", NO_EMA) < 1e-3
+    assert temporal_effect(of_batch, rewards, "batch", NO_EMA) > 0.1
+
+
 def test_relation_grades_by_the_questions_own_grader() -> None:
     sample = question("clip", answer="10").model_copy(update={"problem_type": "regression", "options": []})
     found = grades_of([group_of(sample, ["10", "9"], ["20"])], 1)

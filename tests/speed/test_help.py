@@ -18,6 +18,7 @@ SCRIPTS = [
     "metrics",
     "near_duplicates",
     "refilling",
+    "rollout_sharing",
     "vision_features",
 ]
 PACKAGES = ["gpu.__main__", "tgrpo_step.__main__"]

@@ -53,7 +53,7 @@ def test_no_exception_leaves_a_worker(clips: Path, tmp_path: Path, rounds: int) 
     wanted = [Clip(path.name, path, media_sha256(path), "video", None, None) for path in files]
     with Sandbox(Limits(workers=1, timeout_s=30, memory_mb=1024)) as sandbox:
         probed = list(sandbox.map(probe, files, Path))
-        taken = list(sandbox.map(partial(row_of_clip, spec=params(max_corrupt=1000).spec), wanted, attrgetter("path")))
+        taken = list(sandbox.map(partial(row_of_clip, spec=params(max_corrupt=1000).spec), wanted, attrgetter("place")))
     refused = [result for result in (*probed, *taken) if isinstance(result, MediaError)]
     assert [error.detail for error in refused if error.reason == "internal error"] == []
     assert 0 < len(refused) < 2 * len(files)

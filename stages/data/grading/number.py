@@ -20,6 +20,7 @@ _LATEX_MARKS = re.compile(r"\\[,;:! ()\[\]]|\\(?:left|right|text|mathrm|mathbf|b
 _LATEX_FRACTION = re.compile(
     r"\\[dt]?frac\s*(?:\{\s*(\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+(?:\.\d+)?)\s*\}|(\d)\s*(\d)(?!\d))"
 )
+_MINUS_APART = re.compile(r"(?<![\w.)\]}])-\s+(?=(?:\d+\s+)?[\d.]+\s?/\s?[\d.])")  # "- 3/2", also from "-½"
 _EXPONENT = r"\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\d{1,3})\s*\}|([-+]?\d{1,3}))(?!\d)"
 _TIMES_POWER = re.compile(rf"(?<=\d)\s*(?:[×x*·⋅]|\\times(?![A-Za-z])|\\cdot(?![A-Za-z]))\s*10{_EXPONENT}")
 _POWER_OF_TEN = re.compile(rf"(?<![\d.,])10{_EXPONENT}")
@@ -108,7 +109,7 @@ def _simplified(text: str) -> str:
     text = _LATEX_FRACTION.sub(r" \1\3/\2\4 ", _LATEX_MARKS.sub(" ", text))
     text = _POWER_OF_TEN.sub(r"1e\1\2", _TIMES_POWER.sub(r"e\1\2", text))
     text = _BLANKS.sub(_digits_alone, _COMMAS.sub(_digits_alone, text)).replace("{", " ").replace("}", " ")
-    text = " ".join(text.split())
+    text = _MINUS_APART.sub("-", " ".join(text.split()))
     return _UNIT.sub(lambda found: re.sub(r"\^?\s*-?\d", "", found[0]), text)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.data.grading import extract_answer
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark
-from stages.evaluation.definition import About, Benchmark, Profile
+from stages.evaluation.definition import About, Benchmark, Judging, Profile
 
 _OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
 
@@ -15,7 +15,8 @@ _OPTION_INDEX = re.compile(r"(?:Option|Sentence|Caption) ")
 def read(root: Path) -> Iterator[Sample | Reject]:
     """Video-R1's `eval_tempcompass.json`, or the official `<task>/test*` files with `videos/<video_id>.mp4`.
 
-    The category is `<task>/<dimension>`.
+    The category is `<task>/<dimension>`. The options of a captioning question are the lines of the official
+    multiple-choice question about its clip, which only a judge sees.
     """
     yield from read_benchmark(root, "tempcompass", _video_r1, _official, "*/test*")
 
@@ -25,7 +26,7 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
     For Video-R1 the answer must be exactly the right one. An answer that the official matching does not recognise
     counts 0, as in the benchmark's own code without a judge. Captioning is not scored in either profile, because only a
-    judge can score it.
+    judge can score it (see `judged`).
     """
     task = sample.category.split("/")[0]
     if task == "captioning":
@@ -39,6 +40,23 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
     if task == "caption_matching":
         return float(match_caption(prediction, sample.problem.split("\n")[1:]) == sample.answer)
     return float(match_option(prediction, sample.options) == sample.answer[:1])
+
+
+def judged(prediction: str | None, sample: Sample) -> Judging:
+    """The benchmark's own code gives captions, and what no rule matches, to a judge."""
+    task = sample.category.split("/")[0]
+    if task == "captioning":
+        return "caption" if sample.options else "answer"
+    if prediction is None:
+        return "answer"
+    match task:
+        case "yes_no":
+            is_matched = prediction.lower().startswith(("yes", "no"))
+        case "caption_matching":
+            is_matched = match_caption(prediction, sample.problem.split("\n")[1:]) is not None
+        case _:
+            is_matched = match_option(prediction, sample.options) is not None
+    return "check" if is_matched else "answer"
 
 
 def match_option(prediction: str, options: tuple[str, ...]) -> str | None:
@@ -89,12 +107,14 @@ def _task(fields: Fields) -> str:
 def _official(fields: Fields, file: Path) -> Fields:
     task = file.parent.name
     problem, *options = fields["question"].split("\n") if task == "multi-choice" else [fields["question"]]
+    if task == "captioning":  # the model is not shown the multiple-choice question, the judge is
+        options = fields.get("mc_question", "").split("\n") if fields.get("mc_question") else []
     return {
         "problem": problem,
         "data_type": "video",
-        "problem_type": "multiple choice" if options else "free-form",
+        "problem_type": "multiple choice" if task == "multi-choice" else "free-form",
         "options": options,
-        "solution": fields["answer"][:1] if options else fields.get("answer") or fields["mc_answer"],
+        "solution": fields["answer"][:1] if task == "multi-choice" else fields.get("answer") or fields["mc_answer"],
         "path": f"videos/{fields['video_id']}.mp4",
         "original_question_type": f"{task}/{fields['dim']}",
     }
@@ -102,8 +122,8 @@ def _official(fields: Fields, file: Path) -> Fields:
 
 ABOUT = About(
     questions=7540,
-    metric="accuracy by the matching rules of four tasks; captioning needs a judge",
+    metric="accuracy by the matching rules of four tasks; captioning and unmatched answers need a judge",
     hub=("lmms-lab/TempCompass",),
     checked="scorer: 1,896 recorded ratings; reader: records made to the official layout",
 )
-BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, judged=judged)

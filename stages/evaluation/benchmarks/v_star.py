@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.data.sample import Reject, Sample
 from stages.evaluation import spans
 from stages.evaluation.benchmark_records import Fields, Rows, read_benchmark, record_rows
-from stages.evaluation.definition import About, Benchmark, Profile, ScoredRow
+from stages.evaluation.definition import About, Benchmark, Judging, Profile, ScoredRow
 from stages.evaluation.statistics import Estimate
 
 WHEN = ("when", "when-after-where")  # the first and the second of the benchmark's chains of questions
@@ -25,6 +25,11 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
     """The overlap of the two spans, None for `what`, which the benchmark gives to a judge."""
     return spans.overlap(prediction, sample.answer) if sample.category in WHEN else None
+
+
+def judged(prediction: str | None, sample: Sample) -> Judging | None:
+    """A judge decides `what`; spans are no words to compare."""
+    return None if sample.category in WHEN else "answer"
 
 
 def figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
@@ -78,4 +83,4 @@ ABOUT = About(
         "`where` is not asked; scorer: the official tIoU, and times like 00:03 count too; the wording is ours"
     ),
 )
-BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, figures=figures, temporal=frozenset(WHEN))
+BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, judged=judged, figures=figures, temporal=frozenset(WHEN))

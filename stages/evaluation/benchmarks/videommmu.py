@@ -10,7 +10,7 @@ import numpy as np
 from stages.data.grading import parse_number, same_number
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmark_records import Fields, read_benchmark, video_r1_records
-from stages.evaluation.definition import About, Benchmark, Profile, ScoredRow, score_answer
+from stages.evaluation.definition import About, Benchmark, Judging, Profile, ScoredRow, score_answer
 from stages.evaluation.statistics import Estimate, normalised_gain
 
 _BETWEEN_ANSWERS = re.compile(r"""(?<=['"])\s*,\s*|\s*,\s*(?=['"])""")
@@ -38,6 +38,11 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
     if profile == "video-r1" or sample.problem_type == "multiple choice":
         return score_answer(prediction, sample, profile)
     return float(any(_is_accepted(prediction or "", answer) for answer in accepted_answers(sample.answer)))
+
+
+def judged(prediction: str | None, sample: Sample) -> Judging:
+    """The benchmark's own code scores open questions by rules too, so a judge only checks them."""
+    return "check"
 
 
 def accepted_answers(answer: str) -> list[str]:
@@ -106,4 +111,6 @@ ABOUT = About(
     hub=("lmms-lab/VideoMMMU",),
     checked="scorer: 390 recorded outputs of the paper's code; reader: records made to the official layout",
 )
-BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge)
+BENCHMARK = Benchmark(
+    about=ABOUT, read=read, score=score, judged=judged, apart=frozenset({QUESTION_ONLY}), figures=delta_knowledge
+)

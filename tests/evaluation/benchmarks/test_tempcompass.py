@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.data.prompt import question_text
 from stages.data.sample import Sample
 from stages.evaluation.benchmarks import tempcompass
 from stages.evaluation.definition import PROFILES, Benchmark
@@ -21,6 +22,8 @@ def test_every_rating_equals_the_benchmarks_own(testdata: Path, task: str, count
     for dim, item in rated:
         sample = _sample(task, dim, item["question"], item["gt-answer"])
         assert BENCHMARK.score(item["video-llm-prediction"], sample, "official") == item["rating"], item
+        was_judged = not item["match_success"]
+        assert BENCHMARK.judged(item["video-llm-prediction"], sample) == ("answer" if was_judged else "check"), item
 
 
 def test_a_caption_that_only_a_judge_could_match_counts_zero() -> None:
@@ -106,7 +109,10 @@ def test_the_official_layout_is_read_with_task_and_dimension(tmp_path: Path) -> 
     choice = samples["multi-choice/order"]
     assert (choice.problem, choice.options, choice.answer) == ("What happens?", ("A. it grows", "B. it shrinks"), "B")
     assert BENCHMARK.score("B. it shrinks", choice, "official") == 1
-    assert samples["captioning/order"].answer == "A. a"
+    caption = samples["captioning/order"]
+    assert (caption.problem, caption.options, caption.answer) == ("Describe it.", ("What?", "A. a", "B. b"), "A. a")
+    assert "A. a" not in question_text(caption, "video-r1")  # the judge sees the options, the model does not
+    assert BENCHMARK.judged("It is a.", caption) == "caption"
 
 
 def _sample(task: str, dim: str, question: str, answer: str) -> Sample:

@@ -16,7 +16,10 @@ from huggingface_hub import constants
 from stages.data.sample import Reject, Sample
 from stages.evaluation import download
 from stages.evaluation.benchmarks import vsi_bench
+from stages.run.addresses import Address
 from stages.run.errors import UserError
+from stages.run.object_cache import local_file
+from stages.run.objects import ObjectError
 
 ROW = {
     "dataset": "scannet",
@@ -78,6 +81,19 @@ def test_a_folder_is_itself_and_anything_else_is_one_clear_line(hub_server: list
         download.benchmark_folder(tmp_path / "nowhere" / "at" / "all")
     with pytest.raises(UserError, match="'some/Other' is no folder here, and the hub gives no such dataset"):
         download.benchmark_folder(Path("some/Other"))
+
+
+def test_an_object_of_the_hub_is_copied_and_a_missing_one_has_its_reason(
+    hub_server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBJECT_CACHE", str(tmp_path / "objects"))
+    with local_file(Address.parse(f"hf://datasets/some/Videos@{COMMIT}/scannet/s2.mp4")) as local:
+        assert (local.path.read_bytes(), local.path.suffix) == (b"another clip", ".mp4")
+    with (
+        pytest.raises(ObjectError, match="missing"),
+        local_file(Address.parse(f"hf://datasets/some/Other@{COMMIT}/a.mp4")),
+    ):
+        pass
 
 
 @pytest.fixture

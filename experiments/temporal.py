@@ -182,7 +182,7 @@ def settings(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> str:
     found = load_settings(root)
     found["evaluate"]["defaults"]["threads"] = 1
     for section, values in changes.items():
-        found[section] |= values
+        found[section] = found.get(section, {}) | values
     return json.dumps(found, sort_keys=True)
 
 

@@ -127,7 +127,7 @@ def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_stor
 def is_kept(answers: Path, asked: Conditions) -> bool:
     """Whether a table has these answers, all of them, given by the code as it is now."""
     found = read_conditions(answers) if answers.exists() else None
-    if found is None or {**asked, "code": found["code"]} != found:
+    if found is None or {**asked, "code": found.get("code")} != found:
         return False
     failed = any(row["status"] == "error" for row in iterate_rows(answers, ["status"]))
     return not failed and not changed_files(cast(dict[str, str], found["code"]))

@@ -28,6 +28,7 @@ from stages.model.freezing import freeze_vision
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
+from stages.model.peers import meet
 from stages.model.processes import join_processes
 from stages.model.router import MixtureTrainer, freeze_router
 from stages.model.step_progress import Progress
@@ -107,15 +108,20 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         metrics: Samples, steps, tokens and final loss, as JSON.
         plot: One row per step, as CSV.
     """
+    peers = meet()
     params.configure_torch()
     reader, builder = FrameReader(frame_store, samples), PromptBuilder(model)
     examples = Examples(read_samples(samples), reader, builder, params.max_prompt_tokens)
     work = work_dir("sft", params, [samples, model])
+    if peers is not None:
+        peers.agree(work, [samples, model])
     trainer = build_trainer(params, examples, model, work)
     if trainer.is_world_process_zero():
         examples.set.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
+    if peers is not None:
+        peers.leave()
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))

@@ -23,6 +23,7 @@ from stages.model.adapters import add_lora
 from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.peers import meet
 from stages.model.processes import join_processes
 from stages.model.router import freeze_router
 from stages.model.step_progress import Progress
@@ -151,6 +152,7 @@ def run(
         rollouts: Some whole rollouts with every part of their rewards, for the report.
         samples: Questions with answers; rl.parquet of the folder that the parameters name, unless given.
     """
+    peers = meet()
     params.configure_torch()
     samples = samples or Path(params.rl_folder) / "rl.parquet"
     reader = FrameReader(frame_store, samples)
@@ -158,11 +160,15 @@ def run(
         read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
     )
     work = work_dir("tgrpo", params, [samples, model])
+    if peers is not None:
+        peers.agree(work, [samples, model])
     trainer = build_trainer(params, questions, reader, model, work)
     if trainer.is_world_process_zero():
         questions.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
+    if peers is not None:
+        peers.leave()
     if trainer.is_world_process_zero():
         history = step_rows(trainer.state.log_history)
         write_atomic(plot, steps_csv(history))

@@ -6,7 +6,7 @@ rewards → advantages → reference scores. Then per micro-batch: policy scores
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -282,7 +282,7 @@ class TgrpoTrainer(MixtureTrainer):
         """What the assessor and the plan remember."""
         return self.assessor.state() | self.plan.state()
 
-    def restore_state(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_to_keep` gave."""
         self.assessor.restore(state)
         self.plan.restore(state)

@@ -20,12 +20,12 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
-from stages.model.freezing import freeze_vision
+from stages.model.freezing import freeze
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.peers import meet
 from stages.model.processes import join_processes
-from stages.model.router import freeze_router
+from stages.model.router import RouterOptions
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet, training_set
@@ -52,7 +52,7 @@ HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC co
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
-class TgrpoParams(StepParams, Optimisation):
+class TgrpoParams(StepParams, RouterOptions, Optimisation):
     """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
 
     rl_folder: str = Field(
@@ -241,10 +241,7 @@ def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
 def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     """The model to train, with adapters or a frozen vision tower."""
     model = load_scorer(path, params)
-    if params.freeze_vision:
-        freeze_vision(model)
-    if params.freeze_router:
-        freeze_router(model)
+    freeze(model, params.freeze_vision, params.freeze_router)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

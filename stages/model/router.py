@@ -1,21 +1,26 @@
-"""Routers of a mixture of experts: frozen, or trained to use all experts alike."""
+"""Routers of a mixture of experts, trained to use all experts alike."""
 
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stages.model.family import family_of
 from stages.model.training import ResumableTrainer
 from stages.run.errors import UserError
+from stages.run.params import Params
 
 
-def freeze_router(model: Any) -> None:
-    """Freeze the weights that choose experts; a dense model has none."""
-    router = family_of(model.config).router
-    for name, weight in model.named_parameters():
-        if name.endswith(router):
-            weight.requires_grad_(False)
+class RouterOptions(Params):
+    """How the routers of a mixture of experts are trained; a dense model has none."""
+
+    freeze_router: bool = Field(
+        default=False, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
+    router_loss: float = Field(
+        default=0.0, ge=0, description="weight of the loss that lets a mixture use all its experts alike; 0: none"
+    )
 
 
 class MixtureTrainer(ResumableTrainer):

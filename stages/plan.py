@@ -32,7 +32,7 @@ from stages.planning.asking import asking_seconds
 from stages.planning.machine import DEVICES, MFU, Machine, machine
 from stages.planning.media import Media, training_media
 from stages.planning.memory import Training
-from stages.planning.plan import GIB, Plan, disk, table
+from stages.planning.plan import GIB, Plan, storage, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.probe import ProbeParams
@@ -95,7 +95,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         tokens=params.questions_per_step * (shape.prompt + params.group_size * shape.completion),
         steps=params.max_steps,
         seconds=arithmetic + (0.0 if servers else drawn) / params.updates_per_rollout,
-        disk=disk(size, how),
+        storage=storage(params, size, how),
         servers=servers,
     )
 
@@ -134,7 +134,7 @@ def plan_sft(
         tokens=params.batch_size * (shape.prompt + completion),
         steps=steps,
         seconds=host.seconds((work * (params.batch_size / host.gpus)).flops(size), mfu),
-        disk=disk(size, how),
+        storage=storage(params, size, how),
     )
 
 
@@ -152,9 +152,9 @@ def _sft_forward(params: SftParams, average: Shape, largest: Shape, smallest: Sh
 
 
 def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machine) -> Training:
-    rank = params.lora.rank if params.lora else None
+    rank, experts = (params.lora.rank, params.lora.experts) if params.lora else (None, False)
     vision: VisionTraining = params.lora.vision if params.lora else "frozen" if freeze_vision else "full"
-    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus)
+    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus, experts)
 
 
 def advice(params: P, media: Media, max_frames: int, plan: Planner[P], room: float) -> str:

@@ -30,7 +30,7 @@ types:
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 fast:
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not integration and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not integration and not gpu and not multinode"
 
 format: install  ## let ruff lay the code out
 	$(BIN)/ruff check --fix

@@ -30,12 +30,10 @@ from ruamel.yaml import YAML
 from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage
 from experiments.temporal_rows import ARMS, Row, Run, Seconds, finished, planned, run_of
 from experiments.temporal_table import tables
+from stages.asking.exchange import changed_answers
+from stages.data.grading.thought import frames_named
 from stages.data.sample import read_samples
 from stages.evaluation.benchmarks.shapes import TEMPORAL_FAMILIES
-from stages.model.inputs import PromptBuilder
-from stages.model.load import load_model
-from stages.rl.faithfulness import Exchange, answers_change
-from stages.rl.thought import frames_named
 from stages.run.files import write_atomic
 from stages.video.frame_store import FrameReader
 
@@ -44,7 +42,6 @@ log = logging.getLogger(__name__)
 SHORTCUT = 0.9
 STEPS = 120
 FAITHFULNESS_EVERY = 20
-EXCHANGES = 32  # thoughts that are exchanged together
 CARELESS_FAMILIES = ("direction", "describe", "position")  # the cold start glances in them
 
 
@@ -125,12 +122,12 @@ def data(root: Path, planted: bool) -> Path:
 def watched(root: Path, predictions: Path, model: Path) -> tuple[float, float]:
     """The share of looks, and of temporal answers that change.
 
-    An answer changes when the thought is exchanged (stages/rl/faithfulness.py).
+    An answer changes when the thought is exchanged (stages/generation/faithfulness.py).
     """
     texts: dict[str, dict[str, str]] = defaultdict(dict)  # by order
     for row in pq.read_table(predictions).to_pylist():
         texts[row["order"]][row["sample_id"]] = row["text"]
-    prepared, builder, loaded = benchmark(root), PromptBuilder(model), load_model(model)
+    prepared = benchmark(root)
     reader = FrameReader(prepared / "frames", prepared / "frames.parquet")
     samples = read_samples(prepared / "samples.parquet")
     looks = [
@@ -141,18 +138,8 @@ def watched(root: Path, predictions: Path, model: Path) -> tuple[float, float]:
     temporal = [
         sample for sample in samples if sample.category in TEMPORAL_FAMILIES and sample.sample_id in texts["shuffled"]
     ]
-    limit, changed = load_settings(root)["evaluate"]["defaults"]["max_new_tokens"], []
-    for first in range(0, len(temporal), EXCHANGES):
-        exchanges = [
-            Exchange(
-                sample,
-                builder(sample, reader.load(sample.sample_id)),
-                own=texts["ordered"][sample.sample_id],
-                other=texts["shuffled"][sample.sample_id],
-            )
-            for sample in temporal[first : first + EXCHANGES]
-        ]
-        changed += answers_change(loaded, builder, exchanges, limit, "default", correct_above=0.5)
+    outputs = [(sample, texts["ordered"][sample.sample_id], texts["shuffled"][sample.sample_id]) for sample in temporal]
+    changed = changed_answers(model, reader, outputs, load_settings(root)["evaluate"]["defaults"]["max_new_tokens"])
     return share(looks), share(changed)
 
 
@@ -195,7 +182,7 @@ def settings(root: Path, changes: Mapping[str, Mapping[str, Any]]) -> str:
     found = load_settings(root)
     found["evaluate"]["defaults"]["threads"] = 1
     for section, values in changes.items():
-        found[section] |= values
+        found[section] = found.get(section, {}) | values
     return json.dumps(found, sort_keys=True)
 
 

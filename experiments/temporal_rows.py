@@ -53,7 +53,7 @@ class Row(TypedDict):
 
     `looks` is the share of the answers in order to questions of the careless families that name two frames.
     `answers_change` is the share of the temporal answers that change when the thought is exchanged
-    (stages/rl/faithfulness.py), on the benchmark. `steps` has means over the steps of the training.
+    (stages/generation/faithfulness.py), on the benchmark. `steps` has means over the steps of the training.
     """
 
     place: Place

@@ -11,7 +11,7 @@ from stages.data.sample import Reject, Sample, limit_rejects, write_rejects, wri
 from stages.data.source_folder import unchanged
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Benchmark
-from stages.evaluation.download import benchmark_folder, fetch
+from stages.evaluation.download import Listed, dataset_names, fetch
 from stages.evaluation.statistics import stratified_draw
 from stages.run.command import command
 from stages.run.errors import UserError
@@ -52,7 +52,7 @@ def run(
     """
     params = _with_budget(params, frames)
     benchmark = get_benchmark(name)
-    folder = _folder(root, name, benchmark)
+    folder = _folder(root, name, benchmark, limit, seed)
     # samples.parquet is written last, so that a refused benchmark has none and cannot be evaluated.
     (out / "samples.parquet").unlink(missing_ok=True)
     with unchanged(folder), MediaCheck(params.limits, "benchmark") as check:
@@ -86,16 +86,30 @@ def run(
     write_samples(out / "samples.parquet", kept)
 
 
-def _folder(root: Path, name: str, benchmark: Benchmark) -> Path:
+def _folder(root: Path, name: str, benchmark: Benchmark, limit: int | None, seed: int) -> Path:
     """The folder with the benchmark's files, fetched from the hub where needed.
 
-    UserError where the hub has no dataset of the benchmark.
+    With `limit`, only the media of the drawn questions are fetched, unless media are in archives. UserError where the
+    hub has no dataset of the benchmark.
     """
-    if str(root) != HUB or root.exists():
-        return benchmark_folder(root)
+    names = dataset_names(root) if str(root) != HUB or root.exists() else _own_datasets(name, benchmark)
+    if not names:
+        return root
+    if limit is None:
+        return fetch(*names)
+    listed = Listed(*names)
+    if not listed.fetch_records():
+        log.info("%s: its media are in archives, so the whole is fetched also with --limit", name)
+        return fetch(*names)
+    drawn = _drawn(list(benchmark.read(listed.folder)), benchmark, limit, seed)
+    listed.fetch(Path(sample.media_path) for sample in drawn if isinstance(sample, Sample))
+    return listed.folder
+
+
+def _own_datasets(name: str, benchmark: Benchmark) -> Sequence[str]:
     if benchmark.about is None or not benchmark.about.hub:
         raise UserError(f"{name} has no dataset on the hub; name the folder with its files: --root FOLDER")
-    return fetch(*benchmark.about.hub)
+    return benchmark.about.hub
 
 
 def _drawn(drafts: Sequence[Sample | Reject], benchmark: Benchmark, limit: int, seed: int) -> list[Sample | Reject]:

@@ -6,21 +6,31 @@ with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from pydantic import Field, model_validator
 
 from stages.asking.collect import collect, conditions_of, engine_of, plan, with_payload
+from stages.asking.exchange import changed_answers
 from stages.asking.params import AskingParams
 from stages.data.conditions import Conditions, differences, read_conditions, with_conditions
 from stages.data.order import Order
 from stages.evaluation.benchmarks import get_benchmark
-from stages.evaluation.definition import Profile
+from stages.evaluation.definition import Benchmark, Profile
+from stages.evaluation.faithfulness import (
+    Faithfulness,
+    faithfulness,
+    faithfulness_text,
+    thoughts_to_exchange,
+    with_faithfulness,
+)
 from stages.evaluation.judgements import judged_by, with_judge
 from stages.evaluation.metrics import shown, summarise
-from stages.evaluation.predictions import PREDICTION_SCHEMA, prediction_row, read_predictions
-from stages.evaluation.prepared import Wanted, prepare, read_prepared
+from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, prediction_row, read_predictions
+from stages.evaluation.prepared import Prepared, Wanted, prepare, read_prepared
 from stages.evaluation.selfcheck import selfcheck_text
 from stages.evaluation.text_summary import (
     benchmarks_text,
@@ -56,6 +66,21 @@ class EvaluateParams(AskingParams):
         description="orders of frames that videos are shown in; blind: the question without its frames, images too",
     )
 
+    faithfulness: int = Field(
+        default=0,
+        ge=0,
+        description="answers whose thought is exchanged for that on shuffled frames, to see whether they follow from "
+        "it; in this process; 0: not measured",
+    )
+
+    @model_validator(mode="after")
+    def _thoughts_to_exchange(self) -> "EvaluateParams":
+        if self.faithfulness and (self.engine != "transformers" or "shuffled" not in self.orders):
+            raise ValueError(
+                "faithfulness needs engine 'transformers' and the order 'shuffled'; set both, or set faithfulness to 0"
+            )
+        return self
+
     @model_validator(mode="after")
     def _in_order_too(self) -> "EvaluateParams":
         if "ordered" not in self.orders or len(set(self.orders)) != len(self.orders):
@@ -89,9 +114,10 @@ def run(
     datasets on the hub), takes at most `frames` per clip (default: 16), and with `limit` a sample of about so many
     questions, drawn with `seed`. `server` is the address of an OpenAI-compatible server; it replaces the one of the
     parameters. Without paths the two files go to `evaluations/`, named after `name` (default: the end of the model's
-    name) and the folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions,
-    adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was
-    and ends with the same files. The next run asks failed requests again. UserError when no question has frames.
+    name) and the folder. `headline` takes the few figures that DVC compares, and the judge's name. `against`, another
+    model's predictions, adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes
+    on where it was and ends with the same files. The next run asks failed requests again. UserError when no question
+    has frames.
 
     `list` prints all benchmarks instead. `selfcheck` scores recorded outputs instead, and says whether the scores are
     the official ones.
@@ -123,17 +149,22 @@ def run(
     if params.judge:
         home = WORK / "evaluate" / "judge" / place.name
         rows, judge = judge_rows(params.judge, rows, prepared.samples, definition, params.seed, home)
+    faithful = _faithfulness(params, rows, prepared, definition, model_files) if params.faithfulness else {}
     summary = summarise(rows, prepared.n_questions, definition, params.profile)
     judged = {"judge": judge} if judge else {}
     asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows), **judged_by(judge)}
     table = predictions or place.with_name(f"{place.name}.parquet")
-    write_table(table, rows, with_judge(with_conditions(PREDICTION_SCHEMA, asked), judge))
-    figures = summary.metrics() | judged | {"asked": asked} | prepared.note | resume_note(work)
+    schema = with_faithfulness(with_conditions(PREDICTION_SCHEMA, asked), faithful)
+    write_table(table, rows, with_judge(schema, judge))
+    followed = {"faithfulness": {name: asdict(figure) for name, figure in faithful.items()}} if faithful else {}
+    figures = summary.metrics() | judged | followed | {"asked": asked} | prepared.note | resume_note(work)
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
-        write_json(headline, summary.few())
+        write_json(headline, summary.few() | judged_by(judge))
     # Of many lines: no arguments, which would be escaped.
     log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
+    if faithful:
+        log.info("faithfulness: %s", faithfulness_text(faithful))
     if published := published_text(benchmark):
         log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
     if against:
@@ -142,6 +173,22 @@ def run(
             log.warning("the two were asked in different ways, which may explain the difference: %s", differs)
     if prepared.quarantine:
         log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
+
+
+def _faithfulness(
+    params: EvaluateParams,
+    rows: Sequence[PredictionRow],
+    prepared: Prepared,
+    benchmark: Benchmark,
+    model_files: Sequence[Path],
+) -> Faithfulness:
+    """The figures, with thoughts exchanged in the model."""
+    samples = {sample.sample_id: sample for sample in prepared.samples}
+    chosen = thoughts_to_exchange(rows, benchmark, params.faithfulness, params.seed)
+    outputs = [(samples[each.sample_id], each.own, each.other) for each in chosen]
+    [folder] = model_files
+    changed = changed_answers(folder, prepared.reader, outputs, params.max_new_tokens, params.precision)
+    return faithfulness(rows, benchmark, changed)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from typing import TypeVar
 import numpy as np
 
 from stages.base import CORPUS_LINES, EMBEDDED, BaseParams
-from stages.data.sample import read_samples
 from stages.embedded.language import corpus
 from stages.embedded.tiny import write_tiny
 from stages.filter import FilterParams
@@ -29,18 +28,19 @@ from stages.frames import FramesParams
 from stages.model.adapters import Lora, VisionTraining
 from stages.model.load import find_model, load_config
 from stages.planning import memory
+from stages.planning.asking import asking_seconds
 from stages.planning.machine import DEVICES, MFU, Machine, machine
-from stages.planning.media import Media, largest_media, stored_media
+from stages.planning.media import Media, training_media
 from stages.planning.memory import Training
-from stages.planning.plan import GIB, Plan, disk, table
+from stages.planning.plan import GIB, Plan, storage, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
+from stages.probe import ProbeParams
 from stages.run.command import INTERRUPTED, one_line
 from stages.run.errors import UserError
 from stages.run.params import load_params
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
-from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
         tokens=params.questions_per_step * (shape.prompt + params.group_size * shape.completion),
         steps=params.max_steps,
         seconds=arithmetic + (0.0 if servers else drawn) / params.updates_per_rollout,
-        disk=disk(size, how),
+        storage=storage(params, size, how),
         servers=servers,
     )
 
@@ -134,7 +134,7 @@ def plan_sft(
         tokens=params.batch_size * (shape.prompt + completion),
         steps=steps,
         seconds=host.seconds((work * (params.batch_size / host.gpus)).flops(size), mfu),
-        disk=disk(size, how),
+        storage=storage(params, size, how),
     )
 
 
@@ -152,9 +152,9 @@ def _sft_forward(params: SftParams, average: Shape, largest: Shape, smallest: Sh
 
 
 def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machine) -> Training:
-    rank = params.lora.rank if params.lora else None
+    rank, experts = (params.lora.rank, params.lora.experts) if params.lora else (None, False)
     vision: VisionTraining = params.lora.vision if params.lora else "frozen" if freeze_vision else "full"
-    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus)
+    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus, experts)
 
 
 def advice(params: P, media: Media, max_frames: int, plan: Planner[P], room: float) -> str:
@@ -227,20 +227,18 @@ def base_size(base: BaseParams, config: Path | None) -> ModelSize:
         return model_size(load_config(Path(folder)))
 
 
-def questions(data: Path, file: str, spec: FramesParams, size: ModelSize) -> tuple[Media, int | None]:
-    """The media of a training set, and its number of samples.
-
-    Before the set exists these are the largest media and None.
-    """
-    paths = [data / file, data / "frames.parquet", data / "frames"]
-    if not all(path.exists() for path in paths):
-        return largest_media(spec, size), None
-    reader = FrameReader(data / "frames", data / "frames.parquet")
-    with_frames = set(reader.sample_ids)
-    samples = [sample for sample in read_samples(paths[0]) if sample.sample_id in with_frames]
-    if not samples:
-        raise UserError(f"{paths[0]}: no sample has frames; run the frames stage")
-    return stored_media(samples, reader, size), len(samples)
+def plan_probe(params: ProbeParams, size: ModelSize, media: Media, questions: int | None, host: Machine) -> str:
+    """A line about the hours of the probe, with answers of full length."""
+    blind = sum(order == "blind" for order in params.orders)
+    framed = sum(1 if order == "ordered" else media.videos for order in params.orders if order != "blind")
+    weight = 2 if params.precision == "bf16" else 4
+    seconds = asking_seconds(
+        size, media, host, host.mfu("tgrpo"), TEXT_TOKENS, params.max_new_tokens, params.answers,
+        params.batch_tokens, weight, framed, blind,
+    )  # fmt: skip
+    if questions is None:
+        return f"probe on 1 x {host.name}: about {seconds:.3g} s for each RL question"
+    return f"probe on 1 x {host.name}: {questions:,} RL questions, about {questions * seconds / 3600:.3g} h"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -267,8 +265,8 @@ def main(arguments: Sequence[str]) -> None:
     completion = load_params(FilterParams, "filter", file).max_tokens
     size = base_size(base, chosen.config)
     log.info("%s: %.2f M parameters, of which vision %.2f M", base.model, size.total / 1e6, size.vision / 1e6)
-    sft_media, found = questions(chosen.data, "sft.parquet", frames, size)
-    rl_media, _ = questions(chosen.data, "rl.parquet", frames, size)
+    sft_media, found = training_media(chosen.data, "sft.parquet", frames, size)
+    rl_media, rl_questions = training_media(chosen.data, "rl.parquet", frames, size)
 
     def host(params: SftParams | TgrpoParams) -> Machine:
         return machine(chosen.device, chosen.gpus, params.threads)
@@ -285,6 +283,8 @@ def main(arguments: Sequence[str]) -> None:
         examine(sft, sft_media, frames.max_frames, sft_plan),
         examine(tgrpo, rl_media, frames.max_frames, tgrpo_plan),
     ]
+    if (probe := load_params(ProbeParams, "probe", file)).models and probe.engine == "transformers":
+        log.info(plan_probe(probe, size, rl_media, rl_questions, machine(chosen.device, 1, probe.threads)))
     if any(refusals):
         raise UserError("; ".join(text for text in refusals if text))
 

@@ -28,9 +28,11 @@ from stages.model.freezing import freeze_vision
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
+from stages.model.peers import meet
 from stages.model.processes import join_processes
+from stages.model.router import MixtureTrainer, freeze_router
 from stages.model.step_progress import Progress
-from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
+from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet
 from stages.model.vision import FeatureCache, encoded_media, joint_media
 from stages.run.command import command
@@ -106,22 +108,27 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         metrics: Samples, steps, tokens and final loss, as JSON.
         plot: One row per step, as CSV.
     """
+    peers = meet()
     params.configure_torch()
     reader, builder = FrameReader(frame_store, samples), PromptBuilder(model)
     examples = Examples(read_samples(samples), reader, builder, params.max_prompt_tokens)
     work = work_dir("sft", params, [samples, model])
+    if peers is not None:
+        peers.agree(work, [samples, model])
     trainer = build_trainer(params, examples, model, work)
     if trainer.is_world_process_zero():
         examples.set.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
+    if peers is not None:
+        peers.leave()
     if trainer.is_world_process_zero():
         history = [row for row in trainer.state.log_history if "loss" in row]
         write_atomic(plot, table_csv(history))
         write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
-class SftTrainer(ResumableTrainer):
+class SftTrainer(MixtureTrainer):
     """Trainer for SFT, with a learning rate for the vision tower."""
 
     def __init__(
@@ -225,10 +232,13 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
         use_packed_attention(policy)
     if params.freezes_vision:
         freeze_vision(policy)
+    if params.freeze_router:
+        freeze_router(policy)
     # Under ZeRO-3 a pass needs all processes, and what is kept differs from one to the other.
     features = FeatureCache(params.feature_cache_gib) if params.freezes_vision and params.deepspeed != 3 else None
     policy = policy if params.lora is None else add_lora(policy, params.lora)
     trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale, features)
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer

@@ -23,7 +23,9 @@ from stages.model.adapters import add_lora
 from stages.model.freezing import freeze_vision
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.peers import meet
 from stages.model.processes import join_processes
+from stages.model.router import freeze_router
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet, training_set
@@ -68,6 +70,9 @@ class TgrpoParams(StepParams, Optimisation):
         default="cosine", description="learning rate after the warm-up: as it is, or falling to 0 by a cosine"
     )
     max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
+    freeze_router: bool = Field(
+        default=True, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
     save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
 
     @property
@@ -147,6 +152,7 @@ def run(
         rollouts: Some whole rollouts with every part of their rewards, for the report.
         samples: Questions with answers; rl.parquet of the folder that the parameters name, unless given.
     """
+    peers = meet()
     params.configure_torch()
     samples = samples or Path(params.rl_folder) / "rl.parquet"
     reader = FrameReader(frame_store, samples)
@@ -154,11 +160,15 @@ def run(
         read_samples(samples), reader, PromptBuilder(model), lambda _: params.max_new_tokens, params.max_prompt_tokens
     )
     work = work_dir("tgrpo", params, [samples, model])
+    if peers is not None:
+        peers.agree(work, [samples, model])
     trainer = build_trainer(params, questions, reader, model, work)
     if trainer.is_world_process_zero():
         questions.report(work)
     trainer.train_on()
     save_trained(trainer, model, out)
+    if peers is not None:
+        peers.leave()
     if trainer.is_world_process_zero():
         history = step_rows(trainer.state.log_history)
         write_atomic(plot, steps_csv(history))
@@ -200,6 +210,7 @@ def build_trainer(
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL", "idle": "idle"}))
     return trainer
@@ -232,6 +243,8 @@ def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     model = load_scorer(path, params)
     if params.freeze_vision:
         freeze_vision(model)
+    if params.freeze_router:
+        freeze_router(model)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.asking import engines
@@ -58,6 +59,17 @@ def count_jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(engines, "generate_continuously", counted)
     return asked
+
+
+def test_faithfulness_is_measured_on_request_and_changes_nothing_else(model: Path, place: Path) -> None:
+    rows = evaluate(PARAMS, model, place)
+    measured = evaluate(PARAMS.model_copy(update={"faithfulness": 4}), model, place, "measured")
+    assert measured == rows
+    plain, found = read_json(place / "metrics.json"), read_json(place / "measured.json")
+    assert found.pop("faithfulness")["looks"] | {"low": 0, "high": 0} == {"value": 0, "low": 0, "high": 0, "n": 5}
+    assert found == plain
+    with pytest.raises(ValidationError, match="faithfulness needs engine 'transformers' and the order 'shuffled'"):
+        EvaluateParams(faithfulness=4, orders=("ordered", "blind"))
 
 
 def test_every_question_with_frames_is_answered_in_every_order_and_images_once(model: Path, place: Path) -> None:

@@ -144,3 +144,16 @@ def test_text_of_a_config_reaches_the_terminal_escaped(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "x\\x1b[31mred" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_the_probe_is_planned_where_a_model_is_named(
+    config: list[str], tmp_path: Path, printed: Callable[[], str]
+) -> None:
+    sections = YAML(typ="safe").load(ONE_GPU.read_text())
+    sections["probe"]["models"] = ["sft"]
+    (tmp_path / "probed.yaml").write_text(json.dumps(sections))
+    flags = ["--samples", "1000", *config, "--device", "h100-80gb", "--gpus", "1"]
+    main(["--params", str(ONE_GPU), *flags])
+    assert "probe on" not in printed()
+    main(["--params", str(tmp_path / "probed.yaml"), *flags])
+    assert "probe on 1 x h100-80gb: about " in printed()

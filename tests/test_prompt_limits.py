@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stages.asking.collect import collect
 from stages.asking.engines import Showing, TransformersEngine
-from stages.data.outputs import Output
 from stages.data.sample import read_samples
 from stages.generation.sampling import Sampling
 from stages.run.files import read_json
@@ -39,10 +39,12 @@ def test_an_evaluation_names_a_prompt_over_the_limit_and_answers_the_others(
     engine = TransformersEngine(
         qwen2_5, reader, Sampling(4), seed=0, batch_tokens=4000, precision="fp32", max_prompt_tokens=200
     )
-    outputs: list[Output] = []
-    engine.answer([Showing(sample, "ordered") for sample in samples], set(), outputs.extend)
+    showings = [Showing(sample, "ordered") for sample in samples]
+    outputs = collect(engine, showings, tmp_path / "work", max_failed=0.5, stage="evaluate").values()
     found = {output["sample_id"]: output for output in outputs}
     assert found.keys() == {"clip-1", "clip-2", "clip-3"}
     assert [found[name]["status"] == "error" for name in sorted(found)] == [False, True, False]
     assert found["clip-2"]["detail"].startswith("ordered/clip-2: the prompt has ")
     assert "more than 200" in caplog.text
+    assert "1 prompts are too long, for example: ordered/clip-2: the prompt has" in caplog.messages[-1]
+    assert "again to ask" not in caplog.text

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from stages.data.sample import TRAINING_SCHEMA, read_samples
+from stages.model.checkpoints import last_checkpoint
 from stages.model.examples import Examples
 from stages.model.inputs import IGNORE, PromptBuilder
 from stages.model.load import load_model
-from stages.model.training import last_checkpoint
 from stages.model.vision import pixel_media
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table

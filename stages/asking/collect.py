@@ -1,6 +1,7 @@
 """From parameters to answers: the engine, what it is shown, and the answers that are kept."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from stages.video.frame_store import FrameReader
 log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=AskingParams)
+
+# In the words of this process, vLLM, SGLang, llama.cpp and OpenAI.
+_TOO_LONG = re.compile(r"prompt has [\d,]+ tokens, more|maximum model length|context[ _](?:length|size)", re.IGNORECASE)
 
 
 def plan(
@@ -119,6 +123,19 @@ def collect(
 
 
 def _failures(failed: Collection[Output]) -> str:
-    """How many requests failed, why, and what to do about it."""
-    [(detail, _)] = Counter(output["detail"] for output in failed).most_common(1)
-    return f"{len(failed)} requests failed, most often with: {detail}; run the same command again to ask them again"
+    """How many questions have no answer, why, and what to do about it."""
+    too_long = [output["detail"] for output in failed if _TOO_LONG.search(output["detail"])]
+    others = [output["detail"] for output in failed if not _TOO_LONG.search(output["detail"])]
+    parts = []
+    if others:
+        again = "run the same command again to ask them again"
+        parts.append(f"{len(others)} requests failed, most often with: {_most_frequent(others)}; {again}")
+    if too_long:
+        shorter = "ask about fewer or smaller frames, because the same prompt fails again"
+        parts.append(f"{len(too_long)} prompts are too long, for example: {_most_frequent(too_long)}; {shorter}")
+    return "; ".join(parts)
+
+
+def _most_frequent(details: Sequence[str]) -> str:
+    [(detail, _)] = Counter(details).most_common(1)
+    return detail

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stages.chat.address import chat_url
 from stages.chat.annotation_rows import annotation_row
 from stages.chat.answers import Answers
 from stages.chat.ask_all import ask_all
@@ -55,6 +56,7 @@ def judge_rows(
     draws the checks. Replies go to a journal in `place` as they come, and to the archive `params.answers`: after a
     kill, none is paid for twice. EndpointError when too many requests failed, UserError when a limit stopped the run.
     """
+    chat_url(params.base_url)  # refuses an address that holds a key: the record would show it
     by_name = {sample.sample_id: sample for sample in samples}
     cases = _cases(rows, by_name, benchmark, params.checks, seed)
     ledger = params.ledger(params.model, SECTION)

@@ -1,9 +1,6 @@
 """Training on several processes: DeepSpeed's settings and joining the group."""
 
-import ctypes
 import os
-import signal
-import sys
 from typing import Any, Literal
 
 import torch
@@ -12,8 +9,6 @@ from accelerate import PartialState
 from stages.run.errors import UserError
 
 ZeroStage = Literal[2, 3]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
@@ -42,9 +37,6 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
 
     Without a GPU, DeepSpeed runs on the CPU over gloo. UserError for DeepSpeed with one process and no GPU.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.platform == "linux":
-        # torchrun puts each process into a session of its own: a killed launcher would leave them training.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if torch.cuda.is_available():
         return {"deepspeed": zero_config(zero), "accelerator_config": {"non_blocking": True}}
     if zero is None:

@@ -8,6 +8,8 @@ import json
 import logging
 import math
 import os
+import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +25,24 @@ from transformers.trainer_callback import TrainerState
 from transformers.training_args import TrainingArguments
 
 from stages.model.adapters import Lora
+from stages.model.checkpoints import (
+    COMPLETE,
+    PROCESSES,
+    keep_newest,
+    kept_state,
+    last_checkpoint,
+    make_durable,
+    remove_cut_off,
+)
 from stages.model.load import Precision, resolve
 from stages.model.processes import ZeroStage
 from stages.model.save import save_model
 from stages.run.errors import UserError
-from stages.run.files import read_json, write_atomic
+from stages.run.files import write_atomic
 from stages.run.params import LARGEST_SEED, Params
 
 log = logging.getLogger(__name__)
 
-COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill
 STEPS = "steps.jsonl"  # beside the checkpoints: every figure of every step, seconds included
 
 
@@ -75,6 +85,12 @@ class Optimisation(Params):
     )
     precision: Precision = Field(default="bf16", description="of the computation: bf16 or fp32")
     lora: Lora | None = Field(default=None, description="train adapters of this rank only; null trains the weights")
+    freeze_router: bool = Field(
+        default=False, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
+    router_loss: float = Field(
+        default=0.0, ge=0, description="weight of the loss that lets a mixture use all its experts alike; 0: none"
+    )
     gradient_checkpointing: bool = Field(
         default=True, description="compute activations again in the backward pass: less memory, more time"
     )
@@ -89,6 +105,9 @@ class Optimisation(Params):
         default=42, ge=0, le=LARGEST_SEED, description="of the order of samples and of every random number"
     )
     save_steps: int = Field(default=100, ge=1, description="steps between checkpoints")
+    save_total_limit: int = Field(
+        default=2, ge=1, description="checkpoints that are kept; while one is written, one more takes room on the disk"
+    )
     deterministic: bool | None = Field(
         default=None,
         description="equal runs give equal weights; on a GPU a step takes 17 % longer; null: on the CPU only",
@@ -142,7 +161,7 @@ class Optimisation(Params):
             logging_steps=1,
             logging_nan_inf_filter=False,
             save_steps=self.save_steps,
-            save_total_limit=2,
+            save_total_limit=self.save_total_limit,
             seed=self.seed,
             report_to=self.report_to,
             disable_tqdm=True,
@@ -184,15 +203,18 @@ class ResumableTrainer(Trainer):
         """What a subclass wants back after a resume, as JSON."""
         return {}
 
-    def restore_state(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take back the result of `state_to_keep`."""
 
     def train_on(self) -> None:
         """Train, from the last whole checkpoint if there is one."""
-        checkpoint = last_checkpoint(Path(self.args.output_dir or ""))
+        work = Path(self.args.output_dir or "")
+        checkpoint = last_checkpoint(work)
         if checkpoint is not None:
             log.info("resuming from %s", checkpoint)
-            self.restore_state(read_json(checkpoint / COMPLETE))
+            self.restore_state(kept_state(checkpoint, self._zero_processes))
+        if self.is_world_process_zero():
+            remove_cut_off(work)
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -234,19 +256,33 @@ class ResumableTrainer(Trainer):
         if wrong := {*load_result.missing_keys, *load_result.unexpected_keys} - set(model.all_tied_weights_keys):
             raise RuntimeError(f"the checkpoint does not fit the model: {sorted(wrong)}")
 
+    @property
+    def _zero_processes(self) -> int | None:
+        return self.args.world_size if self.is_deepspeed_enabled else None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model, but not into a checkpoint of DeepSpeed.
+
+        Its shards hold all weights, and under ZeRO-3 the first process would first have to gather them.
+        """
+        if not (_internal_call and self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        started = time.monotonic()
+        # Trainer would remove older checkpoints before this one counts.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
         super()._save_checkpoint(model, trial)
+        self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-            write_atomic(folder / COMPLETE, json.dumps(self.state_to_keep()))
+            size = make_durable(folder)
+            processes = {} if self._zero_processes is None else {PROCESSES: self._zero_processes}
+            write_atomic(folder / COMPLETE, json.dumps(self.state_to_keep() | processes))
+            keep_newest(folder.parent, limit or 1)
+            log.info("%s: %.3g GB in %.3g s", folder.name, size / 1e9, time.monotonic() - started)
         self.accelerator.wait_for_everyone()
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def save_trained(trainer: ResumableTrainer, source: Path, out: Path) -> None:

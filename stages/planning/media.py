@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from stages.data.sample import Sample
+from stages.data.sample import Sample, read_samples
 from stages.planning.size import ModelSize
 from stages.planning.work import Shape
+from stages.run.errors import UserError
 from stages.video.frame_store import FrameReader
 from stages.video.spec import FrameSpec
 
@@ -69,3 +71,19 @@ def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize
         visual.append(grids[-1] * per_grid)
     videos = sum(sample.data_type == "video" for sample in samples) / len(samples)
     return Media(sum(visual) / len(visual), sum(grids) / len(grids), max(visual), max(grids), videos, min(visual))
+
+
+def training_media(data: Path, file: str, spec: FrameSpec, size: ModelSize) -> tuple[Media, int | None]:
+    """The media of a training set, and its number of samples.
+
+    Before the set exists these are the largest media and None. UserError when no sample has frames.
+    """
+    paths = [data / file, data / "frames.parquet", data / "frames"]
+    if not all(path.exists() for path in paths):
+        return largest_media(spec, size), None
+    reader = FrameReader(data / "frames", data / "frames.parquet")
+    with_frames = set(reader.sample_ids)
+    samples = [sample for sample in read_samples(paths[0]) if sample.sample_id in with_frames]
+    if not samples:
+        raise UserError(f"{paths[0]}: no sample has frames; run the frames stage")
+    return stored_media(samples, reader, size), len(samples)

@@ -9,6 +9,7 @@ from stages.data.order import Order
 from stages.data.sample import read_rejects, read_samples
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.definition import Profile
+from stages.evaluation.faithfulness import FIGURES, Faithfulness, read_faithfulness
 from stages.evaluation.judgements import JudgeRecord, judge_text, judged_by, read_judge
 from stages.evaluation.predictions import read_predictions
 from stages.evaluation.statistics import Estimate
@@ -41,7 +42,8 @@ class BenchmarkResult:
     """One benchmark with one number of frames.
 
     `anchor` is its place on the page. `judges` says by the model's name what its judge did, and `judge_names` names the
-    judges whose verdicts are scores, "" for none. `files` are the tables behind it.
+    judges whose verdicts are scores, "" for none. `faithfulness` holds one figure for each model, None where it was not
+    measured. `files` are the tables behind it.
     """
 
     anchor: str
@@ -54,6 +56,7 @@ class BenchmarkResult:
     runs: list[Run]
     judges: dict[str, str]
     judge_names: str
+    faithfulness: dict[str, list[Estimate | None]]
     files: list[Path]
 
     @property
@@ -98,6 +101,7 @@ def benchmark_result(
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
         judges={label(model): judge_text(record) for model, record in judges.items()},
         judge_names=_judge_names(judges.values()) if profile == "official" else "",
+        faithfulness=_faithfulness([read_faithfulness(path) for path in files.values()]),
         files=list(files.values()),
     )
 
@@ -115,6 +119,12 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
 
 def _judge_names(records: Iterable[JudgeRecord]) -> str:
     return " and ".join(sorted({name for record in records for name in judged_by(record).values()}))
+
+
+def _faithfulness(measured: Sequence[Faithfulness]) -> dict[str, list[Estimate | None]]:
+    """One row for each figure that any model has, by what it is the share of."""
+    names = [name for name in FIGURES if any(name in each for each in measured)]
+    return {FIGURES[name]: [each.get(name) for each in measured] for name in names}
 
 
 def added_chart(comparisons: Sequence[Comparison]) -> IntervalChart | None:

@@ -1,5 +1,6 @@
 """From graded groups to what the loss needs: rewards, advantages, token weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,6 +66,6 @@ class Assessor:
         """What a checkpoint keeps, as JSON."""
         return {"ema": self.ema, "gate": self.gate.history}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; checkpoints of older versions know no gate."""
         self.ema, self.gate.history = state["ema"], state.get("gate", {})

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from stages.data.grading import Strictness, extract_answer, grade, is_well_formed
+from stages.data.grading.thought import FramesNamed, frames_named
 from stages.data.sample import Sample
 from stages.generation.generate import Completion
 from stages.rl.likelihood import Gains
 from stages.rl.rollout import Group
-from stages.rl.thought import FramesNamed, frames_named
 
 
 @dataclass(frozen=True)

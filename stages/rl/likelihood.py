@@ -1,16 +1,17 @@
 """How much likelier a response is on ordered than on contrast frames."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.data.grading.thought import conclusion_start
 from stages.model.inputs import PromptBuilder
 from stages.model.vision import encoded_media, pixel_media
 from stages.rl.rollout import Group
 from stages.rl.scoring import pack, score
-from stages.rl.thought import conclusion_token
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Gains:
     """What the ordered frames add to the log-probability of one response.
 
     tokens_C is Δ_t = log π(token | ordered frames) − log π(token | contrast frames) of each token, in nats.
-    `conclusion` is the first token of its conclusion (stages/rl/thought.py), None where the thought is not closed.
+    `conclusion` is the first token of its conclusion, None where the thought is not closed; thought.py of the grading
+    says where a conclusion begins.
     """
 
     tokens_C: Tensor
@@ -58,6 +60,17 @@ def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Grou
         )
         for response, contrast_C in zip(group.ordered, contrast_RC, strict=True)
     ]
+
+
+def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | None:
+    """The conclusion's first token in ids_C; None without a conclusion.
+
+    `text` is the text of ids_C. The token is the first token that ends behind the conclusion's first character.
+    """
+    start = conclusion_start(text)
+    if start is None:
+        return None
+    return bisect_right(range(len(ids_C)), start, key=lambda token: len(builder.decode(ids_C[: token + 1])))
 
 
 def token_weights(gains_C: Tensor, alpha: float) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.generation.faithfulness import Exchange
 from stages.generation.generate import Completion, generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
@@ -70,3 +71,18 @@ def roll_out(
             contrast, contrast_features = [], None
         groups.append(Group(question, responses[b], contrast, encoded[b], contrast_features))
     return groups
+
+
+def exchanges_of(groups: Sequence[Group]) -> list[Exchange]:
+    """Each question with its first ordered and its first contrast response."""
+    return [
+        Exchange(
+            group.question.sample,
+            group.question.ordered,
+            group.ordered[0].text,
+            group.contrast[0].text,
+            group.features,
+        )
+        for group in groups
+        if group.contrast
+    ]

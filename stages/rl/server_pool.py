@@ -53,7 +53,7 @@ class RolloutServers(Params):
         """How one of the servers is asked."""
         return ChatParams(
             base_url=url,
-            model="",
+            model="the adapter of this step",  # for messages
             api_key_env=self.api_key_env,
             ca_file=self.ca_file,
             timeout_s=self.timeout_s,

@@ -6,7 +6,7 @@ rewards → advantages → reference scores. Then per micro-batch: policy scores
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
-from stages.model.training import ResumableTrainer
+from stages.generation.faithfulness import answers_change
+from stages.model.router import MixtureTrainer
 from stages.rl.assessment import Assessment, Assessor
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
 from stages.rl.exchange import gather, idle_shares
-from stages.rl.faithfulness import answers_change, exchanges_of
 from stages.rl.gpu_idle import GpuIdle
 from stages.rl.grading import GradedGroup
 from stages.rl.guards import trip
@@ -28,6 +28,7 @@ from stages.rl.loss import StepSize, policy_loss
 from stages.rl.metrics import Figure, rollout_rows, step_rows
 from stages.rl.mismatch import importance_weights, logp_difference, sampling_kl
 from stages.rl.params import StepParams
+from stages.rl.rollout import exchanges_of
 from stages.rl.sampler import Sampler, update_copy
 from stages.rl.scoring import score
 from stages.rl.sharing import StepPlan
@@ -40,7 +41,7 @@ UPDATE_FIGURES: tuple[Figure, ...] = ("kl", "entropy", "sampling_logp_difference
 LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
-class TgrpoTrainer(ResumableTrainer):
+class TgrpoTrainer(MixtureTrainer):
     """Trains `model` on the questions of `plan`.
 
     Args:
@@ -97,7 +98,8 @@ class TgrpoTrainer(ResumableTrainer):
     ) -> Tensor:
         """The loss of one micro-batch."""
         batch: MicroBatch = inputs["micro_batch"]
-        scores = score(model, batch.packed, batch.media, self.params.temperature)
+        wants_router_loss = self.router_weight > 0
+        scores = score(model, batch.packed, batch.media, self.params.temperature, router_loss=wants_router_loss)
         logps_RC = scores.logps_RC
         if batch.old_logps_RC is None:
             batch.old_logps_RC = logps_RC.detach()
@@ -115,7 +117,7 @@ class TgrpoTrainer(ResumableTrainer):
         policies = batch.old_logps_RC, batch.sampled_logps_RC, batch.packed.mask_RC
         figures = [kl, scores.entropy, logp_difference(*policies), sampling_kl(*policies)]
         self._update_metrics.append(torch.stack(figures))
-        return loss
+        return self.with_router_loss(loss, scores.router_loss)
 
     def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
         """Weights of the surrogate, None for equal ones.
@@ -280,7 +282,7 @@ class TgrpoTrainer(ResumableTrainer):
         """What the assessor and the plan remember."""
         return self.assessor.state() | self.plan.state()
 
-    def restore_state(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_to_keep` gave."""
         self.assessor.restore(state)
         self.plan.restore(state)

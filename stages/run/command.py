@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from safetensors import SafetensorError
 
-from stages.run import log
+from stages.run import log, others
 from stages.run.code import changed_files, hash_files, loaded_files, shortened, store_copy
 from stages.run.errors import UserError
 from stages.run.files import FULL
@@ -54,9 +54,19 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         logging.getLogger(__name__).warning("interrupted; run the same command again to go on")
         sys.exit(INTERRUPTED)
     except (OSError, RuntimeError, SafetensorError, sqlite3.OperationalError) as error:
+        others.explain()
         if not (advice := _advice(error, stage, arguments)):
             raise
-        sys.exit(f"{stage}: {log.escaped(advice)}")
+        _end(stage, advice, 1)
+
+
+def _end(program: str, line: str, status: int) -> None:
+    """Say why the program ends, in one voice where several processes say the same."""
+    others.tell(line)
+    if not IS_FIRST_PROCESS:
+        time.sleep(SECOND_VOICE)
+    sys.stderr.write(f"{program}: {log.escaped(line)}\n")
+    sys.exit(status)
 
 
 @contextmanager
@@ -65,10 +75,7 @@ def one_line(program: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if not IS_FIRST_PROCESS:
-            time.sleep(SECOND_VOICE)
-        sys.stderr.write(f"{program}: {log.escaped(str(error))}\n")
-        sys.exit(error.status)
+        _end(program, str(error), error.status)
 
 
 def _run(run: Callable[..., None], arguments: dict[str, Any], params: str, item: str | None) -> None:
@@ -136,7 +143,7 @@ def _says_full(error: Exception) -> bool:
     """
     text = str(error)
     if "inline_container" in text:
-        return shutil.disk_usage(".").free < 2**20
+        return any(shutil.disk_usage(path).free < 2**20 for path in (Path("."), WORK) if path.exists())
     return "No space left" in text or "disk is full" in text
 
 

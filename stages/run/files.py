@@ -125,6 +125,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     _fsync_directory(path.parent)
 
 
+def sync_folder(path: Path) -> None:
+    """Bring the files of a folder, and their names, to the disk."""
+    for file in path.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+    for folder in (path, *(each for each in path.rglob("*") if each.is_dir())):
+        _fsync_directory(folder)
+
+
 def _fsync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

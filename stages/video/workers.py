@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -46,6 +46,22 @@ class Limits:
     memory_mb: int
 
 
+class Crew(Protocol):
+    """Processes that take chunks of tasks; size: how many chunks they work on at a time."""
+
+    size: int
+
+    def submit(
+        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
+    ) -> Collect[Result]:
+        """Start a chunk; returns a function that waits for its results."""
+        ...
+
+    def stop(self) -> None:
+        """End the processes, or leave them."""
+        ...
+
+
 class Sandbox(AbstractContextManager["Sandbox"]):
     """Worker processes for untrusted media.
 
@@ -55,7 +71,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._crew: LocalCrew | DaskCrew | None = None
+        self._crew: Crew | None = None
 
     def __exit__(self, *_: object) -> None:
         if self._crew:
@@ -134,60 +150,12 @@ class LocalCrew:
         self._pool.join()
 
 
-class DaskCrew:
-    """The workers of a Dask cluster, each with its own sandboxed processes.
+def _crew(limits: Limits) -> Crew:
+    if not (address := os.environ.get("DASK_SCHEDULER_ADDRESS")):
+        return LocalCrew(limits, os.getcwd())
+    from stages.video.cluster import DaskCrew
 
-    Needs `dask[distributed]` and a shared file system.
-    """
-
-    def __init__(self, address: str, limits: Limits) -> None:
-        try:
-            from distributed import Client
-        except ModuleNotFoundError:
-            raise UserError(
-                "DASK_SCHEDULER_ADDRESS is set, but Dask is not installed: pip install '.[dask]', or unset it"
-            ) from None
-        try:
-            self._client = Client(address, timeout=30)
-        except OSError as error:
-            raise UserError(f"no Dask scheduler at {address} ({error}); fix or unset DASK_SCHEDULER_ADDRESS") from None
-        self._there = (limits, os.getcwd())
-        self.size = max(
-            1, sum(worker["nthreads"] for worker in self._client.scheduler_info(n_workers=-1)["workers"].values())
-        )
-
-    def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
-    ) -> Collect[Result]:
-        """Start a chunk; returns a function that waits for its results."""
-        return self._client.submit(_run_there, function, chunk, path, *self._there, pure=False).result
-
-    def stop(self) -> None:
-        self._client.close()
-
-
-def _crew(limits: Limits) -> LocalCrew | DaskCrew:
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    return DaskCrew(address, limits) if address else LocalCrew(limits, os.getcwd())
-
-
-def _run_there(
-    function: Callable[[Task], Result],
-    chunk: Sequence[Task],
-    path: Callable[[Task], Place],
-    limits: Limits,
-    folder: str,
-) -> list[Result | MediaError]:
-    """A chunk's results, on a Dask worker."""
-    from distributed import get_worker
-
-    crew = _crew_of_worker(replace(limits, workers=get_worker().state.nthreads), folder)
-    return crew.submit(function, chunk, path)()
-
-
-@lru_cache(maxsize=1)
-def _crew_of_worker(limits: Limits, folder: str) -> LocalCrew:
-    return LocalCrew(limits, folder)
+    return DaskCrew(address, limits)
 
 
 def _run(

@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms it may import
     "chat": {"run", "data"},
     "model": {"run", "data", "video"},
     "handshake": {"run", "data", "video", "chat", "model"},
-    "generation": {"run", "model"},
+    "generation": {"run", "data", "model"},
     "rl": {"run", "data", "video", "model", "generation", "chat", "handshake"},
     "embedded": {"run", "data", "video", "model"},
     "asking": {"run", "data", "video", "chat", "model", "handshake", "generation"},

@@ -39,6 +39,15 @@ def test_the_next_round_has_more_rows_when_its_prompts_are_shorter() -> None:
     assert [(rows, len(names)) for rows, names in formed(showings, 80)] == [(1, engines.ROUND), (4, 1)]
 
 
+def test_several_answers_share_a_prompt_and_each_has_a_row_and_a_key() -> None:
+    showings = [engines.Shown(Showing(asked(name), "blind", answers=3), 20, [], 0, 0, 0) for name in ("a", "b")]
+    [(rows, now)] = engines.rounds(showings, 10, 100)  # 20 + 3 · 10 tokens for a prompt with its answers
+    assert (rows, [key for each in now for key in each.showing.keys]) == (
+        6,
+        ["blind/a", "blind#1/a", "blind#2/a", "blind/b", "blind#1/b", "blind#2/b"],
+    )
+
+
 def test_the_progress_bar_ends_at_the_number_of_questions(
     qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,20 @@ def test_too_many_failures_stop_the_run_and_what_was_answered_is_not_asked_again
         assert len(server.requests) < asked + 11
 
 
+def test_a_prompt_that_is_too_long_for_the_server_is_not_to_be_asked_again(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "The decoder prompt (length 9000) is longer than the maximum model length of 8192."  # vLLM's
+    with Server(words=words) as server, caplog.at_level(logging.WARNING):
+        waiting = ServerParams(base_url=server.url, retries=0, concurrency=1)
+        params = PARAMS.model_copy(update={"server": waiting, "max_failed": 0.1})
+        evaluate(params.asking("served", server.url), Path("served"), place)
+    assert caplog.messages == [
+        f"1 prompts are too long, for example: HTTP 400: {words}; ask about fewer or smaller frames, because the same "
+        "prompt fails again; counted as missing"
+    ]
+
+
 def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,12 +110,13 @@ def test_a_server_that_is_not_there_is_one_clear_line_whatever_is_in_flight(
 class Server:
     """A real HTTP server that answers B, but fails one request, by default the second."""
 
-    def __init__(self, failing: int = 2) -> None:
+    def __init__(self, failing: int = 2, words: str = "busy") -> None:
         self._failing = failing
+        self._words = words
 
     def __enter__(self) -> "Server":
         requests: list[dict[str, Any]] = []
-        failing = self._failing
+        failing, words = self._failing, self._words.encode()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -111,7 +126,7 @@ class Server:
                     {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}
                 ).encode()
                 fails = len(requests) == failing
-                body = b"busy" if fails else body
+                body = words if fails else body
                 self.send_response(400 if fails else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))

@@ -55,6 +55,15 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert "secret" not in str(record) + "".join(str(path.read_bytes()) for path in Path().rglob("*") if path.is_file())
 
 
+def test_an_address_with_a_key_is_refused_also_where_every_reply_is_on_disk() -> None:
+    """The record shows the address."""
+    with judge_server() as server:
+        judge(params(server.url), {"q1": "a pulley"}, MMVU)
+        secret = server.url.replace("//", "//user:secret@")
+        with pytest.raises(UserError, match=r"base_url holds a user name or a password"):
+            judge(params(secret), {"q1": "a pulley"}, MMVU)
+
+
 def test_no_verdict_is_paid_for_twice_also_by_another_model_or_run() -> None:
     with judge_server() as server:
         judge(params(server.url), {"q1": "a pulley", "q2": "a lever"}, MMVU)

@@ -5,14 +5,10 @@ far too small to judge well. It shows that the protocol works, and that the agre
 """
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -20,6 +16,7 @@ from stages.evaluation.benchmarks import mmvu
 from stages.evaluation.definition import Benchmark
 from tests.evaluation.toy import toy_sample
 from tests.judging.judging import judge, open_question, params
+from tests.started_server import free_port, started
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 STARTUP_SECONDS = 120
@@ -63,29 +60,11 @@ def test_a_real_model_judges_and_its_agreement_shows_how_well(tmp_path: Path, mo
 @contextmanager
 def llama(folder: Path) -> Iterator[str]:
     """The address of a llama.cpp server with the model."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
     weights, log = folder / "gemma.gguf", folder / "llama.log"
     subprocess.run([PYTHON, "-c", ASSEMBLE, str(weights)], check=True)
     command = [PYTHON, "-m", "llama_cpp.server", "--model", str(weights), "--chat_format", "gemma"]
     command += ["--host", "127.0.0.1", "--port", port, "--n_ctx", "2048", "--n_threads", "1"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with log.open("w") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as process:
-        try:
-            _wait_until_ready(process, f"http://127.0.0.1:{port}/v1/models", log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    raise AssertionError(f"the server is not ready after {STARTUP_SECONDS} s: {log.read_text()[-3000:]}")
+    with started(command, environment, f"http://127.0.0.1:{port}/v1/models", log, STARTUP_SECONDS):
+        yield f"http://127.0.0.1:{port}/v1"

@@ -19,6 +19,8 @@ from stages.data.sample import Reject, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.embedded.world.questions import make
 from stages.embedded.world.scene import draw
+from stages.evaluation.benchmarks import get_benchmark
+from stages.evaluation.faithfulness import faithfulness, with_faithfulness
 from stages.evaluation.judgements import JudgeRecord, agreement, decided, with_judge
 from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow
 from stages.run.files import write_table
@@ -55,15 +57,17 @@ def make_large(place: Path, n_questions: int) -> None:
             asked: Conditions = {"by": "a server: vllm 0.32" if served else "this process"}
             rows = list(draw_predictions(name, samples, chances, rng))
             judge = _judge(rows, rng) if name == JUDGED else None
-            schema = with_judge(with_conditions(PREDICTION_SCHEMA, asked), judge)
+            # Whether answers change is drawn too.
+            followed = faithfulness(rows, get_benchmark(name), (rng.random(100) < skill).tolist())
+            schema = with_judge(with_faithfulness(with_conditions(PREDICTION_SCHEMA, asked), followed), judge)
             write_table(place / "predictions" / f"{model}-{name}-8.parquet", rows, schema)
 
 
 def _judge(rows: list[PredictionRow], rng: np.random.Generator) -> JudgeRecord:
-    """Give rows a judge's verdicts, of which a tenth are drawn."""
+    """Give rows a judge's verdicts, of which some are drawn."""
     for row in rows:
         by_rules = row["official"]
-        right = row["prediction"] == row["answer"] if rng.random() < 0.9 else bool(rng.random() < 0.5)
+        right = row["prediction"] == row["answer"] if rng.random() < 0.6 else bool(rng.random() < 0.5)
         row["judgement"] = {
             "verdict": "correct" if right else "incorrect",
             "reason": "the answer means the same" if right else "the answer names something else",

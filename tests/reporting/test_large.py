@@ -101,6 +101,12 @@ def test_a_judge_is_named_in_every_table_that_it_touches_and_measured(page: str)
     assert 'id="show-judge"' in page
 
 
+def test_how_far_answers_follow_from_thoughts_stands_beside_accuracy(page: str) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    five = r"(?:\d+\.\d \d+\.\d to \d+\.\d n = 100 ){5}"
+    assert len(re.findall(rf"answers that change when the thought is exchanged {five}", text)) == 10
+
+
 def test_every_cell_of_the_matrix_shows_the_chosen_figure_alone(page: str, tmp_path: Path) -> None:
     told = tried(page, tmp_path, MATRIX)
     views = ["ordered", "shuffled", "reversed", "blind", "shuffled-gap", "reversed-gap", "blind-gap"]

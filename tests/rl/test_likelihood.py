@@ -8,7 +8,7 @@ from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.vision import FeatureCache
-from stages.rl.likelihood import Gains, likelihood_gains, token_weights
+from stages.rl.likelihood import Gains, conclusion_token, likelihood_gains, token_weights
 from stages.rl.questions import ask
 from stages.rl.rollout import roll_out
 from stages.rl.scoring import use_group_prefix_attention
@@ -57,3 +57,14 @@ def test_the_gain_is_the_difference_of_two_plain_forwards(model_dir: Path, tmp_p
                 logps.append(logps_LV.gather(1, labels_L[1:, None].clamp(min=0))[labels_L[1:] >= 0, 0])
             assert gain.tokens_C.tolist() == pytest.approx((logps[0] - logps[1]).tolist(), abs=1e-4)
             assert gain.tokens_C.abs().max() > 1e-3
+
+
+def test_the_conclusions_first_token_is_the_one_that_reaches_into_it(qwen2_5: Path) -> None:
+    builder = PromptBuilder(qwen2_5)
+    text = "<think>frame 1 left, so it moves left.</think>\n<answer>A</answer>"
+    ids_C = builder.completion_ids(text)
+    token = conclusion_token(builder, ids_C, text)
+    assert token is not None
+    assert builder.decode(ids_C[:token]) == "<think>frame 1 left,"
+    assert builder.decode(ids_C[token:]).startswith(" so")
+    assert conclusion_token(builder, ids_C[:5], "<think>frame") is None

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stages.data.sample import read_samples
 from stages.model.adapters import Lora
+from stages.model.inputs import Prompt
 from stages.rl import server_pool
 from stages.rl.loss import LossParams
 from stages.rl.mismatch import CorrectionMode
+from stages.rl.questions import ask, draw_seed
 from stages.rl.server_pool import RolloutServers
 from stages.run.errors import EndpointError, UserError
 from stages.tgrpo import COLUMNS, TgrpoParams
+from stages.video.frame_store import FrameReader
 from tests.model_server import model_server, negative
 from tests.rl.runs import SMALL, rows, train, write_inputs
 from tests.rollout_server import BASE, RolloutServer, free_port, rollout_process
@@ -72,6 +76,26 @@ def test_a_run_on_a_server_has_the_figures_of_a_run_in_this_process(inputs: Path
     assert [folder.name for folder in tmp_path.glob(".work/tgrpo/*/*/adapters/*")] == loaded[-1:]
     assert {body["model"] for body in server.drawn} == set(loaded)
     assert BASE in [name for path, name in server.calls if path == "chat/completions"]  # the handshake
+
+
+def test_the_server_sees_the_frames_of_this_process_in_order_and_on_contrast(inputs: Path, tmp_path: Path) -> None:
+    with model_server(RolloutServer(inputs / "sft")) as server:
+        train(served(ONE_STEP, server.url), inputs, tmp_path)
+        seen = {(body["n"], body["seed"], content(server.prompt(body))) for body in server.drawn}
+    reader = FrameReader(inputs / "frames", inputs / "rl.parquet")
+    shown: set[tuple[int, int, bytes]] = set()
+    for sample in read_samples(inputs / "rl.parquet"):
+        asked = ask(sample, reader, server.builder, "shuffle", ONE_STEP.seed, step=0)
+        shown.add((4, draw_seed(ONE_STEP.seed, 0, True, sample.sample_id), content(asked.ordered)))
+        if asked.contrast is not None:
+            shown.add((2, draw_seed(ONE_STEP.seed, 0, False, sample.sample_id), content(asked.contrast)))
+    assert len(seen) == 3
+    assert seen < shown
+
+
+def content(prompt: Prompt) -> bytes:
+    """The pixels and positions of a prompt, in the order in which they are shown."""
+    return prompt.patches_NK.numpy().tobytes() + prompt.position_ids_3P.numpy().tobytes()
 
 
 class Waiting(RolloutServer):

@@ -1,12 +1,7 @@
 """The conclusion of a response, and the frames that it names."""
 
 import re
-from bisect import bisect_right
 from typing import NamedTuple
-
-from torch import Tensor
-
-from stages.model.inputs import PromptBuilder
 
 _CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?\n]\s*(?=\S)")
@@ -45,14 +40,3 @@ def conclusion_start(text: str) -> int | None:
     sentences = list(_SENTENCE_END.finditer(text, begin, end))
     ends = [match.end() for match in sentences if match.end() < end]
     return ends[-1] if ends else begin
-
-
-def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | None:
-    """The conclusion's first token in ids_C; None without a conclusion.
-
-    `text` is the text of ids_C. The token is the first token that ends behind the conclusion's first character.
-    """
-    start = conclusion_start(text)
-    if start is None:
-        return None
-    return bisect_right(range(len(ids_C)), start, key=lambda token: len(builder.decode(ids_C[: token + 1])))

@@ -7,13 +7,12 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.grading import Strictness, extract_answer, grade
+from stages.data.grading.thought import conclusion_start
 from stages.data.sample import Sample
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.vision import Features, media_of
-from stages.rl.rollout import Group
-from stages.rl.thought import conclusion_start
 
 
 @dataclass(frozen=True)
@@ -68,21 +67,6 @@ def answers_change(
     return [
         not _same(each.sample, own, other, strictness, correct_above)
         for (each, _, _), own, other in zip(whole, answers[::2], answers[1::2], strict=True)
-    ]
-
-
-def exchanges_of(groups: Sequence[Group]) -> list[Exchange]:
-    """Each question with its first ordered and its first contrast response."""
-    return [
-        Exchange(
-            group.question.sample,
-            group.question.ordered,
-            group.ordered[0].text,
-            group.contrast[0].text,
-            group.features,
-        )
-        for group in groups
-        if group.contrast
     ]
 
 

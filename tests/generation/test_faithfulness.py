@@ -2,9 +2,11 @@ from pathlib import Path
 
 import torch
 
+from stages.asking.exchange import TOGETHER, changed_answers
+from stages.generation.faithfulness import Exchange, answers_change
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
-from stages.rl.faithfulness import Exchange, answers_change
+from stages.video.frame_store import FrameReader
 from tests.model.tiny_models import clip, question, write_qwen2_5
 from tests.rl.conftest import write_frames
 
@@ -29,6 +31,7 @@ def taught(root: Path, follows_notes: bool) -> tuple[Exchange, list[bool]]:
         model(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    model.save_pretrained(root / "model")
     exchange = Exchange(sample, prompt, response("A", "A"), response("B", "B"))
     return exchange, answers_change(model, builder, [exchange], 40, "default", 0.5)
 
@@ -39,6 +42,13 @@ def test_an_answer_that_follows_its_notes_changes_with_them(tmp_path: Path) -> N
 
 def test_an_answer_that_follows_the_frames_alone_stays(tmp_path: Path) -> None:
     assert taught(tmp_path, follows_notes=False)[1] == [False]
+
+
+def test_a_models_folder_gives_the_same_for_more_thoughts_than_are_exchanged_together(tmp_path: Path) -> None:
+    exchange, changed = taught(tmp_path, follows_notes=True)
+    outputs = [(exchange.sample, exchange.own, exchange.other)] * (TOGETHER + 1)
+    reader = FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
+    assert changed_answers(tmp_path / "model", reader, outputs, 40) == changed * (TOGETHER + 1)
 
 
 def test_thoughts_that_are_not_closed_are_left_out(qwen2_5: Path, tmp_path: Path) -> None:

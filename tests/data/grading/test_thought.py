@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from stages.model.inputs import PromptBuilder
-from stages.rl.thought import conclusion_start, conclusion_token, frames_named
+from stages.data.grading.thought import conclusion_start, frames_named
 
 
 @pytest.mark.parametrize(
@@ -25,17 +22,6 @@ def test_a_conclusion_starts_at_the_last_so_or_with_the_last_sentence(text: str,
 @pytest.mark.parametrize("text", ["<think>frame 1 left, so it moves left", "so A", "</think><think>so A"])
 def test_an_open_thought_has_no_conclusion(text: str) -> None:
     assert conclusion_start(text) is None
-
-
-def test_the_conclusions_first_token_is_the_one_that_reaches_into_it(qwen2_5: Path) -> None:
-    builder = PromptBuilder(qwen2_5)
-    text = "<think>frame 1 left, so it moves left.</think>\n<answer>A</answer>"
-    ids_C = builder.completion_ids(text)
-    token = conclusion_token(builder, ids_C, text)
-    assert token is not None
-    assert builder.decode(ids_C[:token]) == "<think>frame 1 left,"
-    assert builder.decode(ids_C[token:]).startswith(" so")
-    assert conclusion_token(builder, ids_C[:5], "<think>frame") is None
 
 
 def test_frames_and_times_are_counted() -> None:

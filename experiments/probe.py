@@ -1,0 +1,157 @@
+"""GRPO on the questions that each rule of the probe keeps: the runs that experiments/probe.md sets down.
+
+    python -m experiments.probe [--root FOLDER] [--table FILE] [--runs N]
+
+FOLDER is a checkout as experiments/temporal.py needs it; clips with a shortcut and cold starts are shared with it. A
+finished run is one row of FILE (default: experiments/probe.jsonl). A run with a row is not run again. A stopped run
+goes on from its last checkpoint, and a cold start is probed once for all arms.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from experiments.evidence import PROJECT, Accuracies, evaluated, run_stage
+from experiments.temporal import STEPS, cold_start, data, processor, settings, work
+from experiments.temporal_rows import Place
+from experiments.temporal_rows import Run as TemporalRun
+from stages.data.sample import TRAINING_SCHEMA
+from stages.run.files import write_atomic, write_table
+
+log = logging.getLogger(__name__)
+
+PLACES: tuple[Place, ...] = ("rl", "none")
+ARMS: Mapping[str, list[str]] = {
+    "all questions": [],
+    "needs_video": ["needs_video"],
+    "needs_order": ["needs_order"],
+    "learnable": ["learnable"],
+    "all three": ["needs_video", "needs_order", "learnable"],
+    "random": ["needs_order"],  # as many questions as this rule keeps
+}
+COLD_STARTS = SEEDS = range(3)
+
+
+class Run(NamedTuple):
+    """One training: where the shortcut is, sft.seed, tgrpo.seed, and the arm."""
+
+    place: Place
+    cold_start: int
+    seed: int
+    arm: str
+
+
+class Row(TypedDict):
+    """A finished run: what it was, where it ran, how many questions it had, and its accuracies."""
+
+    place: Place
+    cold_start: int
+    seed: int
+    arm: str
+    commit: str
+    processor: str
+    questions: int
+    accuracy: Accuracies
+
+
+def planned() -> list[Run]:
+    """Every run, seed by seed."""
+    return [Run(place, start, seed, arm) for place in PLACES for start in COLD_STARTS for seed in SEEDS for arm in ARMS]
+
+
+def finished(table: Path) -> list[Row]:
+    """The rows of the table."""
+    return [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
+
+
+def run_of(row: Row) -> Run:
+    """The run that a row is about."""
+    return Run(row["place"], row["cold_start"], row["seed"], row["arm"])
+
+
+def perform(root: Path, run: Run) -> Row:
+    """Choose the questions, train, and evaluate one run."""
+    start = cold_start(root, TemporalRun(run.place, run.cold_start, None, "cold start"))
+    source = data(root, run.place != "none")
+    questions = chosen(root, run, start, source)
+    folder = work(root) / "probe" / f"{run.place}-{run.cold_start}-{run.seed}-{run.arm.replace(' ', '-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    changes: dict[str, Any] = {"temporal": "off", "seed": run.seed, "max_steps": STEPS, "threads": 1}
+    write_atomic(folder / "params.yaml", settings(root, {"tgrpo": changes}))
+    model = folder / "model"
+    run_stage(
+        "tgrpo", folder, samples=questions, frame_store=source / "frames", model=start, out=model,
+        metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
+        rollouts=folder / "rollouts.parquet",
+    )  # fmt: skip
+    return {
+        "place": run.place,
+        "cold_start": run.cold_start,
+        "seed": run.seed,
+        "arm": run.arm,
+        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, text=True).strip(),
+        "processor": processor(),
+        "questions": pq.read_metadata(questions).num_rows,
+        "accuracy": evaluated(root, folder, model),
+    }
+
+
+def chosen(root: Path, run: Run, start: Path, source: Path) -> Path:
+    """The RL set of an arm: what its rules keep, or as many at random."""
+    folder = work(root) / "probe" / f"{run.place}-{run.cold_start}"
+    folder.mkdir(parents=True, exist_ok=True)
+    probing = {"models": ["sft"], "rules": ARMS[run.arm], "answers": 4, "max_new_tokens": 72, "threads": 1}
+    write_atomic(folder / "params.yaml", settings(root, {"probe": probing}))
+    out = folder / run.arm.replace(" ", "-")
+    run_stage(
+        "probe", folder, name="cold", model=start, questions=source, frame_store=source / "frames",
+        answers=folder / "answers.parquet", out=out, metrics=out / "metrics.json",
+    )  # fmt: skip
+    if run.arm != "random":
+        return out / "rl.parquet"
+    everything, count = pq.read_table(source / "rl.parquet").to_pylist(), pq.read_metadata(out / "rl.parquet").num_rows
+    drawn = np.random.default_rng(run.seed).choice(len(everything), count, replace=False)
+    path = out / f"random-{run.seed}.parquet"
+    write_table(path, (everything[index] for index in sorted(drawn)), TRAINING_SCHEMA)
+    return path
+
+
+def table(rows: list[Row]) -> str:
+    """Mean temporal accuracy in order of each arm, in percent, and how many runs it is of."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        found[row["place"], row["arm"]].append(100 * row["accuracy"]["ordered"])
+    lines = [f"| {place} | {arm} | {len(v)} | {sum(v) / len(v):.1f} |" for (place, arm), v in found.items()]
+    return "\n".join(["| shortcut | questions | runs | temporal |", "|---|---|---|---|", *lines])
+
+
+def main() -> None:
+    """Run what the table lacks, and print what it says."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    parser = argparse.ArgumentParser(description="GRPO on chosen questions (experiments/probe.md).")
+    parser.add_argument("--root", type=Path, default=PROJECT, help="a checkout with the embedded pipeline's outputs")
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".jsonl"), help="one row for each run")
+    parser.add_argument("--runs", type=int, help="how many runs to add at most; 0 prints the table")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    done = {run_of(row) for row in finished(options.table)}
+    for run in [run for run in planned() if run not in done][: options.runs]:
+        row = perform(options.root.resolve(), run)
+        with open(options.table, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        log.info("%s: %s", run, json.dumps(row["accuracy"]))
+    sys.stdout.write(table(finished(options.table)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.peers import meet
 from stages.model.processes import join_processes
+from stages.model.router import freeze_router
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet, training_set
@@ -69,6 +70,9 @@ class TgrpoParams(StepParams, Optimisation):
         default="cosine", description="learning rate after the warm-up: as it is, or falling to 0 by a cosine"
     )
     max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
+    freeze_router: bool = Field(
+        default=True, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
     save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
 
     @property
@@ -206,6 +210,7 @@ def build_trainer(
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL", "idle": "idle"}))
     return trainer
@@ -238,6 +243,8 @@ def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     model = load_scorer(path, params)
     if params.freeze_vision:
         freeze_vision(model)
+    if params.freeze_router:
+        freeze_router(model)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

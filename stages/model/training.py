@@ -85,6 +85,12 @@ class Optimisation(Params):
     )
     precision: Precision = Field(default="bf16", description="of the computation: bf16 or fp32")
     lora: Lora | None = Field(default=None, description="train adapters of this rank only; null trains the weights")
+    freeze_router: bool = Field(
+        default=False, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
+    router_loss: float = Field(
+        default=0.0, ge=0, description="weight of the loss that lets a mixture use all its experts alike; 0: none"
+    )
     gradient_checkpointing: bool = Field(
         default=True, description="compute activations again in the backward pass: less memory, more time"
     )

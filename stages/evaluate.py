@@ -114,9 +114,10 @@ def run(
     datasets on the hub), takes at most `frames` per clip (default: 16), and with `limit` a sample of about so many
     questions, drawn with `seed`. `server` is the address of an OpenAI-compatible server; it replaces the one of the
     parameters. Without paths the two files go to `evaluations/`, named after `name` (default: the end of the model's
-    name) and the folder. `headline` takes the few figures that DVC compares. `against`, another model's predictions,
-    adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes on where it was
-    and ends with the same files. The next run asks failed requests again. UserError when no question has frames.
+    name) and the folder. `headline` takes the few figures that DVC compares, and the judge's name. `against`, another
+    model's predictions, adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes
+    on where it was and ends with the same files. The next run asks failed requests again. UserError when no question
+    has frames.
 
     `list` prints all benchmarks instead. `selfcheck` scores recorded outputs instead, and says whether the scores are
     the official ones.
@@ -159,7 +160,7 @@ def run(
     figures = summary.metrics() | judged | followed | {"asked": asked} | prepared.note | resume_note(work)
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
-        write_json(headline, summary.few())
+        write_json(headline, summary.few() | judged_by(judge))
     # Of many lines: no arguments, which would be escaped.
     log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
     if faithful:

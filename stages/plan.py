@@ -152,9 +152,9 @@ def _sft_forward(params: SftParams, average: Shape, largest: Shape, smallest: Sh
 
 
 def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machine) -> Training:
-    rank = params.lora.rank if params.lora else None
+    rank, experts = (params.lora.rank, params.lora.experts) if params.lora else (None, False)
     vision: VisionTraining = params.lora.vision if params.lora else "frozen" if freeze_vision else "full"
-    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus)
+    return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus, experts)
 
 
 def advice(params: P, media: Media, max_frames: int, plan: Planner[P], room: float) -> str:

@@ -6,7 +6,7 @@ it always or never answers rightly. The answers are kept: a change of a rule ask
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
@@ -154,12 +154,15 @@ def probed_row(sample: Sample, output: Output) -> ProbedRow:
     }
 
 
-def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tuple[Funnel, Counter[ProbeRule]]:
+def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tuple[Funnel, dict[ProbeRule, int]]:
     """Write the questions that the rules keep, and the rejects.
 
-    Returns the counts, and how many questions each rule would keep alone, whether it runs or not.
+    Returns the counts, and how many questions each rule would keep alone, whether it runs or not. A rule whose showings
+    were not asked is left out.
     """
-    funnel, alone = Funnel(params.rules), Counter[ProbeRule]()
+    funnel = Funnel(params.rules)
+    answerable: list[ProbeRule] = [rule for rule, needed in NEEDED.items() if set(needed) <= set(params.orders)]
+    alone: dict[ProbeRule, int] = dict.fromkeys(answerable, 0)
     dropped, samples = read_rejects(questions / "rejects.parquet"), questions / "rl.parquet"
     probed = Follower(answers, ProbedRow)
     with table_writer(out / "rl.parquet", TRAINING_SCHEMA) as write:
@@ -167,7 +170,8 @@ def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tu
             shares = shares_of(probed.rows_of(sample.sample_id), params.right_above)
             verdict = judge(sample, shares, params)
             funnel.count(sample, verdict)
-            alone.update(rule for rule, drops in PROBE_RULES.items() if drops(sample, shares, params) is None)
+            for rule in answerable:
+                alone[rule] += PROBE_RULES[rule](sample, shares, params) is None
             if isinstance(verdict, Reject):
                 dropped.append(verdict)
             else:
@@ -182,8 +186,11 @@ def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tu
     return funnel, alone
 
 
-def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, float]]:
-    """What was asked in each showing, what came back, and the share of right answers."""
+def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, float | None]]:
+    """What was asked in each showing, what came back, and the share of right answers.
+
+    The share is None where every request failed.
+    """
     rows: dict[Order, list[ProbedRow]] = defaultdict(list)
     for row in cast(Iterator[ProbedRow], iterate_rows(answers)):
         rows[row["order"]].append(row)
@@ -193,7 +200,7 @@ def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, f
             "answers": len(found),
             "failed": sum(row["grade"] is None for row in found),
             "tokens": sum(row["tokens"] for row in found),
-            "right": shares_of(found, right_above)[order].value,
+            "right": share.value if (share := shares_of(found, right_above).get(order)) else None,
         }
         for order, found in rows.items()
     }
@@ -201,7 +208,7 @@ def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, f
 
 def in_words(alone: Mapping[ProbeRule, int]) -> str:
     """The counts in one line."""
-    return ", ".join(f"{rule} {alone[rule]:,}" for rule in PROBE_RULES)
+    return ", ".join(f"{rule} {count:,}" for rule, count in alone.items())
 
 
 if __name__ == "__main__":

@@ -24,14 +24,15 @@ from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
 from stages.model.attention import use_packed_attention
 from stages.model.examples import Examples, PackedExamples
-from stages.model.freezing import freeze_vision
+from stages.model.freezing import freeze
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.peers import meet
 from stages.model.processes import join_processes
+from stages.model.router import MixtureTrainer, RouterOptions
 from stages.model.step_progress import Progress
-from stages.model.training import Batch, Optimisation, ResumableTrainer, save_trained
+from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet
 from stages.model.vision import FeatureCache, encoded_media, joint_media
 from stages.run.command import command
@@ -53,7 +54,7 @@ class Summary(TypedDict):
     loss: float
 
 
-class SftParams(Optimisation):
+class SftParams(RouterOptions, Optimisation):
     """Parameters of SFT; the defaults are the paper's (paper.md §4)."""
 
     epochs: float = Field(default=1.0, gt=0, description="passes over the training set")
@@ -127,7 +128,7 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
         write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
-class SftTrainer(ResumableTrainer):
+class SftTrainer(MixtureTrainer):
     """Trainer for SFT, with a learning rate for the vision tower."""
 
     def __init__(
@@ -229,12 +230,12 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
     policy: Any = load_model(model, params.weight_precision)
     if params.tokens_per_forward is not None:
         use_packed_attention(policy)
-    if params.freezes_vision:
-        freeze_vision(policy)
+    freeze(policy, params.freezes_vision, params.freeze_router)
     # Under ZeRO-3 a pass needs all processes, and what is kept differs from one to the other.
     features = FeatureCache(params.feature_cache_gib) if params.freezes_vision and params.deepspeed != 3 else None
     policy = policy if params.lora is None else add_lora(policy, params.lora)
     trainer = SftTrainer(policy, args, dataset, examples.builder, params.vision_lr_scale, features)
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"loss": "loss"}, in_log=True))
     return trainer

@@ -20,11 +20,12 @@ from transformers.training_args import TrainingArguments
 from stages.data.rollouts import ROLLOUT_SCHEMA
 from stages.data.sample import read_samples
 from stages.model.adapters import add_lora
-from stages.model.freezing import freeze_vision
+from stages.model.freezing import freeze
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.peers import meet
 from stages.model.processes import join_processes
+from stages.model.router import RouterOptions
 from stages.model.step_progress import Progress
 from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet, training_set
@@ -51,7 +52,7 @@ HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC co
 SUMMARY_STEPS = 20  # the metrics are means over the first and the last so many steps
 
 
-class TgrpoParams(StepParams, Optimisation):
+class TgrpoParams(StepParams, RouterOptions, Optimisation):
     """The questions, what a step does (stages/rl/params.py) and how it is optimised."""
 
     rl_folder: str = Field(
@@ -69,6 +70,9 @@ class TgrpoParams(StepParams, Optimisation):
         default="cosine", description="learning rate after the warm-up: as it is, or falling to 0 by a cosine"
     )
     max_grad_norm: float = Field(default=5.0, gt=0, description="norm to which a longer gradient is scaled down")
+    freeze_router: bool = Field(
+        default=True, description="leave the weights that choose a mixture's experts as they are; always so with lora"
+    )
     save_steps: int = Field(default=50, ge=1, description="optimizer steps between checkpoints")
 
     @property
@@ -206,6 +210,7 @@ def build_trainer(
         kept=work / "rollouts",
         keep_every=max(1, params.max_steps // KEPT_ROLLOUTS),
     )
+    trainer.weigh_routers(params.router_loss)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress({"reward": "reward", "p": "p", "p_contrast": "p̃", "kl": "KL", "idle": "idle"}))
     return trainer
@@ -236,8 +241,7 @@ def load_scorer(path: Path, params: TgrpoParams) -> PreTrainedModel:
 def load_policy(path: Path, params: TgrpoParams) -> nn.Module:
     """The model to train, with adapters or a frozen vision tower."""
     model = load_scorer(path, params)
-    if params.freeze_vision:
-        freeze_vision(model)
+    freeze(model, params.freeze_vision, params.freeze_router)
     return model if params.lora is None else add_lora(model, params.lora)
 
 

@@ -65,7 +65,7 @@ class ModelServer:
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat completion of a request: always the same answer."""
-        parts = body["messages"][0]["content"]
+        parts = parts_of(body)
         ids = self.ids[: body["max_tokens"]]
         choice: dict[str, Any] = {
             "message": {"role": "assistant", "content": self.builder.tokenizer.decode(ids, skip_special_tokens=True)},
@@ -78,7 +78,7 @@ class ModelServer:
 
     def prompt_tokens(self, body: dict[str, Any]) -> int:
         """Tokens of the prompt, with each placeholder written out."""
-        text = "".join(self._written(part, body) for part in body["messages"][0]["content"])
+        text = "".join(self._written(part, body) for part in parts_of(body))
         turns = f"{self.system}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
         return len(self.builder.tokenizer(turns, add_special_tokens=False)["input_ids"])
 
@@ -102,13 +102,11 @@ class ModelServer:
             "keyframes": None,
         }
         frames = frames_from_row(row)
-        return (
-            self.misread(frames) if part["type"] == "video_url" or len(body["messages"][0]["content"]) > 2 else frames
-        )
+        return self.misread(frames) if part["type"] == "video_url" or len(parts_of(body)) > 2 else frames
 
     def prompt(self, body: dict[str, Any]) -> Prompt:
         """The prompt of a request with one medium."""
-        medium, words = body["messages"][0]["content"]
+        medium, words = parts_of(body)
         kind: DataType = "video" if medium["type"] == "video_url" else "image"
         sample = question(data_type=kind, problem=words["text"], options=())
         return self.builder(sample, self._frames(medium, body))
@@ -125,6 +123,12 @@ class ModelServer:
 
 
 S = TypeVar("S", bound=ModelServer)
+
+
+def parts_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The content parts of a request; text alone is one part."""
+    content = body["messages"][0]["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 @contextmanager

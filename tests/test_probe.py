@@ -119,7 +119,7 @@ def test_rules_drop_questions_into_the_table_of_rejects_and_are_counted(place: P
     metrics = read_json(place / "tiny.json")
     assert metrics["rl"]["dropped"] == {"needs_video": 3}
     assert (metrics["rl"]["in"], metrics["rl"]["kept"], metrics["rl"]["by_type"]["OCR"]["kept"]) == (6, 3, 1)
-    assert metrics["kept_by_each_rule_alone"] == {"needs_video": 3, "needs_order": 1}  # i0 is a picture
+    assert metrics["kept_by_each_rule_alone"] == {"needs_video": 3, "needs_order": 1, "learnable": 0}  # i0: a picture
     assert metrics["showings"]["blind"]["right"] == 0.5
 
 
@@ -216,6 +216,17 @@ def test_a_failed_request_counts_as_no_answer_and_is_asked_again(place: Path) ->
         assert len(server.requests) == asked + 1
         probe(params, "served")
         assert len(server.requests) == asked + 1
+
+
+def test_where_every_request_fails_no_question_is_dropped_and_no_share_is_made_up(place: Path) -> None:
+    with Server(failing=1) as server:
+        params = served(server, max_failed=1.0, orders=("blind",), answers=1, rules=("needs_video",))
+        write_table(Path("data/rl.parquet"), pq.read_table("data/rl.parquet").to_pylist()[:1], TRAINING_SCHEMA)
+        probe(params, "served")
+    assert kept() == ["v0"]
+    metrics = read_json(place / "tiny.json")
+    assert metrics["showings"]["blind"] == {"questions": 1, "answers": 1, "failed": 1, "tokens": 0, "right": None}
+    assert metrics["kept_by_each_rule_alone"] == {"needs_video": 1}  # nothing was shown in order
 
 
 def test_parameters_that_cannot_work_are_refused() -> None:

@@ -34,7 +34,7 @@ from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
 from tests.conftest import finished_run
 from tests.evaluation.prepared import asked, evaluate
-from tests.model.tiny_models import clip, write_qwen2_5, write_qwen3
+from tests.model.tiny_models import clip, write_qwen2_5, write_random
 from tests.vllm_server import MEDIA_FLAG, VLLM, served
 
 pytestmark = [
@@ -101,7 +101,10 @@ def readable(rows: Sequence[PredictionRow]) -> list[str]:
     return [row["text"].replace("\ufffd", "") for row in rows]
 
 
-@pytest.mark.parametrize(("family", "text"), [("qwen2_5", "frames"), ("qwen3", "frames"), ("qwen3", "enclosed")])
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [("qwen2_5_vl", "frames"), ("qwen3_vl", "frames"), ("qwen3_vl", "enclosed"), ("qwen3_vl_moe", "frames")],
+)
 def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
     family: str, text: VideoText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +112,9 @@ def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
     source, model = tmp_path / "source", tmp_path / "model"
-    write_qwen2_5(source) if family == "qwen2_5" else write_qwen3(source, head_dim=32)  # vLLM on a CPU takes no 16
+    write_qwen2_5(source) if family == "qwen2_5_vl" else write_random(
+        family, source, head_dim=32
+    )  # vLLM on a CPU takes no 16
     save_model(load_model(source), ModelSource(source, "plain", text), model)
     build, reader = PromptBuilder(model), FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
     here = evaluate(PARAMS, model, tmp_path, "here")

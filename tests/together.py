@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TypedDict
 
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.sample import read_samples
@@ -85,8 +83,6 @@ def main() -> None:
     inputs, out, *names = sys.argv[1:]
     process = int(os.environ["RANK"])
     for name in names:
-        AcceleratorState._reset_state()  # DeepSpeed's settings are those of the process, and the last case had others
-        unset_hf_deepspeed_config()
         work = Path(out) / "work" / name
         work.mkdir(parents=True, exist_ok=True)
         params = CASES[name].params

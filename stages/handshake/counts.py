@@ -105,8 +105,10 @@ def _content(body: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
     match body:
         case {"messages": [{"content": list(parts)}]}:
             return [part for part in parts if isinstance(part, dict)]
+        case {"messages": [{"content": str(text)}]}:
+            return [{"type": "text", "text": text}]
         case _:
-            raise ValueError("a request has one message with a list of parts")
+            raise ValueError("a request has one message with a text or a list of parts")
 
 
 def _part(part: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

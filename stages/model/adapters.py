@@ -12,6 +12,7 @@ from safetensors.torch import save
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
+from stages.run.errors import UserError
 from stages.run.params import Params
 
 VisionTraining = Literal["frozen", "adapters", "full"]
@@ -22,6 +23,10 @@ class Lora(Params):
 
     rank: int = Field(default=16, ge=1, description="inner width of each adapter")
     alpha: int = Field(default=32, ge=1, description="an adapter's output is multiplied by alpha / rank")
+    experts: bool = Field(
+        default=False,
+        description="adapters also on the experts of a mixture; a layer then adds them to a copy of all its experts",
+    )
     vision: VisionTraining = Field(
         default="frozen",
         description="the vision tower beside the language model's adapters: frozen, with adapters of its own, or with "
@@ -34,13 +39,20 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
 
     Only these are trained, and the vision tower if `lora` says so. A tower that is trained in full is a copy: with the
     adapters switched off, the model is the one it was. `merge_and_unload` of the result gives a plain model back.
+    UserError for adapters on experts that the model lacks.
     """
     family = family_of(model.config)
     layers = family.language_layers
     if lora.vision == "adapters":
         layers += f"|{family.vision_layers}"
     whole = [family.vision] if lora.vision == "full" else None
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=layers, modules_to_save=whole)
+    experts = list(family.expert_weights) if lora.experts else None
+    if experts == []:
+        kind = model.config.model_type
+        raise UserError(f"lora.experts is for a mixture of experts, and {kind} has none: set it to false")
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=layers, target_parameters=experts, modules_to_save=whole
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft still asks for it
         adapted = get_peft_model(model, config)

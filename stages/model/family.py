@@ -44,12 +44,25 @@ class VisionSize:
     deepstack: int = 0
 
 
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of `count` experts in each language layer.
+
+    A token goes through `per_token` of them, each of which is `intermediate` wide.
+    """
+
+    count: int
+    per_token: int
+    intermediate: int
+
+
 class Family(ABC):
     """The knowledge about one family. `config` is always a model's Hugging Face config.
 
     `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
     vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear
-    layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame.
+    layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame. Names of a
+    router's weight and of experts' weights end with `router` and `expert_weights`.
     """
 
     end_token: ClassVar[str]
@@ -58,6 +71,8 @@ class Family(ABC):
     language_layers: ClassVar[str]
     vision_layers: ClassVar[str]
     timed_frames: ClassVar[bool]
+    router: ClassVar[tuple[str, ...]] = ()
+    expert_weights: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
@@ -77,6 +92,10 @@ class Family(ABC):
     @abstractmethod
     def vision_size(self, config: Any) -> VisionSize:
         """The widths of the vision tower."""
+
+    def experts(self, config: Any) -> Experts | None:
+        """The experts of a layer; None for a dense model."""
+        return None
 
     def tower(self, model: Any) -> nn.Module:
         """The vision tower of a model."""

@@ -1,4 +1,4 @@
-"""A vision tower that is not trained."""
+"""Parts that are not trained: a vision tower, a mixture's routers."""
 
 from typing import Any
 
@@ -17,3 +17,19 @@ def freeze_vision(model: Any) -> None:
     vision: Any = family_of(model.config).tower(model)
     vision.requires_grad_(False)
     vision.forward = torch.no_grad()(vision.forward)
+
+
+def freeze_router(model: Any) -> None:
+    """Freeze the weights that choose experts; a dense model has none."""
+    router = family_of(model.config).router
+    for name, weight in model.named_parameters():
+        if name.endswith(router):
+            weight.requires_grad_(False)
+
+
+def freeze(model: Any, vision: bool, router: bool) -> None:
+    """Freeze the vision tower and the weights that choose experts, each if wanted."""
+    if vision:
+        freeze_vision(model)
+    if router:
+        freeze_router(model)

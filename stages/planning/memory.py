@@ -28,6 +28,7 @@ class Training:
     vision: VisionTraining
     checkpointing: bool
     processes: int
+    lora_experts: bool = False
 
     @property
     def element(self) -> int:
@@ -46,7 +47,8 @@ class Training:
         """How many parameters are trained."""
         if self.lora_rank is not None:
             vision = {"frozen": 0, "adapters": self.lora_rank * size.vision_adapter, "full": size.vision}
-            return self.lora_rank * size.adapter + vision[self.vision]
+            experts = self.lora_rank * size.expert_adapter if self.lora_experts else 0
+            return self.lora_rank * size.adapter + experts + vision[self.vision]
         return size.total - (size.vision if self.vision == "frozen" else 0)
 
 
@@ -96,11 +98,15 @@ def grouped_attention(size: ModelSize, prompt: float, rows: float, completion: f
 def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float) -> float:
     """Bytes that one language layer saves for its backward pass.
 
-    These are tensors of hidden and intermediate width for every token, and the `attention` elements.
+    These are tensors of hidden and intermediate width for every token, and the `attention` elements. A norm of heads
+    keeps its input in fp32 and its output. A token's experts each keep their input and output. Adapters on experts
+    keep the adapted copy of all experts.
     """
-    norms = SAVED_HIDDEN_FP32 * (4 - how.element)
-    hidden = size.hidden * (SAVED_HIDDEN * how.element + norms)
-    return tokens * (hidden + size.intermediate * SAVED_INTERMEDIATE * how.element) + attention * how.element
+    norms = SAVED_HIDDEN_FP32 * (4 - how.element) * size.hidden + (4 + how.element) * size.normed_heads * size.head_dim
+    hidden = size.hidden * (SAVED_HIDDEN + 2 * size.routed) * how.element + norms
+    experts = size.expert_weights / size.layers * how.element if how.lora_experts else 0.0
+    per_token = hidden + size.intermediate * SAVED_INTERMEDIATE * how.element
+    return tokens * per_token + attention * how.element + experts
 
 
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:

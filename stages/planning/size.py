@@ -19,6 +19,12 @@ class ModelSize:
     the number of adapter parameters per rank, `vision_adapter` that of the vision tower. `deepstack` is the number of
     language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
     attends to.
+
+    `normed_heads` is the number of heads whose queries or keys have a norm.
+
+    In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
+    Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters
+    per rank of all experts. A dense model has 0 of each.
     """
 
     blocks: int
@@ -44,6 +50,11 @@ class ModelSize:
     merge: int
     temporal: int
     window: int
+    normed_heads: int = 0
+    routed: int = 0
+    expert_weights: int = 0
+    unrouted: int = 0
+    expert_adapter: int = 0
 
     @property
     def total(self) -> int:
@@ -60,6 +71,8 @@ def model_size(config: Any) -> ModelSize:
     language = model.model.language_model
     embedding, head = language.embed_tokens.weight, model.lm_head.weight
     tower, widths = family.tower(model), family.vision_size(config)
+    experts, heads, kv_heads = family.experts(config), text.num_attention_heads, text.num_key_value_heads
+    weights = [weight for name, weight in model.named_parameters() if name.endswith(family.expert_weights)]
     return ModelSize(
         blocks=_count(language) - embedding.numel(),
         embedding=embedding.numel(),
@@ -70,9 +83,9 @@ def model_size(config: Any) -> ModelSize:
         vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
-        heads=text.num_attention_heads,
-        kv_heads=text.num_key_value_heads,
+        intermediate=experts.per_token * experts.intermediate if experts else text.intermediate_size,
+        heads=heads,
+        kv_heads=kv_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
         deepstack=widths.deepstack,
@@ -84,6 +97,11 @@ def model_size(config: Any) -> ModelSize:
         merge=vision.spatial_merge_size,
         temporal=vision.temporal_patch_size,
         window=widths.window,
+        normed_heads=heads + kv_heads if hasattr(language.layers[0].self_attn, "q_norm") else 0,
+        routed=experts.per_token if experts else 0,
+        expert_weights=sum(weight.numel() for weight in weights),
+        unrouted=sum(weight[experts.per_token :].numel() for weight in weights) if experts else 0,
+        expert_adapter=sum(count * (out + into) for count, out, into in (weight.shape for weight in weights)),
     )
 
 

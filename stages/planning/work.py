@@ -35,7 +35,7 @@ class Work:
         vision_blocks = size.vision - size.merger
         windowed = size.vision_layers - size.vision_full_layers
         return (
-            2 * size.blocks * self.tokens
+            2 * (size.blocks - size.unrouted) * self.tokens
             + 4 * size.layers * size.heads * size.head_dim * self.pairs
             + 2 * size.hidden * size.vocabulary * self.logits
             + 2 * (vision_blocks + size.merger / size.merge**2) * self.patches

@@ -210,30 +210,36 @@ def use_group_prefix_attention(model: PreTrainedModel) -> None:
 class Scores:
     """Log-probability of each completion token, [R, C] with 0 in the padding.
 
-    `entropy` is the mean over the distributions that the tokens were drawn from, in nats.
+    `entropy` is the mean over the distributions that the tokens were drawn from, in nats. `router_loss` is the loss of
+    a mixture's routers over the packed row, if it was asked for.
     """
 
     logps_RC: Tensor
     entropy: Tensor
+    router_loss: Tensor | None = None
 
 
-def score(model: nn.Module, packed: Packed, media: Media, temperature: float, dense: bool = False) -> Scores:
+def score(
+    model: nn.Module, packed: Packed, media: Media, temperature: float, dense: bool = False, router_loss: bool = False
+) -> Scores:
     """Score every completion in one forward of `model`.
 
     Logits are made at completion tokens only. `media` goes to the model as it is. `temperature` is that of sampling. A
     top_p cut is not part of the policy, as in TRL and the released code. `dense` uses the 4D mask.
     """
-    logits_1NV = model(
+    outputs = model(
         input_ids=packed.input_ids_1L,
         position_ids=packed.position_ids_31L,
         attention_mask=dense_mask(packed) if dense else None,
         groups=None if dense else packed.groups,
         logits_to_keep=packed.keep_N,
         use_cache=False,
+        **({"output_router_logits": True} if router_loss else {}),
         **media,
-    ).logits
-    logps_N, entropy_N = TokenLogps.apply(logits_1NV[0], packed.targets_N, temperature)
-    return Scores(logps_N.new_zeros(packed.mask_RC.shape).masked_scatter(packed.mask_RC, logps_N), entropy_N.mean())
+    )
+    logps_N, entropy_N = TokenLogps.apply(outputs.logits[0], packed.targets_N, temperature)
+    logps_RC = logps_N.new_zeros(packed.mask_RC.shape).masked_scatter(packed.mask_RC, logps_N)
+    return Scores(logps_RC, entropy_N.mean(), outputs.aux_loss if router_loss else None)
 
 
 class TokenLogps(torch.autograd.Function):

@@ -17,7 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
 from stages.generation.faithfulness import answers_change
-from stages.model.training import ResumableTrainer
+from stages.model.router import MixtureTrainer
 from stages.rl.assessment import Assessment, Assessor
 from stages.rl.batches import MicroBatch, micro_batch, trained_groups
 from stages.rl.exchange import gather, idle_shares
@@ -41,7 +41,7 @@ UPDATE_FIGURES: tuple[Figure, ...] = ("kl", "entropy", "sampling_logp_difference
 LOGGED_STEPS = 15  # lines about speed that a run writes to its log, about
 
 
-class TgrpoTrainer(ResumableTrainer):
+class TgrpoTrainer(MixtureTrainer):
     """Trains `model` on the questions of `plan`.
 
     Args:
@@ -98,7 +98,8 @@ class TgrpoTrainer(ResumableTrainer):
     ) -> Tensor:
         """The loss of one micro-batch."""
         batch: MicroBatch = inputs["micro_batch"]
-        scores = score(model, batch.packed, batch.media, self.params.temperature)
+        wants_router_loss = self.router_weight > 0
+        scores = score(model, batch.packed, batch.media, self.params.temperature, router_loss=wants_router_loss)
         logps_RC = scores.logps_RC
         if batch.old_logps_RC is None:
             batch.old_logps_RC = logps_RC.detach()
@@ -116,7 +117,7 @@ class TgrpoTrainer(ResumableTrainer):
         policies = batch.old_logps_RC, batch.sampled_logps_RC, batch.packed.mask_RC
         figures = [kl, scores.entropy, logp_difference(*policies), sampling_kl(*policies)]
         self._update_metrics.append(torch.stack(figures))
-        return loss
+        return self.with_router_loss(loss, scores.router_loss)
 
     def _weights(self, scored_logps_RC: Tensor, batch: MicroBatch) -> Tensor | None:
         """Weights of the surrogate, None for equal ones.

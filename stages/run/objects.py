@@ -29,6 +29,7 @@ PART = 8 << 20  # bytes of one request
 ATTEMPTS = 3  # at each request
 EXTRAS: dict[Protocol, str] = {"s3": "s3", "gs": "gcs"}  # of pyproject.toml
 ANSWER_S = 15  # seconds in which a server sends its next bytes
+REASONS: dict[int, Reason] = {401: "inaccessible", 403: "inaccessible", 404: "missing", 410: "missing"}  # by status
 PART_S = 120  # seconds of one request
 # Errors that are no OSError, by the module that defines them. A module that is not loaded has raised none.
 LIBRARY_ERRORS = {
@@ -166,8 +167,8 @@ def _refusals() -> Iterator[None]:
     except _errors() as error:
         status = _status(error)
         said = f"the server answered with status {status}" if status else f"no answer ({type(error).__name__})"
-        denied = status in (401, 403)
-        raise ObjectError("inaccessible" if denied else "unreachable", said) from None
+        reason: Reason = REASONS.get(status, "unreachable") if status else "unreachable"
+        raise ObjectError(reason, said) from None
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -18,7 +18,10 @@ from stages import benchmark
 from stages.data.sample import Reject, Sample
 from stages.evaluation import download
 from stages.evaluation.benchmarks import vsi_bench
+from stages.run.addresses import Address
 from stages.run.errors import UserError
+from stages.run.object_cache import local_file
+from stages.run.objects import ObjectError
 
 ROW = {
     "dataset": "scannet",
@@ -129,6 +132,19 @@ def test_a_dataset_that_names_a_file_outside_itself_is_refused(hub_server: list[
     with pytest.raises(UserError, match=r"some/Evil: its file '../../evil.mp4' lies outside the dataset"):
         benchmark.run(PARAMS, "vsi_bench", Path("some/Evil"), tmp_path, tmp_path / "m.json", limit=1)
     assert not list(tmp_path.rglob("evil.mp4"))
+
+
+def test_an_object_of_the_hub_is_copied_and_a_missing_one_has_its_reason(
+    hub_server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBJECT_CACHE", str(tmp_path / "objects"))
+    with local_file(Address.parse(f"hf://datasets/some/Videos@{COMMIT}/scannet/s2.mp4")) as local:
+        assert (local.path.read_bytes(), local.path.suffix) == (b"another clip", ".mp4")
+    with (
+        pytest.raises(ObjectError, match="missing"),
+        local_file(Address.parse(f"hf://datasets/some/Other@{COMMIT}/a.mp4")),
+    ):
+        pass
 
 
 @pytest.fixture

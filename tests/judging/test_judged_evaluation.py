@@ -9,6 +9,7 @@ import pytest
 from stages.asking.server_engine import ServerParams
 from stages.data.conditions import differences, read_conditions
 from stages.data.sample import read_samples, write_samples
+from stages.evaluate import run
 from stages.evaluation.judgements import JUDGEMENT, judge_text, read_judge
 from stages.evaluation.predictions import PREDICTION_SCHEMA
 from stages.judging.parameters import JudgeParams
@@ -49,7 +50,7 @@ def test_the_table_the_metrics_and_the_log_name_the_judge_and_its_agreement(
         assert len(model.calls) == asked  # the judge changes nothing about the model's answers
         verdicts = len(judge.calls)
         assert {data(call.text)["answer"] for call in judge.calls} == {"A"}
-        evaluate(params, Path("served"), place)
+        run(params, "served", "shapes", place, headline=Path("headline.json"))
         assert len(judge.calls) == verdicts
     assert pq.read_schema(place / "unjudged.parquet").names == PREDICTION_SCHEMA.names
     assert pq.read_schema(place / "predictions.parquet").names == [*PREDICTION_SCHEMA.names, JUDGEMENT.name]
@@ -63,6 +64,7 @@ def test_the_table_the_metrics_and_the_log_name_the_judge_and_its_agreement(
     assert (record["name"], record["decided"]["correct"]) == (name, 4)
     assert record["checks"]
     assert (record["checks"]["n"], record["checks"]["only_judge"]) == (4, 4)  # three clips and the picture
+    assert read_json(Path("headline.json"))["judge"] == name
     metrics = read_json(place / "metrics.json")
     assert metrics["judge"]["checks"]["n"] == 4
     assert "judge" not in read_json(place / "unjudged.json")

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
 from stages.model.adapters import Lora, add_lora
 from stages.model.attention import Segments, use_packed_attention
+from stages.model.families import FAMILIES
 from stages.model.freezing import freeze_vision
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.load import load_config, load_model
@@ -94,10 +95,11 @@ def saved_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize(("prompt", "group", "completion"), [(60, 4, 40), (200, 8, 20), (40, 2, 90)])
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_activations_are_what_a_forward_of_the_tiny_model_keeps(
-    prompt: int, group: int, completion: int, checkpointing: bool
+    prompt: int, group: int, completion: int, checkpointing: bool, family: str
 ) -> None:
-    model = tiny_model("qwen2_5_vl").train()
+    model = tiny_model(family).train()
     model.model.visual.requires_grad_(False)
     use_group_prefix_attention(model)
     if checkpointing:

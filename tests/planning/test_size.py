@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.model.adapters import Lora, add_lora
 from stages.model.load import load_config, load_model
 from stages.planning.size import model_size
-from tests.planning.configs import QWEN2_5_VL_7B
+from tests.planning.configs import QWEN2_5_VL_7B, QWEN3_VL_30B_A3B
 
 
 def test_the_counts_from_a_config_are_those_of_the_loaded_model(model_dir: Path) -> None:
@@ -21,6 +21,11 @@ def test_the_counts_from_a_config_are_those_of_the_loaded_model(model_dir: Path)
         trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
         assert trained == 3 * size.adapter + expected
     assert size.vision_adapter > 0
+    if size.routed:
+        lora = Lora(rank=3, alpha=6, experts=True)
+        adapted = add_lora(load_model(model_dir), lora)
+        trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+        assert trained == 3 * (size.adapter + size.expert_adapter)
 
 
 def test_the_7b_model_has_its_published_size_without_its_weights(tmp_path: Path) -> None:
@@ -33,3 +38,16 @@ def test_the_7b_model_has_its_published_size_without_its_weights(tmp_path: Path)
     layer = 2 * 3584**2 + 3584 + 2 * (3584 * 512 + 512) + 3 * 3584 * 18944 + 2 * 3584
     assert size.blocks == 28 * layer + 3584
     assert (size.head_dim, size.window, size.vision_full_layers) == (128, 64, 4)
+
+
+def test_the_30b_model_computes_as_much_as_3b_for_a_token(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_VL_30B_A3B))
+    size = model_size(load_config(tmp_path))
+    # Per layer: 128 experts of three 2048 · 768; q and o 2048 · 4096, k and v 2048 · 512, the router 2048 · 128, two
+    # norms of 2048 and two of 128
+    experts = 128 * 3 * 2048 * 768
+    layer = experts + 2 * 2048 * 4096 + 2 * 2048 * 512 + 2048 * 128 + 2 * 2048 + 2 * 128
+    assert size.blocks == 48 * layer + 2048
+    assert size.unrouted == 48 * experts * 120 // 128
+    assert round((size.total - size.unrouted) / 1e9, 1) == 3.9  # with embedding, head and vision
+    assert (size.intermediate, size.routed, size.normed_heads) == (8 * 768, 8, 36)

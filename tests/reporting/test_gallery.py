@@ -1,17 +1,12 @@
 """Which examples are shown, and that they show what was stored."""
 
-from pathlib import Path
-
-import pytest
-
 from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
 from stages.evaluation.benchmarks import get_benchmark
 from stages.evaluation.predictions import PredictionRow, prediction_row
 from stages.reporting.gallery import dropped_cards, from_prediction, rollout_examples
-from stages.run.files import write_table
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
+from stages.video.frame_store import FrameReader
 from tests.evaluation.toy import toy_output
 from tests.reporting.made_up import rollout
 
@@ -26,14 +21,6 @@ QUESTION = Sample(
     media_path="a.mp4",
     media_sha256="aa",
 )
-
-
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FrameReader:
-    """A store without frames; strips stay empty."""
-    write_table(tmp_path / "frames.parquet", [], FRAME_KEYS_SCHEMA)
-    monkeypatch.setattr("stages.reporting.gallery.frame_strip", lambda reader, sample_id, order=None: [])
-    return FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
 
 
 def test_an_answer_is_shown_as_it_was_graded_in_each_profile() -> None:

@@ -1,27 +1,15 @@
 """Examples chosen to teach: which questions they are, and what their cards show."""
 
 from collections.abc import Mapping
-from pathlib import Path
-
-import pytest
 
 from stages.data.order import Order
 from stages.evaluation.judgements import VerdictName
 from stages.evaluation.predictions import PredictionRow
 from stages.reporting.lessons import Lesson, lessons
-from stages.run.files import write_table
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
+from stages.video.frame_store import FrameReader
 from tests.evaluation.toy import TOY, scored_row, toy_sample
 
 Shown = Mapping[Order, float | None]
-
-
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FrameReader:
-    """A store without frames; strips stay empty."""
-    write_table(tmp_path / "frames.parquet", [], FRAME_KEYS_SCHEMA)
-    monkeypatch.setattr("stages.reporting.gallery.frame_strip", lambda reader, sample_id, order=None: [])
-    return FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
 
 
 def test_right_only_in_order_means_wrong_in_every_other_showing(reader: FrameReader) -> None:

@@ -1,25 +1,12 @@
 """Wrong answers, and models that score zero."""
 
-from pathlib import Path
-
-import pytest
-
 from stages.evaluation.predictions import PredictionRow
 from stages.reporting.comparison import AnswerCounts
 from stages.reporting.wrong_answers import wrong_answers, zero_scores
-from stages.run.files import write_table
-from stages.video.frame_store import FRAME_KEYS_SCHEMA, FrameReader
+from stages.video.frame_store import FrameReader
 from tests.evaluation.toy import scored_row, toy_sample
 
 SAMPLES = {name: toy_sample(name) for name in ("q1", "q2", "q3", "q4")}
-
-
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FrameReader:
-    """A store without frames; strips stay empty."""
-    write_table(tmp_path / "frames.parquet", [], FRAME_KEYS_SCHEMA)
-    monkeypatch.setattr("stages.reporting.gallery.frame_strip", lambda reader, sample_id, order=None: [])
-    return FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
 
 
 def test_the_lowest_scores_are_shown_and_partly_right_ones_counted_apart(reader: FrameReader) -> None:

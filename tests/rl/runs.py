@@ -13,7 +13,7 @@ from stages.model.load import load_model, resolve
 from stages.model.save import save_model
 from stages.run.files import write_table
 from stages.tgrpo import TgrpoParams, run
-from tests.model.tiny_models import clip, picture, question, write_qwen2_5
+from tests.model.tiny_models import WRITERS, clip, picture, question
 from tests.rl.conftest import write_frames
 
 SMALL = TgrpoParams(
@@ -40,7 +40,7 @@ def write_training_set(path: Path, samples: Sequence[Sample]) -> None:
     write_table(path, [sample.model_dump() | {"frame_key": sample.sample_id} for sample in samples], TRAINING_SCHEMA)
 
 
-def write_inputs(root: Path) -> Path:
+def write_inputs(root: Path, family: str = "qwen2_5_vl") -> Path:
     """Three clips, an image, and a model that guesses A or B.
 
     The media are noise. The model knows the format of an answer.
@@ -51,7 +51,7 @@ def write_inputs(root: Path) -> Path:
     media = [clip(seed=n) for n in range(3)] + [picture()]
     write_frames(root, {sample.sample_id: frames for sample, frames in zip(samples, media, strict=True)})
     write_training_set(root / "rl.parquet", samples)
-    write_qwen2_5(root / "random")
+    WRITERS[family](root / "random")
     model, builder = load_model(root / "random"), PromptBuilder(root / "random")
     prompts = [builder(sample, frames) for sample, frames in zip(samples, media, strict=True)]
     targets = [builder.completion_ids(f"<think>it</think>\n<answer>{letter}</answer>") for letter in "AB"]

@@ -40,7 +40,7 @@ def changed(root: Path) -> set[str]:
         ("stages/launch.py", set()),
         ("stages/generation/generate.py", {"tgrpo", "evaluate"}),
         ("stages/rl/loss.py", {"tgrpo"}),
-        ("stages/chat/transport.py", {"annotate", "evaluate"}),
+        ("stages/chat/transport.py", {"annotate", "tgrpo", "evaluate"}),
         ("stages/curation/params.py", {"filter"}),
         ("stages/video/hashes.py", {"ingest", "benchmark", "frames", "filter"}),
         ("stages/reporting/charts.py", {"report"}),

@@ -15,7 +15,9 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import filter_repo_objects
 
 from stages.evaluation.archives import SUFFIXES, unpack
+from stages.run.addresses import MARK, Address
 from stages.run.errors import UserError
+from stages.run.object_tree import fetch_tree
 from stages.run.work import WORK
 
 log = logging.getLogger(__name__)
@@ -41,13 +43,14 @@ _ONE_SLASH = re.compile(r"^(\w+):/(?=[^/])")  # of an address that was taken for
 def dataset_names(root: Path) -> list[str]:
     """The datasets on the hub that `root` names; none for a folder.
 
-    `root` is a dataset's name, or a text file with one name per line. A name is `owner/dataset` or
-    `owner/dataset@revision`; the first dataset holds the records. UserError for anything else.
+    `root` is a dataset's name, or a text file with one name per line. A name is `owner/dataset`,
+    `owner/dataset@revision`, or the address of a folder of objects (s3://, gs://, hf://); the first one holds the
+    records. UserError for anything else.
     """
     if root.is_dir():
         return []
-    names = root.read_text(encoding="utf-8").split() if root.is_file() else [str(root)]
-    if not names or not all(map(_NAME.fullmatch, names)):
+    names = root.read_text(encoding="utf-8").split() if root.is_file() else [_ONE_SLASH.sub(rf"\1{MARK}", str(root))]
+    if not names or not all(MARK in name or _NAME.fullmatch(name) for name in names):
         raise UserError(f"{root}: neither a folder nor the name of a dataset on the hub (owner/dataset[@revision])")
     return names
 
@@ -79,7 +82,9 @@ class Listed:
         self.folder = WORK / "hub" / f"{_folder_name(names[0])}--listed"
 
     def fetch_records(self) -> bool:
-        """Fetch the records; False where media are in archives, which are only to be had whole."""
+        """Fetch the records; False for archives and folders of objects, which are only to be had whole."""
+        if any(MARK in name for name in self._names):
+            return False
         places = _places(self.folder, self._names)
         with _refusing(self._names[0]):
             files = [(place, file) for name, place in places for file in _files(name)]
@@ -120,7 +125,7 @@ def _places(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def _folder_name(name: str) -> str:
-    return name.replace("/", "--")
+    return name.replace(MARK, "--").replace("/", "--")
 
 
 def _files(name: str) -> list[RepoFile]:
@@ -139,6 +144,9 @@ def _files(name: str) -> list[RepoFile]:
 
 
 def _download(name: str, folder: Path, patterns: Sequence[str]) -> None:
+    if MARK in name:
+        fetch_tree(_address(name), folder, patterns)
+        return
     dataset, _, revision = name.partition("@")
     with _refusing(name):
         with suppress(httpx2.TransportError, OfflineModeIsEnabled):  # then what is here may be enough
@@ -146,6 +154,13 @@ def _download(name: str, folder: Path, patterns: Sequence[str]) -> None:
         snapshot_download(
             dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=list(patterns)
         )
+
+
+def _address(name: str) -> Address:
+    try:
+        return Address.parse(name)
+    except ValueError as error:
+        raise UserError(f"the benchmark's address is refused: {error}") from None
 
 
 def _announce(name: str, folder: Path, patterns: Sequence[str]) -> None:

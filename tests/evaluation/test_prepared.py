@@ -44,7 +44,7 @@ def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qw
     done = evaluate(place, *flags)
     assert done.returncode == 0, done.stderr
     assert "of a sample of 3 of 9 questions, of each kind its share (seed 0); the intervals are" in done.stderr
-    metrics = read_json(place / "evaluations" / "qwen2_5-video_holmes-4-limit3-seed0.json")
+    metrics = read_json(place / "evaluations" / "qwen2_5_vl-video_holmes-4-limit3-seed0.json")
     assert (metrics["n"], metrics["n_missing"]) == (3, 0)
     assert metrics["sample"] == {"questions": 9, "drawn": 3, "seed": 0}
     assert metrics["shown"].startswith("4 frames")

@@ -55,7 +55,7 @@ def test_a_second_make_ui_is_refused_and_leaves_the_deployments_where_they_are(s
     command = [sys.executable, "-m", "flows.serve", "--port", port]
     done = subprocess.run(command, cwd=toy, env=service.env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"port {port} is taken. If `make ui` runs for another checkout")
+    assert done.stderr.startswith(f"serve: port {port} is taken. If `make ui` runs for another checkout")
     [step] = service.call("/deployments/name/pipeline/nightly")["pull_steps"]
     assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(service.checkout)
 

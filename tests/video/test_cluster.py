@@ -45,7 +45,10 @@ class Cluster:
     def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(self._file), "--no-dashboard"]
         process = subprocess.Popen(
-            command, cwd=self._file.parent, env=os.environ | environment, stderr=subprocess.DEVNULL
+            command,
+            cwd=self._file.parent,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            stderr=subprocess.DEVNULL,
         )
         self._processes.callback(process.wait)
         self._processes.callback(process.kill)

@@ -50,7 +50,8 @@ def test_sft_goes_on_from_its_checkpoint_and_saves_a_plain_model(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_benchmark_is_answered_in_every_showing(tmp_path: Path, family: str) -> None:
+def test_a_benchmark_is_answered_in_every_showing(tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # work folders of another time would ask what to do
     prepare(tmp_path)
     params = PARAMS.model_copy(update={"orders": ("ordered", "blind")})
     predictions = evaluate(params, WRITERS[family](tmp_path / "model"), tmp_path)

@@ -7,11 +7,7 @@ finished run is one row of FILE (default: experiments/probe.jsonl). A run with a
 goes on from its last checkpoint, and a cold start is probed once for all arms.
 """
 
-import argparse
-import json
 import logging
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +15,9 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
-from experiments.evidence import PROJECT, Accuracies, evaluated, run_stage
+from experiments.evidence import Accuracies, evaluated, run_stage
+from experiments.runs import commit, perform_planned
 from experiments.temporal import STEPS, cold_start, data, processor, settings, work
 from experiments.temporal_rows import Place
 from experiments.temporal_rows import Run as TemporalRun
@@ -69,11 +65,6 @@ def planned() -> list[Run]:
     return [Run(place, start, seed, arm) for place in PLACES for start in COLD_STARTS for seed in SEEDS for arm in ARMS]
 
 
-def finished(table: Path) -> list[Row]:
-    """The rows of the table."""
-    return [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
-
-
 def run_of(row: Row) -> Run:
     """The run that a row is about."""
     return Run(row["place"], row["cold_start"], row["seed"], row["arm"])
@@ -99,7 +90,7 @@ def perform(root: Path, run: Run) -> Row:
         "cold_start": run.cold_start,
         "seed": run.seed,
         "arm": run.arm,
-        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, text=True).strip(),
+        "commit": commit(),
         "processor": processor(),
         "questions": pq.read_metadata(questions).num_rows,
         "accuracy": evaluated(root, folder, model),
@@ -137,20 +128,8 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     """Run what the table lacks, and print what it says."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    parser = argparse.ArgumentParser(description="GRPO on chosen questions (experiments/probe.md).")
-    parser.add_argument("--root", type=Path, default=PROJECT, help="a checkout with the embedded pipeline's outputs")
-    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".jsonl"), help="one row for each run")
-    parser.add_argument("--runs", type=int, help="how many runs to add at most; 0 prints the table")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    done = {run_of(row) for row in finished(options.table)}
-    for run in [run for run in planned() if run not in done][: options.runs]:
-        row = perform(options.root.resolve(), run)
-        with open(options.table, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        log.info("%s: %s", run, json.dumps(row["accuracy"]))
-    sys.stdout.write(table(finished(options.table)) + "\n")
+    about = "GRPO on chosen questions (experiments/probe.md)."
+    perform_planned(about, Path(__file__).with_suffix(".jsonl"), planned(), run_of, perform, table)
 
 
 if __name__ == "__main__":

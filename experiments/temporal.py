@@ -8,7 +8,6 @@ A finished run is one row of FILE (default: experiments/temporal.jsonl). A run w
 another machine. A stopped run goes on from its last checkpoint. At the end the tables are printed.
 """
 
-import argparse
 import csv
 import hashlib
 import json
@@ -28,7 +27,8 @@ import torch
 from ruamel.yaml import YAML
 
 from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage
-from experiments.temporal_rows import ARMS, Row, Run, Seconds, finished, planned, run_of
+from experiments.runs import commit, perform_planned
+from experiments.temporal_rows import ARMS, Row, Run, Seconds, planned, run_of
 from experiments.temporal_table import tables
 from stages.asking.exchange import changed_answers
 from stages.data.grading.thought import frames_named
@@ -76,7 +76,7 @@ def perform(root: Path, run: Run) -> Row:
         "cold_start": run.cold_start,
         "seed": run.seed,
         "arm": run.arm,
-        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, text=True).strip(),
+        "commit": commit(),
         "processor": processor(),
         "accuracy": accuracy,
         "looks": round(looks, 4),
@@ -212,20 +212,8 @@ def processor() -> str:
 
 def main() -> None:
     """Run what the table lacks, and print what it says."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
-    parser = argparse.ArgumentParser(description="The temporal rewards against each other (experiments/temporal.md).")
-    parser.add_argument("--root", type=Path, default=PROJECT, help="a checkout with the embedded pipeline's outputs")
-    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".jsonl"), help="one row for each run")
-    parser.add_argument("--runs", type=int, help="how many runs to add at most; 0 prints the table")
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    done = {run_of(row) for row in finished(chosen.table)}
-    for run in [run for run in planned() if run not in done][: chosen.runs]:
-        row = perform(chosen.root.resolve(), run)
-        with open(chosen.table, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        log.info("%s: %s", run, json.dumps(row["accuracy"]))
-    sys.stdout.write(tables(finished(chosen.table)) + "\n")
+    about = "The temporal rewards against each other (experiments/temporal.md)."
+    perform_planned(about, Path(__file__).with_suffix(".jsonl"), planned(), run_of, perform, tables)
 
 
 if __name__ == "__main__":

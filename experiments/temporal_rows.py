@@ -1,8 +1,6 @@
 """The plan and the rows of experiments/temporal.py."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
 from experiments.evidence import Accuracies
@@ -80,11 +78,6 @@ def planned() -> list[Run]:
             runs.append(Run(place, cold_start, None, "cold start"))
             runs += [Run(place, cold_start, seed, arm) for seed in seeds for arm in ARMS]
     return runs
-
-
-def finished(table: Path) -> list[Row]:
-    """The rows of the table."""
-    return [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
 
 
 def run_of(row: Row) -> Run:

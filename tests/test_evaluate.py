@@ -3,10 +3,8 @@
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from stages.model.inputs import PromptBuilder
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA
+from tests.asking.kills import run_whole_and_cut
 from tests.conftest import ROOT
 from tests.evaluation.prepared import PARAMS, evaluate, prepare
 from tests.model.tiny_models import write_qwen2_5
@@ -172,19 +171,8 @@ def test_an_evaluation_killed_between_answers_ends_with_the_files_of_an_uninterr
 ) -> None:
     settings = {"defaults": PARAMS.model_dump(mode="json") | {"max_new_tokens": 64, "batch_tokens": 1}}
     (place / "params.yaml").write_text(json.dumps({"evaluate": settings}))
-    assert _as_a_process(model, place, "whole").wait() == 0
-    cut = _as_a_process(model, place, "cut")
-    while not _journaled(place, "cut"):
-        assert cut.poll() is None
-        time.sleep(0.005)
-    cut.kill()
-    assert cut.wait() == -signal.SIGKILL
-    assert 1 <= _journaled(place, "cut") < 11
-    assert not (place / "cut.parquet").exists()
-    assert _as_a_process(model, place, "cut").wait() == 0
-    assert _journaled(place, "cut") == 11
-    for suffix in ("parquet", "json"):
-        assert (place / f"whole.{suffix}").read_bytes() == (place / f"cut.{suffix}").read_bytes()
+    run_whole_and_cut(lambda name: _as_a_process(model, place, name), place / ".work" / "evaluate", 11, "{}.parquet")
+    assert (place / "whole.json").read_bytes() == (place / "cut.json").read_bytes()
 
 
 def test_other_parameters_do_not_find_the_old_answers(model: Path, place: Path) -> None:
@@ -297,11 +285,3 @@ def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes
     words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "stages.evaluate", *words], cwd=place, env=environment)
-
-
-def _journaled(place: Path, name: str) -> int:
-    """How many answers the run's journal holds."""
-    return sum(
-        len(path.read_bytes().splitlines())
-        for path in (place / ".work" / "evaluate").glob(f"{name}-*/*/*/outputs.jsonl")
-    )

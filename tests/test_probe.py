@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from stages.data.sample import TRAINING_SCHEMA, Reject, read_rejects, read_sampl
 from stages.probe import ProbeParams, run
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
+from tests.asking.kills import run_whole_and_cut
 from tests.conftest import ROOT
 from tests.evaluation.prepared import prepare
 from tests.evaluation.test_served_models import Server
@@ -191,19 +190,8 @@ def test_a_probe_cut_off_between_answers_goes_on_and_ends_with_the_same_files(
 def test_a_killed_probe_ends_with_the_files_of_an_uninterrupted_one(model: Path, place: Path) -> None:
     settings = PARAMS.model_dump(mode="json") | {"max_new_tokens": 64, "batch_tokens": 1, "rules": ["needs_video"]}
     (place / "params.yaml").write_text(json.dumps({"probe": settings}))
-    assert as_a_process(model, place, "whole").wait() == 0
-    cut = as_a_process(model, place, "cut")
-    while not journaled(place, "cut"):
-        assert cut.poll() is None
-        time.sleep(0.005)
-    cut.kill()
-    assert cut.wait() == -signal.SIGKILL
-    assert 1 <= journaled(place, "cut") < 34
-    assert not (place / "cut.parquet").exists()
-    assert as_a_process(model, place, "cut").wait() == 0
-    assert journaled(place, "cut") == 34
-    for whole, again in (("whole.parquet", "cut.parquet"), ("probed/whole/rl.parquet", "probed/cut/rl.parquet")):
-        assert (place / whole).read_bytes() == (place / again).read_bytes()
+    run_whole_and_cut(lambda name: as_a_process(model, place, name), place / ".work" / "probe", 34, "{}.parquet")
+    assert (place / "probed/whole/rl.parquet").read_bytes() == (place / "probed/cut/rl.parquet").read_bytes()
 
 
 def test_a_failed_request_counts_as_no_answer_and_is_asked_again(place: Path) -> None:
@@ -244,10 +232,3 @@ def as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]
     words += ["--answers", f"{name}.parquet", "--out", f"probed/{name}", "--metrics", f"{name}.json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "stages.probe", *words], cwd=place, env=environment)
-
-
-def journaled(place: Path, name: str) -> int:
-    """How many answers the run's journal holds."""
-    return sum(
-        len(path.read_bytes().splitlines()) for path in (place / ".work/probe").glob(f"{name}-*/*/*/outputs.jsonl")
-    )

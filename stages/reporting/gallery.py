@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
-from stages.evaluation.definition import Profile, extract
-from stages.evaluation.predictions import PredictionRow
+from stages.evaluation.definition import Profile
+from stages.evaluation.predictions import PredictionRow, graded_answer
 from stages.reporting.cards import (
     ORDER_LABELS,
     Card,
@@ -111,7 +111,7 @@ def kind_of(sample: Sample) -> str:
 def from_prediction(row: PredictionRow, label: str, profile: Profile) -> Response:
     """A scored answer with the answer that `profile` graded."""
     thought, _ = split_thought(row["text"])
-    answer = row["prediction"] if profile == "official" else extract(row["text"], profile)
+    answer = graded_answer(row, profile)
     if answer == row["text"]:
         answer = "(graded as a whole)"
     return Response(label, thought, answer, row[profile])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stages.data.order import Order
 from stages.data.sample import Sample
 from stages.evaluation.definition import Profile
-from stages.evaluation.predictions import PredictionRow
+from stages.evaluation.predictions import PredictionRow, graded_answer
 from stages.reporting.cards import Card, Response, in_turn, is_right, is_wrong
 from stages.reporting.comparison import AnswerCounts, label
 from stages.reporting.gallery import from_prediction, strip_of
@@ -95,7 +95,7 @@ def zero_scores(
         if not scored or any(row[profile] for row in scored):
             continue
         first = scored[0]
-        response = Response("whole output", first["text"], first["prediction"], None)
+        response = Response("whole output", first["text"], graded_answer(first, profile), None)
         card = Card(samples[first["sample_id"]], [strip_of(reader, first["sample_id"])], first["sample_id"], [response])
         found.append(ZeroScore(label(model), _reason(ended), card))
     return found

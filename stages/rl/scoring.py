@@ -250,7 +250,7 @@ class TokenLogps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # autograd's own takes anything
         ctx: Any, logits_NV: Tensor, targets_N: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
         """Both, in chunks of tokens."""
@@ -266,7 +266,7 @@ class TokenLogps(torch.autograd.Function):
         return torch.cat(logps), entropy_N
 
     @staticmethod
-    def backward(ctx: Any, gradient_N: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_N: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # as above
         """The gradient of the logits, in their own memory."""
         logits_NV, targets_N = ctx.saved_tensors
         slopes_N1 = gradient_N[:, None] / ctx.temperature

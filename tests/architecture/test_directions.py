@@ -234,6 +234,12 @@ def has_code(path: Path) -> bool:
     return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
 
 
+def test_a_file_is_short_enough_to_be_read_at_once() -> None:
+    folders = ("stages", "flows", "speed", "experiments", "tests")
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert [path.name for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 300] == []
+
+
 def test_no_drawer_for_everything() -> None:
     names = {path.stem for folder in ("stages", "flows") for path in (ROOT / folder).rglob("*.py")}
     assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "shared"}

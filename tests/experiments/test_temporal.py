@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from experiments import temporal
-from experiments.temporal_rows import ARMS, Row, Run, finished, planned, run_of
+from experiments.runs import finished
+from experiments.temporal_rows import ARMS, Row, Run, planned, run_of
 from experiments.temporal_table import arms_table, differences_table, holm, sign_flip_p, tables
 from stages.tgrpo import TgrpoParams
 

@@ -48,7 +48,10 @@ class Run(NamedTuple):
 
 
 class Row(TypedDict):
-    """A finished run: what it was, where it ran, how many questions it had, and its accuracies."""
+    """A finished run.
+
+    It says what it was, where it ran, how many questions it had, and its accuracies.
+    """
 
     place: Place
     cold_start: int

@@ -25,7 +25,10 @@ def commit() -> str:
 
 
 def finished(table: Path) -> list[Any]:
-    """The rows of a table, one JSON object a line; none without the file."""
+    """The rows of a table, one JSON object a line.
+
+    None without the file.
+    """
     return [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
 
 

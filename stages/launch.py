@@ -46,7 +46,10 @@ FIRST_PORT, PORTS = 29500, 1000  # of meeting points in Slurm jobs, by the job's
 
 
 class Launch(NamedTuple):
-    """A stage, its flags, processes of this machine, and where the other machines are, if there are any."""
+    """How a stage is started.
+
+    It has the stage, its flags, the processes of this machine, and where the other machines are.
+    """
 
     stage: str
     flags: list[str]

@@ -102,7 +102,10 @@ def run(
 
 
 def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_store: Path, answers: Path) -> Conditions:
-    """Write the table of answers unless it is there; returns how the model was asked."""
+    """Write the table of answers unless it is there.
+
+    Returns how the model was asked.
+    """
     params = with_payload(params.asking(model, None), "probe")
     reader = FrameReader(frame_store, samples)
     engine, model_files = engine_of(params, model, reader)

@@ -140,7 +140,7 @@ class SftTrainer(MixtureTrainer):
         vision_lr_scale: float,
         features: FeatureCache | None,
     ) -> None:
-        """`features` come from a frozen vision tower; with None the model encodes pixels."""
+        """`features` come from a frozen vision tower; None encodes pixels."""
         super().__init__(
             model=model,
             args=args,

@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class ObjectRow(TypedDict):
-    """One object: its address, the ETag and the bytes that the server named, and the SHA-256 of what it sent."""
+    """One object as the server named and sent it.
+
+    It has the address, the ETag and the bytes that the server named, and the SHA-256 of what it sent.
+    """
 
     address: str
     etag: str

@@ -123,7 +123,9 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
 
 
 def limit_rejects(rejected: int, kept: int, limit: float, parameter: str, what: str, table: Path) -> None:
-    """UserError when nothing is kept, or when more than the share `limit` of all is rejected.
+    """Refuse a table of which too little is kept.
+
+    UserError when nothing is kept, or when more than the share `limit` of all is rejected.
 
     `parameter` is the name of the limit in params.yaml, `what` the plural of what is counted, `table` the file with the
     reasons.

@@ -82,7 +82,10 @@ class Listed:
         self.folder = WORK / "hub" / f"{_folder_name(names[0])}--listed"
 
     def fetch_records(self) -> bool:
-        """Fetch the records; False for archives and folders of objects, which are only to be had whole."""
+        """Fetch the records.
+
+        False for archives and folders of objects, which are only to be had whole.
+        """
         if any(MARK in name for name in self._names):
             return False
         places = _places(self.folder, self._names)

@@ -95,7 +95,10 @@ class OwnLayer(CacheLayerMixin):
         return self.columns, 0
 
     def get_seq_length(self) -> int:
-        """The columns that are read; a tensor on the device knows the filled ones."""
+        """The columns that are read.
+
+        A tensor on the device knows the filled ones.
+        """
         return self.columns
 
     def get_max_length(self) -> int:

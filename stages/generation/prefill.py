@@ -19,7 +19,9 @@ def prefill(
     places: Sequence[int],
     media: Mapping[str, object] | None = None,
 ) -> Tensor:
-    """Put the prompts at their places; returns the next token's logits [B, V].
+    """Put the prompts at their places.
+
+    Returns the next token's logits [B, V].
 
     `media` is the prompts' media in place of their pixels.
     """

@@ -1,1 +1,4 @@
-"""Models, their inputs and their training; `families/` has a file for each family."""
+"""Models, their inputs and their training.
+
+`families/` has a file for each family.
+"""

@@ -57,7 +57,9 @@ class Experts:
 
 
 class Family(ABC):
-    """The knowledge about one family. `config` is always a model's Hugging Face config.
+    """The knowledge about one family.
+
+    `config` is always a model's Hugging Face config.
 
     `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
     vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear

@@ -216,7 +216,9 @@ class PromptBuilder:
         return Medium(sample.data_type, merged, shape.pts_T)
 
     def _token_ids(self, sample: Sample, medium: Medium) -> Tensor:
-        """The tokens ids_P of a prompt that shows the medium; one without frames is not shown.
+        """The tokens ids_P of a prompt that shows the medium.
+
+        One without frames is not shown.
 
         Special tokens come from the chat template alone: the question is tokenised as text, whatever it holds.
         """

@@ -67,7 +67,10 @@ class Peer:
 
 
 class Peers:
-    """The connections of this process: the first one has one to each other, and each other one to the first."""
+    """The connections of this process.
+
+    The first process has one to each other process, and each of these has one to the first.
+    """
 
     def __init__(self, here: Peer, store: Store, connections: Mapping[int, socket.socket]) -> None:
         """`store` is the one that the processes met at."""
@@ -83,7 +86,10 @@ class Peers:
         self._send({"failed": line} if self.here.rank else {"end": True})
 
     def explain(self) -> None:
-        """Wait for word that another process is lost; the watch then ends this one."""
+        """Wait for word that another process is lost.
+
+        The watch then ends this one.
+        """
         if self._ends.wait(GRACE):
             time.sleep(10 * GRACE)
 
@@ -175,7 +181,9 @@ class Peers:
 
 
 def meet() -> Peers | None:
-    """Find the other processes of the training, and watch them from then on; None for a process alone.
+    """Find the other processes of the training, and watch them.
+
+    None for a process alone.
 
     UserError when not all start, or when another host has other code or packages.
     """
@@ -270,7 +278,10 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _receive(connection: socket.socket) -> Message | None:
-    """The next line as a message; None at the end of the connection or when the line is no message."""
+    """The next line as a message.
+
+    None at the end of the connection or when the line is no message.
+    """
     line = b""
     try:
         while not line.endswith(b"\n") and len(line) < MOST:

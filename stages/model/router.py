@@ -13,7 +13,10 @@ from stages.run.params import Params
 
 
 class RouterOptions(Params):
-    """How the routers of a mixture of experts are trained; a dense model has none."""
+    """How the routers of a mixture of experts are trained.
+
+    A dense model has none.
+    """
 
     freeze_router: bool = Field(
         default=False, description="leave the weights that choose a mixture's experts as they are; always so with lora"

@@ -14,7 +14,10 @@ WRITE_SPEED = 1e9  # bytes per second to a local NVMe disk; a shared folder is o
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes of a checkpoint and of the trained model; when checkpoints are written and how many are kept."""
+    """Bytes of a checkpoint and of the trained model.
+
+    It also has the steps between checkpoints and how many are kept.
+    """
 
     checkpoint: float
     model: float

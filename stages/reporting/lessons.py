@@ -40,7 +40,9 @@ def lessons(
     profile: Profile,
     most: int,
 ) -> list[Lesson]:
-    """What one model's answers teach; empty where nothing of the kind is there.
+    """What one model's answers teach.
+
+    Empty where nothing of the kind is there.
 
     `only-in-order`: questions that need the order of frames, right in order and wrong in every other showing. `blind`:
     questions that are right in order, and without frames too. `judge`: answers in order that a judge and the rules

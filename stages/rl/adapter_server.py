@@ -62,7 +62,10 @@ class AdapterServer:
         await self._http.aclose()
 
     async def ask(self, request: Request) -> Reply:
-        """The reply to a request; it has the status `failed` for every error."""
+        """The reply to a request.
+
+        It has the status `failed` for every error.
+        """
         try:
             return await self._chat.request(request)
         except UserError as error:

@@ -176,7 +176,10 @@ class _Round:
         self._waiting.put_nowait(number)
 
     def _lose(self, server: AdapterServer, error: UserError) -> None:
-        """Note that a server is not ready; its error when none was for too long."""
+        """Note that a server is not ready.
+
+        EndpointError when no server was ready for too long.
+        """
         now = time.monotonic()
         if server not in self._lost:
             log.warning("a rollout server is left out until it is back: %s", error)

@@ -160,7 +160,9 @@ class TgrpoTrainer(MixtureTrainer):
         self._keep(sampled.groups, found)
 
     def _answers_change(self, model: PreTrainedModel, groups: Sequence[GradedGroup]) -> float:
-        """The share of answers that change with the thought; NaN if not measured.
+        """The share of answers that change with the thought.
+
+        NaN if not measured.
 
         Of each question the first response in order gets the notes of the first one on contrast frames.
         """

@@ -56,7 +56,10 @@ class Address:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the object's name, in lower case; "" for one that is not plain."""
+        """The suffix of the object's name, in lower case.
+
+        "" for one that is not plain.
+        """
         suffix = PurePosixPath(self.key).suffix.lower()
         return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) < 10 else ""
 
@@ -64,7 +67,10 @@ class Address:
         return f"{self.protocol}{MARK}{self.path}"
 
     def __truediv__(self, path: str) -> "Address":
-        """The object at a path below this address; ValueError for a path that leads elsewhere."""
+        """The object at a path below this address.
+
+        ValueError for a path that leads elsewhere.
+        """
         inner = "/".join(part for part in path.removeprefix(f"{self}/").split("/") if part != ".")
         if MARK in inner or not inner:
             raise ValueError("it is no path below the address")
@@ -77,7 +83,10 @@ Place = Path | Address
 
 
 def place_of(text: str, folder: Path = Path()) -> Place:
-    """The address that the text is, or else its path in the folder; ValueError for a bad address."""
+    """The address that the text is, or else its path in the folder.
+
+    ValueError for a bad address.
+    """
     return Address.parse(text) if MARK in text else folder / text
 
 

@@ -71,7 +71,10 @@ def _end(program: str, line: str, status: int) -> None:
 
 @contextmanager
 def one_line(program: str) -> Iterator[None]:
-    """Ends the process in one line and with the error's exit code when the block raises a UserError."""
+    """Ends the process in one line when the block raises a UserError.
+
+    The exit code is that of the error.
+    """
     try:
         yield
     except UserError as error:

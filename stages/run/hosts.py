@@ -17,7 +17,10 @@ UNREACHABLE, NO_FOLDER, NO_PYTHON = 255, 3, 4  # exit codes: of ssh, and of the 
 
 
 def hosts_of(hostfile: Path) -> list[str]:
-    """The names of the hosts in DeepSpeed's hostfile; UserError for a bad line."""
+    """The names of the hosts in DeepSpeed's hostfile.
+
+    UserError for a bad line.
+    """
     lines = [line.strip() for line in hostfile.read_text(encoding="utf-8").splitlines()]
     hosts = []
     for line in (line for line in lines if line and not line.startswith("#")):

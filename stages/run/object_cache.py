@@ -1,4 +1,6 @@
-"""A bounded cache of objects on this machine: `.work/objects`, or the folder that OBJECT_CACHE names.
+"""A bounded cache of objects on this machine.
+
+It is in `.work/objects`, or in the folder that OBJECT_CACHE names.
 
 Files are named by the hash of their bytes. A file that is in use is locked; the longest unused ones make room for new
 ones. Any number of processes may use one cache.
@@ -29,7 +31,10 @@ CREATE TABLE IF NOT EXISTS objects (address TEXT PRIMARY KEY, etag TEXT, size IN
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of this machine; version: that of the object it is a copy of, None for no copy."""
+    """A file of this machine.
+
+    `version` is that of the object that it is a copy of, None for no copy.
+    """
 
     path: Path
     version: Version | None = None
@@ -55,7 +60,10 @@ def is_offline() -> bool:
 
 
 def limit_bytes() -> int:
-    """The bytes that the cache may hold; UserError for a number that is none."""
+    """The bytes that the cache may hold.
+
+    UserError for a number that is none.
+    """
     text = os.environ.get("OBJECT_CACHE_GB", str(GIGABYTES))
     try:
         return int(float(text) * 1e9)
@@ -105,7 +113,10 @@ class _Cache:
         return known[1], file
 
     def _held(self, name: str) -> BufferedReader | None:
-        """A file of the cache, locked against removal; None where it is gone or damaged."""
+        """A file of the cache, locked against removal.
+
+        None where it is gone or damaged.
+        """
         path = self._folder / name
         try:
             file = open(path, "rb")  # noqa: SIM115
@@ -145,7 +156,10 @@ class _Cache:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[BufferedRandom]:
-        """An empty file that no other process writes; it waits for the one that does."""
+        """An empty file that no other process writes.
+
+        It waits for the one that does.
+        """
         while True:
             with open(path, "a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -199,7 +213,10 @@ class _Cache:
 
     @contextmanager
     def _book(self) -> Iterator[sqlite3.Connection]:
-        """What the cache holds. The files are the truth: a row without its file does no harm."""
+        """What the cache holds.
+
+        The files are the truth: a row without its file does no harm.
+        """
         with closing(sqlite3.connect(self._folder / "book.sqlite", timeout=60, isolation_level=None)) as book:
             yield book
 

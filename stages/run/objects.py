@@ -85,7 +85,10 @@ def download(address: Address, version: Version, file: IO[bytes]) -> None:
 
 
 def list_objects(address: Address) -> dict[Address, Version]:
-    """All objects below an address. Raises ObjectError; a key that is no plain path is `inaccessible`."""
+    """All objects below an address.
+
+    Raises ObjectError; a key that is no plain path is `inaccessible`.
+    """
     with _refusals():
         listed = cast(dict[str, dict[str, Any]], _filesystem(address.protocol).find(address.path, detail=True))
         found: dict[Address, Version] = {}
@@ -102,7 +105,10 @@ def list_objects(address: Address) -> dict[Address, Version]:
 
 
 def _part(filesystem: "AbstractFileSystem", address: Address, start: int, end: int) -> bytes:
-    """Bytes of an object; a connection that is cut or too slow is tried again."""
+    """Bytes of an object.
+
+    A connection that is cut or too slow is tried again.
+    """
     for _ in range(ATTEMPTS):
         try:
             data = _bytes(filesystem, address.path, start, end)

@@ -28,7 +28,10 @@ WAIT_S = 30  # seconds for the scheduler, and for its first worker
 
 @dataclass(frozen=True)
 class There:
-    """What a worker needs beside its tasks: limits, working folder, and the versions that it must have."""
+    """What a worker needs beside its tasks.
+
+    These are limits, the working folder, and the versions that it must have.
+    """
 
     limits: Limits
     folder: str
@@ -85,7 +88,10 @@ class DaskCrew:
 
 
 def versions() -> dict[str, str]:
-    """What has to be equal on all machines, by name: Python, packages, and this project's code."""
+    """What has to be equal on all machines, by name.
+
+    These are Python, packages, and this project's code.
+    """
     found = {"Python": platform.python_version(), "the code in stages/": _code()}
     for package in PACKAGES:
         try:

@@ -126,7 +126,10 @@ def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError
 
 
 def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
-    """One clip's row of the store. Raises MediaError as `take_frames` does, or ObjectError."""
+    """One clip's row of the store.
+
+    Raises MediaError as `take_frames` does, or ObjectError.
+    """
     with local_file(clip.place, clip.sha256) as local:
         return row_from_frames(clip.key, take_frames(clip, local.path, spec), spec.jpeg_quality)
 

@@ -47,7 +47,10 @@ class Limits:
 
 
 class Crew(Protocol):
-    """Processes that take chunks of tasks; size: how many chunks they work on at a time."""
+    """Processes that take chunks of tasks.
+
+    `size` is how many chunks they work on at a time.
+    """
 
     size: int
 

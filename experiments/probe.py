@@ -64,8 +64,8 @@ class Row(TypedDict):
 
 
 def planned() -> list[Run]:
-    """Every run, seed by seed."""
-    return [Run(place, start, seed, arm) for place in PLACES for start in COLD_STARTS for seed in SEEDS for arm in ARMS]
+    """Every run, RL seed by RL seed."""
+    return [Run(place, start, seed, arm) for seed in SEEDS for place in PLACES for start in COLD_STARTS for arm in ARMS]
 
 
 def run_of(row: Row) -> Run:

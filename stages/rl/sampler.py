@@ -117,8 +117,8 @@ class Sampler:
         compare = params.temporal == "relation"
         with self.stopwatch.measure("grading"):
             return [
-                grade_group(group, params.grading, *own, compare)
-                for group, *own in zip(groups, gains, thoughts, strict=True)
+                grade_group(group, params.grading, gain, thought, compare)
+                for group, gain, thought in zip(groups, gains, thoughts, strict=True)
             ]
 
     def _gains(

@@ -89,7 +89,10 @@ def write_clips(samples: Iterable[Sample], store: Path, frame_keys: Path, table:
                     "same_media": first_of_media.setdefault(sample.media_sha256, sample.sample_id),
                     "near_clip": first.sample_id,
                     "flags": poor,
-                    **quality._asdict(),
+                    "brightness": quality.brightness,
+                    "motion": quality.motion,
+                    "seconds": quality.seconds,
+                    "keyframes": quality.keyframes,
                 }
                 write(row)
                 paths.add(sample.media_path)

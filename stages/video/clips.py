@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.data.follower import Follower
 from stages.data.sample import Flag, Sample
 from stages.data.shards import ShardStore
 from stages.run.files import table_writer
-from stages.video.frame_store import SCHEMA, FrameKeyRow
+from stages.video.frame_store import SCHEMA
 from stages.video.hashes import near_groups
 from stages.video.quality import BLACK_BELOW, Quality, flags
 
@@ -71,34 +70,34 @@ class _Seen(NamedTuple):
 
 def write_clips(samples: Iterable[Sample], store: Path, frame_keys: Path, table: Path) -> ClipCounts:
     """Write one row per sample that has frames, in their order."""
-    keys = Follower(frame_keys, FrameKeyRow)
-    seen = _seen(store, dict.fromkeys(pq.read_table(frame_keys, columns=["frame_key"])["frame_key"].to_pylist()))
+    columns = pq.read_table(frame_keys, columns=["sample_id", "frame_key"]).to_pydict()
+    keys: dict[str, str] = dict(zip(columns["sample_id"], columns["frame_key"], strict=True))
+    seen = _seen(store, dict.fromkeys(keys.values()))
     near = near_groups({key: clip.hash_T for key, clip in seen.items() if clip.quality.brightness >= BLACK_BELOW})
-    first_of_key: dict[str, Sample] = {}
+    first_of_key: dict[str, tuple[str, str]] = {}  # a sample's id and the hash of its media
     first_of_media: dict[str, str] = {}
     counts, paths = Counter[Flag](), set[str]()
     near_duplicates = 0
     with table_writer(table, CLIPS_SCHEMA) as write:
         for sample in samples:
-            for found in keys.rows_of(sample.sample_id):
-                key, quality = found["frame_key"], seen[found["frame_key"]].quality
-                first = first_of_key.setdefault(near.get(key, key), sample)
-                poor = flags(quality, sample.data_type)
-                row: ClipRow = {
-                    "sample_id": sample.sample_id,
-                    "same_media": first_of_media.setdefault(sample.media_sha256, sample.sample_id),
-                    "near_clip": first.sample_id,
-                    "flags": poor,
-                    "brightness": quality.brightness,
-                    "motion": quality.motion,
-                    "seconds": quality.seconds,
-                    "keyframes": quality.keyframes,
-                }
-                write(row)
-                paths.add(sample.media_path)
-                counts.update(poor)
-                near_duplicates += first.media_sha256 != sample.media_sha256
-    keys.finish()
+            if (key := keys.get(sample.sample_id)) is None:
+                continue
+            own, quality = (sample.sample_id, sample.media_sha256), seen[key].quality
+            near_clip, near_media = first_of_key.setdefault(near.get(key, key), own)
+            row: ClipRow = {
+                "sample_id": sample.sample_id,
+                "same_media": first_of_media.setdefault(sample.media_sha256, sample.sample_id),
+                "near_clip": near_clip,
+                "flags": flags(quality, sample.data_type),
+                "brightness": quality.brightness,
+                "motion": quality.motion,
+                "seconds": quality.seconds,
+                "keyframes": quality.keyframes,
+            }
+            write(row)
+            paths.add(sample.media_path)
+            counts.update(row["flags"])
+            near_duplicates += near_media != sample.media_sha256
     return {
         "copies": len(paths) - len(first_of_media),
         "near_duplicates": near_duplicates,

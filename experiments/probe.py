@@ -17,27 +17,27 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from experiments.evidence import Accuracies, evaluated, run_stage
-from experiments.runs import commit, perform_planned
+from experiments.runs import commit, finished, perform_planned
 from experiments.temporal import STEPS, cold_start, data, processor, settings, work
-from experiments.temporal_rows import TESTBEDS, Place
+from experiments.temporal_rows import BASELINE, COLD_STARTS, SEEDS, TESTBEDS, Place
+from experiments.temporal_rows import Row as TemporalRow
 from experiments.temporal_rows import Run as TemporalRun
-from experiments.temporal_table import Measured, differences_table
+from experiments.temporal_table import differences_table, measured
 from stages.data.sample import TRAINING_SCHEMA
 from stages.run.files import write_atomic, write_table
 
 log = logging.getLogger(__name__)
 
 PLACES: tuple[Place, ...] = ("rl", "none")
-BASELINE = "all questions"
 ARMS: Mapping[str, list[str]] = {
-    BASELINE: [],
     "needs_video": ["needs_video"],
     "needs_order": ["needs_order"],
     "learnable": ["learnable"],
     "all three": ["needs_video", "needs_order", "learnable"],
     "random": ["needs_order"],  # as many questions as this rule keeps
 }
-COLD_STARTS = SEEDS = range(3)
+ALL_QUESTIONS = Path(__file__).with_name("temporal.jsonl")
+"""Its runs of GRPO, with the same cold starts and seeds, are those on all questions."""
 
 
 class Run(NamedTuple):
@@ -66,8 +66,18 @@ class Row(TypedDict):
 
 
 def planned() -> list[Run]:
-    """Every run, RL seed by RL seed."""
-    return [Run(place, start, seed, arm) for seed in SEEDS for place in PLACES for start in COLD_STARTS for arm in ARMS]
+    """Every run, RL seed by RL seed.
+
+    A place has the seeds that it has in the temporal experiment.
+    """
+    return [
+        Run(place, start, seed, arm)
+        for seed in range(3)
+        for place in PLACES
+        if seed in SEEDS[place]
+        for start in COLD_STARTS
+        for arm in ARMS
+    ]
 
 
 def run_of(row: Row) -> Run:
@@ -124,20 +134,23 @@ def chosen(root: Path, run: Run, start: Path, source: Path) -> Path:
 
 def table(rows: Sequence[Row]) -> str:
     """Questions and temporal accuracy of each arm, and its paired differences to all questions, by place."""
+    grpo: list[TemporalRow] = [row for row in finished(ALL_QUESTIONS) if row["arm"] == BASELINE]
     parts = []
     for place in PLACES:
         chosen = [row for row in rows if row["place"] == place]
-        accuracy: Measured = {
-            (row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in chosen
-        }
+        pairs = {(row["cold_start"], row["seed"]) for row in chosen}
+        first = measured([row for row in grpo if row["place"] == place and (row["cold_start"], row["seed"]) in pairs])
         lines = [f"| shortcut {TESTBEDS[place].words} | runs | questions | temporal |", "|---|---|---|---|"]
+        lines += [f"| {BASELINE} | {len(first)} | all | {mean(first.values()):.1f} |"] if first else []
+        accuracy = dict(first)
         for arm in ARMS:
             of_arm = [row for row in chosen if row["arm"] == arm]
-            if of_arm:
+            found = {(arm, row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in of_arm}
+            if found:
                 questions = mean(row["questions"] for row in of_arm)
-                temporal = mean(100 * row["accuracy"]["ordered"] for row in of_arm)
-                lines.append(f"| {arm} | {len(of_arm)} | {questions:.0f} | {temporal:.1f} |")
-        parts += ["\n".join(lines), differences_table(accuracy, BASELINE)] if chosen else []
+                lines.append(f"| {arm} | {len(found)} | {questions:.0f} | {mean(found.values()):.1f} |")
+            accuracy |= found
+        parts += ["\n".join(lines), differences_table(accuracy)] if chosen else []
     return "\n\n".join(part for part in parts if part)
 
 

@@ -36,7 +36,8 @@ class ShardTrainer(Trainer):
         """Have DeepSpeed load `checkpoint` for this number of processes."""
         if self.is_world_process_zero():
             make_universal(checkpoint)
-        self.accelerator.wait_for_everyone()
+        while not (checkpoint / UNIVERSAL).exists():  # a barrier gives up after half an hour
+            time.sleep(1.0)
         plugin: Any = self.accelerator.state.deepspeed_plugin
         plugin.deepspeed_config["checkpoint"] = {"load_universal": True}
         self.is_from_universal = True

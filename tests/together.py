@@ -1,9 +1,8 @@
 """Short trainings, one after the other, on the processes that are there.
 
-    python -m tests.together INPUTS OUT NAME…
+    python -m torch.distributed.run --nproc-per-node 2 -m tests.together INPUTS OUT NAME…
 
-`tests.warm` starts it, in one process or several. The names are those of `tests.process_cases`. Each process writes
-what it has of a training to OUT/NAME-PROCESS.json.
+The names are those of `tests.process_cases`. Each process writes what it has of a training to OUT/NAME-PROCESS.json.
 """
 
 import os
@@ -82,12 +81,12 @@ def recorded(sample: Sample, texts: dict[str, list[str]]) -> Sample:
 def main() -> None:
     """Train all cases."""
     inputs, out, *names = sys.argv[1:]
-    process = int(os.environ.get("RANK", "0"))
+    process = int(os.environ["RANK"])
     for name in names:
         work = Path(out) / "work" / name
         work.mkdir(parents=True, exist_ok=True)
         params = CASES[name].params
-        if "WORLD_SIZE" not in os.environ:
+        if os.environ["WORLD_SIZE"] == "1":
             params = params.model_copy(update={"deepspeed": None})
         write_json(Path(out) / f"{name}-{process}.json", train(params, Path(inputs), work))
 

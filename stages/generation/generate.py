@@ -16,6 +16,7 @@ from stages.generation.decoder import Decoder, Newcomer, Pace, Room
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
 
+PASS_TOKENS = 16_384  # of prompts that are prefilled together, padding included: more take memory and save no time
 REFILL = 1 / 8  # share of the rows that have ended when the next prompts enter: a pass serves several
 
 
@@ -78,6 +79,22 @@ def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | Non
     return Room(rows, min(len(counts), rows, math.ceil(2 * rows / width)), max(lengths), width)
 
 
+def passes(lengths: Mapping[int, int]) -> Iterator[list[int]]:
+    """Keys of prompts that are prefilled together, in their order.
+
+    Prompts of these lengths are at most PASS_TOKENS together, padded to the longest, or one alone.
+    """
+    together: list[int] = []
+    for number, length in lengths.items():
+        longest = max(length, *(lengths[other] for other in together), 0)
+        if together and (len(together) + 1) * longest > PASS_TOKENS:
+            yield together
+            together = []
+        together.append(number)
+    if together:
+        yield together
+
+
 @torch.no_grad()
 def generate_continuously(
     model: PreTrainedModel,
@@ -138,7 +155,7 @@ class _Scheduler:
     def _admit(self) -> None:
         """Let jobs enter while there is room for all their rows."""
         free = [row for row, held in enumerate(self._rows) if held is None]
-        newcomers, numbers = [], []
+        newcomers: dict[int, Newcomer] = {}
         while self._next and self._places and len(free) >= self._next[1].count:
             number, job = self._next
             rows, free = free[: job.count], free[job.count :]
@@ -146,11 +163,12 @@ class _Scheduler:
             self._places.remove(opened.place)
             for place, row in enumerate(rows):
                 self._rows[row] = opened, place
-            newcomers.append(Newcomer(job.prompt, job.seed, opened.place, rows))
-            numbers.append(number)
+            newcomers[number] = Newcomer(job.prompt, job.seed, opened.place, rows)
             self._next = next(self._jobs, None)
-        if newcomers:
-            self._decoder.enter(newcomers, self._media(numbers) if self._media else None)
+        for together in passes({number: len(each.prompt.ids_P) for number, each in newcomers.items()}):
+            self._decoder.enter(
+                [newcomers[number] for number in together], self._media(together) if self._media else None
+            )
 
     def _move_together(self) -> None:
         """Once nothing waits, leave out rows that are free."""

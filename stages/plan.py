@@ -78,7 +78,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
-    if params.needs_gains:
+    if params.needs_gains or params.temporal == "thought":
         once += (scored + seen) * questions * contrast
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")

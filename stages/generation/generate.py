@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.decoder import Decoder, Newcomer, Pace, Room
+from stages.generation.prefill import passes
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
 
-PASS_TOKENS = 16_384  # of prompts that are prefilled together, padding included: more take memory and save no time
 REFILL = 1 / 8  # share of the rows that have ended when the next prompts enter: a pass serves several
 
 
@@ -79,22 +79,6 @@ def room_for(lengths: Sequence[int], counts: Sequence[int], most_rows: int | Non
     return Room(rows, min(len(counts), rows, math.ceil(2 * rows / width)), max(lengths), width)
 
 
-def passes(lengths: Mapping[int, int]) -> Iterator[list[int]]:
-    """Keys of prompts that are prefilled together, in their order.
-
-    Prompts of these lengths are at most PASS_TOKENS together, padded to the longest, or one alone.
-    """
-    together: list[int] = []
-    for number, length in lengths.items():
-        longest = max(length, *(lengths[other] for other in together), 0)
-        if together and (len(together) + 1) * longest > PASS_TOKENS:
-            yield together
-            together = []
-        together.append(number)
-    if together:
-        yield together
-
-
 @torch.no_grad()
 def generate_continuously(
     model: PreTrainedModel,
@@ -155,7 +139,7 @@ class _Scheduler:
     def _admit(self) -> None:
         """Let jobs enter while there is room for all their rows."""
         free = [row for row, held in enumerate(self._rows) if held is None]
-        newcomers: dict[int, Newcomer] = {}
+        newcomers, numbers = [], []
         while self._next and self._places and len(free) >= self._next[1].count:
             number, job = self._next
             rows, free = free[: job.count], free[job.count :]
@@ -163,12 +147,12 @@ class _Scheduler:
             self._places.remove(opened.place)
             for place, row in enumerate(rows):
                 self._rows[row] = opened, place
-            newcomers[number] = Newcomer(job.prompt, job.seed, opened.place, rows)
+            newcomers.append(Newcomer(job.prompt, job.seed, opened.place, rows))
+            numbers.append(number)
             self._next = next(self._jobs, None)
-        for together in passes({number: len(each.prompt.ids_P) for number, each in newcomers.items()}):
-            self._decoder.enter(
-                [newcomers[number] for number in together], self._media(together) if self._media else None
-            )
+        for together in passes([len(newcomer.prompt.ids_P) for newcomer in newcomers]):
+            media = self._media([numbers[each] for each in together]) if self._media else None
+            self._decoder.enter([newcomers[each] for each in together], media)
 
     def _move_together(self) -> None:
         """Once nothing waits, leave out rows that are free."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.generation.generate import PASS_TOKENS
+from stages.generation.prefill import MOST_TOKENS
 from stages.model.adapters import VisionTraining
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
@@ -165,8 +165,8 @@ def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: f
 def prefill(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes while prompts are read: the room for keys and values, and what one layer holds.
 
-    A pass has as many prompts as stages/generation/generate.py lets enter together.
+    A pass has as many prompts as stages/generation/prefill.py shares out.
     """
-    tokens = min(prompts * prompt, max(prompt, PASS_TOKENS))
+    tokens = min(prompts * prompt, max(prompt, MOST_TOKENS))
     room = keys_and_values(size, how, prompts * prompt + rows * completion)
     return room + layer_bytes(size, how, tokens, packed_attention(size, tokens))

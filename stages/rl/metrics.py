@@ -14,7 +14,7 @@ Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
     "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
     "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl", "likelihood_gain", "answer_gain",
-    "answers_change", "looks", "frames_named",
+    "thought_gain", "answers_change", "looks", "frames_named",
 ]  # fmt: skip
 StepRow: TypeAlias = Mapping[Figure, float]
 
@@ -47,6 +47,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
         "completion_tokens": float(grades.lengths_BG.float().mean()),
         "likelihood_gain": float(grades.likelihood_BG[has_B].mean()),
         "answer_gain": float(grades.answer_BG[has_B].mean()),
+        "thought_gain": float(grades.thought_BG[has_B].mean()),
         "looks": float(grades.looks_BG.float().mean()),
         "frames_named": float(grades.mentions_BG.float().mean()),
     }
@@ -73,11 +74,12 @@ def rollout_rows(
             "gain": None,
         }
 
+    gains = [gain.likelihood for gain in graded.gains] or graded.thoughts or [None] * len(graded.ordered)
     ordered = [_row("ordered", response) for response in graded.ordered]
     for g, each in enumerate(ordered):
         each["format"] = float(rewards.format_BG[0, g])
         each["temporal"] = float(rewards.temporal_BG[0, g])
         each["length"] = float(rewards.length_BG[0, g])
         each["advantage"] = float(advantages_BG[0, g])
-        each["gain"] = graded.gains[g].likelihood if graded.gains else None
+        each["gain"] = gains[g]
     return ordered + [_row(contrast, response) for response in graded.contrast]

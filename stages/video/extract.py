@@ -1,7 +1,7 @@
 """Media → frames in the store, one sandboxed process per core."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -70,7 +70,7 @@ class Clip:
 
 
 def extract(
-    samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
+    samples: Iterable[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
 ) -> list[Reject]:
     """Bring the frames of all samples into the store.
 
@@ -122,7 +122,7 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaErr
 def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError]:
     """Why clips are unusable that the store has as such, by key."""
     rows = frames.columns(keys, ["refused", "detail"])
-    return {key: MediaError(row["refused"], row["detail"]) for key, row in rows.items() if row["refused"] is not None}
+    return {key: MediaError(row["refused"], row["detail"]) for key, row in rows if row["refused"] is not None}
 
 
 def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:

@@ -4,11 +4,10 @@ import pytest
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from stages.generation.decoder import Decoder
-from stages.generation.generate import generate, passes
+from stages.generation import prefill
+from stages.generation.generate import generate
 from stages.generation.sampling import Sampling, choose, least_by_histogram, least_by_sort, nucleus
 from stages.model.inputs import Prompt, PromptBuilder
-from stages.model.vision import encode, media_of
 
 
 def test_greedy_completions_equal_separate_hugging_face_generate_calls(
@@ -58,34 +57,6 @@ def test_completions_of_a_prompt_depend_on_its_seed_and_not_on_its_neighbours(
         completion.ids_C.tolist() for completion in other[0]
     ]
     assert len({tuple(completion.ids_C.tolist()) for completion in alone[0]}) > 1
-
-
-def test_prompts_are_prefilled_in_passes_of_bounded_size_and_answered_the_same(
-    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = {"counts": [2, 1, 3], "sampling": Sampling(8), "seeds": [1, 2, 3]}
-    whole = generate(model, builder, prompts, **asked)
-    longest = max(len(prompt.ids_P) for prompt in prompts)
-    entered: list[int] = []
-    enter = Decoder.enter
-    monkeypatch.setattr(
-        Decoder, "enter", lambda self, newcomers, media: entered.append(len(newcomers)) or enter(self, newcomers, media)
-    )
-    monkeypatch.setattr("stages.generation.generate.PASS_TOKENS", 2 * longest)
-    parts = generate(model, builder, prompts, **asked)
-    features = encode(model, builder, prompts)
-    encoded = generate(model, builder, prompts, **asked, media=media_of(features))
-    assert entered == [2, 1, 2, 1]
-    for found in (parts, encoded):
-        assert [[row.ids_C.tolist() for row in group] for group in found] == [
-            [row.ids_C.tolist() for row in group] for group in whole
-        ]
-
-
-def test_a_pass_holds_few_long_prompts_and_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.generation.generate.PASS_TOKENS", 100)
-    assert list(passes({4: 30, 5: 40, 6: 33, 7: 120, 8: 10, 9: 20})) == [[4, 5], [6], [7], [8, 9]]
-    assert list(passes({})) == []
 
 
 def test_a_row_ends_with_its_end_token_and_only_a_cut_row_is_truncated(
@@ -162,3 +133,32 @@ def test_banned_tokens_are_never_drawn() -> None:
     banned = torch.tensor([0])
     assert choose(logits_RV, torch.tensor([0.0, 0.99]), Sampling(1), banned).tolist() == [1, 2]
     assert choose(logits_RV, torch.tensor([0.0, 0.0]), Sampling(1, temperature=0.0), banned).tolist() == [1, 1]
+
+
+def test_prompts_of_like_length_share_a_pass_where_that_saves_more_than_the_pass_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefill, "PASS_TOKENS", 100)
+    assert prefill.passes([]) == []
+    assert prefill.passes([60, 110, 60]) == [[0, 1, 2]]  # a second pass saves 2 x 50
+    assert prefill.passes([60, 111, 60]) == [[0, 2], [1]]
+    assert prefill.passes([500, 10, 490, 11, 250]) == [[1, 3], [4], [0, 2]]
+
+
+def test_a_pass_of_several_prompts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "MOST_TOKENS", 100)
+    assert prefill.passes([50, 50, 50, 40]) == [[0, 3], [1, 2]]
+    assert prefill.passes([120, 50, 101]) == [[1], [2], [0]]  # each alone, however long
+
+
+def test_completions_are_the_same_however_many_passes_the_prompts_take(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completions() -> list[list[list[int]]]:
+        found = generate(model, builder, prompts, [2, 2, 2], Sampling(10), seeds=[1, 2, 3])
+        return [[completion.ids_C.tolist() for completion in group] for group in found]
+
+    together = completions()
+    monkeypatch.setattr(prefill, "PASS_TOKENS", 0)
+    assert len(prefill.passes([len(prompt.ids_P) for prompt in prompts])) == 3
+    assert completions() == together

@@ -10,9 +10,11 @@ from tests.conftest import ROOT
 
 SCRIPTS = [
     "chat_client",
+    "corpus",
     "evaluation",
     "filtering",
     "frame_extraction",
+    "frame_sharing",
     "frame_store",
     "ingestion",
     "metrics",

@@ -1,7 +1,6 @@
 """Media and benchmarks on Google Cloud Storage, against its emulator, through the stages' own command lines."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -87,4 +86,4 @@ def test_a_benchmark_on_google_storage_and_a_server_that_is_gone(storage: Google
     assert [(reject.reason, reject.detail) for reject in read_rejects(Path("quarantine.parquet"))] == [
         ("unreachable", "gs://bucket/videos/0.mp4: no answer (ClientConnectorError)")
     ]
-    assert os.fspath(Path.cwd()) not in said
+    assert "Traceback" not in said

@@ -4,6 +4,7 @@ The credentials are those of the environment. The words of a library or server n
 key.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,13 +163,12 @@ def _filesystem(protocol: Protocol) -> "AbstractFileSystem":
 def _google_storage(options: dict[str, Any]) -> "AbstractFileSystem":
     """The file system of gs://, over HTTP alone.
 
-    The one that gcsfs registers asks another service for the kind of each bucket, and logs what that one says.
+    The one that gcsfs registers asks another service for the kind of each bucket. Both log a server's words.
     """
     from gcsfs.core import GCSFileSystem
 
-    filesystem = GCSFileSystem(**options)
-    filesystem.retries = ATTEMPTS
-    return filesystem
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    return GCSFileSystem(**options)
 
 
 @contextmanager

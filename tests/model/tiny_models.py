@@ -29,6 +29,7 @@ Settings = Mapping[str, Any]
 _QWEN3_VISION = {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
+    "qwen2_vl": ({}, {"mlp_ratio": 2}),
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
     "qwen3_vl": ({}, _QWEN3_VISION),
     "qwen3_vl_moe": (_EXPERTS, _QWEN3_VISION),
@@ -38,6 +39,8 @@ OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
 def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
     """A random model with these settings and those of its family."""
     more_text, more_vision = OF_FAMILY[family]
+    if family == "qwen2_vl":  # its `hidden_size` is the width of what the tower gives
+        more_vision = {**more_vision, "embed_dim": vision["hidden_size"], "hidden_size": vision["out_hidden_size"]}
     parts = {"text_config": {**text, **more_text}, "vision_config": {**vision, **more_vision}}
     config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
     torch.manual_seed(seed)

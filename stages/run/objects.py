@@ -160,7 +160,7 @@ def _filesystem(protocol: Protocol) -> "AbstractFileSystem":
     return filesystem
 
 
-def _google_storage(options: dict[str, Any]) -> "AbstractFileSystem":
+def _google_storage(options: dict[str, Any]) -> Any:
     """The file system of gs://, over HTTP alone.
 
     The one that gcsfs registers asks another service for the kind of each bucket. Both log a server's words.

@@ -69,7 +69,7 @@ class PromptBuilder:
         self.family = family_of(self.config)
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
-        self._video_text: VideoText = source.video_text
+        self.video_text: VideoText = source.video_text
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
         self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config
@@ -226,7 +226,7 @@ class PromptBuilder:
         before, after = self._turn(sample.data_type if is_shown else None)
         tokens = 1  # of each placeholder
         if is_shown:
-            before, tokens = self.family.shown(before, medium, self.config, self._video_text)
+            before, tokens = self.family.shown(before, medium, self.config, self.video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))
         repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(question_text(sample, self.prompt_style))

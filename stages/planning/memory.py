@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stages.generation.prefill import MOST_TOKENS
 from stages.model.adapters import VisionTraining
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
@@ -147,10 +148,25 @@ def features(size: ModelSize, how: Training, gib: float, clips: float, visual: f
     return min(gib * 2**30, clips * visual * per_token) if how.vision == "frozen" else 0.0
 
 
+def keys_and_values(size: ModelSize, how: Training, tokens: float) -> float:
+    """Bytes of the keys and values of so many tokens in all layers."""
+    return 2 * size.layers * size.kv_heads * size.head_dim * how.element * tokens
+
+
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes of a rollout: keys, values and distributions of tokens.
 
     Each prompt's keys and values exist once. Each row has room for its own besides.
     """
-    per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
-    return per_token * (prompts * prompt + rows * completion) + rows * size.vocabulary * DRAW_BYTES
+    kept = keys_and_values(size, how, prompts * prompt + rows * completion)
+    return kept + rows * size.vocabulary * DRAW_BYTES
+
+
+def prefill(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
+    """Bytes while prompts are read: the room for keys and values, and what one layer holds.
+
+    A pass has as many prompts as stages/generation/prefill.py shares out.
+    """
+    tokens = min(prompts * prompt, max(prompt, MOST_TOKENS))
+    room = keys_and_values(size, how, prompts * prompt + rows * completion)
+    return room + layer_bytes(size, how, tokens, packed_attention(size, tokens))

@@ -67,9 +67,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     per_forward = params.questions_per_forward
     attention = memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
     tokens = most.prompt + params.group_size * most.completion
-    activations = memory.activations(
-        size, how, per_forward * tokens, per_forward * attention, per_forward * most.visual * size.merge**2
-    )
+    patches = per_forward * most.visual * size.merge**2
+    scanned = per_forward * memory.scanned(most.prompt, params.group_size, most.completion)
+    activations = memory.activations(size, how, per_forward * tokens, per_forward * attention, patches, scanned)
     logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
     cache = 0.0 if servers else memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion)
     phases = {"rollout: KV cache": cache, "update: activations and logits": activations + logits}

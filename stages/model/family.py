@@ -48,12 +48,14 @@ class VisionSize:
 class Experts:
     """A mixture of `count` experts in each language layer.
 
-    A token goes through `per_token` of them, each of which is `intermediate` wide.
+    A token goes through `per_token` of them, each of which is `intermediate` wide, and through one of width `shared`
+    that all tokens share.
     """
 
     count: int
     per_token: int
     intermediate: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def model_size(config: Any) -> ModelSize:
         vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=experts.per_token * experts.intermediate if experts else text.intermediate_size,
+        intermediate=experts.per_token * experts.intermediate + experts.shared if experts else text.intermediate_size,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,

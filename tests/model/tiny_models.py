@@ -27,18 +27,19 @@ LINES = [
 Settings = Mapping[str, Any]
 # What the configs for text and vision of each family have besides.
 _QWEN3_VISION = {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36}
-_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
 _LINEAR = {
-    **{"full_attention_interval": 2, "linear_conv_kernel_dim": 4},
+    **{"full_attention_interval": 2, "partial_rotary_factor": 0.5, "linear_conv_kernel_dim": 4},
     **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
 }
+_QWEN3_5_VISION = {"num_position_embeddings": 36}
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
-    "qwen3_5": (_LINEAR, {"num_position_embeddings": 36}),
+    "qwen3_5": (_LINEAR, _QWEN3_5_VISION),
+    "qwen3_5_moe": ({**_LINEAR, **_EXPERTS, "shared_expert_intermediate_size": 24}, _QWEN3_5_VISION),
     "qwen3_vl": ({}, _QWEN3_VISION),
     "qwen3_vl_moe": (_EXPERTS, _QWEN3_VISION),
 }
-
 
 # As Qwen3.5's: the turn's text without white space at its ends, and a thought that is opened, or closed at once.
 _ANSWER_TURN = "<|im_start|>assistant\n{% endif %}"

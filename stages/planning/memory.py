@@ -124,9 +124,11 @@ def recurrent_bytes(size: ModelSize, how: Training, tokens: float, scanned: floa
     found = size.recurrence
     if found is None:
         return 0.0
-    of_head = 5 * CHUNK + 12 * found.key + 9 * found.value + 10 + found.key * found.value / CHUNK
-    convolved = tokens * 2 * found.channels * how.element
-    return scanned * 4 * found.heads * of_head + convolved + layer_bytes(size, how, tokens, attention=0)
+    in_chunks = 5 * CHUNK + 10 * found.key + 3 * found.value + 10 + found.key * found.value / CHUNK
+    outside = 2 * found.key + 6 * found.value
+    recurrence = 4 * found.heads * (scanned * in_chunks + tokens * outside)
+    convolution = tokens * 2 * found.channels * how.element
+    return recurrence + convolution + layer_bytes(size, how, tokens, attention=0)
 
 
 def largest_layer(size: ModelSize, how: Training, tokens: float, attention: float, scanned: float = 0) -> float:

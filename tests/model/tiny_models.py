@@ -30,7 +30,7 @@ _QWEN3_VISION = {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
 _LINEAR = {
     **{"full_attention_interval": 2, "partial_rotary_factor": 0.5, "linear_conv_kernel_dim": 4},
-    **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
 }
 _QWEN3_5_VISION = {"num_position_embeddings": 36}
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {

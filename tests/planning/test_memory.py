@@ -80,8 +80,8 @@ def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
 def test_a_layer_of_linear_attention_has_a_state_for_each_prompt_and_row_whatever_their_length() -> None:
     size = model_size(tiny_model("qwen3_5").config)
     how = Training("bf16", 2, None, vision="full", checkpointing=True, processes=8)
-    # One layer of each kind. A state is 4 heads of 8 x 8 in fp32, and 4 tokens of 2 x 16 + 32 channels in bf16.
-    keys_and_values, state = 2 * 2 * 8 * 2, 4 * 8 * 8 * 4 + 4 * 64 * 2
+    # One layer of each kind. A state is 4 heads of 8 x 16 in fp32, and 4 tokens of 2 x 16 + 64 channels in bf16.
+    keys_and_values, state = 2 * 2 * 8 * 2, 4 * 8 * 16 * 4 + 4 * 96 * 2
     found = memory.cache(size, how, prompts=3, prompt=1000, rows=12, completion=100)
     assert found == keys_and_values * (3000 + 1200) + state * 15 + 12 * size.vocabulary * memory.DRAW_BYTES
 

@@ -5,9 +5,10 @@ recurrence and in the last inputs of a convolution. Padding or another sample be
 that each prompt and each packed sample has states of its own.
 """
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from torch.nn import functional
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
+
+# A layer's own forward, from hidden states [R, L, H] to hidden states. It goes on from the `States` that it is given as
+# `cache_params`, and leaves the new ones there.
+Layer: TypeAlias = Callable[..., Tensor]
 
 
 class States:
@@ -59,16 +64,10 @@ class States:
         self.recurrent = state
 
 
-class Layer(Protocol):
-    """A layer's own forward, from hidden states [R, L, H] to hidden states."""
-
-    def __call__(self, hidden_states: Tensor, cache_params: Any = None) -> Tensor:
-        """Goes on from the states of the cache, and leaves the new ones there."""
-
-
 class PackedRow(Protocol):
     """Knows which tokens of a packed row follow which."""
 
+    @abstractmethod
     def through(self, layer: Layer, states_LH: Tensor) -> Tensor:
         """The row through a layer, [L, H]."""
 

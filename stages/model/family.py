@@ -81,8 +81,9 @@ class Family(ABC):
     `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
     vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear
     layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame. Names of a
-    router's weight and of experts' weights end with `router` and `expert_weights`. `recurrent_layer` is transformers'
-    class of linear attention with a recurrent state.
+    router's weight and of experts' weights end with `router` and `expert_weights`. `transposed_experts` says whether
+    published files hold the latter with inputs before outputs. `recurrent_layer` is transformers' class of linear
+    attention with a recurrent state.
     """
 
     end_token: ClassVar[str]
@@ -94,6 +95,7 @@ class Family(ABC):
     router: ClassVar[tuple[str, ...]] = ()
     expert_weights: ClassVar[tuple[str, ...]] = ()
     recurrent_layer: ClassVar[type[nn.Module] | None] = None
+    transposed_experts: ClassVar[bool] = False
 
     @abstractmethod
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:

@@ -69,7 +69,7 @@ class PromptBuilder:
         self.tokenizer = load_tokenizer(source.folder)
         self.tokenizer.chat_template = with_thinking(self.tokenizer.chat_template, source.enable_thinking)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
-        self._video_text: VideoText = source.video_text
+        self.video_text: VideoText = source.video_text
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
         self._turns = Turns(self.tokenizer, self.family)
         vision = self.config.vision_config
@@ -239,7 +239,7 @@ class PromptBuilder:
         turn, tokens = self._turns.of(shown), 1  # of each placeholder
         before = turn.before
         if shown:
-            before, tokens = self.family.shown(before, medium, self.config, self._video_text)
+            before, tokens = self.family.shown(before, medium, self.config, self.video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, turn.after))
         repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(turn.question(question_text(sample, self.prompt_style), shown))

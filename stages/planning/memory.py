@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from stages.generation.prefill import MOST_TOKENS
 from stages.model.adapters import VisionTraining
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
@@ -181,14 +182,35 @@ def features(size: ModelSize, how: Training, gib: float, clips: float, visual: f
     return min(gib * 2**30, clips * visual * per_token) if how.vision == "frozen" else 0.0
 
 
+def keys_and_values(size: ModelSize, how: Training, tokens: float) -> float:
+    """Bytes of the keys and values of so many tokens in all layers that have them."""
+    return 2 * size.attention_layers * size.kv_heads * size.head_dim * how.element * tokens
+
+
+def recurrent_states(size: ModelSize, how: Training, texts: float) -> float:
+    """Bytes of the states of so many prompts and rows in all layers of linear attention."""
+    found = size.recurrence
+    if found is None:
+        return 0.0
+    state = found.heads * found.key * found.value * 4 + found.channels * found.kernel * how.element
+    return size.recurrent_layers * state * texts
+
+
 def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
     """Bytes of a rollout: keys, values, states and distributions of tokens.
 
     Each prompt's keys and values exist once. Each row has room for its own besides. A layer of linear attention has
     one state for each prompt and for each row instead, however many tokens they have.
     """
-    found = size.recurrence
-    state = found.heads * found.key * found.value * 4 + found.channels * found.kernel * how.element if found else 0
-    states = size.recurrent_layers * state * (prompts + rows)
-    per_token = 2 * size.attention_layers * size.kv_heads * size.head_dim * how.element
-    return per_token * (prompts * prompt + rows * completion) + states + rows * size.vocabulary * DRAW_BYTES
+    kept = keys_and_values(size, how, prompts * prompt + rows * completion)
+    return kept + recurrent_states(size, how, prompts + rows) + rows * size.vocabulary * DRAW_BYTES
+
+
+def prefill(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
+    """Bytes while prompts are read: the room for keys and values, and what one layer holds.
+
+    A pass has as many prompts as stages/generation/prefill.py shares out.
+    """
+    tokens = min(prompts * prompt, max(prompt, MOST_TOKENS))
+    room = keys_and_values(size, how, prompts * prompt + rows * completion) + recurrent_states(size, how, prompts)
+    return room + largest_layer(size, how, tokens, packed_attention(size, tokens))

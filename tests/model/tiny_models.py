@@ -34,6 +34,7 @@ _LINEAR = {
 }
 _QWEN3_5_VISION = {"num_position_embeddings": 36}
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
+    "qwen2_vl": ({}, {"mlp_ratio": 2}),
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
     "qwen3_5": (_LINEAR, _QWEN3_5_VISION),
     "qwen3_5_moe": ({**_LINEAR, **_EXPERTS, "shared_expert_intermediate_size": 24}, _QWEN3_5_VISION),
@@ -61,6 +62,8 @@ def thinking_template(template: str) -> str:
 def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
     """A random model with these settings and those of its family."""
     more_text, more_vision = OF_FAMILY[family]
+    if family == "qwen2_vl":  # its `hidden_size` is the width of what the tower gives
+        more_vision = {**more_vision, "embed_dim": vision["hidden_size"], "hidden_size": vision["out_hidden_size"]}
     parts = {"text_config": {**text, **more_text}, "vision_config": {**vision, **more_vision}}
     config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
     torch.manual_seed(seed)

@@ -68,12 +68,12 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     at_a_time, answered = params.questions_per_forward, params.group_size * most.completion
     attention = at_a_time * memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
     tokens, patches = at_a_time * (most.prompt + answered), at_a_time * most.visual * size.merge**2
-    activations = memory.activations(size, how, tokens, attention, patches)
-    logits = memory.logits(size, how, at_a_time * answered)
+    scanned = at_a_time * memory.scanned(most.prompt, params.group_size, most.completion)
+    activations = memory.activations(size, how, tokens, attention, patches, scanned)
     decoded = cached[0], most.prompt, cached[1], most.completion
     rollout = {"rollout: prefill": memory.prefill, "rollout: KV cache": memory.cache}
     phases = {name: 0.0 if servers else needed(size, how, *decoded) for name, needed in rollout.items()}
-    phases["update: activations and logits"] = activations + logits
+    phases["update: activations and logits"] = activations + memory.logits(size, how, at_a_time * answered)
     scored, seen = score_group(shape, params.group_size), Work() if params.freeze_vision else encode(shape, size)
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:

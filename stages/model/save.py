@@ -17,6 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
 from stages.model.load import PIPELINE_FILE, ModelSource, load_tokenizer
+from stages.model.turns import with_thinking
 from stages.run.files import read_json, write_atomic
 
 Settings = dict[str, Any]  # the content of one of Hugging Face's JSON files
@@ -53,7 +54,7 @@ def save_model(
                 shutil.copyfile(source.folder / name, staging / name)
         template = load_tokenizer(source.folder).chat_template
         portable = family.portable_template(template, source.video_text)
-        write_atomic(staging / TEMPLATE_FILE, portable)
+        write_atomic(staging / TEMPLATE_FILE, with_thinking(portable, source.enable_thinking))
         make_portable(staging)
         write_settings(staging / PIPELINE_FILE, source.pipeline())
         _apply_umask(staging)

@@ -1,6 +1,7 @@
 """Inputs of SFT in tests: ten small samples, an untrained model."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from stages.sft import SftParams
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import SCHEMA
 from tests.model.tiny_models import WRITERS, clip, picture, question
+from tests.warm import Started, start
 
 QUICK: dict[str, Any] = {
     "max_steps": 4,
@@ -53,6 +55,14 @@ def write_inputs(folder: Path, family: str = "qwen2_5_vl") -> dict[str, Path]:
         "metrics": folder / "sft.json",
         "plot": folder / "sft.csv",
     }
+
+
+def start_sft(params: SftParams, inputs: dict[str, Path], folder: Path, processes: int) -> Started:
+    """The stage in `folder`, in so many warm processes; the plot is gone before."""
+    (folder / "params.yaml").write_text(json.dumps({"sft": params.model_dump()}))
+    inputs["plot"].unlink(missing_ok=True)
+    flags = [part for name, path in inputs.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+    return start("stages.sft", flags, folder, processes)
 
 
 def steps(path: Path) -> list[dict[str, str]]:

@@ -1,9 +1,5 @@
 """Every family in whole runs: trained, stopped, resumed, saved and evaluated."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +10,12 @@ from stages.model.adapters import Lora
 from stages.model.families import FAMILIES
 from stages.model.load import load_model
 from stages.sft import SftTrainer, run
-from tests.conftest import ROOT
 from tests.evaluation.prepared import PARAMS, evaluate, prepare
 from tests.model.tiny_models import WRITERS
-from tests.rl.runs import SMALL, rows
+from tests.rl.runs import SMALL, alone, rows
 from tests.rl.runs import write_inputs as write_rl_inputs
-from tests.sft_inputs import LORA, folder_bytes, quick, steps, write_inputs
-from tests.test_tgrpo_processes import finish, kill_after_checkpoint, start
-
-SECONDS = 300  # a process that waits for the passes of another would wait for ever
+from tests.sft_inputs import LORA, folder_bytes, quick, start_sft, steps, write_inputs
+from tests.test_tgrpo_processes import kill_after_checkpoint, start
 
 
 @pytest.mark.parametrize("how", [{}, {"lora": LORA}], ids=["full", "adapters"])
@@ -65,57 +58,51 @@ def test_a_benchmark_is_answered_in_every_showing(tmp_path: Path, family: str, m
 @pytest.mark.integration
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "adapters"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_tgrpo_in_two_processes_resumes_and_agrees_with_one(tmp_path: Path, family: str, adapters: bool) -> None:
+def test_tgrpo_in_two_processes_resumes_and_agrees_with_one(
+    tmp_path: Path, family: str, adapters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lora = Lora(rank=2, alpha=4, experts=family.endswith("_moe")) if adapters else None
-    params = SMALL.model_copy(update={"questions_per_forward": 1, "deepspeed": 2, "lora": lora})
+    change = {"questions_per_forward": 1, "lora": lora}
+    params = SMALL.model_copy(update=change | {"deepspeed": 2})
     inputs = write_rl_inputs(tmp_path, family)
-    two = ("stages.launch", "--processes", "2", "tgrpo")
-    killed, whole, plain = tmp_path / "killed", tmp_path / "whole", tmp_path / "plain"
-    kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
-    finish(start(params, inputs, killed, *two))
-    finish(start(params, inputs, whole, *two))
-    finish(start(params.model_copy(update={"deepspeed": None}), inputs, plain))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    kill_after_checkpoint(start(params, inputs, killed, 2), killed, 2)
+    start(params, inputs, killed, 2).finish()
+    start(params, inputs, whole, 2).finish()
     for file in ("plot.csv", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
+    plain = alone(change, inputs, tmp_path / "plain", monkeypatch)
     for column in ("reward", "loss", "kl", "entropy", "grad_norm", "completion_tokens"):
-        together, alone = ([float(row[column]) for row in rows(folder)] for folder in (whole, plain))
-        assert together == pytest.approx(alone, rel=1e-3, abs=1e-5), column
-    assert any(float(row["grad_norm"]) > 0 for row in rows(plain))
-
-
-def train_sft(inputs: dict[str, Path], folder: Path, processes: int, **changes: Any) -> list[dict[str, str]]:
-    """The steps of a run in processes of its own."""
-    folder.mkdir()
-    (folder / "params.yaml").write_text(json.dumps({"sft": quick(**changes).model_dump()}))
-    outputs = {"out": folder / "model", "metrics": folder / "sft.json", "plot": folder / "sft.csv"}
-    flags = [part for name, path in (inputs | outputs).items() for part in (f"--{name.replace('_', '-')}", str(path))]
-    subprocess.run(
-        [sys.executable, "-m", "stages.launch", "--processes", str(processes), "sft", *flags],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=SECONDS,
-        check=True,
-    )
-    return steps(outputs["plot"])
+        of_two, of_one = ([float(row[column]) for row in table] for table in (rows(whole), plain))
+        assert of_two == pytest.approx(of_one, rel=1e-3, abs=1e-5), column
+    assert any(float(row["grad_norm"]) > 0 for row in plain)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("family", FAMILIES)
-def test_two_processes_train_every_family_as_one_does(tmp_path: Path, family: str) -> None:
-    assert_equal_steps(write_inputs(tmp_path, family), tmp_path, {"samples_per_forward": 1}, zero=2)
+def test_two_processes_train_every_family_as_one_does(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_equal_steps(family, {}, tmp_path, monkeypatch)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("how", [{"lora": LORA | {"experts": True}}, {"router_loss": 0.5}], ids=["adapters", "router"])
-def test_two_processes_train_adapters_on_experts_and_routers_as_one_does(tmp_path: Path, how: dict[str, Any]) -> None:
-    assert_equal_steps(write_inputs(tmp_path, "qwen3_vl_moe"), tmp_path, {"samples_per_forward": 1} | how, zero=2)
+def test_two_processes_train_adapters_on_experts_and_routers_as_one_does(
+    tmp_path: Path, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_equal_steps("qwen3_vl_moe", how, tmp_path, monkeypatch)
 
 
-def assert_equal_steps(inputs: dict[str, Path], folder: Path, how: dict[str, Any], zero: int) -> None:
-    """One plain process and two under ZeRO have equal losses and gradients."""
-    alone = train_sft(inputs, folder / "alone", 1, **how)
-    together = train_sft(inputs, folder / "together", 2, deepspeed=zero, **how)
-    assert len(alone) == 4
-    for step_alone, step_together in zip(alone, together, strict=True):
-        assert float(step_together["loss"]) == pytest.approx(float(step_alone["loss"]), rel=1e-4)
-        assert float(step_together["grad_norm"]) == pytest.approx(float(step_alone["grad_norm"]), rel=1e-3)
+def assert_equal_steps(family: str, how: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process and two under ZeRO-2 have equal losses and gradients."""
+    how, inputs = {"samples_per_forward": 1} | how, write_inputs(folder, family)
+    monkeypatch.chdir(folder)
+    run(quick(**how), **inputs)
+    of_one = steps(inputs["plot"])
+    start_sft(quick(**how, deepspeed=2), inputs, folder, 2).finish()
+    of_two = steps(inputs["plot"])
+    assert len(of_one) == 4
+    for step_of_one, step_of_two in zip(of_one, of_two, strict=True):
+        assert float(step_of_two["loss"]) == pytest.approx(float(step_of_one["loss"]), rel=1e-4)
+        assert float(step_of_two["grad_norm"]) == pytest.approx(float(step_of_one["grad_norm"]), rel=1e-3)

@@ -1,18 +1,22 @@
-"""Checkpoints of real DeepSpeed: their size, and a disk that fills while they are written."""
+"""Checkpoints of several processes: their size, a full disk, and another number of processes."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from stages.model.load import load_config
+from stages.model.processes import ZeroStage
 from stages.planning.memory import Training
-from stages.planning.plan import checkpoint
-from stages.planning.size import ModelSize, model_size
+from stages.planning.plan import checkpoint as planned_size
+from stages.planning.size import model_size
 from tests.conftest import ROOT
 from tests.sft_inputs import quick, steps, write_inputs
 
@@ -61,10 +65,11 @@ def test_a_full_disk_while_shards_are_written_costs_the_steps_since_the_last_che
         assert "no space left on the disk" in said.splitlines()[-1]
         assert "Traceback" not in said
         assert [path.parent.name for path in work.glob("sft/*/*/checkpoint-*/complete.json")] == ["checkpoint-2"]
-        subprocess.run(["mount", "-o", f"remount,size={size * 5}", str(work)], check=True)
-        status, said = execute(inputs, small, 4, **how)
+        status, said = execute(inputs, small, 4, **how)  # which would convert the checkpoint
         assert status == 1
-        assert "checkpoint-2 holds shards of 2 processes, and this run has 4" in said.splitlines()[-1]
+        assert "no space left on the disk" in said.splitlines()[-1]
+        assert "Traceback" not in said
+        subprocess.run(["mount", "-o", f"remount,size={size * 5}", str(work)], check=True)
         status, said = execute(inputs, small, 2, **how)
         assert status == 0, said
         assert "/checkpoint-2\n" in said
@@ -76,18 +81,31 @@ def test_a_full_disk_while_shards_are_written_costs_the_steps_since_the_last_che
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("zero", [2, 3])
-def test_shards_on_the_disk_have_the_planned_size_and_fit_their_number_of_processes_only(
-    tmp_path: Path, zero: int
+@pytest.mark.parametrize(("zero", "before", "after"), [(None, 1, 2), (2, 2, 3), (3, 3, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    tmp_path: Path, zero: ZeroStage | None, before: int, after: int
 ) -> None:
-    inputs = write_inputs(tmp_path)
-    how = {"samples_per_forward": 1, "deepspeed": zero, "save_total_limit": 1}
-    train(inputs, tmp_path / "run", 2, **how)
-    (folder,) = (tmp_path / "run").glob(".work/sft/*/*/checkpoint-*")
-    assert folder.name == "checkpoint-4"
-    shards = list(folder.glob("global_step4/*_states.pt"))
-    assert len(list(folder.glob("**/*optim_states.pt"))) == 2
-    assert not list(folder.glob("**/*.safetensors"))
-    size: ModelSize = model_size(load_config(inputs["model"]))
-    planned = checkpoint(size, Training("fp32", quick(**how).deepspeed, None, "full", False, 2))
-    assert planned <= sum(file.stat().st_size for file in shards) <= OVERHEAD * planned
+    inputs, folder = write_inputs(tmp_path), tmp_path / "run"
+    how = {"samples_per_forward": 1, "batch_size": 6, "deepspeed": zero, "vision_lr_scale": 0.1, "weight_decay": 1.0}
+    expected = train(inputs, folder, before, **how)
+    weights = load_file(folder / "model" / "model.safetensors")
+    _, last = sorted(folder.glob(".work/sft/*/*/checkpoint-*"))
+    if zero is not None:
+        has_planned_size(last, inputs["model"], zero, before)
+    shutil.rmtree(last)
+    status, said = execute(inputs, folder, after, **how)
+    assert status == 0, said
+    assert "/checkpoint-2\n" in said
+    for row, wanted in zip(steps(folder / "sft.csv"), expected, strict=True):
+        for figure, value in wanted.items() - {("tokens", wanted["tokens"])}:
+            assert float(row[figure]) == pytest.approx(float(value), rel=1e-4), (row["step"], figure)
+    torch.testing.assert_close(load_file(folder / "model" / "model.safetensors"), weights, atol=1e-6, rtol=0)
+
+
+def has_planned_size(checkpoint: Path, model: Path, zero: ZeroStage, processes: int) -> None:
+    """Its shards are the whole checkpoint, and as large as the plan says."""
+    assert len(list(checkpoint.glob("**/*optim_states.pt"))) == processes
+    assert not list(checkpoint.glob("**/*.safetensors"))
+    shards = sum(file.stat().st_size for file in checkpoint.glob("global_step4/*_states.pt"))
+    planned = planned_size(model_size(load_config(model)), Training("fp32", zero, None, "full", False, processes))
+    assert planned <= shards <= OVERHEAD * planned

@@ -1,10 +1,6 @@
 """T-GRPO in processes of its own: killed and resumed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +9,9 @@ from safetensors.torch import load_file
 
 from stages.model.adapters import Lora
 from stages.tgrpo import TgrpoParams
-from tests.conftest import ROOT
+from tests import warm
 from tests.rl.runs import SMALL, rows, write_inputs
+from tests.warm import Started
 
 
 @pytest.fixture(scope="module")
@@ -23,42 +20,26 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_inputs(tmp_path_factory.mktemp("tgrpo"))
 
 
-def start(params: TgrpoParams, inputs: Path, folder: Path, *launcher: str, **environment: str) -> subprocess.Popen[str]:
-    """The stage as a process in `folder`, as DVC starts it."""
+def start(params: TgrpoParams, inputs: Path, folder: Path, processes: int = 1, by_launcher: bool = False) -> Started:
+    """The stage in `folder`, in so many warm processes, or in cold ones that `stages.launch` starts."""
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
     flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
     files = {"out": "model", "metrics": "metrics.json", "headline": "headline.json", "plot": "plot.csv"}
     flags |= {name: folder / file for name, file in files.items()}
     flags["rollouts"] = folder / "rollouts.parquet"
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            *(launcher or ("stages.tgrpo",)),
-            *(part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))),
-        ],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = [part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+    if by_launcher:
+        return warm.start("stages.launch", ["--processes", str(processes), "tgrpo", *words], folder)
+    return warm.start("stages.tgrpo", words, folder, processes)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a run that must end well."""
-    _, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors[-4000:]
-
-
-def kill_after_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> None:
-    """SIGKILL the session as soon as the checkpoint of `step` is whole."""
+def kill_after_checkpoint(started: Started, folder: Path, step: int) -> None:
+    """SIGKILL the processes as soon as the checkpoint of `step` is whole."""
     while not list(folder.glob(f".work/tgrpo/*/*/checkpoint-{step}/complete.json")):
-        assert process.poll() is None, process.communicate()[1][-4000:]
+        assert started.poll() is None, started.said[-4000:]
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    started.kill()
 
 
 @pytest.mark.integration
@@ -68,8 +49,8 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
     for step in (2, 6):
         kill_after_checkpoint(start(params, inputs, killed), killed, step)
         assert not (killed / "model").exists()
-    finish(start(params, inputs, killed))
-    finish(start(params, inputs, whole))
+    start(params, inputs, killed).finish()
+    start(params, inputs, whole).finish()
     for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     assert len(rows(whole)) == 10
@@ -77,23 +58,22 @@ def test_a_run_killed_twice_ends_like_one_that_was_not(inputs: Path, tmp_path: P
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "change",
+    ("change", "by_launcher"),
     [
-        {"deepspeed": 2, "temporal": "tokens", "gate_visits": 2},
-        {"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False},
-        {"deepspeed": 3},
+        ({"deepspeed": 2, "temporal": "tokens", "gate_visits": 2}, False),
+        ({"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False}, False),
+        ({"deepspeed": 3}, True),
     ],
     ids=["ZeRO-2, gated", "ZeRO-2, adapters, vision trained", "ZeRO-3"],
 )
 def test_two_deepspeed_processes_that_are_killed_end_like_two_that_were_not(
-    inputs: Path, tmp_path: Path, change: dict[str, object]
+    inputs: Path, tmp_path: Path, change: dict[str, object], by_launcher: bool
 ) -> None:
     params = SMALL.model_copy(update={"questions_per_step": 4, "questions_per_forward": 1} | change)
-    two = ("stages.launch", "--processes", "2", "tgrpo")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
-    finish(start(params, inputs, killed, *two))
-    finish(start(params, inputs, whole, *two))
+    kill_after_checkpoint(start(params, inputs, killed, 2, by_launcher), killed, 2)
+    start(params, inputs, killed, 2, by_launcher).finish()
+    start(params, inputs, whole, 2).finish()
     for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     before, after = (load_file(path / "model.safetensors") for path in (inputs / "sft", whole / "model"))

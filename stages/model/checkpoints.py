@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.run.errors import UserError
 from stages.run.files import read_json, sync_folder
 
 COMPLETE = "complete.json"  # written last: a checkpoint without it was cut off by a kill or a full disk
@@ -17,19 +16,10 @@ def last_checkpoint(directory: Path) -> Path | None:
     return max(_whole(directory), key=_step, default=None)
 
 
-def kept_state(checkpoint: Path, zero_processes: int | None) -> Mapping[str, Any]:
-    """What `COMPLETE` holds besides the number of processes.
-
-    UserError when ZeRO's shards are those of another number; `zero_processes` is None without DeepSpeed.
-    """
+def kept_state(checkpoint: Path) -> tuple[Mapping[str, Any], int | None]:
+    """What the trainer wants back, and the number of processes of ZeRO's shards."""
     state = read_json(checkpoint / COMPLETE)
-    of_shards = state.pop(PROCESSES, None)
-    if of_shards is not None and of_shards != zero_processes:
-        raise UserError(
-            f"{checkpoint} holds shards of {of_shards} processes, and this run has {zero_processes}: start it with "
-            f"{of_shards} (PROCESSES, or the slots of HOSTFILE), or delete {checkpoint.parent} to start over"
-        )
-    return state
+    return state, state.pop(PROCESSES, None)
 
 
 def remove_cut_off(directory: Path) -> None:

@@ -10,8 +10,8 @@ from stages.data.sample import DataType
 from stages.model.family import Family, Medium, VideoText
 from stages.model.positions import group_seconds, mrope_positions
 
-# `mlp.0` and `mlp.2` are a merger's
-_LAYERS = r"(qkv|proj|gate_proj|up_proj|down_proj|linear_fc[12]|mlp\.[02])"
+# `mlp.0` and `mlp.2` are a merger's, `fc1` and `fc2` are Qwen2-VL's
+_LAYERS = r"(qkv|proj|gate_proj|up_proj|down_proj|linear_fc[12]|\.fc[12]|mlp\.[02])"
 
 
 class Qwen(Family):

@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from pydantic import Field
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
-from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerState
 from transformers.training_args import TrainingArguments
 
@@ -37,6 +36,7 @@ from stages.model.checkpoints import (
 from stages.model.load import Precision, resolve
 from stages.model.processes import ZeroStage
 from stages.model.save import save_model
+from stages.model.shards import ShardTrainer
 from stages.run.errors import UserError
 from stages.run.files import write_atomic
 from stages.run.params import LARGEST_SEED, Params
@@ -170,7 +170,7 @@ class Optimisation(Params):
         return arguments
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(ShardTrainer):
     """Trainer that goes on exactly from its last whole checkpoint.
 
     transformers 5 writes the weights of vision-language models under their hub names and does not find them when it
@@ -205,7 +205,10 @@ class ResumableTrainer(Trainer):
         work = Path(self.args.output_dir or "")
         checkpoint = last_checkpoint(work)
         if checkpoint is not None:
-            self.restore_state(kept_state(checkpoint, self._zero_processes))
+            state, processes = kept_state(checkpoint)
+            if processes not in (None, self.zero_processes):
+                self.use_universal(checkpoint)
+            self.restore_state(state)
             log.info("resuming from %s", checkpoint)
         if self.is_world_process_zero():
             remove_cut_off(work)
@@ -250,18 +253,6 @@ class ResumableTrainer(Trainer):
         if wrong := {*load_result.missing_keys, *load_result.unexpected_keys} - set(model.all_tied_weights_keys):
             raise RuntimeError(f"the checkpoint does not fit the model: {sorted(wrong)}")
 
-    @property
-    def _zero_processes(self) -> int | None:
-        return self.args.world_size if self.is_deepspeed_enabled else None
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model, but not into a checkpoint of DeepSpeed.
-
-        Its shards hold all weights, and under ZeRO-3 the first process would first have to gather them.
-        """
-        if not (_internal_call and self.is_deepspeed_enabled):
-            super().save_model(output_dir, _internal_call)
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         started = time.monotonic()
         # Trainer would remove older checkpoints before this one counts.
@@ -272,7 +263,7 @@ class ResumableTrainer(Trainer):
         if self.is_world_process_zero():
             folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
             size = make_durable(folder)
-            processes = {} if self._zero_processes is None else {PROCESSES: self._zero_processes}
+            processes = {} if self.zero_processes is None else {PROCESSES: self.zero_processes}
             write_atomic(folder / COMPLETE, json.dumps(self.state_to_keep() | processes))
             keep_newest(folder.parent, limit or 1)
             log.info("%s: %.3g GB in %.3g s", folder.name, size / 1e9, time.monotonic() - started)

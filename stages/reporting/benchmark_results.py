@@ -1,6 +1,6 @@
 """One benchmark in the report: figures, sentences and examples."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def benchmark_result(
         zero_scores=zero_scores(rows, comparison.answer_counts, samples, reader, profile),
         runs=[Run(label(model), name, frames, answers, n_missing) for model, answers in rows.items()],
         judges={label(model): judge_text(record) for model, record in judges.items()},
-        judge_names=_judge_names(judges.values()) if profile == "official" else "",
+        judge_names=judge_names(judges, models) if profile == "official" else "",
         faithfulness=_faithfulness([read_faithfulness(path) for path in files.values()]),
         files=list(files.values()),
     )
@@ -117,8 +117,15 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
     return files
 
 
-def _judge_names(records: Iterable[JudgeRecord]) -> str:
-    return " and ".join(sorted({name for record in records for name in judged_by(record).values()}))
+def judge_names(judges: Mapping[str, JudgeRecord], models: Sequence[str]) -> str:
+    """Whose verdicts are scores, and of which models unless it is one judge for all."""
+    scored = {label(model): found["judge"] for model, record in judges.items() if (found := judged_by(record))}
+    names = sorted(set(scored.values()))
+    if len(names) == 1 and len(scored) == len(models):
+        return names[0]
+    return " and ".join(
+        f"{name} ({', '.join(model for model, judge in scored.items() if judge == name)})" for name in names
+    )
 
 
 def _faithfulness(measured: Sequence[Faithfulness]) -> dict[str, list[Estimate | None]]:

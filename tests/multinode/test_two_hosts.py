@@ -91,17 +91,31 @@ def test_hosts_without_ssh_meet_and_a_killed_process_ends_both(project: Project)
     ends_after_a_loss(training)
     assert joined.wait(SECONDS) != 0
     training, joined = start()
-    goes_on(training, 2)
+    project.until_checkpoint("sft", 4, training)
+    ends_with(training, signal.SIGTERM)
+    assert joined.wait(SECONDS) != 0
+    training, joined = start()
+    goes_on(training, 4)
     assert joined.wait(SECONDS) == 0
 
 
-def test_ctrl_c_leaves_nothing_running(project: Project) -> None:
+def ends_with(training: Training, sent: signal.Signals) -> None:
+    """Ctrl-C goes to the whole group of processes, as in a terminal; another signal to DVC alone."""
+    (os.killpg if sent == signal.SIGINT else os.kill)(training.process.pid, sent)
+    assert training.finish(SECONDS) != 0
+    until_nothing_runs()
+    assert "Traceback" not in training.said(), training.said()
+
+
+def test_ctrl_c_and_the_end_of_dvc_leave_nothing_running_and_the_run_goes_on(project: Project) -> None:
     project.set({"deepspeed": 2, "seed": 2})
     training = project.start("sft", **BY_SSH)
     project.until_checkpoint("sft", 2, training)
-    os.killpg(training.process.pid, signal.SIGINT)
-    assert training.finish(SECONDS) != 0
-    until_nothing_runs()
+    ends_with(training, signal.SIGINT)
+    training = project.start("sft", **BY_SSH)
+    project.until_checkpoint("sft", 4, training)
+    ends_with(training, signal.SIGTERM)
+    goes_on(project.start("sft", **BY_SSH), 4)
 
 
 def refused(project: Project, stage: str = "sft", **environment: str) -> str:
@@ -154,7 +168,13 @@ def test_resume_and_fresh_reach_the_other_host(project: Project) -> None:
     ends_after_a_loss(training)
     file = project.folder / "stages" / "model" / "training.py"
     file.write_text(file.read_text() + "# a typo fixed\n")
-    assert "its code has changed since: stages/model/training.py" in refused(project)
+    assert "/0 holds an unfinished run, and its code has changed since: stages/model/training.py" in refused(project)
+    training = project.start("sft", **BY_SSH, FRESH="1")
+    project.until_checkpoint("sft", 2, training)
+    assert "resuming" not in training.said()
+    ends_with(training, signal.SIGTERM)
+    file.write_text(file.read_text() + "# and another one\n")
+    assert "/1 holds an unfinished run" in refused(project)
     goes_on(project.start("sft", **BY_SSH, RESUME="1"), 2)
 
 

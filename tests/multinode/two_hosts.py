@@ -100,13 +100,10 @@ class Project:
             )
         return Training(process, log)
 
-    def checkpoint(self, stage: str, step: int) -> bool:
-        """Whether the checkpoint of that step is whole."""
-        return bool(list(self.folder.glob(f".work/{stage}/*/*/checkpoint-{step}/complete.json")))
-
     def until_checkpoint(self, stage: str, step: int, training: Training) -> None:
-        """Wait for the checkpoint of that step."""
-        while not self.checkpoint(stage, step):
+        """Wait until the training that has just started has written its checkpoint of that step."""
+        started, files = time.time(), f".work/{stage}/*/*/checkpoint-{step}/complete.json"
+        while not any(file.stat().st_mtime > started for file in self.folder.glob(files)):
             assert training.process.poll() is None, training.said()
             time.sleep(0.05)
 

@@ -2,27 +2,34 @@
 
     python -m speed.filtering [ROWS …]
     python -m speed.filtering --one-clip [QUESTIONS …]
+    python -m speed.filtering --mapped [ROWS …]
 
 The rows are synthetic: by default 10,000, 100,000 and 1,000,000, each in a process of its own. Every rule is on; one
 row in ten is a duplicate, one in ten answers wrongly, three questions share a clip. The last line is JSON.
 With --one-clip the script measures near_duplicates alone, on different questions about a single clip, against a
-comparison of each question with all questions kept before it.
+comparison of each question with all questions kept before it. With --mapped it measures what other machines could do
+of the filter's work (rules about thoughts, words, MinHashes), and what it costs this one to send rows and to receive
+results.
 """
 
 import json
 import logging
 import multiprocessing
+import pickle
 import random
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from speed.arguments import parser
 from stages.curation.duplicates import NearDuplicates
 from stages.curation.params import SampleRule, ThoughtRule
 from stages.curation.text import words
+from stages.curation.thought_rules import THOUGHT_RULES
 from stages.data.annotations import ANNOTATION_SCHEMA, AnnotationRow
 from stages.data.sample import Sample, write_samples
 from stages.filter import FilterParams, run
@@ -31,6 +38,8 @@ from stages.video.clips import CLIPS_SCHEMA
 from stages.video.frame_store import FRAME_KEYS_SCHEMA
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 RULES = (*get_args(ThoughtRule), *get_args(SampleRule))
 COLOURS = ("red", "green", "blue", "grey", "black", "white", "orange")
@@ -145,14 +154,40 @@ def one_clip(count: int) -> dict[str, float]:
     return {name: round(value, 2) for name, value in figures.items()} | {"dropped": len(found), "missed": missed}
 
 
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """The result of a function, and its CPU seconds."""
+    start = time.process_time()
+    return work(), time.process_time() - start
+
+
+def mapped(count: int) -> dict[str, float]:
+    """CPU µs per row of work that needs no other row, and of pickling it."""
+    params, near = FilterParams(rules=RULES), NearDuplicates(0.8)
+
+    def judged(row: tuple[Sample, AnnotationRow]) -> tuple[list[str | None], set[str], list[bytes]]:
+        asked = set(words(row[0].problem))
+        return [rule(*row, params) for rule in THOUGHT_RULES.values()], asked, near._bands(row[0].media_sha256, asked)
+
+    given = [(sample(number), answer(number)) for number in range(count)]
+    found, work_s = timed(lambda: [judged(row) for row in given])
+    _, send_s = timed(lambda: pickle.dumps(given))
+    _, receive_s = timed(partial(pickle.loads, pickle.dumps(found)))
+    seconds = {"mappable": work_s, "sending and receiving": send_s + receive_s}
+    return {name: round(1e6 * value / count, 1) for name, value in seconds.items()}
+
+
 def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     arguments = parser(__doc__)
     arguments.add_argument("--one-clip", action="store_true")
+    arguments.add_argument("--mapped", action="store_true")
     arguments.add_argument("rows", nargs="*", type=int)
     chosen = arguments.parse_args()
     if chosen.one_clip:
         log.info(json.dumps({count: one_clip(count) for count in chosen.rows or (1000, 10_000)}))
+        return
+    if chosen.mapped:
+        log.info(json.dumps({count: mapped(count) for count in chosen.rows or (20_000,)}))
         return
     result: dict[str, dict[str, float]] = {}
     for rows in chosen.rows or (10_000, 100_000, 1_000_000):

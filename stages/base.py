@@ -48,6 +48,11 @@ class BaseParams(Params):
         description="Qwen3-VL's videos, here and in the models trained from it: 'frames' is the text of transformers "
         "4.57, 'enclosed' has one more start and end token around it, as transformers 5.10 and later write it",
     )
+    enable_thinking: bool | None = Field(
+        default=None,
+        description="whether the chat template opens a thought for the model, here and in the models trained from it, "
+        "where it asks `enable_thinking` (Qwen3.5); null: as the template does by default",
+    )
     seed: int = Field(
         default=0, ge=0, le=LARGEST_SEED, description="of the weights, the tokenizer's text and the scenes"
     )
@@ -108,7 +113,7 @@ def point(params: BaseParams, out: Path) -> dict[str, object]:
     else:
         pointer = {"model": params.model, "revision": folder.name}
     shutil.rmtree(out, ignore_errors=True)
-    source = ModelSource(folder, params.prompt, params.video_text)
+    source = ModelSource(folder, params.prompt, params.video_text, params.enable_thinking)
     write_json(out / PIPELINE_FILE, pointer | source.pipeline())
     log.info("%s, revision %s", pointer["model"], pointer["revision"])
     return pointer

@@ -65,15 +65,15 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     at_once = min(1.0, (params.rollout_rows or rows) / rows)  # share of the responses
     cached = prompts * min(1.0, 2 * at_once), rows * at_once  # prompts and responses, see generate.room_for
     shape, most = media.shape(TEXT_TOKENS, params.max_new_tokens), media.largest(TEXT_TOKENS, params.max_new_tokens)
-    per_forward = params.questions_per_forward
-    attention = memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
-    tokens = most.prompt + params.group_size * most.completion
-    activations = memory.activations(
-        size, how, per_forward * tokens, per_forward * attention, per_forward * most.visual * size.merge**2
-    )
-    logits = memory.logits(size, how, per_forward * params.group_size * most.completion)
-    cache = 0.0 if servers else memory.cache(size, how, cached[0], most.prompt, cached[1], most.completion)
-    phases = {"rollout: KV cache": cache, "update: activations and logits": activations + logits}
+    at_a_time, answered = params.questions_per_forward, params.group_size * most.completion
+    attention = at_a_time * memory.grouped_attention(size, most.prompt, params.group_size, most.completion)
+    tokens, patches = at_a_time * (most.prompt + answered), at_a_time * most.visual * size.merge**2
+    scanned = at_a_time * memory.scanned(most.prompt, params.group_size, most.completion)
+    activations = memory.activations(size, how, tokens, attention, patches, scanned)
+    decoded = cached[0], most.prompt, cached[1], most.completion
+    rollout = {"rollout: prefill": memory.prefill, "rollout: KV cache": memory.cache}
+    phases = {name: 0.0 if servers else needed(size, how, *decoded) for name, needed in rollout.items()}
+    phases["update: activations and logits"] = activations + memory.logits(size, how, at_a_time * answered)
     scored, seen = score_group(shape, params.group_size), Work() if params.freeze_vision else encode(shape, size)
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:

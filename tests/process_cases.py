@@ -51,7 +51,7 @@ CASES: dict[str, Case] = {
     "skip": _tgrpo({"dynamic_sampling": "skip", "contrast_scale": "batch"}),
     "skip-two-per-forward": _tgrpo({"dynamic_sampling": "skip", "questions_per_forward": 2}, (2,)),
     "resample": _tgrpo({"dynamic_sampling": "resample", "contrast_scale": "batch"}),
-    "sft-zero3": _sft((2,), deepspeed=3),
+    "sft-zero3": _sft((2,), deepspeed=3, samples_per_forward=2),
     "sft-zero3-vision-frozen": _sft((2,), deepspeed=3, vision_lr_scale=0.0),
     "zero2-likelihood": _tgrpo({"deepspeed": 2, "temporal": "likelihood"}, (2,)),
     "zero2-adapters": _tgrpo({"deepspeed": 2, "lora": ADAPTERS, "freeze_vision": False}, (2,)),

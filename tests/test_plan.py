@@ -90,9 +90,8 @@ def test_the_paper_profile_is_refused_on_one_gpu_of_24_gb_with_advice(config: li
         main([*PAPER, *config, "--device", "rtx4090-24gb", "--gpus", "1"])
     sft, tgrpo = str(refused.value).split("; ")
     assert re.match(rf"sft needs 1\d\d\.\d GiB per GPU and 21\.6 are usable: set sft\.{adapters}", sft)
-    assert re.match(
-        rf"tgrpo needs 1\d\d\.\d GiB .*: set tgrpo\.{adapters}, .*frames\.max_frames \d \(fewer frames\)", tgrpo
-    )
+    changes = rf"tgrpo\.rollout_rows 12, tgrpo\.{adapters}"
+    assert re.match(rf"tgrpo needs 1\d\d\.\d GiB .*: set {changes}, .*frames\.max_frames \d \(fewer frames\)", tgrpo)
 
 
 def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path, printed: Callable[[], str]) -> None:
@@ -100,7 +99,7 @@ def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path
     settings = yaml.load((ROOT / "profiles" / "paper.yaml").read_text())
     adapters = {"lora": {"rank": 16, "alpha": 32}, "deepspeed": None}
     settings["sft"] |= adapters | {"vision_lr_scale": 0.0}
-    settings["tgrpo"] |= adapters | {"freeze_vision": True, "max_new_tokens": 384}
+    settings["tgrpo"] |= adapters | {"freeze_vision": True, "max_new_tokens": 384, "rollout_rows": 12}
     settings["frames"] |= {"max_frames": 8}
     (tmp_path / "params.yaml").write_text(json.dumps(settings))  # JSON is YAML
     main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])

@@ -1,17 +1,13 @@
 """A step is the same on 1, 2 and 4 processes: real ones, over gloo."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests import sft_inputs
-from tests.conftest import ROOT
+from tests import sft_inputs, warm
 from tests.process_cases import CASES
 from tests.rl import runs
 from tests.together import Outcome
@@ -47,14 +43,8 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
     def launch(names: tuple[str, ...], processes: int) -> Path:
         out = root / f"{names[0]}-{processes}"
         out.mkdir()
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "tests.together"]
-        subprocess.run(
-            [sys.executable, "-m", *torchrun, str(root), str(out), *names],
-            cwd=out,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            timeout=SECONDS,
-            check=False,  # the tests of the cases that are missing then fail
-        )
+        # after a failure the tests of the cases that are missing fail
+        warm.start("tests.together", [str(root), str(out), *names], out, processes).wait(SECONDS)
         return out
 
     def run(name: str, processes: int) -> Path:

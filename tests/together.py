@@ -1,8 +1,9 @@
 """Short trainings, one after the other, on the processes that are there.
 
-    python -m torch.distributed.run --nproc-per-node 2 -m tests.together INPUTS OUT NAME…
+    python -m tests.together INPUTS OUT NAME…
 
-The names are those of `tests.process_cases`. Each process writes what it has of a training to OUT/NAME-PROCESS.json.
+`tests.warm` starts it, in one process or several. The names are those of `tests.process_cases`. Each process writes
+what it has of a training to OUT/NAME-PROCESS.json.
 """
 
 import os
@@ -81,12 +82,12 @@ def recorded(sample: Sample, texts: dict[str, list[str]]) -> Sample:
 def main() -> None:
     """Train all cases."""
     inputs, out, *names = sys.argv[1:]
-    process = int(os.environ["RANK"])
+    process = int(os.environ.get("RANK", "0"))
     for name in names:
         work = Path(out) / "work" / name
         work.mkdir(parents=True, exist_ok=True)
         params = CASES[name].params
-        if os.environ["WORLD_SIZE"] == "1":
+        if "WORLD_SIZE" not in os.environ:
             params = params.model_copy(update={"deepspeed": None})
         write_json(Path(out) / f"{name}-{process}.json", train(params, Path(inputs), work))
 

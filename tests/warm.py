@@ -7,7 +7,9 @@ time in a cold process under DeepSpeed, and a short training takes one. Each pro
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +103,8 @@ def start(module: str, arguments: Sequence[str], folder: Path, processes: int = 
 
 
 def _run(module: str, arguments: list[str], folder: Path, variables: dict[str, str]) -> None:
-    """One of the processes."""
+    """One of the processes; it ends with pytest, however that ends."""
+    threading.Thread(target=_end_with_pytest, daemon=True).start()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -110,3 +113,10 @@ def _run(module: str, arguments: list[str], folder: Path, variables: dict[str, s
     os.dup2(said, sys.stderr.fileno())
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_with_pytest() -> None:
+    pytest = multiprocessing.parent_process()
+    assert pytest is not None
+    pytest.join()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -137,7 +137,7 @@ def prefilling(bench: Bench) -> dict[str, float]:
     model, builder, asked = bench.policy(), bench.builder, bench.questions()
     prompts = [each.ordered for each in asked] + [each.contrast or each.ordered for each in asked]
     longest, places = max(len(prompt.ids_P) for prompt in prompts), list(range(len(prompts)))
-    prefix = Prefix(model.config.text_config.num_hidden_layers, len(prompts), longest, bench.device)
+    prefix = Prefix(bench.builder.family.recurrent(model.config), len(prompts), longest, bench.device)
     with torch.no_grad(), bench.autocast():
         # The first pass warms up.
         _, seconds = [timed(prefill, model, builder, prompts, prefix, places)[1] for _ in range(2)]

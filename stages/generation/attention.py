@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
-from stages.generation.cache import PromptCache
+from stages.generation.cache import PromptCache, PromptLayer
+from stages.model.recurrent import use_packed_states
 
 SHARED_PREFIX = "shared_prefix"
 
@@ -19,13 +20,14 @@ SHARED_PREFIX = "shared_prefix"
 class Prefix:
     """The prefilled prompts, and the rows that go on from each.
 
-    The cache holds B places of P tokens. padding_B11P is true before a prompt. `is_padded` says whether a prompt was
-    ever shorter than its place. rows_BN lists the rows of each place, filled up with row 0. place_A is the place of
-    each row in the flattened rows_BN; for a row without a prompt it is 0.
+    The cache holds B places of P tokens. Layers that are `recurrent` have states instead of keys and values there.
+    padding_B11P is true before a prompt. `is_padded` says whether a prompt was ever shorter than its place. rows_BN
+    lists the rows of each place, filled up with row 0. place_A is the place of each row in the flattened rows_BN; for
+    a row without a prompt it is 0.
     """
 
-    def __init__(self, layers: int, prompts: int, tokens: int, device: torch.device) -> None:
-        self.cache = PromptCache(layers, prompts, tokens)
+    def __init__(self, recurrent: Sequence[bool], prompts: int, tokens: int, device: torch.device) -> None:
+        self.cache = PromptCache(recurrent, prompts, tokens)
         self.is_padded = False
         self.padding_B11P = torch.ones(prompts, 1, 1, tokens, dtype=torch.bool, device=device)
         self.rows_BN, self.place_A = (torch.zeros(0, dtype=torch.long, device=device) for _ in range(2))
@@ -88,7 +90,7 @@ def shared_prefix_attention(
     where they are not filled yet. Rows of the same prompt, and query heads that share a key head, are columns of one
     product, so that keys and values are never repeated.
     """
-    stored = prefix.cache.prompt_layers[cast(int, module.layer_idx)]
+    stored = cast(PromptLayer, prefix.cache.prompt_layers[cast(int, module.layer_idx)])
     prompt_key, prompt_value = cast(Tensor, stored.keys), cast(Tensor, stored.values)  # [B, K, P, D]
     (_, K, P, D), (A, H) = prompt_key.shape, query.shape[:2]
     query_AKGD = query.view(A, K, H // K, D) * scaling
@@ -109,6 +111,7 @@ AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)
 @contextmanager
 def shared_prefix(model: PreTrainedModel) -> Iterator[None]:
     """Within the block the language model attends by `shared_prefix_attention`."""
+    use_packed_states(model)
     before = model.config.text_config._attn_implementation
     model.set_attn_implementation({"text_config": SHARED_PREFIX})
     try:

@@ -88,8 +88,8 @@ class Decoder:
         self.pace = pace or (GPU if model.device.type == "cuda" else CPU)
         self._model, self._builder, self._sampling, self._width = model, builder, sampling, room.width
         (A, C), device = (room.rows, sampling.max_new_tokens), model.device
-        layers = model.config.text_config.num_hidden_layers
-        self.prefix = Prefix(layers, room.prompts, room.prompt_tokens, device)
+        recurrent = builder.family.recurrent(model.config)
+        self.prefix = Prefix(recurrent, room.prompts, room.prompt_tokens, device)
         self._prompt_A: list[int | None] = [None] * A
         self._end_ids = torch.tensor(end_ids(model, builder), device=device)
         self._banned_ids = torch.tensor(builder.banned_ids, device=device)
@@ -118,6 +118,7 @@ class Decoder:
         at_R = torch.tensor(rows_R, device=self._row_A.device)
         self.column_A[at_R], self.ended_A[at_R] = 0, False
         self._position_A[at_R] = at_R.new_tensor([prompts[index].next_position for index in newcomer_R])
+        self._own.fork(at_R, at_R.new_tensor([places[index] for index in newcomer_R]))
         C = self._uniform_AC.shape[1]
         uniform_RC = torch.cat([uniforms(len(each.rows), C, each.seed) for each in newcomers])
         self._uniform_AC[at_R] = uniform_RC.to(at_R.device)
@@ -213,7 +214,9 @@ class Decoder:
         """The step as a CUDA graph, captured once per number of columns."""
         same = self._columns, self.prefix.is_padded
         if same not in self._captured:
-            self._captured[same] = captured(self.step, [self.column_A, self.ended_A])
+            assert self._own is not None
+            changed = [self.column_A, self.ended_A, *self._own.states()]
+            self._captured[same] = captured(self.step, changed)
         return self._captured[same]
 
 

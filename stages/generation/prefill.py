@@ -11,6 +11,7 @@ from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.transfer import on_device
 
 PASS_TOKENS = 2048  # tokens of padding that a further pass must save: it reads all weights once more
+MOST_TOKENS = 16_384  # of a pass of several prompts, padding included: more would take memory and save no time
 
 
 def prefill(
@@ -39,13 +40,16 @@ def passes(lengths: Sequence[int]) -> list[list[int]]:
     """Shares prompts out over passes so that padding costs least.
 
     A pass costs its prompts, padded to the longest of them, and PASS_TOKENS. Prompts of like length go together, the
-    shortest first; the best cuts are those of a shortest path.
+    shortest first; the best cuts are those of a shortest path. Several prompts of a pass have at most MOST_TOKENS.
     """
     order = sorted(range(len(lengths)), key=lambda prompt: (lengths[prompt], prompt))
     best: list[tuple[int, list[list[int]]]] = [(0, [])]  # cost and passes of the first prompts of the order
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
-        cost, start = min((best[start][0] + PASS_TOKENS + (end - start) * longest, start) for start in range(end))
+        first = end - max(1, MOST_TOKENS // longest)
+        cost, start = min(
+            (best[start][0] + PASS_TOKENS + (end - start) * longest, start) for start in range(max(0, first), end)
+        )
         best.append((cost, [*best[start][1], sorted(order[start:end])]))
     return best[-1][1]
 

@@ -75,17 +75,17 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
     writes_times = kind == "video" and builder.family.timed_frames
     if writes_times and abs(theirs.frames - ours.frames) < per_step:
         return (
-            f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; for "
-            "a published Qwen3-VL, base.video_text: enclosed (in its pipeline.json) makes this process show what vLLM "
-            "shows; for one that was trained here, serve the folder with its own chat template"
+            f"the text around the frames of a clip: they take {theirs.frames} tokens there and {ours.frames} here; "
+            + _other_text(builder)
         )
     low, high, file = _pixels(folder, kind)
     if file and not low <= math.prod(frames.shape[0 if writes_times else 1 : 3]) <= high:
         return (
             f"the size of the frames: they take {theirs.frames} tokens there and {ours.frames} here, because the "
-            f"server changes {size} to fit {file}, {low} to {high} pixels; set min_pixels and max_pixels "
-            "(frames.* for training data, benchmark.defaults.* for a benchmark) inside these and make the frames anew, "
-            "or other bounds in extra_body: { mm_processor_kwargs: { min_pixels: …, max_pixels: … } }"
+            f"server changes {size} to fit {file}, {low} to {high} pixels; set min_pixels, max_pixels and, for long "
+            "clips, total_pixels (frames.* for training data, benchmark.defaults.* for a benchmark) inside these and "
+            "make the frames anew, or other bounds in extra_body: { mm_processor_kwargs: { min_pixels: …, "
+            "max_pixels: … } }"
         )
     steps, rest = divmod(theirs.frames - (_MARKS if kind == "video" else 0), per_step)
     if not rest and steps and asked.sample.data_type == "video":
@@ -98,6 +98,15 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
         f"the frames of {size}: they take {theirs.frames} tokens there and {ours.frames} here; serve the folder's own "
         "processor files"
     )
+
+
+def _other_text(builder: PromptBuilder) -> str:
+    """What makes both show the same text around the frames of a clip."""
+    template = builder.tokenizer.chat_template
+    if builder.family.portable_template(template, "frames") == template:
+        return "serve the folder with its own chat template"
+    other = "frames" if builder.video_text == "enclosed" else "enclosed"
+    return f"base.video_text: {other} (in the model's pipeline.json) makes this process show what the server shows"
 
 
 def _content(body: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:

@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
+from stages.model.recurrent import Layer, use_packed_states
 from stages.model.transfer import on_device
 
 VISION = "flash_segments"  # with "flash" in the name, transformers' vision layers hand over all windows at once
@@ -39,6 +40,11 @@ class Segments:
     def to(self, device: torch.device) -> "Segments":
         """The same segments on another device."""
         return Segments(on_device(self.bounds_S1, device), self.longest)
+
+    def through(self, layer: Layer, states_LH: Tensor) -> Tensor:
+        """The row through a layer with recurrent states, [L, H]: each segment by itself, its padding behind it."""
+        batch = _Batch.of(self, len(states_LH))
+        return batch.tokens(layer(batch.rows(states_LH[:, None])[:, 0])[:, None])[:, 0]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
@@ -160,4 +166,5 @@ def use_vision_attention(model: PreTrainedModel) -> None:
 
 def use_packed_attention(model: PreTrainedModel) -> None:
     """Let the language model take packed rows; all else stays SDPA."""
+    use_packed_states(model)
     model.set_attn_implementation({"text_config": PACKED})

@@ -48,12 +48,29 @@ class VisionSize:
 class Experts:
     """A mixture of `count` experts in each language layer.
 
-    A token goes through `per_token` of them, each of which is `intermediate` wide.
+    A token goes through `per_token` of them, each of which is `intermediate` wide, and through one of width `shared`
+    that all tokens share.
     """
 
     count: int
     per_token: int
     intermediate: int
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """Linear attention in the language layers with these numbers.
+
+    A layer has `heads` states of `key` x `value`, and a convolution over `kernel` tokens of `channels` values.
+    """
+
+    layers: tuple[int, ...]
+    heads: int
+    key: int
+    value: int
+    channels: int
+    kernel: int
 
 
 class Family(ABC):
@@ -64,7 +81,9 @@ class Family(ABC):
     `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
     vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear
     layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame. Names of a
-    router's weight and of experts' weights end with `router` and `expert_weights`.
+    router's weight and of experts' weights end with `router` and `expert_weights`. `transposed_experts` says whether
+    published files hold the latter with inputs before outputs. `recurrent_layer` is transformers' class of linear
+    attention with a recurrent state.
     """
 
     end_token: ClassVar[str]
@@ -75,6 +94,8 @@ class Family(ABC):
     timed_frames: ClassVar[bool]
     router: ClassVar[tuple[str, ...]] = ()
     expert_weights: ClassVar[tuple[str, ...]] = ()
+    recurrent_layer: ClassVar[type[nn.Module] | None] = None
+    transposed_experts: ClassVar[bool] = False
 
     @abstractmethod
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
@@ -98,6 +119,16 @@ class Family(ABC):
     def experts(self, config: Any) -> Experts | None:
         """The experts of a layer; None for a dense model."""
         return None
+
+    def recurrence(self, config: Any) -> Recurrence | None:
+        """The layers of linear attention; None for a model without any."""
+        return None
+
+    def recurrent(self, config: Any) -> list[bool]:
+        """Whether each language layer has a recurrent state in place of keys and values."""
+        found = self.recurrence(config)
+        layers = found.layers if found else ()
+        return [layer in layers for layer in range(config.text_config.num_hidden_layers)]
 
     def tower(self, model: Any) -> nn.Module:
         """The vision tower of a model."""

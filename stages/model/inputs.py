@@ -15,15 +15,14 @@ from torch import Tensor
 
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
-from stages.model.chat_template import BadTemplate, render
 from stages.model.family import Medium, VideoText, family_of
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
 from stages.model.patchify import patchify
+from stages.model.turns import Turns, with_thinking
 from stages.run.errors import UserError
 from stages.video.frame_store import Frames, FrameShape
 
 IGNORE = -100  # label of a token that takes no part in the loss, as in torch's cross entropy
-_MARK = "\ue000"  # a character without meaning, in place of the question's text in the template
 _INPUT_NAMES: dict[DataType, tuple[str, str]] = {
     "video": ("pixel_values_videos", "video_grid_thw"),
     "image": ("pixel_values", "image_grid_thw"),
@@ -68,10 +67,11 @@ class PromptBuilder:
         self.config = load_config(source.folder)
         self.family = family_of(self.config)
         self.tokenizer = load_tokenizer(source.folder)
+        self.tokenizer.chat_template = with_thinking(self.tokenizer.chat_template, source.enable_thinking)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
-        self._video_text: VideoText = source.video_text
+        self.video_text: VideoText = source.video_text
         self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
-        self._turns: dict[DataType | None, tuple[str, str]] = {}
+        self._turns = Turns(self.tokenizer, self.family)
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
         self._temporal: int = vision.temporal_patch_size
@@ -98,6 +98,11 @@ class PromptBuilder:
     def end_id(self) -> int:
         """The id of the token that ends the assistant's turn."""
         return self.tokenizer.convert_tokens_to_ids(self.family.end_token)
+
+    @property
+    def opened(self) -> str:
+        """The start of a thought that is part of each prompt, as in Qwen3.5's template: "" for most models."""
+        return self._turns.opened
 
     @property
     def banned_ids(self) -> list[int]:
@@ -166,12 +171,20 @@ class PromptBuilder:
         }
 
     def completion_ids(self, text: str) -> Tensor:
-        """The tokens ids_C that SFT teaches: `text` and the turn's end."""
+        """The tokens ids_C that SFT teaches: `text` and the turn's end.
+
+        Where the template has opened the thought, they begin inside it.
+        """
+        if self.opened and text.startswith("<think>"):
+            text = text.removeprefix("<think>").lstrip()
         return torch.tensor([*self._text_ids(text), self.end_id])
 
     def decode(self, ids_C: Tensor) -> str:
-        """The text of a completion, without end token and padding."""
-        return self.tokenizer.decode(ids_C, skip_special_tokens=True)
+        """The text of a completion, without end token and padding.
+
+        It begins with the start of a thought that the template has opened.
+        """
+        return self.opened + self.tokenizer.decode(ids_C, skip_special_tokens=True)
 
     def _pixels(self, patches_NK: Tensor) -> Tensor:
         device = patches_NK.device
@@ -222,30 +235,15 @@ class PromptBuilder:
 
         Special tokens come from the chat template alone: the question is tokenised as text, whatever it holds.
         """
-        is_shown = medium.merged[0] > 0
-        before, after = self._turn(sample.data_type if is_shown else None)
-        tokens = 1  # of each placeholder
-        if is_shown:
-            before, tokens = self.family.shown(before, medium, self.config, self._video_text)
-        before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))
+        shown = sample.data_type if medium.merged[0] > 0 else None
+        turn, tokens = self._turns.of(shown), 1  # of each placeholder
+        before = turn.before
+        if shown:
+            before, tokens = self.family.shown(before, medium, self.config, self.video_text)
+        before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, turn.after))
         repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
-        text_ids = self._text_ids(question_text(sample, self.prompt_style))
+        text_ids = self._text_ids(turn.question(question_text(sample, self.prompt_style), shown))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
-
-    def _turn(self, shown: DataType | None) -> tuple[str, str]:
-        """The chat template's text before and after the question's text."""
-        if shown not in self._turns:
-            content = [{"type": kind} for kind in [shown] if kind] + [{"type": "text", "text": _MARK}]
-            messages = [{"role": "user", "content": content}]
-            try:
-                text = render(self.tokenizer, messages)
-            except BadTemplate as error:
-                raise UserError(f"the model's chat template cannot be used: {error}") from None
-            before, found, after = text.partition(_MARK)
-            if not found or (shown and before.count(self.family.pads[shown]) != 1):
-                raise UserError(f"the model's chat template does not show one {shown} and then a question's text")
-            self._turns[shown] = (before, after)
-        return self._turns[shown]
 
     def _template_ids(self, text: str) -> list[int]:
         """Tokens of a part of the chat template, special tokens among them."""

@@ -28,6 +28,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+from transformers.models.qwen3_5.tokenization_qwen3_5 import PRETOKENIZE_REGEX as PRETOKENIZE_QWEN3_5
 from transformers.utils.logging import disable_progress_bar
 
 from stages.data.prompt import PromptStyle
@@ -74,10 +75,16 @@ class ModelSource:
     folder: Path
     prompt: PromptStyle
     video_text: VideoText
+    enable_thinking: bool | None = None
 
-    def pipeline(self) -> dict[str, str]:
+    def pipeline(self) -> dict[str, str | bool]:
         """The content of a `pipeline.json` beside the files."""
-        return {"prompt": self.prompt} | ({} if self.video_text == "frames" else {"video_text": self.video_text})
+        found: dict[str, str | bool] = {"prompt": self.prompt}
+        if self.video_text != "frames":
+            found["video_text"] = self.video_text
+        if self.enable_thinking is not None:
+            found["enable_thinking"] = self.enable_thinking
+        return found
 
 
 class PipelineFile(BaseModel):
@@ -87,6 +94,7 @@ class PipelineFile(BaseModel):
 
     prompt: PromptStyle = "video-r1"
     video_text: VideoText = "frames"
+    enable_thinking: bool | None = None
     model: str | None = None
     revision: str | None = None
 
@@ -106,7 +114,7 @@ def resolve(path: Path) -> ModelSource:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise UserError(f"{file}: {wrong}; run the stage that writes the folder") from None
     folder = path if pipeline.model is None else find_model(pipeline.model, pipeline.revision)
-    return ModelSource(folder, pipeline.prompt, pipeline.video_text)
+    return ModelSource(folder, pipeline.prompt, pipeline.video_text, pipeline.enable_thinking)
 
 
 def read_object(file: Path) -> dict[str, JsonValue]:
@@ -221,7 +229,7 @@ def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
             waiting += part.values()
             if "type" in part and part["type"] not in TOKENIZER_STEPS:
                 raise UserError(f"{folder}: its tokenizer has a step {part['type']}, which no supported family has")
-            if part.get("Regex", PRETOKENIZE_REGEX) != PRETOKENIZE_REGEX:
+            if part.get("Regex", PRETOKENIZE_REGEX) not in (PRETOKENIZE_REGEX, PRETOKENIZE_QWEN3_5):
                 raise UserError(f"{folder}: its tokenizer splits text by an expression that no supported family has")
 
 

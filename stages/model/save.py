@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
 from stages.model.load import PIPELINE_FILE, ModelSource, load_tokenizer
+from stages.model.turns import with_thinking
 from stages.run.files import read_json, write_atomic
 
 Settings = dict[str, Any]  # the content of one of Hugging Face's JSON files
@@ -44,12 +46,15 @@ def save_model(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         model.save_pretrained(staging, state_dict=state_dict)
+        family = family_of(model.config)
+        if family.transposed_experts:
+            _transpose(staging, family.expert_weights)
         for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
             if (source.folder / name).exists():
                 shutil.copyfile(source.folder / name, staging / name)
         template = load_tokenizer(source.folder).chat_template
-        portable = family_of(model.config).portable_template(template, source.video_text)
-        write_atomic(staging / TEMPLATE_FILE, portable)
+        portable = family.portable_template(template, source.video_text)
+        write_atomic(staging / TEMPLATE_FILE, with_thinking(portable, source.enable_thinking))
         make_portable(staging)
         write_settings(staging / PIPELINE_FILE, source.pipeline())
         _apply_umask(staging)
@@ -83,13 +88,16 @@ def _model_config(config: Settings) -> Settings:
     """`rope_parameters` become the `rope_theta` and `rope_scaling` of transformers 4.
 
     transformers 4.57 knows no `rope_parameters`: it would place tokens without the sections of time, height and width.
-    It takes the tie of head and embedding from the text's part. `use_cache: false` is a trace of training.
+    It takes the tie of head and embedding from the text's part, and calls `num_local_experts` `num_experts`.
+    `use_cache: false` is a trace of training.
     """
     config = {name: value for name, value in config.items() if name != "use_cache"}
     text = dict(config["text_config"])
     if rope := text.pop("rope_parameters", None):
         text["rope_theta"] = rope["rope_theta"]
         text["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+    if experts := text.pop("num_local_experts", None):
+        text["num_experts"] = experts
     text["tie_word_embeddings"] = config["tie_word_embeddings"]
     return config | {"text_config": text}
 
@@ -129,6 +137,20 @@ def _keeping_small_frames(settings: Settings, factor: int) -> Settings:
     if settings.get("min_pixels"):
         settings["min_pixels"] = factor**2
     return settings
+
+
+def _transpose(folder: Path, names: tuple[str, ...]) -> None:
+    """Swap rows and columns of the weights [E, M, N] whose names end so.
+
+    transformers 5 transposes such weights where their shape is not the one it expects, and saves them as it keeps them.
+    It cannot tell a square weight, which stays.
+    """
+    for shard in sorted(folder.glob("*.safetensors")):
+        weights = load_file(shard)
+        chosen = [name for name in weights if name.endswith(names) and weights[name].shape[1] != weights[name].shape[2]]
+        if chosen:
+            swapped = {name: weights[name].transpose(1, 2).contiguous() for name in chosen}
+            save_file(weights | swapped, shard, metadata={"format": "pt"})
 
 
 def _apply_umask(folder: Path) -> None:

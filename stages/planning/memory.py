@@ -1,11 +1,13 @@
 """Bytes on one GPU, of the whole run and of a phase."""
 
+import math
 from dataclasses import dataclass
 
+from stages.generation.prefill import MOST_TOKENS
 from stages.model.adapters import VisionTraining
 from stages.model.load import Precision
 from stages.model.processes import ZeroStage
-from stages.planning.size import ModelSize
+from stages.planning.size import CHUNK, ModelSize
 
 ADAM = 8  # bytes per trained parameter: two fp32 moments
 BUCKETS = 2 * 500_000_000  # elements of DeepSpeed's two reduce buckets of default size
@@ -109,6 +111,32 @@ def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float)
     return tokens * per_token + attention * how.element + experts
 
 
+def scanned(prompt: float, rows: float, completion: float) -> float:
+    """Tokens that linear attention computes for a packed group: a prompt and each row are filled up to whole chunks."""
+    return CHUNK * (math.ceil(prompt / CHUNK) + rows * math.ceil(completion / CHUNK))
+
+
+def recurrent_bytes(size: ModelSize, how: Training, tokens: float, scanned: float) -> float:
+    """Bytes that a layer of linear attention saves for its backward pass, on transformers' own path.
+
+    That is in fp32, and has several matrices of a chunk's tokens for each head. The kernels of flash-linear-attention
+    need less.
+    """
+    found = size.recurrence
+    if found is None:
+        return 0.0
+    in_chunks = 5 * CHUNK + 10 * found.key + 3 * found.value + 10 + found.key * found.value / CHUNK
+    outside = 2 * found.key + 6 * found.value
+    recurrence = 4 * found.heads * (scanned * in_chunks + tokens * outside)
+    convolution = tokens * 2 * found.channels * how.element
+    return recurrence + convolution + layer_bytes(size, how, tokens, attention=0)
+
+
+def largest_layer(size: ModelSize, how: Training, tokens: float, attention: float, scanned: float = 0) -> float:
+    """Bytes that the largest language layer saves for its backward pass."""
+    return max(layer_bytes(size, how, tokens, attention), recurrent_bytes(size, how, tokens, scanned or tokens))
+
+
 def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
     """Bytes that a trained vision tower saves for its backward pass."""
     if how.vision == "frozen":
@@ -118,15 +146,22 @@ def vision_bytes(size: ModelSize, how: Training, patches: float) -> float:
     return size.vision_layers * kept + 2 * layer if how.checkpointing else size.vision_layers * layer
 
 
-def activations(size: ModelSize, how: Training, tokens: float, attention: float, patches: float) -> float:
+def activations(
+    size: ModelSize, how: Training, tokens: float, attention: float, patches: float, scanned: float = 0
+) -> float:
     """Peak bytes of forward and backward over so many tokens, without logits.
 
-    `attention` counts the elements that attention saves in a layer, `patches` what a trained vision tower sees. With
+    `attention` counts the elements that attention saves in a layer, `patches` what a trained vision tower sees, and
+    `scanned` the tokens that linear attention computes, if those are more. With
     checkpointing a layer keeps only its input. One layer at a time is computed again, and its gradients need as much.
     """
-    layer = layer_bytes(size, how, tokens, attention)
+    largest = largest_layer(size, how, tokens, attention, scanned)
     kept = tokens * size.hidden * how.element
-    language = size.layers * kept + 2 * layer if how.checkpointing else (size.layers + 1) * layer
+    if how.checkpointing:
+        language = size.layers * kept + 2 * largest
+    else:
+        language = largest + size.attention_layers * layer_bytes(size, how, tokens, attention)
+        language += size.recurrent_layers * recurrent_bytes(size, how, tokens, scanned or tokens)
     return language + SAVED_OUTSIDE * kept + vision_bytes(size, how, patches)
 
 
@@ -147,10 +182,35 @@ def features(size: ModelSize, how: Training, gib: float, clips: float, visual: f
     return min(gib * 2**30, clips * visual * per_token) if how.vision == "frozen" else 0.0
 
 
-def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
-    """Bytes of a rollout: keys, values and distributions of tokens.
+def keys_and_values(size: ModelSize, how: Training, tokens: float) -> float:
+    """Bytes of the keys and values of so many tokens in all layers that have them."""
+    return 2 * size.attention_layers * size.kv_heads * size.head_dim * how.element * tokens
 
-    Each prompt's keys and values exist once. Each row has room for its own besides.
+
+def recurrent_states(size: ModelSize, how: Training, texts: float) -> float:
+    """Bytes of the states of so many prompts and rows in all layers of linear attention."""
+    found = size.recurrence
+    if found is None:
+        return 0.0
+    state = found.heads * found.key * found.value * 4 + found.channels * found.kernel * how.element
+    return size.recurrent_layers * state * texts
+
+
+def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
+    """Bytes of a rollout: keys, values, states and distributions of tokens.
+
+    Each prompt's keys and values exist once. Each row has room for its own besides. A layer of linear attention has
+    one state for each prompt and for each row instead, however many tokens they have.
     """
-    per_token = 2 * size.layers * size.kv_heads * size.head_dim * how.element
-    return per_token * (prompts * prompt + rows * completion) + rows * size.vocabulary * DRAW_BYTES
+    kept = keys_and_values(size, how, prompts * prompt + rows * completion)
+    return kept + recurrent_states(size, how, prompts + rows) + rows * size.vocabulary * DRAW_BYTES
+
+
+def prefill(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
+    """Bytes while prompts are read: the room for keys and values, and what one layer holds.
+
+    A pass has as many prompts as stages/generation/prefill.py shares out.
+    """
+    tokens = min(prompts * prompt, max(prompt, MOST_TOKENS))
+    room = keys_and_values(size, how, prompts * prompt + rows * completion) + recurrent_states(size, how, prompts)
+    return room + largest_layer(size, how, tokens, packed_attention(size, tokens))

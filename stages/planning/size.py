@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
-from stages.model.family import family_of
+from stages.model.family import Recurrence, family_of
+
+CHUNK = 64  # tokens that linear attention computes together
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class ModelSize:
     language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
     attends to.
 
-    `normed_heads` is the number of heads whose queries or keys have a norm.
+    `normed_heads` is the number of heads whose queries or keys have a norm, `gated_heads` that of heads whose results
+    have a gate. `recurrence` are the layers of linear attention.
 
     In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
     Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters
@@ -55,6 +58,26 @@ class ModelSize:
     expert_weights: int = 0
     unrouted: int = 0
     expert_adapter: int = 0
+    gated_heads: int = 0
+    recurrence: Recurrence | None = None
+
+    @property
+    def recurrent_layers(self) -> int:
+        """How many language layers have a recurrent state in place of keys and values."""
+        return len(self.recurrence.layers) if self.recurrence else 0
+
+    @property
+    def attention_layers(self) -> int:
+        """How many language layers have keys and values."""
+        return self.layers - self.recurrent_layers
+
+    @property
+    def scan_flops(self) -> float:
+        """Floating point operations per token of all recurrences: products with the chunk's tokens and the state."""
+        if self.recurrence is None:
+            return 0.0
+        key, value = self.recurrence.key, self.recurrence.value
+        return 2 * self.recurrent_layers * self.recurrence.heads * (CHUNK * (3 * key + 2 * value) + 3 * key * value)
 
     @property
     def total(self) -> int:
@@ -72,6 +95,8 @@ def model_size(config: Any) -> ModelSize:
     embedding, head = language.embed_tokens.weight, model.lm_head.weight
     tower, widths = family.tower(model), family.vision_size(config)
     experts, heads, kv_heads = family.experts(config), text.num_attention_heads, text.num_key_value_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    attention = language.layers[family.recurrent(config).index(False)].self_attn
     weights = [weight for name, weight in model.named_parameters() if name.endswith(family.expert_weights)]
     return ModelSize(
         blocks=_count(language) - embedding.numel(),
@@ -83,10 +108,10 @@ def model_size(config: Any) -> ModelSize:
         vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=experts.per_token * experts.intermediate if experts else text.intermediate_size,
+        intermediate=experts.per_token * experts.intermediate + experts.shared if experts else text.intermediate_size,
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        head_dim=head_dim,
         vocabulary=text.vocab_size,
         deepstack=widths.deepstack,
         vision_layers=vision.depth,
@@ -97,11 +122,13 @@ def model_size(config: Any) -> ModelSize:
         merge=vision.spatial_merge_size,
         temporal=vision.temporal_patch_size,
         window=widths.window,
-        normed_heads=heads + kv_heads if hasattr(language.layers[0].self_attn, "q_norm") else 0,
+        normed_heads=heads + kv_heads if hasattr(attention, "q_norm") else 0,
         routed=experts.per_token if experts else 0,
         expert_weights=sum(weight.numel() for weight in weights),
         unrouted=sum(weight[experts.per_token :].numel() for weight in weights) if experts else 0,
         expert_adapter=sum(count * (out + into) for count, out, into in (weight.shape for weight in weights)),
+        gated_heads=attention.q_proj.out_features // head_dim - heads,
+        recurrence=family.recurrence(config),
     )
 
 

@@ -36,7 +36,8 @@ class Work:
         windowed = size.vision_layers - size.vision_full_layers
         return (
             2 * (size.blocks - size.unrouted) * self.tokens
-            + 4 * size.layers * size.heads * size.head_dim * self.pairs
+            + 4 * size.attention_layers * size.heads * size.head_dim * self.pairs
+            + size.scan_flops * self.tokens
             + 2 * size.hidden * size.vocabulary * self.logits
             + 2 * (vision_blocks + size.merger / size.merge**2) * self.patches
             + 4

@@ -5,7 +5,6 @@ and to itself, and its positions go on from the prompt's. There are two ways to 
 (fast, the trainer's), and `dense_mask`, an ordinary 4D mask that any attention takes (the tests compare with it).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,53 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface, PreTrainedModel
 
 from stages.model.inputs import Prompt
+from stages.model.recurrent import use_packed_states
 from stages.model.transfer import on_device
 from stages.model.vision import Media
+from stages.rl.groups import Groups, filled, groups_of
 
 GROUP_PREFIX = "group_prefix"
 CHUNK = 256  # completion tokens whose distribution is held in fp32 at once
-BLOCKS = 4  # of completions of similar length: a single one would pad the short ones to the longest
-
-
-@dataclass(frozen=True)
-class Block:
-    """Completions of similar length, padded, with the prompt of each row.
-
-    index_RC is their place in the packed row. mask_R1CS (S = P + C: prompt, then completion) is true where a query may
-    look.
-    """
-
-    index_RC: Tensor
-    prompt_R: Tensor
-    mask_R1CS: Tensor
-
-    def to(self, device: torch.device) -> "Block":
-        """The same block on another device."""
-        return Block(*(on_device(tensor, device) for tensor in (self.index_RC, self.prompt_R, self.mask_R1CS)))
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Where prompts and completions lie in the packed row.
-
-    Short ones are padded with index 0. restore_L finds each token of the row in [all padded prompts, all blocks], so
-    that nothing of the padding is read back.
-    """
-
-    prompt_BP: Tensor
-    blocks: tuple[Block, ...]
-    restore_L: Tensor
-
-    def to(self, device: torch.device) -> "Groups":
-        """The same places on another device."""
-        blocks = tuple(block.to(device) for block in self.blocks)
-        return Groups(on_device(self.prompt_BP, device), blocks, on_device(self.restore_L, device))
 
 
 @dataclass(frozen=True)
@@ -113,32 +77,9 @@ def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[Tensor]]) -> 
         row_L=torch.cat(row),
         keep_N=torch.cat(keep),
         targets_N=torch.cat([ids_C for group in completions for ids_C in group]),
-        mask_RC=_filled(completion_spans),
-        groups=_groups(prompt_spans, completion_spans, prompt_R),
+        mask_RC=filled(completion_spans),
+        groups=groups_of(prompt_spans, completion_spans, prompt_R),
     )
-
-
-def _groups(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], prompt_R: Tensor) -> Groups:
-    prompt_BP, has_prompt_BP = pad_sequence(list(prompt_spans), batch_first=True), _filled(prompt_spans)
-    by_length_R = torch.tensor([len(span_C) for span_C in completion_spans]).argsort(stable=True)
-    blocks, indices, filled = [], [prompt_BP.flatten()], [has_prompt_BP.flatten()]
-    for rows_R in by_length_R.split(math.ceil(len(completion_spans) / BLOCKS)):
-        spans = [completion_spans[row] for row in rows_R.tolist()]
-        index_RC = pad_sequence(spans, batch_first=True)
-        R, C = index_RC.shape
-        prompt_RCP = has_prompt_BP[prompt_R[rows_R], None].expand(-1, C, -1)
-        own_RCC = torch.ones(C, C, dtype=torch.bool).tril().expand(R, -1, -1)
-        blocks.append(Block(index_RC, prompt_R[rows_R], torch.cat([prompt_RCP, own_RCC], dim=2)[:, None]))
-        indices.append(index_RC.flatten())
-        filled.append(_filled(spans).flatten())
-    place = torch.cat(filled).nonzero()[:, 0]
-    restore_L = torch.empty_like(place).scatter(0, torch.cat(indices)[place], place)
-    return Groups(prompt_BP, tuple(blocks), restore_L)
-
-
-def _filled(spans: Sequence[Tensor]) -> Tensor:
-    """True where the padded `spans` have an entry, false in the padding."""
-    return pad_sequence([torch.ones(len(span), dtype=torch.bool) for span in spans], batch_first=True)
 
 
 def dense_mask(packed: Packed) -> Tensor:
@@ -161,15 +102,16 @@ def group_prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     groups: Groups | None = None,
+    dense: bool = False,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over a packed row: prompts causally, completions on [their prompt, themselves].
 
     query, key, value: [1, heads, L, D]. The cost is that of the tokens a query may see, not L². Plain SDPA where
-    `groups` is None.
+    `groups` is None, or the mask is `dense`.
     """
-    if groups is None:
+    if groups is None or dense:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     query_LHD, key_LHD, value_LHD = (states[0].transpose(0, 1) for states in (query, key, value))
     prompts = [_rows(states, groups.prompt_BP) for states in (query_LHD, key_LHD, value_LHD)]
@@ -203,6 +145,7 @@ AttentionMaskInterface.register(GROUP_PREFIX, sdpa_mask)  # generation masks its
 
 def use_group_prefix_attention(model: PreTrainedModel) -> None:
     """Let the model score packed rows; everything else stays SDPA."""
+    use_packed_states(model)
     model.set_attn_implementation({"text_config": GROUP_PREFIX})
 
 
@@ -231,7 +174,8 @@ def score(
         input_ids=packed.input_ids_1L,
         position_ids=packed.position_ids_31L,
         attention_mask=dense_mask(packed) if dense else None,
-        groups=None if dense else packed.groups,
+        groups=packed.groups,
+        dense=dense,
         logits_to_keep=packed.keep_N,
         use_cache=False,
         **({"output_router_logits": True} if router_loss else {}),

@@ -4,6 +4,7 @@ The credentials are those of the environment. The words of a library or server n
 key.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,12 +152,23 @@ def _filesystem(protocol: Protocol) -> "AbstractFileSystem":
         attempts = {"mode": "standard", "total_max_attempts": ATTEMPTS}
         options["config_kwargs"] = {"connect_timeout": ANSWER_S, "read_timeout": ANSWER_S, "retries": attempts}
     try:
-        filesystem = fsspec.filesystem(protocol, **options)
+        filesystem = _google_storage(options) if protocol == "gs" else fsspec.filesystem(protocol, **options)
     except ImportError:
         raise UserError(f"{protocol}:// addresses need another package: pip install '.[{EXTRAS[protocol]}]'") from None
     if protocol == "s3":
         filesystem.retries = 1  # botocore repeats requests, and `_part` cut ones
     return filesystem
+
+
+def _google_storage(options: dict[str, Any]) -> Any:
+    """The file system of gs://, over HTTP alone.
+
+    The one that gcsfs registers asks another service for the kind of each bucket. Both log a server's words.
+    """
+    from gcsfs.core import GCSFileSystem
+
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    return GCSFileSystem(**options)
 
 
 @contextmanager

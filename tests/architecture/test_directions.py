@@ -28,7 +28,7 @@ ROOMS = {  # room: the rooms it may import
     "asking": {"run", "data", "video", "chat", "model", "handshake", "generation"},
     "evaluation": {"run", "data", "video"},
     "judging": {"run", "data", "chat", "evaluation"},
-    "planning": {"run", "data", "video", "model"},
+    "planning": {"run", "data", "video", "model", "generation"},
     "reporting": {"run", "data", "video", "evaluation"},
 }
 WITHOUT_TORCH = {"run", "data", "video", "curation", "chat", "reporting"}

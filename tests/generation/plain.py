@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import PreTrainedModel
 
@@ -32,7 +32,8 @@ def plain_rows(
     inputs = {name: value.to(model.device) for name, value in builder.batch([prompt]).items()}
     logits_RV = model(**builder.normalised(inputs), past_key_values=cache, use_cache=True).logits[:, -1]
     logits_RV = logits_RV.repeat(job.count, 1)
-    cache.batch_repeat_interleave(job.count)
+    the_prompt = torch.zeros(job.count, dtype=torch.long, device=model.device)
+    cache.reorder_cache(cast(LongTensor, the_prompt))  # once per row
     uniform_RC = uniforms(job.count, sampling.max_new_tokens, job.seed).to(model.device)
     banned_ids, drawn, scored = torch.tensor(builder.banned_ids, device=model.device), [], []
     for column in range(sampling.max_new_tokens):

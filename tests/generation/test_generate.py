@@ -145,6 +145,12 @@ def test_prompts_of_like_length_share_a_pass_where_that_saves_more_than_the_pass
     assert prefill.passes([500, 10, 490, 11, 250]) == [[1, 3], [4], [0, 2]]
 
 
+def test_a_pass_of_several_prompts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "MOST_TOKENS", 100)
+    assert prefill.passes([50, 50, 50, 40]) == [[0, 3], [1, 2]]
+    assert prefill.passes([120, 50, 101]) == [[1], [2], [0]]  # each alone, however long
+
+
 def test_completions_are_the_same_however_many_passes_the_prompts_take(
     model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from stages.chat.request import ChatSampling, Request
 from stages.handshake.asked import Asked
 from stages.handshake.counts import Counts, difference, prompt_tokens
 from stages.model.inputs import PromptBuilder
+from stages.model.load import ModelSource, load_model
+from stages.model.save import save_model
 from stages.video.frame_rows import row_from_frames
 from tests.model.tiny_models import clip, picture, question
 
@@ -55,7 +57,21 @@ def test_another_count_is_explained(payload: Payload, theirs: Counts, ours: Coun
     assert difference(qwen2_5, PromptBuilder(qwen2_5), asked(payload), theirs, ours).startswith(words)
 
 
-def test_two_tokens_more_for_a_clip_of_qwen3_vl_are_the_text_around_it(qwen3: Path) -> None:
-    told = difference(qwen3, PromptBuilder(qwen3), asked("video"), Counts(98, 0), Counts(96, 0))
-    assert told.startswith("the text around the frames of a clip")
-    assert "base.video_text: enclosed" in told
+def around(model: Path) -> str:
+    """What is said of two tokens more than here for a clip."""
+    told = difference(model, PromptBuilder(model), asked("video"), Counts(98, 0), Counts(96, 0))
+    assert told.startswith("the text around the frames of a clip: they take 98 tokens there and 96 here; ")
+    return told
+
+
+def test_two_tokens_more_for_a_clip_are_the_text_that_the_model_folder_did_not_choose(
+    qwen3: Path, tmp_path: Path
+) -> None:
+    assert "base.video_text: enclosed " in around(qwen3)
+    save_model(load_model(qwen3), ModelSource(qwen3, "plain", "enclosed"), tmp_path / "enclosed")
+    assert "base.video_text: frames " in around(tmp_path / "enclosed")
+
+
+def test_a_model_that_was_trained_here_is_served_with_its_own_template(qwen3: Path, tmp_path: Path) -> None:
+    save_model(load_model(qwen3), ModelSource(qwen3, "plain", "frames"), tmp_path / "trained")
+    assert around(tmp_path / "trained").endswith("serve the folder with its own chat template")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
@@ -19,7 +20,7 @@ from stages.model.load import ModelSource, load_model, load_tokenizer, resolve
 from stages.model.save import save_model
 from stages.run.files import read_json, write_json
 from tests.model.published import write_published
-from tests.model.tiny_models import clip, picture, question
+from tests.model.tiny_models import WRITERS, clip, picture, question
 
 
 @pytest.fixture
@@ -43,6 +44,23 @@ def test_a_saved_folder_loads_elsewhere_by_plain_from_pretrained(model_dir: Path
     assert GenerationConfig.from_pretrained(out).eos_token_id == PromptBuilder(out).end_id
     assert resolve(out).prompt == "plain"
     assert torch.equal(PromptBuilder(out)(question(), clip()).ids_P, PromptBuilder(model_dir)(question(), clip()).ids_P)
+
+
+def test_experts_are_saved_in_the_layout_of_the_published_files_however_they_were_loaded(tmp_path: Path) -> None:
+    """transformers 4.57 and vLLM read [experts, inputs, outputs] and `num_experts`."""
+    source = WRITERS["qwen3_vl_moe"](tmp_path / "source")
+    save_model(load_model(source), resolve(source), tmp_path / "first")
+    save_model(load_model(tmp_path / "first"), resolve(tmp_path / "first"), tmp_path / "second")
+    experts = "model.language_model.layers.0.mlp.experts"
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        weights = load_file(folder / "model.safetensors")
+        assert weights[f"{experts}.gate_up_proj"].shape == (4, 64, 2 * 24)
+        assert weights[f"{experts}.down_proj"].shape == (4, 24, 64)
+        assert read_json(folder / "config.json")["text_config"]["num_experts"] == 4
+    assert load_file(source / "model.safetensors")[f"{experts}.down_proj"].shape == (4, 64, 24)
+    assert (tmp_path / "first" / "model.safetensors").read_bytes() == (
+        tmp_path / "second" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_saving_twice_gives_the_same_bytes_and_replaces_the_folder(qwen2_5: Path, tmp_path: Path) -> None:

@@ -28,12 +28,35 @@ Settings = Mapping[str, Any]
 # What the configs for text and vision of each family have besides.
 _QWEN3_VISION = {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
+_LINEAR = {
+    **{"full_attention_interval": 2, "partial_rotary_factor": 0.5, "linear_conv_kernel_dim": 4},
+    **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
+}
+_QWEN3_5_VISION = {"num_position_embeddings": 36}
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
     "qwen2_vl": ({}, {"mlp_ratio": 2}),
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
+    "qwen3_5": (_LINEAR, _QWEN3_5_VISION),
+    "qwen3_5_moe": ({**_LINEAR, **_EXPERTS, "shared_expert_intermediate_size": 24}, _QWEN3_5_VISION),
     "qwen3_vl": ({}, _QWEN3_VISION),
     "qwen3_vl_moe": (_EXPERTS, _QWEN3_VISION),
 }
+
+# As Qwen3.5's: the turn's text without white space at its ends, and a thought that is opened, or closed at once.
+_ANSWER_TURN = "<|im_start|>assistant\n{% endif %}"
+_THINKING_TURN = (
+    "<|im_start|>assistant\n{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% else %}<think>\n{% endif %}{% endif %}"
+)
+
+
+def thinking_template(template: str) -> str:
+    """The embedded template with what Qwen3.5's does besides."""
+    start, end = "{% if message['content'] is string %}", "{% endif %}<|im_end|>"
+    trimmed = template.replace(start, "{% set turn %}" + start).replace(
+        end, "{% endif %}{% endset %}{{ turn | trim }}<|im_end|>"
+    )
+    return trimmed.replace(_ANSWER_TURN, _THINKING_TURN)
 
 
 def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
@@ -45,6 +68,9 @@ def random_model(family: str, text: Settings, vision: Settings, seed: int, **tok
     config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("A_log"):  # at first a layer of linear attention forgets in a token or two what came before
+            weight.data.uniform_(-5, -1)
     return model.eval()
 
 
@@ -96,6 +122,8 @@ def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
+    if family.startswith("qwen3_5"):
+        tokenizer.chat_template = thinking_template(str(tokenizer.chat_template))
     assert model.generation_config is not None
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     _write(model, tokenizer, out)

@@ -77,6 +77,15 @@ def test_cache_and_logits_of_the_7b_model(seven_b: ModelSize) -> None:
     assert memory.logits(seven_b, how, tokens=6144) == 152064 * (2 * 6144 + 3072)
 
 
+def test_a_layer_of_linear_attention_has_a_state_for_each_prompt_and_row_whatever_their_length() -> None:
+    size = model_size(tiny_model("qwen3_5").config)
+    how = Training("bf16", 2, None, vision="full", checkpointing=True, processes=8)
+    # One layer of each kind. A state is 4 heads of 8 x 16 in fp32, and 4 tokens of 2 x 16 + 64 channels in bf16.
+    keys_and_values, state = 2 * 2 * 8 * 2, 4 * 8 * 16 * 4 + 4 * 96 * 2
+    found = memory.cache(size, how, prompts=3, prompt=1000, rows=12, completion=100)
+    assert found == keys_and_values * (3000 + 1200) + state * 15 + 12 * size.vocabulary * memory.DRAW_BYTES
+
+
 def saved_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
     """Bytes beside weights that a forward keeps for its backward pass."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
@@ -111,8 +120,9 @@ def test_activations_are_what_a_forward_of_the_tiny_model_keeps(
     kept = saved_bytes(model, lambda: score(model, packed, tiny_media([asked]), 1.0)) - logits
     how = Training("fp32", None, None, vision="frozen", checkpointing=checkpointing, processes=1)
     tokens, attention = prompt + group * completion, memory.grouped_attention(size, prompt, group, completion)
-    of_backward = (2 if checkpointing else 1) * memory.layer_bytes(size, how, tokens, attention)
-    expected = memory.activations(size, how, tokens, attention, patches=0) - of_backward
+    scanned = memory.scanned(prompt, group, completion)
+    of_backward = (2 if checkpointing else 1) * memory.largest_layer(size, how, tokens, attention, scanned)
+    expected = memory.activations(size, how, tokens, attention, patches=0, scanned=scanned) - of_backward
     assert kept == pytest.approx(expected, rel=0.1)
 
 

@@ -11,6 +11,7 @@ class Qwen3VLMoe(Qwen3VL):
 
     router = ("mlp.gate.weight",)
     expert_weights = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
+    transposed_experts = True
 
     def experts(self, config: Any) -> Experts:
         """The experts of a layer."""

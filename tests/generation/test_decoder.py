@@ -73,7 +73,7 @@ def test_every_way_gives_the_tokens_of_the_plain_loop(
 def test_a_refill_takes_fewer_steps_than_one_pack_after_the_other(
     model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], steps: list[int]
 ) -> None:
-    favour_end(model, builder, by=3.0)
+    favour_end(model, builder, by=4.0)
     asked, sampling = jobs(prompts, [1] * 32), Sampling(40, 1.2)
     packs = [answer(model, builder, asked[start : start + 8], sampling) for start in range(0, 32, 8)]
     in_packs = len(steps)

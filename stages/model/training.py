@@ -130,7 +130,7 @@ class Optimisation(Params):
         deterministic = not torch.cuda.is_available() if self.deterministic is None else self.deterministic
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
         # Nothing here reads memory before it is written, and DeepSpeed's buffers of 2 GB take 0.7 s to fill.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set in C
 
     def arguments(
         self, work: Path, joined: dict[str, Any], forwards: int | None = None, **more: Any

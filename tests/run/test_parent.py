@@ -1,9 +1,11 @@
 """What DVC leaves running when it is told to end alone: nothing."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,10 @@ def test_a_process_that_dvc_did_not_start_outlives_its_parent(tmp_path: Path) ->
     started = subprocess.check_output([sys.executable, "-c", starter], cwd=tmp_path, env=environment, stderr=None)
     assert ends([int(started)])
     assert (tmp_path / "done").exists()
+
+
+def test_a_worker_of_a_pool_has_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "frames")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        threads = pool.submit(eval, "[t.name for t in (__import__('stages'), __import__('threading').enumerate())[1]]")
+        assert threads.result() == ["MainThread"]

@@ -37,12 +37,18 @@ def read() -> list[Row]:
 
 
 def across(points: float) -> float:
-    """Pixels from a panel's left edge; a value beyond the axis ends at its edge."""
+    """Pixels from a panel's left edge.
+
+    A value beyond the axis is drawn at its end.
+    """
     return PANEL * (min(max(points, LOW), HIGH) - LOW) / (HIGH - LOW)
 
 
 def panel(title: str, found: Mapping[str, Sequence[float]]) -> list[str]:
-    """The parts of one panel: axis, and a dot with its 95 % interval for each arm that has runs."""
+    """The parts of one panel.
+
+    It has an axis, and a dot with its 95 % interval for each arm that has runs.
+    """
     bottom = TOP + LINE * len(ARMS)
     parts = [f'<text class="title" x="0" y="18">{escape(title)}</text>']
     for tick in range(LOW, HIGH + 1, TICK):

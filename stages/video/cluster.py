@@ -21,7 +21,7 @@ from stages.video.workers import Collect, Limits, LocalCrew, Result, Task
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-PACKAGES = ("av", "decord", "distributed", "numpy", "pillow", "simplejpeg")  # that decide bytes, or how to talk
+PACKAGES = ("av", "decord", "distributed", "numpy", "pillow", "simplejpeg")  # that decide bytes or the protocol
 WAIT_S = 30  # seconds for the scheduler, and for its first worker
 
 

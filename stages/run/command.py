@@ -61,7 +61,7 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
 
 def tool(program: str, main: Callable[[Sequence[str]], None]) -> None:
-    """Run a command that is no stage: what it logs is its output.
+    """Run a command that is no stage; its log is its output.
 
     Errors and Ctrl-C end it as they end a stage.
     """

@@ -12,7 +12,6 @@ than kernels are launched.
 import argparse
 import logging
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +35,7 @@ from stages.planning.plan import GIB, Plan, storage, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.probe import ProbeParams
-from stages.run.command import INTERRUPTED, one_line
+from stages.run.command import tool
 from stages.run.errors import UserError
 from stages.run.params import load_params
 from stages.sft import SftParams
@@ -78,7 +77,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
-    if params.needs_gains or params.temporal == "thought":
+    if params.needs_gains or params.needs_thoughts:
         once += (scored + seen) * questions * contrast
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
@@ -231,7 +230,7 @@ def base_size(base: BaseParams, config: Path | None) -> ModelSize:
 
 
 def plan_probe(params: ProbeParams, size: ModelSize, media: Media, questions: int | None, host: Machine) -> str:
-    """A line about the hours of the probe, with answers of full length."""
+    """A line about the probe's hours, with answers of full length."""
     blind = sum(order == "blind" for order in params.orders)
     framed = sum(1 if order == "ordered" else media.videos for order in params.orders if order != "blind")
     weight = 2 if params.precision == "bf16" else 4
@@ -291,10 +290,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
-    log.setLevel(logging.INFO)
-    try:
-        with one_line("plan"):
-            main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    tool("plan", main)

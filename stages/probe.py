@@ -1,4 +1,4 @@
-"""The RL questions that a policy can learn from, by its own answers.
+"""The RL questions that a policy can learn from.
 
 The policy, usually the SFT model, answers each RL question a few times with its frames in order, shuffled and without
 frames. Rules then drop the questions that it answers without looking, whose order of frames does not matter, or that
@@ -21,6 +21,7 @@ from stages.curation.probe_rules import NEEDED, PROBE_RULES, ProbeRule, ProbeRul
 from stages.data.conditions import Conditions, read_conditions, with_conditions
 from stages.data.follower import Follower
 from stages.data.grading import extract_answer, grade
+from stages.data.matrix import ItemName
 from stages.data.order import Order
 from stages.data.outputs import Output
 from stages.data.probed import PROBED_SCHEMA, ProbedRow
@@ -48,7 +49,7 @@ JUDGING = ("stages/curation/", "stages/probe.py")  # the code that no answer dep
 class ProbeParams(AskingParams, ProbeRuleParams):
     """Who is probed, how often, and which questions stay."""
 
-    models: tuple[str, ...] = Field(
+    models: tuple[ItemName, ...] = Field(
         default=(),
         description="the folders in models/ that are probed; none: off. T-GRPO trains on what the rules keep where "
         "tgrpo.rl_folder is data/probed/<model>",
@@ -85,7 +86,7 @@ def run(
     out: Path,
     metrics: Path,
 ) -> None:
-    """Ask `model` every RL question, and write the questions that the rules keep.
+    """Ask `model` every RL question; write the questions that the rules keep.
 
     `model` is a folder, a hub name or the name of a served model; `name` names the work folder. `questions` is the
     folder with the filter's `rl.parquet` and `rejects.parquet`. The folder `out` gets both: the questions that stay,
@@ -128,7 +129,7 @@ def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_stor
 
 
 def is_kept(answers: Path, asked: Conditions) -> bool:
-    """Whether a table has these answers, all of them, given by the code as it is now."""
+    """Whether a table has all these answers, given by the present code."""
     found = read_conditions(answers) if answers.exists() else None
     if found is None or {**asked, "code": found.get("code")} != found:
         return False
@@ -190,7 +191,7 @@ def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tu
 
 
 def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, float | None]]:
-    """What was asked in each showing, what came back, and the share of right answers.
+    """Requests, replies and the share of right answers in each showing.
 
     The share is None where every request failed.
     """

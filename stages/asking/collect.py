@@ -1,4 +1,4 @@
-"""From parameters to answers: the engine, what it is shown, and the answers that are kept."""
+"""From parameters to answers: the engine, the showings, the kept answers."""
 
 import logging
 import re
@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=AskingParams)
 
-# In the words of this process, vLLM, SGLang, llama.cpp and OpenAI.
+# How this process, vLLM, SGLang, llama.cpp and OpenAI say that a prompt is too long.
 _TOO_LONG = re.compile(r"prompt has [\d,]+ tokens, more|maximum model length|context[ _](?:length|size)", re.IGNORECASE)
 
 
 def plan(
     samples: Sequence[Sample], with_frames: Collection[str], orders: Sequence[Order], answers: int = 1
 ) -> list[Showing]:
-    """Every question with frames in every order, each to be answered `answers` times.
+    """Every question with frames in every order.
 
-    An image has one order, and `blind`.
+    Each is to be answered `answers` times. An image has one order, and `blind`.
     """
     ready = set(with_frames)
     return [
@@ -123,7 +123,7 @@ def collect(
 
 
 def _failures(failed: Collection[Output]) -> str:
-    """How many questions have no answer, why, and what to do about it."""
+    """How many questions have no answer, why, and what to do."""
     too_long = [output["detail"] for output in failed if _TOO_LONG.search(output["detail"])]
     others = [output["detail"] for output in failed if not _TOO_LONG.search(output["detail"])]
     parts = []

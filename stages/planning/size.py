@@ -22,8 +22,8 @@ class ModelSize:
     language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
     attends to.
 
-    `normed_heads` is the number of heads whose queries or keys have a norm, `gated_heads` that of heads whose results
-    have a gate. `recurrence` are the layers of linear attention.
+    `normed_heads` is the number of heads whose queries or keys have a norm. `recurrence` are the layers of linear
+    attention.
 
     In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
     Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters
@@ -58,12 +58,11 @@ class ModelSize:
     expert_weights: int = 0
     unrouted: int = 0
     expert_adapter: int = 0
-    gated_heads: int = 0
     recurrence: Recurrence | None = None
 
     @property
     def recurrent_layers(self) -> int:
-        """How many language layers have a recurrent state in place of keys and values."""
+        """How many language layers have a recurrent state."""
         return len(self.recurrence.layers) if self.recurrence else 0
 
     @property
@@ -73,7 +72,10 @@ class ModelSize:
 
     @property
     def scan_flops(self) -> float:
-        """Floating point operations per token of all recurrences: products with the chunk's tokens and the state."""
+        """Floating point operations per token of all recurrences.
+
+        They are products with the chunk's tokens and with the state.
+        """
         if self.recurrence is None:
             return 0.0
         key, value = self.recurrence.key, self.recurrence.value
@@ -127,7 +129,6 @@ def model_size(config: Any) -> ModelSize:
         expert_weights=sum(weight.numel() for weight in weights),
         unrouted=sum(weight[experts.per_token :].numel() for weight in weights) if experts else 0,
         expert_adapter=sum(count * (out + into) for count, out, into in (weight.shape for weight in weights)),
-        gated_heads=attention.q_proj.out_features // head_dim - heads,
         recurrence=family.recurrence(config),
     )
 

@@ -1,4 +1,4 @@
-"""A vLLM server that draws responses with the adapter it was told to load.
+"""A vLLM server that draws responses with the adapter it was given.
 
 vLLM loads and forgets adapters while it runs, by name (`/v1/load_lora_adapter`), when it was started with
 `--enable-lora` and with VLLM_ALLOW_RUNTIME_LORA_UPDATING in its environment.
@@ -24,7 +24,7 @@ from stages.chat.request import Request
 from stages.chat.transport import AioHttpClient
 from stages.run.errors import EndpointError, UserError
 
-ANSWER_S = 30.0  # for each question about the server: a host that is gone does not even refuse
+ANSWER_S = 30.0  # for each question about the server; a lost host sends nothing
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class AdapterServer:
             return Reply("failed", detail=str(error))
 
     async def models(self) -> dict[str, str | None]:
-        """The names that the server knows, with the base model's name for adapters.
+        """The server's names, with the base model's name for adapters.
 
         EndpointError when it does not answer, UserError when it does not tell.
         """

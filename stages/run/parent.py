@@ -35,7 +35,10 @@ def end_with_dvc() -> None:
 
 
 def _command_of_dvc() -> "Process":
-    """The process that DVC started: this one, or a shell or launcher above it."""
+    """The process that DVC started: this one, or one above it.
+
+    One above it is a shell or a launcher.
+    """
     import psutil
 
     process = psutil.Process()

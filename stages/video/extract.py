@@ -135,7 +135,7 @@ def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
 
 
 def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
-    """The sampled and resized frames of one clip, from its file on this machine.
+    """The sampled and resized frames of one clip, from its local file.
 
     Raises MediaError, also when the file is not the one that was ingested.
     """
@@ -154,7 +154,7 @@ def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
 def _is_as_ingested(clip: Clip, path: Path) -> bool:
     try:
         return media_sha256(path) == clip.sha256
-    except MediaError:  # a frame folder that is none any more
+    except MediaError:  # the folder of frames has lost its frames
         return False
 
 

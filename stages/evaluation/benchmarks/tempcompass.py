@@ -43,7 +43,10 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def judged(prediction: str | None, sample: Sample) -> Judging:
-    """The benchmark's own code gives captions, and what no rule matches, to a judge."""
+    """A judge decides captions, and answers that no rule matches.
+
+    The benchmark's own code does so too.
+    """
     task = sample.category.split("/")[0]
     if task == "captioning":
         return "caption" if sample.options else "answer"
@@ -107,7 +110,7 @@ def _task(fields: Fields) -> str:
 def _official(fields: Fields, file: Path) -> Fields:
     task = file.parent.name
     problem, *options = fields["question"].split("\n") if task == "multi-choice" else [fields["question"]]
-    if task == "captioning":  # the model is not shown the multiple-choice question, the judge is
+    if task == "captioning":  # only the judge is shown the multiple-choice question
         options = fields.get("mc_question", "").split("\n") if fields.get("mc_question") else []
     return {
         "problem": problem,

@@ -110,7 +110,6 @@ def readable(rows: Sequence[PredictionRow]) -> list[str]:
         ("qwen3_vl", "frames"),
         ("qwen3_vl", "enclosed"),
         ("qwen3_vl_moe", "frames"),
-        ("qwen3_5", "frames"),
     ],
 )
 def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(

@@ -132,7 +132,7 @@ def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
         for sample in questions():
             expected = build(sample, reader.load(sample.sample_id)).ids_P.tolist()
             assert prompt_ids(url, sample, reader) == expected, sample.sample_id
-        never = {"logit_bias": dict.fromkeys(map(str, build.banned_ids), NEVER)}
+        never: dict[str, JsonValue] = {"logit_bias": {str(token): NEVER for token in build.banned_ids}}
         there = evaluate(asking(url, never), Path("tiny"), tmp_path, "there")
     assert len(here) == len(there) == 16  # four clips in three showings, two images in order and blind
     assert readable(there) == readable(here)

@@ -3,11 +3,9 @@
     python elsewhere.py FOLDER INPUTS OUT
 
 INPUTS holds a question's text, its frames and the model's inputs, as `torch.save` wrote them. OUT gets the logits, the
-tokens of the text, and what the processor makes of an image and of a video, with the positions that the model gives
-the tokens. It imports nothing of the project.
+tokens of the text, and what the processor makes of an image and of a video. It imports nothing of the project.
 """
 
-import inspect
 import sys
 from importlib.metadata import version
 from typing import Any
@@ -33,14 +31,6 @@ def processed(processor: Any, kind: str, text: str, frames_THWC: np.ndarray, fps
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
-def placed(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Positions [3, 1, P] of a prompt, and the one that follows."""
-    parameters = inspect.signature(model.model.get_rope_index).parameters
-    given = {name: value for name, value in inputs.items() if name in parameters}
-    positions, delta = model.model.get_rope_index(**given)
-    return {"positions": positions, "next": inputs["input_ids"].shape[1] + int(delta)}
-
-
 def main(folder: str, inputs: str, out: str) -> None:
     """Load the folder by its Auto classes and write what they give."""
     given = torch.load(inputs, weights_only=False)
@@ -52,8 +42,6 @@ def main(folder: str, inputs: str, out: str) -> None:
     media = {
         kind: processed(processor, kind, given["text"], given["frames"], given["fps"]) for kind in ("image", "video")
     }
-    for prompt in media.values():
-        prompt |= placed(model, prompt)
     found = {
         "release": version("transformers"),
         "logits": logits,

@@ -1,28 +1,29 @@
 """Prompts against what each family's own processor and model gave for the same frames.
 
 recorded.json has token ids, positions, and some pixels of the folders of `WRITERS`, as AutoProcessor and
-`get_rope_index` of the named release of transformers gave them to record.py. test_elsewhere.py compares with a release
-that is installed.
+`get_rope_index` of the named release of transformers gave them. test_elsewhere.py compares with a release that is
+installed.
 """
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages.model.inputs import PromptBuilder
 from stages.model.load import ModelSource, load_model
 from stages.model.save import save_model
-from tests.model.record import FILE, VIDEO, Recorded
-from tests.model.tiny_models import WRITERS, question
+from tests.model.tiny_models import WRITERS, clip, question
 
-RECORDED: list[Recorded] = json.loads(FILE.read_text())
+RECORDED: list[dict[str, Any]] = json.loads(Path(__file__).with_name("recorded.json").read_text())
+VIDEO = clip(frames=5, height=32, width=48, fps=2.0)  # the last frame has no pair
 IMAGE = replace(VIDEO, frames_THWC=VIDEO.frames_THWC[:1], indices_T=VIDEO.indices_T[:1], pts_T=VIDEO.pts_T[:1])
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda row: f"{row['family']}-{row['release']}-{row['kind']}")
-def test_a_prompt_equals_that_of_the_familys_own_processor(recorded: Recorded, tmp_path: Path) -> None:
+def test_a_prompt_equals_that_of_the_familys_own_processor(recorded: dict[str, Any], tmp_path: Path) -> None:
     source = WRITERS[recorded["family"]](tmp_path / "source")
     save_model(load_model(source), ModelSource(source, "plain", recorded["video_text"]), tmp_path / "saved")
     builder = PromptBuilder(tmp_path / "saved")

@@ -40,13 +40,19 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 def elsewhere(python: Path, folder: Path, work: Path) -> dict[str, Any]:
-    """What the folder gives there, for the model's inputs of a video here."""
+    """What the folder gives there, for the model's inputs of a video here.
+
+    The test is skipped where the release is older than the family, which the release must say in one line.
+    """
     build = PromptBuilder(folder)
     inputs = build.normalised(build.batch([build(QUESTION, FRAMES)]))
     text = question_text(QUESTION, build.prompt_style)
     torch.save({"inputs": inputs, "text": text, "frames": FRAMES.frames_THWC, "fps": 2.0}, work / "inputs.pt")
     command = [python, PROGRAM, folder, work / "inputs.pt", work / "out.pt"]
     ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""}, check=False)
+    unknown = f"has model type `{build.config.model_type}` but Transformers does not recognize this architecture"
+    if ran.returncode and (said := [line for line in ran.stderr.splitlines() if unknown in line]):
+        pytest.skip(said[-1])
     assert ran.returncode == 0, ran.stderr[-3000:]
     return torch.load(work / "out.pt", weights_only=False)
 

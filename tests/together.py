@@ -2,8 +2,8 @@
 
     python -m tests.together INPUTS OUT NAME…
 
-`tests.warm` starts it, in one process or several. The names are those of `tests.process_cases`. Each process writes what
-it has of a training to OUT/NAME-PROCESS.json.
+`tests.warm` starts it, in one process or several. The names are those of `tests.process_cases`. Each process writes
+what it has of a training to OUT/NAME-PROCESS.json.
 """
 
 import os

@@ -44,7 +44,8 @@ class Prompt:
 
     ids_P ends with the assistant's header. position_ids_3P holds the (time, height, width) position of each token;
     completion token t stands at next_position + t on all three axes. patches_NK holds bytes, which
-    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them.
+    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them. `data_type` is the kind of
+    media as which the model takes them.
     """
 
     sample_id: str
@@ -70,7 +71,8 @@ class PromptBuilder:
         self.tokenizer = load_tokenizer(source.folder)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
         self._video_text: VideoText = source.video_text
-        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
+        tokens = {kind: self.family.vision_token(kind) for kind in self.family.pads}
+        self.vision_ids = {kind: self.tokenizer.convert_tokens_to_ids(token) for kind, token in tokens.items()}
         self._turns: dict[DataType | None, tuple[str, str]] = {}
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
@@ -119,7 +121,7 @@ class PromptBuilder:
         medium = self._medium(sample, FrameShape(count, height, width, frames.pts_T))
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
         ids_P = self._token_ids(sample, medium)
-        position_ids_3P = self.family.positions(ids_P == self._pad_ids[sample.data_type], medium, self.config)
+        position_ids_3P = self.family.positions(ids_P == self.vision_ids[sample.data_type], medium, self.config)
         return Prompt(
             sample_id=sample.sample_id,
             ids_P=ids_P,
@@ -127,7 +129,7 @@ class PromptBuilder:
             next_position=int(position_ids_3P.max()) + 1,
             patches_NK=torch.from_numpy(np.ascontiguousarray(patches_NK)),
             grid_thw=torch.tensor([grid]),
-            data_type=sample.data_type,
+            data_type=self.family.passed_as(sample.data_type),
         )
 
     def batch(
@@ -228,7 +230,7 @@ class PromptBuilder:
         if is_shown:
             before, tokens = self.family.shown(before, medium, self.config, self._video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, after))
-        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
+        repeats = torch.where(before_ids == self.vision_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(question_text(sample, self.prompt_style))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
 

@@ -8,9 +8,9 @@ goes on from its last checkpoint, and a cold start is probed once for all arms.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -19,16 +19,18 @@ import pyarrow.parquet as pq
 from experiments.evidence import Accuracies, evaluated, run_stage
 from experiments.runs import commit, perform_planned
 from experiments.temporal import STEPS, cold_start, data, processor, settings, work
-from experiments.temporal_rows import Place
+from experiments.temporal_rows import TESTBEDS, Place
 from experiments.temporal_rows import Run as TemporalRun
+from experiments.temporal_table import Measured, differences_table
 from stages.data.sample import TRAINING_SCHEMA
 from stages.run.files import write_atomic, write_table
 
 log = logging.getLogger(__name__)
 
 PLACES: tuple[Place, ...] = ("rl", "none")
+BASELINE = "all questions"
 ARMS: Mapping[str, list[str]] = {
-    "all questions": [],
+    BASELINE: [],
     "needs_video": ["needs_video"],
     "needs_order": ["needs_order"],
     "learnable": ["learnable"],
@@ -64,8 +66,8 @@ class Row(TypedDict):
 
 
 def planned() -> list[Run]:
-    """Every run, seed by seed."""
-    return [Run(place, start, seed, arm) for place in PLACES for start in COLD_STARTS for seed in SEEDS for arm in ARMS]
+    """Every run, RL seed by RL seed."""
+    return [Run(place, start, seed, arm) for seed in SEEDS for place in PLACES for start in COLD_STARTS for arm in ARMS]
 
 
 def run_of(row: Row) -> Run:
@@ -76,7 +78,7 @@ def run_of(row: Row) -> Run:
 def perform(root: Path, run: Run) -> Row:
     """Choose the questions, train, and evaluate one run."""
     start = cold_start(root, TemporalRun(run.place, run.cold_start, None, "cold start"))
-    source = data(root, run.place != "none")
+    source = data(root, TESTBEDS[run.place].shortcut)
     questions = chosen(root, run, start, source)
     folder = work(root) / "probe" / f"{run.place}-{run.cold_start}-{run.seed}-{run.arm.replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,13 +122,23 @@ def chosen(root: Path, run: Run, start: Path, source: Path) -> Path:
     return path
 
 
-def table(rows: list[Row]) -> str:
-    """Mean temporal accuracy in order of each arm, in percent, and how many runs it is of."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in rows:
-        found[row["place"], row["arm"]].append(100 * row["accuracy"]["ordered"])
-    lines = [f"| {place} | {arm} | {len(v)} | {sum(v) / len(v):.1f} |" for (place, arm), v in found.items()]
-    return "\n".join(["| shortcut | questions | runs | temporal |", "|---|---|---|---|", *lines])
+def table(rows: Sequence[Row]) -> str:
+    """Questions and temporal accuracy of each arm, and its paired differences to all questions, by place."""
+    parts = []
+    for place in PLACES:
+        chosen = [row for row in rows if row["place"] == place]
+        accuracy: Measured = {
+            (row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in chosen
+        }
+        lines = [f"| shortcut {TESTBEDS[place].words} | runs | questions | temporal |", "|---|---|---|---|"]
+        for arm in ARMS:
+            of_arm = [row for row in chosen if row["arm"] == arm]
+            if of_arm:
+                questions = mean(row["questions"] for row in of_arm)
+                temporal = mean(100 * row["accuracy"]["ordered"] for row in of_arm)
+                lines.append(f"| {arm} | {len(of_arm)} | {questions:.0f} | {temporal:.1f} |")
+        parts += ["\n".join(lines), differences_table(accuracy, BASELINE)] if chosen else []
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:

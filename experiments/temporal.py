@@ -28,7 +28,7 @@ from ruamel.yaml import YAML
 
 from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage
 from experiments.runs import commit, perform_planned
-from experiments.temporal_rows import ARMS, Row, Run, Seconds, planned, run_of
+from experiments.temporal_rows import ARMS, FURTHER_ARMS, TESTBEDS, Row, Run, Seconds, planned, run_of
 from experiments.temporal_table import tables
 from stages.asking.exchange import changed_answers
 from stages.data.grading.thought import frames_named
@@ -39,7 +39,6 @@ from stages.video.frame_store import FrameReader
 
 log = logging.getLogger(__name__)
 
-SHORTCUT = 0.9
 STEPS = 120
 FAITHFULNESS_EVERY = 20
 CARELESS_FAMILIES = ("direction", "describe", "position")  # the cold start glances in them
@@ -49,10 +48,10 @@ def perform(root: Path, run: Run) -> Row:
     """Train and evaluate one run."""
     start = cold_start(root, run)
     model, folder, steps = start, start.parent, {}
-    questions = data(root, run.place != "none") / "rl.parquet"
+    questions = data(root, TESTBEDS[run.place].shortcut) / "rl.parquet"
     if run.seed is not None:
         changes: dict[str, Any] = {
-            **ARMS[run.arm],
+            **{**ARMS, **FURTHER_ARMS}[run.arm],
             "seed": run.seed,
             "max_steps": STEPS,
             "faithfulness_every": FAITHFULNESS_EVERY,
@@ -88,12 +87,13 @@ def perform(root: Path, run: Run) -> Row:
 
 def cold_start(root: Path, run: Run) -> Path:
     """The SFT model that a run starts from, trained if absent."""
-    planted = run.place == "both"
-    folder = work(root) / f"cold-{'both' if planted else 'rl'}-{run.cold_start}"
+    testbed = TESTBEDS[run.place]
+    taught = run.place if testbed.in_sft or testbed.careless else "rl"
+    folder = work(root) / f"cold-{taught}-{run.cold_start}"
     if not (folder / "model").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "params.yaml", settings(root, {"sft": {"seed": run.cold_start, "threads": 1}}))
-        source = data(root, planted)
+        source = data(root, testbed.shortcut if testbed.in_sft else None, testbed.careless)
         run_stage(
             "sft", folder, samples=source / "sft.parquet", frame_store=source / "frames",
             model=root / "models" / "base", out=folder / "model", metrics=folder / "sft.json", plot=folder / "sft.csv",
@@ -101,17 +101,19 @@ def cold_start(root: Path, run: Run) -> Path:
     return folder / "model"
 
 
-def data(root: Path, planted: bool) -> Path:
-    """The data folder of the clips, made if absent.
+def data(root: Path, shortcut: float | None, careless: float | None = None) -> Path:
+    """The data folder of the pipeline with this shortcut and teacher.
 
-    `planted` says whether the clips have the shortcut.
+    It is made if absent. None stands for the pipeline's own parameter.
     """
-    if not planted:
+    if shortcut is None and careless is None:
         return root / "data"
-    folder = work(root) / "shortcut"
+    changes = {"shapes": {"shortcut": shortcut}, "annotate": {"careless": careless}}
+    set_ones = {name: values for name, values in changes.items() if None not in values.values()}
+    folder = work(root) / "-".join(f"{key}-{value}" for values in set_ones.values() for key, value in values.items())
     if not (folder / "data" / "rl.parquet").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "params.yaml", settings(root, {"shapes": {"shortcut": SHORTCUT}}))
+        write_atomic(folder / "params.yaml", settings(root, set_ones))
         graph = YAML(typ="safe", pure=True).load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
         for stage in ("shapes", "ingest", "frames", "annotate", "filter"):
             command = [sys.executable, *shlex.split(graph[stage]["cmd"])[1:]]

@@ -1,16 +1,33 @@
-"""The plan and the rows of experiments/temporal.py."""
+"""Testbeds, arms and rows of experiments/temporal.py and experiments/conditions.py."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypedDict
 
 from experiments.evidence import Accuracies
 
-Place = Literal["rl", "both", "none"]
+Place = Literal["rl", "both", "none", "rl 0.75", "rl 1.0", "looking"]
 
-PLACES: Mapping[Place, str] = {
-    "rl": "in the RL set alone",
-    "both": "in the SFT set and the RL set",
-    "none": "nowhere: the ordinary embedded task",
+
+class Testbed(NamedTuple):
+    """Where the shortcut is, and how the cold start was taught.
+
+    `shortcut` is that of the RL clips, in_sft says whether the SFT clips have it too. `careless` is the share of the
+    teacher's glances, None for the pipeline's own.
+    """
+
+    words: str
+    shortcut: float | None
+    in_sft: bool = False
+    careless: float | None = None
+
+
+TESTBEDS: Mapping[Place, Testbed] = {
+    "rl": Testbed("in the RL set alone", 0.9),
+    "both": Testbed("in the SFT set and the RL set", 0.9, in_sft=True),
+    "none": Testbed("nowhere: the ordinary embedded task", None),
+    "rl 0.75": Testbed("in 75 % of the RL set alone", 0.75),
+    "rl 1.0": Testbed("in the whole RL set alone", 1.0),
+    "looking": Testbed("in the RL set alone, after a cold start whose teacher glances in 50 %", 0.9, careless=0.5),
 }
 BASELINE = "GRPO"
 ARMS: Mapping[str, Mapping[str, str | float]] = {
@@ -21,6 +38,12 @@ ARMS: Mapping[str, Mapping[str, str | float]] = {
     "answer": {"temporal": "answer", "alpha": 2.0},
     "tokens": {"temporal": "tokens", "alpha": 4.0},
 }
+FURTHER_ARMS: Mapping[str, Mapping[str, str | float]] = {
+    "likelihood, α 0.5": {"temporal": "likelihood", "alpha": 0.5},
+    "likelihood, reversed": {"temporal": "likelihood", "alpha": 2.0, "contrast": "reverse"},
+    "thought": {"temporal": "thought", "alpha": 2.0},
+    "relation, batch": {"temporal": "relation", "alpha": 1.0, "scale": "batch"},
+}
 COLD_STARTS = range(3)
 SEEDS: Mapping[Place, Sequence[int]] = {"rl": range(3), "both": range(3), "none": range(1)}
 
@@ -28,7 +51,7 @@ SEEDS: Mapping[Place, Sequence[int]] = {"rl": range(3), "both": range(3), "none"
 class Run(NamedTuple):
     """One training.
 
-    `place` is where the shortcut is planted (PLACES). `cold_start` is sft.seed, `seed` is tgrpo.seed, None for the cold
+    `place` is the testbed (TESTBEDS). `cold_start` is sft.seed, `seed` is tgrpo.seed, None for the cold
     start itself.
     """
 

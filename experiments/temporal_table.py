@@ -1,11 +1,12 @@
 """What the finished runs of experiments/temporal.py say, as Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from experiments.evidence import interval
-from experiments.temporal_rows import ARMS, BASELINE, PLACES, Row
+from experiments.temporal_rows import ARMS, BASELINE, FURTHER_ARMS, TESTBEDS, Row
 
 Measure = Callable[[Row], float | None]
 
@@ -25,12 +26,12 @@ PLACES_OF = {"effect": 3}  # decimal places; 1 in the other columns
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """The arms and their paired differences to GRPO, by place."""
+    """The arms and their paired differences to GRPO, by testbed."""
     parts = []
-    for place, words in PLACES.items():
+    for place, testbed in TESTBEDS.items():
         chosen = [row for row in rows if row["place"] == place]
         if chosen:
-            parts += [f"**Shortcut {words}**", arms_table(chosen), differences_table(chosen)]
+            parts += [f"**Shortcut {testbed.words}**", arms_table(chosen), differences_table(measured(chosen))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -40,7 +41,7 @@ def arms_table(rows: Sequence[Row]) -> str:
     The intervals are the 95 % intervals of Student's t.
     """
     lines = ["| | runs | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for arm in ("cold start", *ARMS):
+    for arm in ("cold start", *ARMS, *FURTHER_ARMS):
         runs = [row for row in rows if row["arm"] == arm]
         if runs:
             cells = (_cell([measure(row) for row in runs], PLACES_OF.get(name, 1)) for name, measure in COLUMNS.items())
@@ -48,28 +49,30 @@ def arms_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def differences_table(rows: Sequence[Row]) -> str:
-    """The primary measure of each arm minus that of GRPO, in points.
+Measured: TypeAlias = Mapping[tuple[str, int, int | None], float]
+"""The primary measure in percent, by arm, cold start and RL seed."""
+
+
+def measured(rows: Sequence[Row]) -> Measured:
+    """The primary measure of each row: temporal accuracy in order."""
+    return {(row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in rows}
+
+
+def differences_table(accuracy: Measured, baseline: str = BASELINE) -> str:
+    """The primary measure of each arm minus that of the baseline, in points.
 
     Pairs are runs of equal cold start and seed. p is exact and two-sided: of all ways to flip the signs of the
-    differences. The column after it is Holm's.
+    differences. The column after it is Holm's. Empty without a pair.
     """
-    accuracy = {(row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in rows}
-    found = {}
-    for arm in ARMS:
-        starts = [(cold_start, seed) for name, cold_start, seed in accuracy if name == arm != BASELINE]
-        pairs = [
-            (accuracy[arm, cold_start, seed], accuracy[BASELINE, cold_start, seed])
-            for cold_start, seed in starts
-            if (BASELINE, cold_start, seed) in accuracy
-        ]
-        if pairs:
-            found[arm] = [first - second for first, second in pairs]
+    found: dict[str, list[float]] = {}
+    for (arm, cold_start, seed), value in accuracy.items():
+        if arm != baseline and (first := accuracy.get((baseline, cold_start, seed))) is not None:
+            found.setdefault(arm, []).append(value - first)
     if not found:
         return ""
     values = {arm: sign_flip_p(differences) for arm, differences in found.items()}
     adjusted = dict(zip(values, holm(list(values.values())), strict=True))
-    lines = [f"| arm − {BASELINE} | pairs | points | p | p, Holm |", "|---|---|---|---|---|"]
+    lines = [f"| arm − {baseline} | pairs | points | p | p, Holm |", "|---|---|---|---|---|"]
     for arm, differences in found.items():
         lines.append(f"| {arm} | {len(differences)} | {_cell(differences)} | {values[arm]:.3f} | {adjusted[arm]:.3f} |")
     return "\n".join(lines)

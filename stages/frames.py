@@ -4,10 +4,12 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from stages.data.sample import limit_rejects, read_samples, write_rejects
+import pyarrow.parquet as pq
+
+from stages.data.sample import iterate_samples, limit_rejects, write_rejects
 from stages.run.command import command
-from stages.run.files import write_json, write_table
-from stages.video.clips import CLIPS_SCHEMA, clip_counts, clip_rows
+from stages.run.files import write_json
+from stages.video.clips import write_clips
 from stages.video.extract import ExtractParams, extract
 
 log = logging.getLogger(__name__)
@@ -25,28 +27,18 @@ def run(
     Also writes the table of each sample's frame key, the table of clips, the rejects and the metrics. Raises
     UserError when no sample has usable media, or when more than the share `max_rejected` has none.
     """
-    wanted = read_samples(samples)
-    refused = extract(wanted, params, frame_store, frame_keys, stage="frames")
+    refused = extract(iterate_samples(samples), params, frame_store, frame_keys, stage="frames")
     write_rejects(rejects, refused)
-    rows = clip_rows(wanted, frame_store, frame_keys)
-    write_table(clips, rows, CLIPS_SCHEMA)
+    clip_counts = write_clips(iterate_samples(samples), frame_store, frame_keys, clips)
 
+    kept = pq.read_metadata(frame_keys).num_rows
     reasons = dict(sorted(Counter(reject.reason for reject in refused).items()))
-    counts = {"samples": len(wanted), "kept": len(rows), "rejected": len(refused), "reasons": reasons}
-    write_json(metrics, {**counts, **clip_counts(wanted, rows)})
+    counts = {"samples": kept + len(refused), "kept": kept, "rejected": len(refused), "reasons": reasons}
+    write_json(metrics, {**counts, **clip_counts})
     for reject in refused[:20]:
         log.warning("%s: %s: %s", reject.sample_id, reject.reason, reject.detail)
-    log.info(
-        "frames of %d samples in %s, %d refused → %s", len(wanted) - len(refused), frame_store, len(refused), rejects
-    )
-    limit_rejects(
-        len(refused),
-        len(wanted) - len(refused),
-        params.max_rejected,
-        "frames.max_rejected",
-        "samples",
-        rejects,
-    )
+    log.info("frames of %d samples in %s, %d refused → %s", kept, frame_store, len(refused), rejects)
+    limit_rejects(len(refused), kept, params.max_rejected, "frames.max_rejected", "samples", rejects)
 
 
 if __name__ == "__main__":

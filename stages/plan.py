@@ -30,7 +30,7 @@ from stages.model.load import find_model, load_config
 from stages.planning import memory
 from stages.planning.asking import asking_seconds
 from stages.planning.machine import DEVICES, MFU, Machine, machine
-from stages.planning.media import Media, training_media
+from stages.planning.media import Media, less_video, training_media
 from stages.planning.memory import Training
 from stages.planning.plan import GIB, Plan, storage, table
 from stages.planning.size import ModelSize, model_size
@@ -41,6 +41,7 @@ from stages.run.errors import UserError
 from stages.run.params import load_params
 from stages.sft import SftParams
 from stages.tgrpo import TgrpoParams
+from stages.video.spec import FrameSpec
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
-    if params.needs_gains:
+    if params.needs_gains or params.temporal == "thought":
         once += (scored + seen) * questions * contrast
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
@@ -157,59 +158,61 @@ def _training(params: SftParams | TgrpoParams, freeze_vision: bool, host: Machin
     return Training(params.precision, params.deepspeed, rank, vision, params.gradient_checkpointing, host.gpus, experts)
 
 
-def advice(params: P, media: Media, max_frames: int, plan: Planner[P], room: float) -> str:
+def advice(params: P, media: Media, spec: FrameSpec, plan: Planner[P], room: float) -> str:
     """Changes that make the plan fit into `room` bytes, the mildest first.
 
-    Each change is kept on the way to the next.
+    Each change that saves memory is kept on the way to the next.
     """
     said: list[str] = []
     for text, change in milder(params):
-        if any(getattr(params, name) != value for name, value in change.items()):
-            params = params.model_copy(update=change)
+        changed = params.model_copy(update=change)
+        if plan(changed, media).memory < plan(params, media).memory:
+            params = changed
             said.append(text)
-            if plan(params, media).memory <= room:
-                return "set " + ", ".join(said)
-    for frames in (max_frames // 2, max_frames // 4):
-        fewer = [*said, f"frames.max_frames {frames} (fewer frames)"]
-        if plan(params, media.of_frames(frames / max_frames)).memory <= room:
+        if plan(params, media).memory <= room:
+            return "set " + ", ".join(said)
+    for divisor in (2, 4):
+        less, fewer = media.of_frames(1 / divisor), [*said, less_video(spec, divisor)]
+        if plan(params, less).memory <= room:
             return "set " + ", ".join(fewer)
         if isinstance(params, TgrpoParams):
             shorter = params.model_copy(update={"max_new_tokens": max(1, params.max_new_tokens // 2)})
-            if plan(shorter, media.of_frames(frames / max_frames)).memory <= room:
+            if plan(shorter, less).memory <= room:
                 return f"set {', '.join(fewer)}, tgrpo.max_new_tokens {shorter.max_new_tokens}"
-    return (
-        f"{', '.join(said)}, a quarter of the frames and half the answer do not make it fit: "
-        "choose a smaller base.model or larger GPUs"
-    )
+    changes = ", ".join([*said, "a quarter of the frames"])
+    return f"{changes} and half the answer do not make it fit: choose a smaller base.model or larger GPUs"
 
 
 def milder(params: SftParams | TgrpoParams) -> list[Change]:
     """Changes of parameters that save memory."""
     adapters = {"lora": Lora(rank=16, alpha=32), "deepspeed": None}
+    rows: list[Change] = []
     if isinstance(params, SftParams):
-        stage, forward, frozen = "sft", "samples_per_forward", ("vision_lr_scale", 0.0)
+        forward = "samples_per_forward" if params.tokens_per_forward is None else "tokens_per_forward"
+        stage, frozen = "sft", ("vision_lr_scale", 0.0)
     else:
         stage, forward, frozen = "tgrpo", "questions_per_forward", ("freeze_vision", True)
+        of_question = params.group_size + params.contrast_size
+        rows = [(f"tgrpo.rollout_rows {of_question}", {"rollout_rows": of_question})]
     named = f"{frozen[0]} {'true' if frozen[1] is True else 0}"
-    fewer: Mapping[str, object] = {forward: 1}
-    if isinstance(params, SftParams) and params.tokens_per_forward is not None:
-        forward, fewer = "tokens_per_forward", {"tokens_per_forward": 1}
     return [
+        *rows,
         (f"{stage}.gradient_checkpointing true", {"gradient_checkpointing": True}),
         (f"{stage}.precision bf16", {"precision": "bf16"}),
-        (f"{stage}.{forward} 1", fewer),
+        (f"{stage}.{forward} 1", {forward: 1}),
         (f"{stage}.lora {{rank: 16, alpha: 32}}, {named} and deepspeed null", adapters | dict([frozen])),
+        *rows,  # again: with adapters the cache of the rollout may be what is largest
     ]
 
 
-def examine(params: P, media: Media, max_frames: int, planner: Planner[P]) -> str | None:
+def examine(params: P, media: Media, spec: FrameSpec, planner: Planner[P]) -> str | None:
     """Print the plan; returns advice if it does not fit."""
     plan = planner(params, media)
     log.info(table(plan))
     room = plan.host.usable
     if plan.memory <= room:
         return None
-    what = advice(params, media, max_frames, planner, room)
+    what = advice(params, media, spec, planner, room)
     return f"{plan.stage} needs {plan.memory / GIB:.1f} GiB per GPU and {room / GIB:.1f} are usable: {what}"
 
 
@@ -247,9 +250,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     parser.add_argument("--device", help=f"cpu, {', '.join(DEVICES)} (default: this machine's own)")
     parser.add_argument("--gpus", type=int, help="how many of them (default: those here, or 1)")
-    parser.add_argument(
-        "--config", type=Path, help="the base model's config.json or its folder, where it cannot be fetched"
-    )
+    parser.add_argument("--config", type=Path, help="the base model's config.json, where it cannot be fetched")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the training sets, if they exist")
     parser.add_argument("--samples", type=int, help="SFT samples, before the training set exists")
     parser.add_argument("--mfu", type=float, help=f"share of the peak that arithmetic reaches (on a GPU: {MFU})")
@@ -280,8 +281,8 @@ def main(arguments: Sequence[str]) -> None:
         return plan_tgrpo(params, size, media, here, chosen.mfu or here.mfu("tgrpo"))
 
     refusals = [
-        examine(sft, sft_media, frames.max_frames, sft_plan),
-        examine(tgrpo, rl_media, frames.max_frames, tgrpo_plan),
+        examine(sft, sft_media, frames, sft_plan),
+        examine(tgrpo, rl_media, frames, tgrpo_plan),
     ]
     if (probe := load_params(ProbeParams, "probe", file)).models and probe.engine == "transformers":
         log.info(plan_probe(probe, size, rl_media, rl_questions, machine(chosen.device, 1, probe.threads)))

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,46 @@ def test_who_follows_the_advice_is_not_refused(config: list[str], tmp_path: Path
     (tmp_path / "params.yaml").write_text(json.dumps(settings))  # JSON is YAML
     main(["--samples", "165000", *config, "--device", "rtx4090-24gb", "--gpus", "1"])
     assert len(re.findall(r"kept vision features, CPU memory +4\.00 GiB", printed())) == 2
+
+
+def long_clips(folder: Path, tgrpo: Mapping[str, object] = {}, **frames: object) -> list[str]:
+    """The arguments of a plan for 256 frames of 128 visual tokens a pair."""
+    sections = YAML(typ="safe").load(ONE_GPU.read_text())
+    sections["frames"] |= {"max_frames": 256, **frames}
+    sections["tgrpo"] |= tgrpo
+    (folder / "long.yaml").write_text(json.dumps(sections))
+    return ["--params", str(folder / "long.yaml"), "--samples", "1000", "--gpus", "1"]
+
+
+def test_clips_of_256_frames_fit_on_one_gpu_of_80_gb(
+    config: list[str], tmp_path: Path, printed: Callable[[], str]
+) -> None:
+    main([*long_clips(tmp_path), *config, "--device", "h100-80gb"])
+    assert f"{8 * (128 * 128 + 200 + 8 * 512):,} tokens per step at most, 1,000 steps" in printed()
+
+
+def test_a_budget_of_pixels_bounds_the_tokens_of_a_clip(
+    config: list[str], tmp_path: Path, printed: Callable[[], str]
+) -> None:
+    main([*long_clips(tmp_path, total_pixels=4096 * 28 * 28), *config, "--device", "h100-80gb"])
+    assert f"{8 * (4096 + 200 + 8 * 512):,} tokens per step at most, 1,000 steps" in printed()
+
+
+@pytest.mark.parametrize(
+    ("frames", "advice"),
+    [
+        ({"max_frames": 512}, r"set tgrpo\.rollout_rows 12$"),
+        ({"max_frames": 1024}, r"set tgrpo\.rollout_rows 12, frames\.max_frames 512 \(fewer frames\)$"),
+        (
+            {"max_frames": 1024, "max_pixels": 200_704, "total_pixels": 65_536 * 784},
+            r"set tgrpo\.rollout_rows 12, frames\.total_pixels 25690112 \(smaller frames\)$",
+        ),
+    ],
+    ids=["fewer rows at once", "fewer frames", "smaller frames"],
+)
+def test_the_advice_for_long_clips(config: list[str], tmp_path: Path, frames: dict[str, object], advice: str) -> None:
+    with pytest.raises(UserError, match=advice):
+        main([*long_clips(tmp_path, {"questions_per_step": 32}, **frames), *config, "--device", "h100-80gb"])
 
 
 def test_questions_that_cannot_be_shared_out_are_refused(config: list[str]) -> None:

@@ -95,6 +95,7 @@ RECIPES = {
     "likelihood": {"temporal": "likelihood", "alpha": 2.0},
     "likelihood, vision trained": {"temporal": "likelihood", "freeze_vision": False},
     "likelihood, adapters": {"temporal": "likelihood", "lora": Lora(rank=2, alpha=4)},
+    "thought": {"temporal": "thought", "alpha": 2.0},
     "answer, gated": {"temporal": "answer", "gate_visits": 2},
     "relation to reversed frames": {"temporal": "relation", "contrast": "reverse", "scale": "batch"},
     "tokens, corrected": {

@@ -44,7 +44,7 @@ pytestmark = [
     pytest.mark.skipif(not VLLM, reason="VLLM_BIN names no vLLM"),
 ]
 
-PARAMS = EvaluateParams(orders=("ordered", "shuffled"), max_new_tokens=6, threads=2)
+PARAMS = EvaluateParams(orders=("ordered", "shuffled", "blind"), max_new_tokens=6, threads=2)
 SIZES = {"v0": (48, 48), "v1": (48, 48), "v2": (16, 32), "v3": (32, 16), "i0": (48, 48), "i1": (16, 16)}
 
 
@@ -123,7 +123,7 @@ def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
             expected = build(sample, reader.load(sample.sample_id)).ids_P.tolist()
             assert prompt_ids(url, sample, reader) == expected, sample.sample_id
         there = evaluate(asking(url), Path("tiny"), tmp_path, "there")
-    assert len(here) == len(there) == 10
+    assert len(here) == len(there) == 16  # four clips in three showings, two images in order and blind
     assert readable(there) == readable(here)
 
 
@@ -131,7 +131,7 @@ def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
 def test_the_trained_embedded_models_answer_and_teach_through_the_server_as_in_this_process(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All questions of the benchmark, in order and shuffled, and 40 of the SFT set as a teacher."""
+    """All questions of the benchmark, in order, shuffled and blind, and 40 of the SFT set as a teacher."""
     done = finished_run()
     here = read_predictions(done / "predictions" / f"{name}-shapes-8.parquet")
     monkeypatch.chdir(tmp_path)

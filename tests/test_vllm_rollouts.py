@@ -31,9 +31,9 @@ def train(params: TgrpoParams, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     done = finished_run().absolute()
     folder.mkdir()
     monkeypatch.chdir(folder)
-    inputs = (done / "data" / "rl.parquet", done / "data" / "frames", done / "models" / "sft")
+    inputs = (done / "data" / "frames", done / "models" / "sft")
     files = [folder / name for name in ("model", "metrics.json", "headline.json", "plot.csv", "rollouts.parquet")]
-    run(params, *inputs, *files)
+    run(params, *inputs, *files, samples=done / "data" / "rl.parquet")
 
 
 def test_a_real_server_draws_what_this_process_draws_greedily_and_refuses_a_larger_rank(

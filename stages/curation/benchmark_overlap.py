@@ -68,6 +68,6 @@ def _clips(folder: Path) -> list[tuple[str, np.ndarray]]:
     if not table.is_file():
         raise UserError(f"{folder} holds no frames to compare with; run the benchmark stage for it")
     keys = set(pq.read_table(table, columns=["frame_key"])["frame_key"].to_pylist())
-    rows = ShardStore(folder / "frames", SCHEMA).columns(keys, ["phash", "brightness"])
+    rows = dict(ShardStore(folder / "frames", SCHEMA).columns(keys, ["phash", "brightness"]))
     visible = sorted(key for key, row in rows.items() if row["brightness"] >= BLACK_BELOW)
     return [(folder.name, np.array(rows[key]["phash"], dtype=np.uint64)) for key in visible]

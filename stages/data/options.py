@@ -31,7 +31,8 @@ _ALPHABETS: tuple[Sequence[str], ...] = (
 
 _LETTER = r"(?P<letter>[^\W\d_]|[IVXivx]{2,4})"  # one letter of any script, or a Roman numeral
 _NUMBER = r"(?P<number>\d{1,2})"
-_ENCLOSED = "(?P<enclosed>[①-⑳⑴-⒇⒈-⒛⒜-⒵Ⓐ-ⓩ㈠-㈩㊀-㊉])"
+_SIGNS = "[①-⑳⑴-⒇⒈-⒛⒜-⒵Ⓐ-ⓩ㈠-㈩㊀-㊉]"
+_ENCLOSED = f"(?P<enclosed>{_SIGNS})"
 _OPEN, _CLOSE = r"(\[{（［｛【〔〈《「『", r")\]}）］｝】〕〉》」』"
 _MARK = r".):\]．）：］、。｡､】」』"
 _PREFIX = r"(?:(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?)\s*[:：]?\s*|选项|選項|答案是?)?[*_]*"
@@ -56,6 +57,7 @@ _FORMS: tuple[tuple[SetOffBy, re.Pattern[str]], ...] = (
 _BARE_FORMS = (*_MARKED, re.compile(rf"{_PREFIX}(?:{_LETTER}|{_NUMBER})[*_]*"))
 _USUAL = re.compile(r"([A-Z])[.)]\s.+", re.DOTALL)
 _STANDARD = re.compile(r"\(?[A-Z]\)?(?:[.):].*)?", re.DOTALL)  # shown as it is
+_THING = re.compile(rf"{_SIGNS}|\d+|[^\W\d_]+")  # "2->1->3" names three
 
 
 class _Label(NamedTuple):
@@ -112,7 +114,7 @@ def _read_labels(options: Sequence[str]) -> _Labelled | None:
     Numbers, and labels that no mark sets off, must be the first ones of their alphabet, in any order. Equal texts, as
     in "1. Mai" and "2. Mai", show that labels other than letters are text.
     """
-    labels = [label for option in options if (label := _label(option))]
+    labels = [label for label in _labels(options) if label]
     texts = [label.text for label in labels]
     if not labels or len(labels) < len(options) or len({label.set_off_by for label in labels}) > 1:
         return None
@@ -155,7 +157,7 @@ def _letter_by_label(labelled: _Labelled, answer: str) -> str:
 
 def _letter_by_position(options: Sequence[str], answer: str) -> str:
     """The letter of the answer among options that get theirs by position."""
-    labels = [_label(option) for option in options]
+    labels = _labels(options)
     letters = [label and _letter_in_any_alphabet(label) for label in labels]
     positions = list(LETTERS[: len(options)])
     if any(label and label.text and label.set_off_by == "mark" and label.symbol in positions for label in labels):
@@ -172,6 +174,19 @@ def _letter_by_position(options: Sequence[str], answer: str) -> str:
         if unknown_label or (letter == bare and position != bare):
             raise _two_readings(answer, options)
     return bare
+
+
+def _labels(options: Sequence[str]) -> list[_Label | None]:
+    """The label of each option, None for one without.
+
+    Options that are orders of the same things, as "2->1->3" and "1->3->2", have none: the first thing is no label.
+    """
+    labels = [_label(option) for option in options]
+    things = {tuple(sorted(_THING.findall(option))) for option in options}
+    is_marked = any(label and label.set_off_by == "mark" for label in labels)
+    # "1) 2" and "2) 1" may be labels, so two things behind a mark show nothing.
+    are_orders = len(options) > 1 and len(things) == 1 and (not is_marked or len(next(iter(things))) > 2)
+    return [None] * len(options) if are_orders else labels
 
 
 def _label(line: str) -> _Label | None:

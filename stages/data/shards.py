@@ -65,16 +65,14 @@ class ShardStore:
         shard, row = self._places[key]
         return _open(shard).read_row_group(row, columns=columns, use_threads=False).to_pylist()[0]
 
-    def columns(self, keys: Collection[str], columns: Sequence[str]) -> dict[str, Row]:
-        """The named columns of many rows, by key.
+    def columns(self, keys: Collection[str], columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+        """The named columns of many rows with their keys, in the store's order.
 
-        The other columns are not read. KeyError for a key that the store does not have.
+        The rows of one shard are in memory. KeyError for a key that the store does not have.
         """
-        found: dict[str, Row] = {}
-        for shard in dict.fromkeys(self._places[key][0] for key in keys):
-            rows = pq.read_table(shard, columns=["key", *columns]).to_pylist()
-            found |= {row.pop("key"): row for row in rows if row["key"] in keys}
-        return found
+        for shard in sorted({self._places[key][0] for key in keys}):
+            rows = _columns(shard, ["key", *columns]).to_pylist()
+            yield from ((row.pop("key"), row) for row in rows if row["key"] in keys)
 
     def _write_shard(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Write the first rows until the shard is full.
@@ -97,8 +95,14 @@ class ShardStore:
         self._index(shard)
 
     def _index(self, shard: Path) -> None:
-        keys = pq.read_table(shard, columns=["key"], use_threads=False)["key"].to_pylist()
+        keys = _columns(shard, ["key"])["key"].to_pylist()
         self._places.update({key: (shard, row) for row, key in enumerate(keys)})
+
+
+def _columns(shard: Path, columns: Sequence[str]) -> pa.Table:
+    """Columns of all rows; `pq.read_table` takes seven times as long on so many row groups."""
+    with pq.ParquetFile(shard, memory_map=True) as file:
+        return file.read(columns, use_threads=False)
 
 
 @lru_cache(maxsize=64)

@@ -56,8 +56,15 @@ class Media:
 def largest_media(spec: FrameSpec, size: ModelSize) -> Media:
     """Videos with the most frames and pixels that the parameters allow."""
     grids = math.ceil(spec.max_frames / size.temporal)
-    visual = grids * spec.max_pixels // (size.patch * size.merge) ** 2
+    visual = grids * spec.most_pixels(spec.max_frames) // (size.patch * size.merge) ** 2
     return Media(visual, grids, visual, grids, videos=1.0, least_visual=visual)
+
+
+def less_video(spec: FrameSpec, divisor: int) -> str:
+    """The parameter that divides the visual tokens of the largest clips."""
+    if spec.total_pixels is not None and spec.most_pixels(spec.max_frames) < spec.max_pixels:
+        return f"frames.total_pixels {spec.total_pixels // divisor} (smaller frames)"
+    return f"frames.max_frames {spec.max_frames // divisor} (fewer frames)"
 
 
 def stored_media(samples: Sequence[Sample], reader: FrameReader, size: ModelSize) -> Media:

@@ -33,14 +33,15 @@ class GradedResponse:
 class GradedGroup:
     """A group and its graded responses.
 
-    `gains` (stages/rl/likelihood.py) and `agreements` (`answer_agreements`) are those of the ordered responses, empty
-    where nothing asks for them.
+    `gains` and `thoughts` (stages/rl/likelihood.py) and `agreements` (`answer_agreements`) are those of the ordered
+    responses, empty where nothing asks for them.
     """
 
     group: Group
     ordered: list[GradedResponse]
     contrast: list[GradedResponse]
     gains: list[Gains]
+    thoughts: list[float]
     agreements: list[float]
 
 
@@ -49,8 +50,8 @@ class Grades:
     """What was measured on the responses of B questions.
 
     Lengths are in tokens. Rows of `contrast_BK` are 0 where `has_contrast_B`, which says that there are contrast
-    frames, is false. likelihood_BG and answer_BG are the gains in nats per token, and agreement_BG is the agreement
-    with the contrast answers; all three are NaN where they were not measured. mentions_BG and looks_BG say how
+    frames, is false. likelihood_BG, answer_BG and thought_BG are the gains in nats per token, and agreement_BG is the
+    agreement with the contrast answers; all four are NaN where they were not measured. mentions_BG and looks_BG say how
     often a response names a frame, and whether it names two different ones.
     """
 
@@ -62,13 +63,18 @@ class Grades:
     has_contrast_B: Tensor
     likelihood_BG: Tensor
     answer_BG: Tensor
+    thought_BG: Tensor
     agreement_BG: Tensor
     mentions_BG: Tensor
     looks_BG: Tensor
 
 
 def grade_group(
-    group: Group, strictness: Strictness, gains: Sequence[Gains] = (), compare_answers: bool = False
+    group: Group,
+    strictness: Strictness,
+    gains: Sequence[Gains] = (),
+    thoughts: Sequence[float] = (),
+    compare_answers: bool = False,
 ) -> GradedGroup:
     """Grade every response of a group by its question's answer type.
 
@@ -87,7 +93,7 @@ def grade_group(
 
     ordered, contrast = ([_graded(each) for each in responses] for responses in (group.ordered, group.contrast))
     agreements = answer_agreements(group.question.sample, ordered, contrast, strictness) if compare_answers else []
-    return GradedGroup(group, ordered, contrast, list(gains), agreements)
+    return GradedGroup(group, ordered, contrast, list(gains), list(thoughts), agreements)
 
 
 def answer_agreements(
@@ -119,6 +125,7 @@ def grades_of(groups: Sequence[GradedGroup], contrast_size: int) -> Grades:
         has_contrast_B=torch.tensor([group.group.question.contrast is not None for group in groups]),
         likelihood_BG=_float64([[gain.likelihood for gain in group.gains] or unknown for group in groups]),
         answer_BG=_float64([[gain.answer for gain in group.gains] or unknown for group in groups]),
+        thought_BG=_float64([group.thoughts or unknown for group in groups]),
         agreement_BG=_float64([group.agreements or unknown for group in groups]),
         mentions_BG=torch.tensor([[response.frames.mentions for response in row] for row in ordered]),
         looks_BG=torch.tensor([[response.frames.different > 1 for response in row] for row in ordered]),

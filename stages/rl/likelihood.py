@@ -1,4 +1,4 @@
-"""How much likelier a response is on ordered than on contrast frames."""
+"""How much likelier frames in order, or the own thought, make a response."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.data.grading.thought import conclusion_start
+from stages.generation.generate import Completion
 from stages.model.inputs import PromptBuilder
 from stages.model.vision import encoded_media, pixel_media
 from stages.rl.rollout import Group
@@ -56,10 +57,43 @@ def likelihood_gains(model: PreTrainedModel, builder: PromptBuilder, group: Grou
     return [
         Gains(
             response.logps_C - contrast_C[: len(response.ids_C)],
-            conclusion_token(builder, response.ids_C, response.text),
+            _conclusion(builder, response),
         )
         for response, contrast_C in zip(group.ordered, contrast_RC, strict=True)
     ]
+
+
+@torch.no_grad()
+def thought_gains(model: PreTrainedModel, builder: PromptBuilder, group: Group, temperature: float) -> list[float]:
+    """What its own notes add to the log-probability of each conclusion.
+
+    Δ = the mean, over the tokens of conclusion and answer, of log π(token | ordered frames, own notes) − log π(token |
+    ordered frames, notes of a contrast response), in nats. Notes are what stands before the conclusion. The closed
+    contrast responses lend theirs in turn. It is large only where the conclusion rests on the notes, as the exchange of
+    stages/generation/faithfulness.py asks of a whole answer. 0 where no thought can be exchanged; empty without
+    contrast frames.
+    """
+    if group.question.contrast is None:
+        return []
+    gains = [0.0] * len(group.ordered)
+    starts = {g: start for g, each in enumerate(group.ordered) if (start := _conclusion(builder, each)) is not None}
+    notes = [each.ids_C[:start] for each in group.contrast if (start := _conclusion(builder, each)) is not None]
+    if not starts or not notes:
+        return gains
+    lent = {g: notes[g % len(notes)] for g in starts}
+    exchanged = [torch.cat([lent[g], group.ordered[g].ids_C[start:]]) for g, start in starts.items()]
+    prompt = group.question.ordered
+    packed = pack([prompt], [exchanged]).to(model.device)
+    media = pixel_media(builder, [prompt], model.device) if group.features is None else encoded_media([group.features])
+    exchanged_RC = score(model, packed, media, temperature).logps_RC.cpu()
+    for (g, start), exchanged_C in zip(starts.items(), exchanged_RC, strict=True):
+        own_C = group.ordered[g].logps_C[start:]
+        gains[g] = float((own_C - exchanged_C[len(lent[g]) :][: len(own_C)]).mean())
+    return gains
+
+
+def _conclusion(builder: PromptBuilder, response: Completion) -> int | None:
+    return conclusion_token(builder, response.ids_C, response.text)
 
 
 def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | None:

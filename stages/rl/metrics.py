@@ -14,7 +14,7 @@ Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
     "temporal_effect", "zero_variance", "resampled", "skipped", "truncated", "completion_tokens", "kl", "entropy",
     "grad_norm", "learning_rate", "sampling_logp_difference", "sampling_kl", "likelihood_gain", "answer_gain",
-    "answers_change", "looks", "frames_named",
+    "thought_gain", "answers_change", "looks", "frames_named",
 ]  # fmt: skip
 StepRow: TypeAlias = Mapping[Figure, float]
 
@@ -47,6 +47,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
         "completion_tokens": float(grades.lengths_BG.float().mean()),
         "likelihood_gain": float(grades.likelihood_BG[has_B].mean()),
         "answer_gain": float(grades.answer_BG[has_B].mean()),
+        "thought_gain": float(grades.thought_BG[has_B].mean()),
         "looks": float(grades.looks_BG.float().mean()),
         "frames_named": float(grades.mentions_BG.float().mean()),
     }

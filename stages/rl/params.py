@@ -32,8 +32,9 @@ class StepParams(RewardParams):
     faithfulness_every: int = Field(
         default=0,
         ge=0,
-        description="optimizer steps between two measurements of faithfulness: likelihood_gain and answer_gain of "
-        "every response, and answers_change, which asks the model again behind exchanged thoughts; 0: never",
+        description="optimizer steps between two measurements of faithfulness: likelihood_gain, answer_gain and "
+        "thought_gain of every response, and answers_change, which asks the model again behind exchanged thoughts; 0: "
+        "never",
     )
     grading: Strictness = Field(
         default="default",
@@ -113,3 +114,7 @@ class StepParams(RewardParams):
     def measures_gains(self, step: int) -> bool:
         """Whether the gains are measured at a step."""
         return self.needs_gains or self.measures_faithfulness(step)
+
+    def measures_thoughts(self, step: int) -> bool:
+        """Whether the gain of the own thought is measured at a step."""
+        return self.temporal == "thought" or (self.measures_faithfulness(step) and self.contrast_size > 0)

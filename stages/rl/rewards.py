@@ -11,10 +11,10 @@ from stages.rl.grading import Grades
 from stages.run.params import Params
 
 TemporalMode = Literal[
-    "paper", "strict", "reference-code", "advantage", "likelihood", "answer", "relation", "tokens", "off"
+    "paper", "strict", "reference-code", "advantage", "likelihood", "answer", "thought", "relation", "tokens", "off"
 ]
 NEEDS_GAINS: tuple[TemporalMode, ...] = ("likelihood", "answer", "tokens")
-PER_RESPONSE: tuple[TemporalMode, ...] = (*NEEDS_GAINS, "relation")
+PER_RESPONSE: tuple[TemporalMode, ...] = (*NEEDS_GAINS, "thought", "relation")
 """Modes that measure each response; the others compare p with p̃."""
 EPSILON = 1e-4  # added to every std, as in the released code: equal values give 0, not 0 / 0
 
@@ -27,7 +27,8 @@ class RewardParams(Params):
         description="when correct responses earn the temporal reward: p ≥ p̃ (paper), p > p̃ (strict), the released "
         "code's test on mean rewards (reference-code), as paper but added after scaling (advantage), or never (off). "
         "Or each is paid by how much likelier the ordered frames made it than the contrast frames (likelihood), the "
-        "same for its conclusion and answer alone (answer), or by how far its answer differs from those on contrast "
+        "same for its conclusion and answer alone (answer), by how much likelier its own thought made its conclusion "
+        "than a thought about contrast frames (thought), or by how far its answer differs from those on contrast "
         "frames (relation). tokens pays nothing: it weighs the policy gradient of each token by that likelihood",
     )
     contrast_scale: Literal["none", "batch"] = Field(
@@ -110,16 +111,18 @@ def temporal_shares(grades: Grades, params: RewardParams) -> Tensor:
 
     `likelihood`, `answer`: clip(Δ, 0, 1), where Δ is the gain of the response, or of its conclusion and answer
     (stages/rl/likelihood.py); in the spirit of TaRO (arXiv 2606.09248). The bound of 1 nat per token keeps single
-    unlikely tokens from deciding. `relation`: 1 − agreement with the contrast answers, after ArrowRL (arXiv 2506.03340)
-    and CRPO (arXiv 2605.21988): 0 where the contrast answers are right as well. It is equal for responses with the same
-    answer, so that under `scale` group it cancels as 1 does. `tokens`: 0. Otherwise 1, or clip(z, 0, 1) with
-    `contrast_scale` batch (`normalised_contrast`).
+    unlikely tokens from deciding. `thought`: the same of the gain of its own notes. `relation`: 1 − agreement with the
+    contrast answers, after ArrowRL (arXiv 2506.03340) and CRPO (arXiv 2605.21988): 0 where the contrast answers are
+    right as well. It is equal for responses with the same answer, so that under `scale` group it cancels as 1 does.
+    `tokens`: 0. Otherwise 1, or clip(z, 0, 1) with `contrast_scale` batch (`normalised_contrast`).
     """
     match params.temporal:
         case "likelihood":
             return grades.likelihood_BG.nan_to_num(0.0).clamp(0, 1)
         case "answer":
             return grades.answer_BG.nan_to_num(0.0).clamp(0, 1)
+        case "thought":
+            return grades.thought_BG.nan_to_num(0.0).clamp(0, 1)
         case "relation":
             return 1 - grades.agreement_BG.nan_to_num(1.0)
         case "tokens":

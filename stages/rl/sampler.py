@@ -15,7 +15,7 @@ from stages.model.vision import FeatureCache
 from stages.rl.ahead import QuestionsAhead
 from stages.rl.exchange import gather_grades
 from stages.rl.grading import GradedGroup, Grades, grade_group, grades_of
-from stages.rl.likelihood import Gains, likelihood_gains
+from stages.rl.likelihood import Gains, likelihood_gains, thought_gains
 from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion, replacement
 from stages.rl.rewards import group_rewards, idle
@@ -113,13 +113,32 @@ class Sampler:
         params = self.params
         with self.stopwatch.measure("rollout"), accelerator.autocast():
             groups = self._drawn(model, questions, step)
-        gains: list[list[Gains]] = [[]] * len(groups)
-        if params.measures_gains(step):
-            with self.stopwatch.measure("contrast"), accelerator.autocast():
-                gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
+        gains, thoughts = self._gains(accelerator, model, groups, step)
         compare = params.temporal == "relation"
         with self.stopwatch.measure("grading"):
-            return [grade_group(group, params.grading, own, compare) for group, own in zip(groups, gains, strict=True)]
+            return [
+                grade_group(group, params.grading, gain, thought, compare)
+                for group, gain, thought in zip(groups, gains, thoughts, strict=True)
+            ]
+
+    def _gains(
+        self, accelerator: Accelerator, model: PreTrainedModel, groups: Sequence[Group], step: int
+    ) -> tuple[list[list[Gains]], list[list[float]]]:
+        """What frames in order and the own thought add, of each group.
+
+        It is empty at steps that do not measure it.
+        """
+        params = self.params
+        gains: list[list[Gains]] = [[]] * len(groups)
+        thoughts: list[list[float]] = [[]] * len(groups)
+        if not params.measures_gains(step) and not params.measures_thoughts(step):
+            return gains, thoughts
+        with self.stopwatch.measure("contrast"), accelerator.autocast():
+            if params.measures_gains(step):
+                gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
+            if params.measures_thoughts(step):
+                thoughts = [thought_gains(model, self.builder, group, params.temperature) for group in groups]
+        return gains, thoughts
 
     def _drawn(self, model: PreTrainedModel, questions: Sequence[RolloutQuestion], step: int) -> list[Group]:
         """The groups, drawn by the servers or by this process."""

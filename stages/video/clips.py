@@ -1,9 +1,9 @@
 """The table of clips: which look alike, and which have poor pictures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from stages.data.sample import Flag, Sample
 from stages.data.shards import ShardStore
+from stages.run.files import table_writer
 from stages.video.frame_store import SCHEMA
 from stages.video.hashes import near_groups
 from stages.video.quality import BLACK_BELOW, Quality, flags
@@ -60,45 +61,55 @@ CLIPS_SCHEMA = pa.schema(
 )
 
 
-def clip_rows(samples: Sequence[Sample], store: Path, frame_keys: Path) -> list[ClipRow]:
-    """One row per sample that has frames, in their order."""
-    table = pq.read_table(frame_keys, columns=["sample_id", "frame_key"])
-    keys: dict[str, str] = dict(zip(table["sample_id"].to_pylist(), table["frame_key"].to_pylist(), strict=True))
-    columns = ["phash", "pts", "brightness", "motion", "keyframes"]
-    described = ShardStore(store, SCHEMA).columns(set(keys.values()), columns)
-    visible = [key for key in dict.fromkeys(keys.values()) if described[key]["brightness"] >= BLACK_BELOW]
-    near = near_groups({key: np.array(described[key]["phash"], dtype=np.uint64) for key in visible})
-    first_of_key: dict[str, str] = {}
+class _Seen(NamedTuple):
+    """What the frame store knows of a clip."""
+
+    hash_T: np.ndarray
+    quality: Quality
+
+
+def write_clips(samples: Iterable[Sample], store: Path, frame_keys: Path, table: Path) -> ClipCounts:
+    """Write one row per sample that has frames, in their order."""
+    columns = pq.read_table(frame_keys, columns=["sample_id", "frame_key"]).to_pydict()
+    keys: dict[str, str] = dict(zip(columns["sample_id"], columns["frame_key"], strict=True))
+    seen = _seen(store, dict.fromkeys(keys.values()))
+    near = near_groups({key: clip.hash_T for key, clip in seen.items() if clip.quality.brightness >= BLACK_BELOW})
+    first_of_key: dict[str, tuple[str, str]] = {}  # a sample's id and the hash of its media
     first_of_media: dict[str, str] = {}
-    rows: list[ClipRow] = []
-    for sample in samples:
-        if (key := keys.get(sample.sample_id)) is None:
-            continue
-        clip = described[key]
-        quality = Quality(clip["brightness"], clip["motion"], clip["pts"][-1] - clip["pts"][0], clip["keyframes"])
-        rows.append(
-            {
+    counts, paths = Counter[Flag](), set[str]()
+    near_duplicates = 0
+    with table_writer(table, CLIPS_SCHEMA) as write:
+        for sample in samples:
+            if (key := keys.get(sample.sample_id)) is None:
+                continue
+            own, quality = (sample.sample_id, sample.media_sha256), seen[key].quality
+            near_clip, near_media = first_of_key.setdefault(near.get(key, key), own)
+            row: ClipRow = {
                 "sample_id": sample.sample_id,
                 "same_media": first_of_media.setdefault(sample.media_sha256, sample.sample_id),
-                "near_clip": first_of_key.setdefault(near.get(key, key), sample.sample_id),
+                "near_clip": near_clip,
                 "flags": flags(quality, sample.data_type),
                 "brightness": quality.brightness,
                 "motion": quality.motion,
                 "seconds": quality.seconds,
                 "keyframes": quality.keyframes,
             }
-        )
-    return rows
-
-
-def clip_counts(samples: Sequence[Sample], rows: Sequence[ClipRow]) -> ClipCounts:
-    """What the table of clips says, in numbers."""
-    by_id = {sample.sample_id: sample for sample in samples}
-    paths = {by_id[row["sample_id"]].media_path for row in rows}
-    near = sum(by_id[row["near_clip"]].media_sha256 != by_id[row["sample_id"]].media_sha256 for row in rows)
-    counts = Counter(flag for row in rows for flag in row["flags"])
+            write(row)
+            paths.add(sample.media_path)
+            counts.update(row["flags"])
+            near_duplicates += near_media != sample.media_sha256
     return {
-        "copies": len(paths) - len({row["same_media"] for row in rows}),
-        "near_duplicates": near,
+        "copies": len(paths) - len(first_of_media),
+        "near_duplicates": near_duplicates,
         "flags": dict(sorted(counts.items())),
     }
+
+
+def _seen(store: Path, keys: Mapping[str, None]) -> dict[str, _Seen]:
+    """The clips of these keys, in the order of the keys."""
+    clips: dict[str, _Seen] = {}
+    columns = ["phash", "pts", "brightness", "motion", "keyframes"]
+    for key, row in ShardStore(store, SCHEMA).columns(keys, columns):
+        quality = Quality(row["brightness"], row["motion"], row["pts"][-1] - row["pts"][0], row["keyframes"])
+        clips[key] = _Seen(np.array(row["phash"], dtype=np.uint64), quality)
+    return {key: clips[key] for key in keys}

@@ -1,7 +1,7 @@
 """Media → frames in the store, one sandboxed process per core."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -70,7 +70,7 @@ class Clip:
 
 
 def extract(
-    samples: Sequence[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
+    samples: Iterable[Sample], params: ExtractParams, store: Path, frame_keys: Path, stage: str
 ) -> list[Reject]:
     """Bring the frames of all samples into the store.
 
@@ -122,7 +122,7 @@ def _rows(clips: Sequence[Clip], params: ExtractParams, lost: dict[str, MediaErr
 def _refusals(frames: ShardStore, keys: Collection[str]) -> dict[str, MediaError]:
     """Why clips are unusable that the store has as such, by key."""
     rows = frames.columns(keys, ["refused", "detail"])
-    return {key: MediaError(row["refused"], row["detail"]) for key, row in rows.items() if row["refused"] is not None}
+    return {key: MediaError(row["refused"], row["detail"]) for key, row in rows if row["refused"] is not None}
 
 
 def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
@@ -144,7 +144,7 @@ def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
     if not _is_as_ingested(clip, path):
         raise MediaError("changed", "the file is not the one that was ingested; run ingest again")
     if clip.data_type == "image":
-        picture_1HWC = _fitted(read_image(path)[None], None, spec, "pillow")
+        picture_1HWC = _fitted(read_image(path)[None], None, spec.max_pixels, spec, "pillow")
         return Frames(picture_1HWC, indices_T=np.zeros(1, dtype=np.int64), pts_T=np.zeros(1), source_fps=0.0)
     if path.is_dir():
         return _folder_frames(clip, path, spec)
@@ -162,23 +162,25 @@ def _video_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
     video = read_video(path)
     seconds_N, fps = video.table.seconds_N, video.table.fps
     indices_T = _choose(seconds_N, fps, clip, spec)
-    convert = partial(_fitted, shown=video.geometry.shown, spec=spec, kernel=spec.kernel)
+    most = spec.most_pixels(len(indices_T))
+    convert = partial(_fitted, shown=video.geometry.shown, most=most, spec=spec, kernel=spec.kernel)
     pictures = decode(video, indices_T, convert, spec.max_corrupt)
     return Frames(np.stack(pictures), indices_T, seconds_N[indices_T], fps, video.table.count_keyframes(indices_T))
 
 
 def _decord_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
-    choose = partial(_choose, clip=clip, spec=spec)
-    convert = partial(_fitted, shown=None, spec=spec, kernel=spec.kernel)
-    return Frames(*decode_with_decord(path, choose, convert))
+    def convert(frames_THWC: np.ndarray) -> np.ndarray:
+        return _fitted(frames_THWC, None, spec.most_pixels(len(frames_THWC)), spec, spec.kernel)
+
+    return Frames(*decode_with_decord(path, partial(_choose, clip=clip, spec=spec), convert))
 
 
 def _folder_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
     files, fps = folder_frames(path), folder_fps(path)
     seconds_N = np.arange(len(files)) / fps
     indices_T = _choose(seconds_N, fps, clip, spec)
-    first_HWC = read_image(files[0])
-    pictures = [_fitted(read_image(files[index])[None], first_HWC.shape[:2], spec, spec.kernel) for index in indices_T]
+    shown, most = read_image(files[0]).shape[:2], spec.most_pixels(len(indices_T))
+    pictures = [_fitted(read_image(files[index])[None], shown, most, spec, spec.kernel) for index in indices_T]
     return Frames(np.concatenate(pictures), indices_T, seconds_N[indices_T], fps)
 
 
@@ -191,14 +193,17 @@ def _choose(seconds_N: np.ndarray, fps: float, clip: Clip, spec: FrameSpec) -> n
     return first + spec.sample(last - first, fps)
 
 
-def _fitted(frames_THWC: np.ndarray, shown: tuple[int, int] | None, spec: FrameSpec, kernel: Kernel) -> np.ndarray:
+def _fitted(
+    frames_THWC: np.ndarray, shown: tuple[int, int] | None, most: int, spec: FrameSpec, kernel: Kernel
+) -> np.ndarray:
     """The frames at the size at which the model sees them.
 
-    `shown` is their height and width on a screen; None means that their pixels are square.
+    `shown` is their height and width on a screen; None means that their pixels are square. `most` is the most pixels
+    of each.
     """
     try:
         shown_height, shown_width = shown or frames_THWC.shape[1:3]
-        height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, spec.max_pixels)
+        height, width = smart_resize(shown_height, shown_width, spec.factor, spec.min_pixels, most)
     except ValueError as error:
         raise MediaError("aspect ratio", str(error)) from None
     return resize(frames_THWC, height, width, kernel)

@@ -7,7 +7,8 @@ from PIL import Image
 
 # Bits of 64, in the mean over the frames. A re-encoded clip differs by 1.5, a cropped one by 12, another clip by 32.
 NEAR = 4
-# Clips that are compared one by one before they get an index: for so many, making the index takes longer.
+# Clips that are compared one by one before they get an index: for so many, making the index takes longer. An index of
+# many clips waits for a 64th as many.
 INDEXED_AT_ONCE = 4096
 # The eight lowest waves of a DCT-II over 32 pixels.
 COSINES = np.cos(np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1))
@@ -77,7 +78,7 @@ class _Groups:
             self._hashes_TN = np.concatenate([self._hashes_TN, np.zeros_like(self._hashes_TN)], axis=1)
         self._hashes_TN[:, len(self._names)] = hash_T
         self._names.append(name)
-        if len(self._names) == self._indexed + INDEXED_AT_ONCE:
+        if len(self._names) == self._indexed + max(INDEXED_AT_ONCE, self._indexed // 64):
             self._index = _Index(self._hashes_TN[:, : len(self._names)])
         return name
 

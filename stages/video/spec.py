@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ from stages.video.resize import Kernel
 
 # Version of a stored row. A change of what a spec means counts it up, so that old rows are not found.
 FORMAT = 5
+
+FRAMES_OF_PAIR = 2  # frames that a vision tower merges, and that total_pixels counts once
 
 
 class FrameSpec(Params):
@@ -27,6 +30,12 @@ class FrameSpec(Params):
     )
     min_pixels: int = Field(ge=1, description="pixels of a frame; smaller frames are scaled up")
     max_pixels: int = Field(ge=1, description="pixels of a frame; larger frames are scaled down")
+    total_pixels: int | None = Field(
+        default=None,
+        ge=1,
+        description="pixels of a clip, each pair of frames counted once: most visual tokens x factor x factor; longer "
+        "clips have smaller frames, of at least 1.05 x min_pixels; null: no limit",
+    )
     factor: int = Field(
         ge=1, description="pixels that height and width are multiples of: patch size x merge size of the model"
     )
@@ -48,6 +57,8 @@ class FrameSpec(Params):
         It is a hash over the spec, the hash of the media and the clip's bounds in seconds.
         """
         spec = self.model_dump(include=set(FrameSpec.model_fields))
+        if self.total_pixels is None:
+            del spec["total_pixels"]  # the keys of stores that are older than this field
         content = json.dumps([FORMAT, spec, media_sha256, clip_start, clip_end], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -58,6 +69,17 @@ class FrameSpec(Params):
         """
         count = min(self.max_frames, n_frames) if self.policy == "uniform" else self._count_by_fps(n_frames, source_fps)
         return np.linspace(0, n_frames - 1, count).round().astype(np.int64)
+
+    def most_pixels(self, frames: int) -> int:
+        """The most pixels of each of a video's frames: max_pixels, or an equal share of total_pixels.
+
+        As in qwen-vl-utils' fetch_video (0.0.14), a last frame without a pair counts as a pair, and no share is below
+        1.05 x min_pixels.
+        """
+        if self.total_pixels is None:
+            return self.max_pixels
+        share = self.total_pixels // math.ceil(frames / FRAMES_OF_PAIR)
+        return min(self.max_pixels, max(share, int(self.min_pixels * 1.05)))
 
     def _count_by_fps(self, n_frames: int, source_fps: float) -> int:
         """qwen-vl-utils' smart_nframes: seconds * fps, clamped, rounded down to even.

@@ -87,6 +87,17 @@ def test_enclosed_numbers_and_labels_up_to_ten_are_read() -> None:
         (["C:\\one", "D:\\two"], "B", ["A. C:\\one", "B. D:\\two"], "B"),
         (["Python", "C", "Java"], "Java", ["A. Python", "B. C", "C. Java"], "C"),
         (["A left turn", "A right turn", "B"], "A", ["A. A left turn", "B. A right turn", "C. B"], "A"),
+        # orders of the same things: the first thing is no label
+        (["2->1->3->4", "1->2->3->4"], "1->2->3->4", ["A. 2->1->3->4", "B. 1->2->3->4"], "B"),
+        (["B->A->C", "A->B->C"], "A", ["A. B->A->C", "B. A->B->C"], "A"),
+        (["B-A", "A-B"], "A-B", ["A. B-A", "B. A-B"], "B"),
+        (["B, C, A", "A, B, C"], "A", ["A. B, C, A", "B. A, B, C"], "A"),
+        (["B → A", "A → B"], "B", ["A. B → A", "B. A → B"], "B"),
+        (["B then A", "A then B"], "A then B", ["A. B then A", "B. A then B"], "B"),
+        (["(2)(1)(3)", "(1)(3)(2)"], "(1)(3)(2)", ["A. (2)(1)(3)", "B. (1)(3)(2)"], "B"),
+        (["(c)(a)(b)", "(a)(b)(c)"], "A", ["A. (c)(a)(b)", "B. (a)(b)(c)"], "A"),
+        (["②①③", "①③②"], "①③②", ["A. ②①③", "B. ①③②"], "B"),
+        (["1. 23", "2. 13", "3. 12"], "2", ["A. 23", "B. 13", "C. 12"], "B"),
     ],
 )
 def test_labels_answers_and_texts_are_told_apart(

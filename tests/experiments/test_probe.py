@@ -30,9 +30,11 @@ def test_every_arm_of_a_seed_comes_before_the_next_seed_and_has_rules_that_the_s
         assert ProbeParams.model_validate_json(f'{{"rules": {rules}}}'.replace("'", '"')).rules == tuple(rules)
 
 
-def test_the_table_has_means_over_the_runs_of_an_arm() -> None:
-    rows = [row("needs_order", 0.5), row("needs_order", 0.75, seed=1), row("all questions", 0.25)]
-    assert table(rows).splitlines()[2:] == ["| rl | needs_order | 2 | 62.5 |", "| rl | all questions | 1 | 25.0 |"]
+def test_the_table_has_means_and_differences_that_are_paired() -> None:
+    rows = [row("all questions", 0.25), row("needs_order", 0.5), row("needs_order", 0.75, seed=1)]
+    lines = table(rows).splitlines()
+    assert lines[2:4] == ["| all questions | 1 | 900 | 25.0 |", "| needs_order | 2 | 900 | 62.5 |"]
+    assert lines[-1].startswith("| needs_order | 1 | 25.0 |")  # seed 1 has no run on all questions
 
 
 def test_a_run_with_a_row_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

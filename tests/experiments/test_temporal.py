@@ -8,7 +8,7 @@ import pytest
 from experiments import temporal
 from experiments.runs import finished
 from experiments.temporal_rows import ARMS, Row, Run, planned, run_of
-from experiments.temporal_table import arms_table, differences_table, holm, sign_flip_p, tables
+from experiments.temporal_table import arms_table, differences_table, holm, measured, sign_flip_p, tables
 from stages.tgrpo import TgrpoParams
 
 
@@ -62,9 +62,9 @@ def test_the_tables_show_each_arm_and_its_paired_difference() -> None:
     # Mean 51, std 1: 4.3027 / √3 = 2.5
     assert lines[3].startswith("| GRPO | 3 | 51.0 ± 2.5 |")
     # Differences 20 and 21: mean 20.5, std √½, 12.7062 · √½ / √2 = 6.4; two of four sign patterns are as large
-    assert differences_table(rows).splitlines()[2] == "| likelihood | 2 | 20.5 ± 6.4 | 0.500 | 0.500 |"
+    assert differences_table(measured(rows)).splitlines()[2] == "| likelihood | 2 | 20.5 ± 6.4 | 0.500 | 0.500 |"
     assert tables(rows).startswith("**Shortcut in the RL set alone**")
-    assert differences_table(rows[:2]) == ""
+    assert differences_table(measured(rows[:2])) == ""
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_run_with_a_row_is_not_run_again(
     place = root / ".work" / "temporal"
     (place / "cold-rl-0").mkdir(parents=True)
     shutil.copytree(root / "models" / "sft", place / "cold-rl-0" / "model")
-    shutil.copytree(root / "data", place / "shortcut" / "data")
+    shutil.copytree(root / "data", place / "shortcut-0.9" / "data")
     shutil.copy(root / "params.yaml", place / "cold-rl-0" / "params.yaml")
     table = root / "temporal.jsonl"
     monkeypatch.setattr(sys, "argv", ["temporal", "--root", str(root), "--table", str(table), "--runs", "2"])

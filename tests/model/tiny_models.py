@@ -27,7 +27,7 @@ LINES = [
 Settings = Mapping[str, Any]
 # What the configs for text and vision of each family have besides.
 _QWEN3_VISION = {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 36}
-_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
 _GLM: tuple[Settings, Settings] = ({}, {"image_size": 48})
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
     "glm4v": _GLM,

@@ -25,6 +25,7 @@ def grades(accuracy: Rows, contrast: Rows, has_contrast: Sequence[bool] | None =
         has_contrast_B=torch.tensor(has_contrast or [True] * len(accuracy)),
         likelihood_BG=unknown_BG,
         answer_BG=unknown_BG,
+        thought_BG=unknown_BG,
         agreement_BG=unknown_BG,
         mentions_BG=torch.zeros(accuracy_BG.shape, dtype=torch.int64),
         looks_BG=torch.zeros(accuracy_BG.shape, dtype=torch.bool),

@@ -162,6 +162,7 @@ def test_grades_and_figures_of_known_responses(groups: list[Group]) -> None:
             "completion_tokens": 10.0,
             "likelihood_gain": math.nan,
             "answer_gain": math.nan,
+            "thought_gain": math.nan,
             "looks": 0.0,
             "frames_named": 0.0,
         },

@@ -21,9 +21,11 @@ from tests.rl.conftest import write_frames
 def test_resampling_grades_each_group_once(qwen2_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graded: list[Group] = []
 
-    def count(group: Group, strictness: Strictness, gains: list[Gains], compare_answers: bool) -> GradedGroup:
+    def count(
+        group: Group, strictness: Strictness, gains: list[Gains], thoughts: list[float], compare_answers: bool
+    ) -> GradedGroup:
         graded.append(group)
-        return grade_group(group, strictness, gains, compare_answers)
+        return grade_group(group, strictness, gains, thoughts, compare_answers)
 
     monkeypatch.setattr(sampler_module, "grade_group", count)
     names = [f"clip-{n}" for n in range(9)]

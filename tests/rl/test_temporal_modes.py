@@ -23,12 +23,12 @@ from tests.rl.literals import grades
 NO_EMA = torch.zeros(2)
 
 
-@pytest.mark.parametrize("mode", ["likelihood", "answer"])
-def test_a_gain_pays_each_correct_response_by_itself(mode: Literal["likelihood", "answer"]) -> None:
+@pytest.mark.parametrize("mode", ["likelihood", "answer", "thought"])
+def test_a_gain_pays_each_correct_response_by_itself(mode: Literal["likelihood", "answer", "thought"]) -> None:
     # Gains below 0 count as 0 and above 1 as 1; wrong responses and questions without a contrast group earn nothing.
     unknown = [math.nan] * 4
     gains_BG = torch.tensor([[0.25, -0.5, 3.0, 0.75], unknown], dtype=torch.float64)
-    others = {f"{name}_BG": gains_BG if name == mode else gains_BG + 1 for name in ("likelihood", "answer")}
+    others = {f"{name}_BG": gains_BG if name == mode else gains_BG + 1 for name in ("likelihood", "answer", "thought")}
     found = grades([[1, 1, 1, 0], [1, 1, 1, 1]], [[1, 1], [0, 0]], [True, False], **others)
     rewards = group_rewards(found, RewardParams(temporal=mode, alpha=2.0))
     assert rewards.temporal_BG.tolist() == [[0.5, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]

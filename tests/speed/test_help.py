@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 SCRIPTS = [
     "chat_client",
+    "corpus",
     "evaluation",
     "filtering",
     "frame_extraction",

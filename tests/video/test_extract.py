@@ -68,6 +68,25 @@ def test_images_and_frame_folders_are_taken_too(tmp_path: Path) -> None:
     assert (numbers(folder), folder.source_fps) == ([4, 5, 6, 7, 8, 9, 10], 3.0)  # seconds 1 to 3 at three per second
 
 
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_the_frames_of_a_video_share_its_budget_of_pixels_and_an_image_has_none(
+    clips: Path, tmp_path: Path, decoder: str
+) -> None:
+    Image.fromarray(numbered_frame(700)).save(tmp_path / "picture.png")
+    (tmp_path / "folder").mkdir()
+    for number in range(1, 6):
+        Image.fromarray(numbered_frame(number)).save(tmp_path / "folder" / f"{number:05d}.jpg")
+    media = [
+        sample("video", clips / "h264.mp4"),
+        sample("folder", tmp_path / "folder"),
+        sample("image", tmp_path / "picture.png", "image"),
+    ]
+    assert take(tmp_path, media, total_pixels=4 * 80 * 48, decoder=decoder) == []
+    assert load(tmp_path, "video").frames_THWC.shape[:3] == (8, 48, 80)  # four pairs
+    assert load(tmp_path, "folder").frames_THWC.shape[:3] == (5, 54, 92)  # three pairs
+    assert load(tmp_path, "image").frames_THWC.shape[1:3] == numbered_frame(0).shape[:2]
+
+
 def test_a_second_run_decodes_nothing_and_a_new_sample_adds_a_shard(clips: Path, tmp_path: Path) -> None:
     first = [sample("one", clips / "h264.mp4"), sample("two", clips / "vp9.webm")]
     take(tmp_path, first)

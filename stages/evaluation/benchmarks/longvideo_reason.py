@@ -46,6 +46,6 @@ ABOUT = About(
     questions=851,
     metric="share of answers that are exactly the letter",
     hub=("LongVideo-Reason/longvideo-reason",),
-    checked="reader: records made to the official layout; the videos are in a second dataset, which --root has to name",
+    checked="reader: official records; the videos are in a second dataset, which --root has to name",
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)

@@ -37,7 +37,7 @@ ABOUT = About(
     metric="accuracy of the validation set",
     hub=("longvideobench/LongVideoBench",),
     checked=(
-        "reader: records made to the official layout; the videos on the hub are one archive in parts "
+        "reader: official records; the videos on the hub are one archive in parts "
         "(join them with `cat`), behind a form; types and relations by the paper's table"
     ),
 )

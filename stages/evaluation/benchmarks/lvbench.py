@@ -35,7 +35,7 @@ ABOUT = About(
     metric="accuracy, and that of each of six question types",
     hub=("zai-org/LVBench",),
     checked=(
-        "reader: records made to the official layout; scorer: the official code reads bare letters; "
+        "reader: an official record, and others made to its layout; scorer: the official code reads bare letters; "
         "the videos are on YouTube alone"
     ),
 )

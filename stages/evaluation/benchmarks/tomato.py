@@ -57,7 +57,7 @@ ABOUT = About(
     metric="accuracy",
     hub=("lmms-eval/TOMATO",),
     checked=(
-        "reader: records in the form of the official repository's files, and of the card of yale-nlp/TOMATO, which "
+        "reader: records of the official repository, and records in the form of the card of yale-nlp/TOMATO, which "
         "has no clips; the copy by its evaluator's code"
     ),
 )

@@ -117,9 +117,9 @@ BLOCKS: dict[str, tuple[str, Any, str, tuple[str, str, str, str], int]] = {
     ),
     "mlvu": (
         "MLVU/json/5_order.json",
-        [MVBENCH_LIKE],
+        [MVBENCH_LIKE | {"candidates": ["2->1->3", "1->2->3"], "answer": "1->2->3"}],
         "MLVU/video/5_order/c.mp4",
-        ("mlvu-MLVU-json-5_order-record-1", "order", "B", "B. right"),
+        ("mlvu-MLVU-json-5_order-record-1", "order", "B", "B. 1->2->3"),
         2,
     ),
     "tomato": (

@@ -33,19 +33,19 @@ HEIGHT, WIDTH, FRAMES, READS = 224, 420, 16, 200
 DISTINCT, PEER, LOADED = 20, 100, 64
 
 
-def clip(number: int) -> Frames:
+def clip(number: int, height: int, width: int) -> Frames:
     """A window that moves over a smooth random picture, under noise."""
     rng = np.random.default_rng(number)
     scene = Image.fromarray(rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)).resize(
         (640, 384), Image.Resampling.BICUBIC
     )
-    noise = rng.normal(0, 3, (FRAMES, HEIGHT, WIDTH, 1))
-    windows = [np.asarray(scene.crop((8 * t, 4 * t, 8 * t + WIDTH, 4 * t + HEIGHT))) for t in range(FRAMES)]
+    noise = rng.normal(0, 3, (FRAMES, height, width, 1))
+    windows = [np.asarray(scene.crop((8 * t, 4 * t, 8 * t + width, 4 * t + height))) for t in range(FRAMES)]
     pictures_THWC = (np.stack(windows) + noise).clip(0, 255).astype(np.uint8)
     return Frames(pictures_THWC, np.arange(FRAMES), np.arange(FRAMES) / 2.0, 30.0)
 
 
-def rows(numbers: range) -> Iterator[FrameRow]:
+def rows(numbers: range, height: int = HEIGHT, width: int = WIDTH) -> Iterator[FrameRow]:
     """Rows of a few distinct clips, repeated under new keys.
 
     Making a clip takes longer than storing it.
@@ -53,7 +53,7 @@ def rows(numbers: range) -> Iterator[FrameRow]:
     made: dict[int, FrameRow] = {}
     for number in numbers:
         if number % DISTINCT not in made:
-            made[number % DISTINCT] = row_from_frames("", clip(number % DISTINCT), 95)
+            made[number % DISTINCT] = row_from_frames("", clip(number % DISTINCT, height, width), 95)
         yield {**made[number % DISTINCT], "key": f"key-{number:08d}"}
 
 

@@ -87,7 +87,7 @@ def run(
         results=results,
         added=added_chart([result.comparison for result in results]),
         paper=paper_table([run for result in results for run in result.runs]),
-        funnel=funnel(read, refused, len(reader.sample_ids), answers, len(kept_sft), len(kept_rl)),
+        funnel=funnel(read, refused, len(reader.sample_ids), answers, len(kept_sft), len(kept_rl), dropped),
         rejects=reject_counts([*refused, *read_rejects(frames_rejects), *dropped]),
         rules={"SFT": rule_counts("SFT", kept_sft, dropped, by_id), "RL": rule_counts("RL", kept_rl, dropped, by_id)},
         sources=source_counts(read),

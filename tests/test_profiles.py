@@ -46,6 +46,12 @@ def test_a_shipped_file_has_a_section_per_stage_and_no_other(path: Path) -> None
     assert sorted(sections(path)) == STAGES
 
 
+def test_the_temporal_profile_is_the_papers_but_for_its_reward() -> None:
+    paper, temporal = (sections(ROOT / "profiles" / f"{name}.yaml") for name in ("paper", "temporal-answer"))
+    reward = {"temporal": "answer", "alpha": 2.0, "contrast_size": 0}
+    assert temporal == paper | {"tgrpo": paper["tgrpo"] | reward}
+
+
 def value(profile: str, name: str) -> Any:
     stage, *fields = name.split(".")
     item = "vsi_bench" if stage in PER_BENCHMARK else None

@@ -93,7 +93,7 @@ def test_the_gallery_shows_frames_rollouts_refusals_and_mistakes(page: str) -> N
     assert "temporal 0.30" in text
     assert "filter sft: correctness, 4 dropped" in text
     assert text.count("reward 0.00 ≤ 0.6") == 4  # each of the four that were dropped
-    assert text.index("Thoughts the filter kept") < text.index("What the filter dropped")
+    assert text.index("Thoughts the filter kept") < text.index("What the rules dropped")
     assert re.search(r"Right only in order \d+ of 210 questions; 4 shown", text)
     assert "9 more responses of this group" in text
 

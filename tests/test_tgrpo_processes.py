@@ -20,19 +20,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_inputs(tmp_path_factory.mktemp("tgrpo"))
 
 
-def start(
-    params: TgrpoParams, inputs: Path, folder: Path, processes: int = 1, *launcher: str, **environment: str
-) -> Started:
-    """The stage in `folder`, in so many warm processes or by a launcher."""
+def start(params: TgrpoParams, inputs: Path, folder: Path, processes: int = 1, by_launcher: bool = False) -> Started:
+    """The stage in `folder`, in so many warm processes, or in cold ones that `stages.launch` starts."""
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps({"tgrpo": params.model_dump()}))
     flags = {"samples": inputs / "rl.parquet", "frame_store": inputs / "frames", "model": inputs / "sft"}
     files = {"out": "model", "metrics": "metrics.json", "headline": "headline.json", "plot": "plot.csv"}
     flags |= {name: folder / file for name, file in files.items()}
     flags["rollouts"] = folder / "rollouts.parquet"
-    module, *words = launcher or ("stages.tgrpo",)
-    words += [part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))]
-    return warm.start(module, words, folder, processes, **environment)
+    words = [part for name, path in flags.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+    if by_launcher:
+        return warm.start("stages.launch", ["--processes", str(processes), "tgrpo", *words], folder)
+    return warm.start("stages.tgrpo", words, folder, processes)
 
 
 def kill_after_checkpoint(started: Started, folder: Path, step: int) -> None:
@@ -72,9 +71,8 @@ def test_two_deepspeed_processes_that_are_killed_end_like_two_that_were_not(
 ) -> None:
     params = SMALL.model_copy(update={"questions_per_step": 4, "questions_per_forward": 1} | change)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    two = (1, "stages.launch", "--processes", "2", "tgrpo") if by_launcher else (2,)
-    kill_after_checkpoint(start(params, inputs, killed, *two), killed, 2)
-    start(params, inputs, killed, *two).finish()
+    kill_after_checkpoint(start(params, inputs, killed, 2, by_launcher), killed, 2)
+    start(params, inputs, killed, 2, by_launcher).finish()
     start(params, inputs, whole, 2).finish()
     for file in ("plot.csv", "metrics.json", "rollouts.parquet", "model/model.safetensors"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file

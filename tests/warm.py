@@ -15,7 +15,7 @@ from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import TCPStore
 
 from tests.conftest import ROOT
 
@@ -78,9 +78,9 @@ class Started:
             process.join()
 
 
-def start(module: str, arguments: Sequence[str], folder: Path, processes: int = 1, **environment: str) -> Started:
+def start(module: str, arguments: Sequence[str], folder: Path, processes: int = 1) -> Started:
     """`python -m module arguments` in `folder`, in so many processes that train together."""
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     store = None
     if processes > 1:
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=300))

@@ -9,8 +9,8 @@ class RolloutRow(TypedDict):
     """One graded response.
 
     `order` is "ordered" or the contrast. A contrast response has an accuracy, and no reward: the other numbers are
-    None. `gain` is Δ, how much likelier the ordered frames made the response, in nats per token; None where it was not
-    measured.
+    None. `gain` is Δ in nats per token: how much likelier the ordered frames made the response, or, in temporal mode
+    `thought`, its own notes made its conclusion. It is None where nothing was measured.
     """
 
     sample_id: str

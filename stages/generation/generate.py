@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.generation.decoder import Decoder, Newcomer, Pace, Room
+from stages.generation.prefill import passes
 from stages.generation.sampling import Sampling
 from stages.model.inputs import Prompt, PromptBuilder
 
@@ -149,8 +150,9 @@ class _Scheduler:
             newcomers.append(Newcomer(job.prompt, job.seed, opened.place, rows))
             numbers.append(number)
             self._next = next(self._jobs, None)
-        if newcomers:
-            self._decoder.enter(newcomers, self._media(numbers) if self._media else None)
+        for together in passes([len(newcomer.prompt.ids_P) for newcomer in newcomers]):
+            media = self._media([numbers[each] for each in together]) if self._media else None
+            self._decoder.enter([newcomers[each] for each in together], media)
 
     def _move_together(self) -> None:
         """Once nothing waits, leave out rows that are free."""

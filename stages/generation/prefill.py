@@ -10,6 +10,8 @@ from stages.generation.attention import Prefix
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.transfer import on_device
 
+PASS_TOKENS = 2048  # tokens of padding that a further pass must save: it reads all weights once more
+
 
 def prefill(
     model: PreTrainedModel,
@@ -31,6 +33,21 @@ def prefill(
     return model(
         **builder.normalised(inputs), **(media or {}), past_key_values=prefix.cache, use_cache=True, logits_to_keep=1
     ).logits[:, -1]
+
+
+def passes(lengths: Sequence[int]) -> list[list[int]]:
+    """Shares prompts out over passes so that padding costs least.
+
+    A pass costs its prompts, padded to the longest of them, and PASS_TOKENS. Prompts of like length go together, the
+    shortest first; the best cuts are those of a shortest path.
+    """
+    order = sorted(range(len(lengths)), key=lambda prompt: (lengths[prompt], prompt))
+    best: list[tuple[int, list[list[int]]]] = [(0, [])]  # cost and passes of the first prompts of the order
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        cost, start = min((best[start][0] + PASS_TOKENS + (end - start) * longest, start) for start in range(end))
+        best.append((cost, [*best[start][1], sorted(order[start:end])]))
+    return best[-1][1]
 
 
 def end_ids(model: PreTrainedModel, builder: PromptBuilder) -> list[int]:

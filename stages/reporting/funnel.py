@@ -39,11 +39,17 @@ def funnel(
     annotations: Sequence[AnnotationRow],
     sft: int,
     rl: int,
+    dropped: Sequence[Reject],
 ) -> dict[str, list[FunnelStep]]:
-    """The steps that all records share, then the steps of each set."""
+    """The steps that all records share, then the steps of each set.
+
+    `dropped` holds the rejects of the rules. Where the probe dropped none, it has no step.
+    """
     read = len(samples) + len(quarantine)
     for_sft = sum(sample.split in ("sft", "train") for sample in samples)
     for_rl = sum(sample.split in ("rl", "train") for sample in samples)
+    by_probe = sum(reject.stage == "probe" for reject in dropped)
+    probe = [FunnelStep("kept by the probe", rl, for_rl)] if by_probe else []
     answered = len({row["sample_id"] for row in annotations if row["status"] == "ok"})
     return {
         "Sources": [
@@ -56,7 +62,11 @@ def funnel(
             FunnelStep("answered by the teacher, well formed", answered, for_sft),
             FunnelStep("kept by the filter, with the thought", sft, for_sft),
         ],
-        "RL": [FunnelStep("meant for RL", for_rl, for_rl), FunnelStep("kept by the filter", rl, for_rl)],
+        "RL": [
+            FunnelStep("meant for RL", for_rl, for_rl),
+            FunnelStep("kept by the filter", rl + by_probe, for_rl),
+            *probe,
+        ],
     }
 
 

@@ -1,5 +1,6 @@
 """The examples of the page; equal inputs give equal examples."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from stages.reporting.cards import (
 )
 from stages.reporting.pictures import frame_strip
 from stages.video.frame_store import FrameReader
+
+_ONE_ANSWER = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,11 @@ def _from_rollout(row: RolloutRow) -> Response:
 def _from_annotation(row: AnnotationRow) -> Response:
     """A teacher's answer.
 
-    The table holds no extracted answer, so the text after the thought stands as it is.
+    The table holds no extracted answer: unless one answer in tags follows the thought, the text there stands as it is.
     """
     thought, rest = split_thought(row["text"])
-    return Response("teacher", thought, rest or None, None)
+    found = _ONE_ANSWER.fullmatch(rest)
+    return Response("teacher", thought, (found[1].strip() if found else rest) or None, None)
 
 
 def _has_signal(rows: Sequence[RolloutRow]) -> bool:

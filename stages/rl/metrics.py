@@ -74,11 +74,12 @@ def rollout_rows(
             "gain": None,
         }
 
+    gains = [gain.likelihood for gain in graded.gains] or graded.thoughts or [None] * len(graded.ordered)
     ordered = [_row("ordered", response) for response in graded.ordered]
     for g, each in enumerate(ordered):
         each["format"] = float(rewards.format_BG[0, g])
         each["temporal"] = float(rewards.temporal_BG[0, g])
         each["length"] = float(rewards.length_BG[0, g])
         each["advantage"] = float(advantages_BG[0, g])
-        each["gain"] = graded.gains[g].likelihood if graded.gains else None
+        each["gain"] = gains[g]
     return ordered + [_row(contrast, response) for response in graded.contrast]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
+from stages.generation import prefill
 from stages.generation.generate import generate
 from stages.generation.sampling import Sampling, choose, least_by_histogram, least_by_sort, nucleus
 from stages.model.inputs import Prompt, PromptBuilder
@@ -132,3 +133,26 @@ def test_banned_tokens_are_never_drawn() -> None:
     banned = torch.tensor([0])
     assert choose(logits_RV, torch.tensor([0.0, 0.99]), Sampling(1), banned).tolist() == [1, 2]
     assert choose(logits_RV, torch.tensor([0.0, 0.0]), Sampling(1, temperature=0.0), banned).tolist() == [1, 1]
+
+
+def test_prompts_of_like_length_share_a_pass_where_that_saves_more_than_the_pass_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefill, "PASS_TOKENS", 100)
+    assert prefill.passes([]) == []
+    assert prefill.passes([60, 110, 60]) == [[0, 1, 2]]  # a second pass saves 2 x 50
+    assert prefill.passes([60, 111, 60]) == [[0, 2], [1]]
+    assert prefill.passes([500, 10, 490, 11, 250]) == [[1, 3], [4], [0, 2]]
+
+
+def test_completions_are_the_same_however_many_passes_the_prompts_take(
+    model: PreTrainedModel, builder: PromptBuilder, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completions() -> list[list[list[int]]]:
+        found = generate(model, builder, prompts, [2, 2, 2], Sampling(10), seeds=[1, 2, 3])
+        return [[completion.ids_C.tolist() for completion in group] for group in found]
+
+    together = completions()
+    monkeypatch.setattr(prefill, "PASS_TOKENS", 0)
+    assert len(prefill.passes([len(prompt.ids_P) for prompt in prompts])) == 3
+    assert completions() == together

@@ -1,5 +1,7 @@
 """Which examples are shown, and that they show what was stored."""
 
+import pytest
+
 from stages.data.annotations import AnnotationRow
 from stages.data.rollouts import RolloutRow
 from stages.data.sample import Reject, Sample
@@ -70,8 +72,16 @@ def test_rollouts_come_from_groups_whose_responses_differ(reader: FrameReader) -
     assert [response.label for response in card.responses] == ["in order", "in order", "shuffled"]
 
 
+@pytest.mark.parametrize(
+    ("after", "shown"),
+    [
+        ("<answer>2</answer>", "2"),
+        ("<answer>2</answer><answer>3</answer>", "<answer>2</answer><answer>3</answer>"),
+        ("<answer>2", "<answer>2"),
+    ],
+)
 def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_without_frames(
-    reader: FrameReader,
+    after: str, shown: str, reader: FrameReader
 ) -> None:
     reject = Reject(sample_id="s1", stage="filter sft", reason="frames", detail="refused by the frames stage")
     answer: AnnotationRow = {
@@ -79,7 +89,7 @@ def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_wi
         "request_key": "k",
         "status": "ok",
         "detail": "",
-        "text": "<think>I see two.</think><answer>2</answer>",
+        "text": f"<think>I see two.</think>{after}",
         "prompt_tokens": 1,
         "completion_tokens": 1,
     }
@@ -88,7 +98,7 @@ def test_a_dropped_sample_is_shown_with_its_reason_and_the_teachers_text_also_wi
     [card] = cards["filter sft: frames, 3 dropped"]
     [response] = card.responses
     assert (card.strips, card.note) == ([], "refused by the frames stage")
-    assert (response.thought, response.answer) == ("I see two.", "<answer>2</answer>")
+    assert (response.thought, response.answer) == ("I see two.", shown)
 
 
 def _prediction(text: str) -> PredictionRow:

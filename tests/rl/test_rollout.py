@@ -13,6 +13,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.vision import FeatureCache, encoded_media, pixel_media
 from stages.rl.grading import grade_group, grades_of
+from stages.rl.likelihood import Gains
 from stages.rl.metrics import rollout_metrics, rollout_rows
 from stages.rl.questions import Contrast, ask
 from stages.rl.rewards import RewardParams, group_rewards
@@ -190,3 +191,12 @@ def test_kept_rows_hold_every_part_of_the_reward(groups: list[Group]) -> None:
     }
     assert rows[3]["answer"] is None
     assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)
+
+
+def test_kept_rows_show_the_gain_that_was_measured(groups: list[Group]) -> None:
+    thoughts, gains = [0.5, 0.0, -0.25, 1.0], [Gains(torch.tensor([value]), None) for value in (2.0, 3.0, 4.0, 5.0)]
+    for given, shown in ((((), thoughts), thoughts), ((gains, thoughts), [2.0, 3.0, 4.0, 5.0])):
+        graded = grade_group(groups[0], "default", *given)
+        rewards = group_rewards(grades_of([graded], 2), PARAMS)
+        rows = rollout_rows(7, graded, rewards, torch.zeros(1, 4), "shuffle")
+        assert [row["gain"] for row in rows] == [*shown, None, None]

@@ -14,6 +14,7 @@ SCRIPTS = [
     "evaluation",
     "filtering",
     "frame_extraction",
+    "frame_sharing",
     "frame_store",
     "ingestion",
     "metrics",

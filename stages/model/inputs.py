@@ -43,7 +43,8 @@ class Prompt:
 
     ids_P ends with the assistant's header. position_ids_3P holds the (time, height, width) position of each token;
     completion token t stands at next_position + t on all three axes. patches_NK holds bytes, which
-    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them.
+    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them. `data_type` is the kind of
+    media as which the model takes them.
     """
 
     sample_id: str
@@ -70,7 +71,8 @@ class PromptBuilder:
         self.tokenizer.chat_template = with_thinking(self.tokenizer.chat_template, source.enable_thinking)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
         self.video_text: VideoText = source.video_text
-        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
+        tokens = {kind: self.family.vision_token(kind) for kind in self.family.pads}
+        self.vision_ids = {kind: self.tokenizer.convert_tokens_to_ids(token) for kind, token in tokens.items()}
         self._turns = Turns(self.tokenizer, self.family)
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
@@ -124,7 +126,7 @@ class PromptBuilder:
         medium = self._medium(sample, FrameShape(count, height, width, frames.pts_T))
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
         ids_P = self._token_ids(sample, medium)
-        position_ids_3P = self.family.positions(ids_P == self._pad_ids[sample.data_type], medium, self.config)
+        position_ids_3P = self.family.positions(ids_P == self.vision_ids[sample.data_type], medium, self.config)
         return Prompt(
             sample_id=sample.sample_id,
             ids_P=ids_P,
@@ -132,7 +134,7 @@ class PromptBuilder:
             next_position=int(position_ids_3P.max()) + 1,
             patches_NK=torch.from_numpy(np.ascontiguousarray(patches_NK)),
             grid_thw=torch.tensor([grid]),
-            data_type=sample.data_type,
+            data_type=self.family.passed_as(sample.data_type),
         )
 
     def batch(
@@ -241,7 +243,7 @@ class PromptBuilder:
         if shown:
             before, tokens = self.family.shown(before, medium, self.config, self.video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, turn.after))
-        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
+        repeats = torch.where(before_ids == self.vision_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(turn.question(question_text(sample, self.prompt_style), shown))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
 

@@ -33,7 +33,10 @@ _LINEAR = {
     **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
 }
 _QWEN3_5_VISION = {"num_position_embeddings": 36}
+_GLM: tuple[Settings, Settings] = ({}, {"image_size": 48})
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
+    "glm4v": _GLM,
+    "glm46v": _GLM,
     "qwen2_vl": ({}, {"mlp_ratio": 2}),
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
     "qwen3_5": (_LINEAR, _QWEN3_5_VISION),
@@ -57,6 +60,38 @@ def thinking_template(template: str) -> str:
         end, "{% endif %}{% endset %}{{ turn | trim }}<|im_end|>"
     )
     return trimmed.replace(_ANSWER_TURN, _THINKING_TURN)
+
+
+_MEDIA_TOKENS = [f"<|{part}{kind}|>" for kind in ("image", "video") for part in ("", "begin_of_", "end_of_")]
+_GLM_TOKENS = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", *_MEDIA_TOKENS]
+_GLM_TEMPLATE = (
+    "[gMASK]<sop>{% for message in messages %}<|{{ message['role'] }}|>\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% else %}<|begin_of_{{ part['type'] }}|><|{{ part['type'] }}|><|end_of_{{ part['type'] }}|>{% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+def glm_tokenizer() -> PreTrainedTokenizerFast:
+    """The embedded tokenizer with GLM's special tokens and chat template."""
+    tokenizer = build_tokenizer(LINES)
+    tokenizer.add_special_tokens({"additional_special_tokens": _GLM_TOKENS, "eos_token": "<|user|>"})
+    tokenizer.chat_template = _GLM_TEMPLATE
+    return tokenizer
+
+
+# Special tokens by their names in a config.
+FAMILY_TOKENS = {
+    "qwen": {
+        **{"image": "<|image_pad|>", "video": "<|video_pad|>"},
+        **{"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
+    },
+    "glm": {
+        **{"image": "<|image|>", "image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>"},
+        **{"video": "<|video|>", "video_start": "<|begin_of_video|>", "video_end": "<|end_of_video|>"},
+    },
+}
 
 
 def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
@@ -83,7 +118,7 @@ def write_qwen2_5(out: Path) -> Path:
 
 def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
     """A random model with the embedded model's tokenizer and patch sizes."""
-    tokenizer = build_tokenizer(LINES)
+    tokenizer = glm_tokenizer() if family.startswith("glm") else build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
     text = {
         "vocab_size": len(tokenizer),
@@ -112,20 +147,13 @@ def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
         "temporal_patch_size": 2,
         "initializer_range": 0.3,
     }
-    model = random_model(
-        family,
-        text,
-        vision,
-        seed=1,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-    )
+    media = FAMILY_TOKENS["glm" if family.startswith("glm") else "qwen"]
+    tokens = {f"{name}_token_id": ids[token] for name, token in media.items()}
+    model = random_model(family, text, vision, seed=1, **tokens)
     if family.startswith("qwen3_5"):
         tokenizer.chat_template = thinking_template(str(tokenizer.chat_template))
     assert model.generation_config is not None
-    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
     _write(model, tokenizer, out)
     return out
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.data.grading.output import TAGS
 from stages.data.prompt import PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.family import Medium, VideoText, family_of
@@ -74,6 +75,8 @@ class PromptBuilder:
         tokens = {kind: self.family.vision_token(kind) for kind in self.family.pads}
         self.vision_ids = {kind: self.tokenizer.convert_tokens_to_ids(token) for kind, token in tokens.items()}
         self._turns = Turns(self.tokenizer, self.family)
+        added = self.tokenizer.added_tokens_decoder.items()
+        self._unwritten = {number for number, token in added if token.special and token.content not in TAGS}
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
         self._temporal: int = vision.temporal_patch_size
@@ -182,11 +185,12 @@ class PromptBuilder:
         return torch.tensor([*self._text_ids(text), self.end_id])
 
     def decode(self, ids_C: Tensor) -> str:
-        """The text of a completion, without end token and padding.
+        """The text of a completion, without special tokens.
 
-        It begins with the start of a thought that the template has opened.
+        The tags of thoughts and answers stay, also where the tokenizer calls them special. The text begins with the
+        start of a thought that the template has opened.
         """
-        return self.opened + self.tokenizer.decode(ids_C, skip_special_tokens=True)
+        return self.opened + self.tokenizer.decode([token for token in ids_C.tolist() if token not in self._unwritten])
 
     def _pixels(self, patches_NK: Tensor) -> Tensor:
         device = patches_NK.device

@@ -10,6 +10,7 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
@@ -170,7 +171,11 @@ WRITERS: dict[str, Callable[[Path], Path]] = {family: partial(write_random, fami
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    build_image_processor().save_pretrained(out)
+    processor = build_image_processor()
+    if model.config.model_type.startswith("glm"):
+        same = {name: getattr(processor, name) for name in ("patch_size", "image_mean", "image_std", "size")}
+        processor = Glm4vImageProcessorPil(**same)
+    processor.save_pretrained(out)
     write_json(out / "pipeline.json", {"prompt": "plain"})
 
 

@@ -1,4 +1,4 @@
-"""How far the temporal reward per response carries: the runs that experiments/conditions.md sets down.
+"""The runs of experiments/conditions.md: how far the temporal reward per response carries.
 
     python -m experiments.conditions [--root FOLDER] [--table FILE] [--runs N]
 
@@ -37,7 +37,10 @@ def planned() -> list[Run]:
 
 
 def with_first(rows: Sequence[Row]) -> str:
-    """The tables, with the first experiment's runs on the same cold starts and seed beside them."""
+    """The tables, with the first experiment's matching runs beside them.
+
+    Matching runs have the same cold starts and seed.
+    """
     first = finished(Path(__file__).with_name("temporal.jsonl"))
     places = {row["place"] for row in rows}
     return tables([row for row in first if row["place"] in places and row["seed"] in (None, SEED)] + list(rows))

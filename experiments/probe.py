@@ -1,4 +1,4 @@
-"""GRPO on the questions that each rule of the probe keeps: the runs that experiments/probe.md sets down.
+"""The runs of experiments/probe.md: GRPO on the questions that rules keep.
 
     python -m experiments.probe [--root FOLDER] [--table FILE] [--runs N]
 
@@ -113,7 +113,10 @@ def perform(root: Path, run: Run) -> Row:
 
 
 def chosen(root: Path, run: Run, start: Path, source: Path) -> Path:
-    """The RL set of an arm: what its rules keep, or as many at random."""
+    """An arm's RL set: what its rules keep, or random questions.
+
+    The arm `random` takes as many questions as its rule keeps.
+    """
     folder = work(root) / "probe" / f"{run.place}-{run.cold_start}"
     folder.mkdir(parents=True, exist_ok=True)
     probing = {"models": ["sft"], "rules": ARMS[run.arm], "answers": 4, "max_new_tokens": 72, "threads": 1}
@@ -133,7 +136,10 @@ def chosen(root: Path, run: Run, start: Path, source: Path) -> Path:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Questions and temporal accuracy of each arm, and its paired differences to all questions, by place."""
+    """Questions and temporal accuracy of each arm, by place.
+
+    Its paired differences are to GRPO on all questions.
+    """
     grpo: list[TemporalRow] = [row for row in finished(ALL_QUESTIONS) if row["arm"] == BASELINE]
     parts = []
     for place in PLACES:

@@ -40,7 +40,7 @@ def perform_planned(
     perform: Callable[[Path, RunT], RowT],
     tables: Callable[[list[RowT]], str],
 ) -> None:
-    """Perform the planned runs that the table lacks, and print what its rows say.
+    """Perform the planned runs that the table lacks; print its tables.
 
     `perform` gets the folder of the embedded pipeline's outputs and a run. Each row is written once its run has ended.
     """

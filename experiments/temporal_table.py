@@ -59,7 +59,7 @@ def measured(rows: Sequence[Row]) -> Measured:
 
 
 def differences_table(accuracy: Measured, baseline: str = BASELINE) -> str:
-    """The primary measure of each arm minus that of the baseline, in points.
+    """Each arm's primary measure minus that of the baseline, in points.
 
     Pairs are runs of equal cold start and seed. p is exact and two-sided: of all ways to flip the signs of the
     differences. The column after it is Holm's. Empty without a pair.
@@ -79,7 +79,10 @@ def differences_table(accuracy: Measured, baseline: str = BASELINE) -> str:
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """The exact two-sided p of the sign-flip test that the mean difference is 0."""
+    """The exact two-sided p of the sign-flip test.
+
+    Its hypothesis: the mean difference is 0.
+    """
     values = np.array(differences)
     flips = 1 - 2 * ((np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1)
     return float(np.mean(np.abs(flips @ values) >= abs(values.sum()) - 1e-9))

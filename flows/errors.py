@@ -19,9 +19,9 @@ def nearest(name: str, names: Collection[str]) -> str:
 
 @contextmanager
 def one_line(program: str) -> Iterator[None]:
-    """Ends the process with one line of `program` when the block raises a UsageError.
+    """Ends the process with one line when the block raises a UsageError.
 
-    The message may quote files, records and other programs.
+    The line begins with `program`. The message may quote files, records and other programs.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Time and memory of a corpus's records through the stages that curate it.
+"""Time and memory of a corpus's records through the curating stages.
 
     python -m speed.corpus [CLIPS...]
 
@@ -127,7 +127,7 @@ def frames(folder: Path) -> None:
 
 
 def write_answers(folder: Path, count: int) -> None:
-    """A good answer for each sample, and a benchmark of two of them."""
+    """A good answer for each sample, and a benchmark of two samples."""
     answers = (
         {
             "sample_id": f"made-{number}",
@@ -195,7 +195,7 @@ def _resident_bytes() -> int:
 
 
 def curate(folder: Path, count: int) -> dict[str, Figures]:
-    """The figures of each stage; the counts that it wrote must be right."""
+    """The figures of each stage, whose written counts must be right."""
     write_source(folder / "source", count)
     figures = {"ingest": measured(ingest, folder)}
     assert read_json(folder / "ingest.json")["kept"] == count

@@ -46,7 +46,7 @@ def draw_samples(name: str, count: int, rng: np.random.Generator) -> list[Sample
 def draw_predictions(
     name: str, samples: Sequence[Sample], chances: Mapping[Order, float], rng: np.random.Generator
 ) -> Iterator[PredictionRow]:
-    """A model's rows; `chances` are those of a right answer in each order.
+    """A model's rows, with `chances` of a right answer by order.
 
     A tenth of a question's luck is drawn for each answer, the rest for the question.
     """

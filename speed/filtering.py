@@ -161,7 +161,10 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 
 def mapped(count: int) -> dict[str, float]:
-    """CPU µs per row of work that needs no other row, and of pickling it."""
+    """CPU µs per row of independent work, and of pickling it.
+
+    Independent work needs no other row.
+    """
     params, near = FilterParams(rules=RULES), NearDuplicates(0.8)
 
     def judged(row: tuple[Sample, AnnotationRow]) -> tuple[list[str | None], set[str], list[bytes]]:

@@ -51,7 +51,10 @@ def timed(folder: Path, *command: str) -> dict[str, float]:
 
 
 def size(*folders: Path) -> dict[str, float]:
-    """Files and gigabytes that folders take on the disk; a file with several names counts once."""
+    """Files and gigabytes that folders take on the disk.
+
+    A file with several names counts once.
+    """
     found = [path.lstat() for folder in folders for path in folder.rglob("*") if path.is_file()]
     blocks = {each.st_ino: each.st_blocks for each in found}
     return {"files": len(blocks), "gb": round(sum(blocks.values()) * 512 / 1e9, 3)}

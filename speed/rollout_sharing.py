@@ -46,7 +46,7 @@ WARM_UP = 1  # steps that are not counted
 
 
 class Outcome(TypedDict):
-    """What one process has of a run: figures of each step, and kept rollouts."""
+    """One process's results of a run: each step's figures, and kept rollouts."""
 
     busy: list[float]
     waited: list[float]

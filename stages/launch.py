@@ -124,9 +124,9 @@ def pipeline_flags(stage: str) -> list[str]:
 
 
 def slurm_command(launch: Launch) -> list[str] | None:
-    """srun for a job of several nodes: it starts this command once on each of them.
+    """The srun command that starts this command once on each node.
 
-    None outside such a job, and in what srun has started.
+    None outside a job of several nodes, and in what srun has started.
     """
     nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if nodes == 1 or "SLURM_STEP_ID" in os.environ or launch.hostfile is not None or launch.rendezvous is not None:

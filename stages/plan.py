@@ -78,7 +78,7 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
-    if params.needs_gains or params.temporal == "thought":
+    if params.needs_gains or params.needs_thoughts:
         once += (scored + seen) * questions * contrast
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
@@ -231,7 +231,7 @@ def base_size(base: BaseParams, config: Path | None) -> ModelSize:
 
 
 def plan_probe(params: ProbeParams, size: ModelSize, media: Media, questions: int | None, host: Machine) -> str:
-    """A line about the hours of the probe, with answers of full length."""
+    """A line about the probe's hours, with answers of full length."""
     blind = sum(order == "blind" for order in params.orders)
     framed = sum(1 if order == "ordered" else media.videos for order in params.orders if order != "blind")
     weight = 2 if params.precision == "bf16" else 4

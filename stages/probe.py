@@ -1,4 +1,4 @@
-"""The RL questions that a policy can learn from, by its own answers.
+"""The RL questions that a policy can learn from.
 
 The policy, usually the SFT model, answers each RL question a few times with its frames in order, shuffled and without
 frames. Rules then drop the questions that it answers without looking, whose order of frames does not matter, or that
@@ -85,7 +85,7 @@ def run(
     out: Path,
     metrics: Path,
 ) -> None:
-    """Ask `model` every RL question, and write the questions that the rules keep.
+    """Ask `model` every RL question; write the questions that the rules keep.
 
     `model` is a folder, a hub name or the name of a served model; `name` names the work folder. `questions` is the
     folder with the filter's `rl.parquet` and `rejects.parquet`. The folder `out` gets both: the questions that stay,
@@ -128,7 +128,7 @@ def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_stor
 
 
 def is_kept(answers: Path, asked: Conditions) -> bool:
-    """Whether a table has these answers, all of them, given by the code as it is now."""
+    """Whether a table has all these answers, given by the present code."""
     found = read_conditions(answers) if answers.exists() else None
     if found is None or {**asked, "code": found.get("code")} != found:
         return False
@@ -190,7 +190,7 @@ def choose(params: ProbeParams, questions: Path, answers: Path, out: Path) -> tu
 
 
 def showing_counts(answers: Path, right_above: float) -> dict[Order, dict[str, float | None]]:
-    """What was asked in each showing, what came back, and the share of right answers.
+    """Requests, replies and the share of right answers in each showing.
 
     The share is None where every request failed.
     """

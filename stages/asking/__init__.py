@@ -1,1 +1,1 @@
-"""Asks a model questions: engines that answer, and the answers that are kept."""
+"""Asks a model questions: the engines, and the answers that are kept."""

@@ -1,4 +1,4 @@
-"""From parameters to answers: the engine, what it is shown, and the answers that are kept."""
+"""From parameters to answers: the engine, the showings, the kept answers."""
 
 import logging
 import re
@@ -33,9 +33,9 @@ _TOO_LONG = re.compile(r"prompt has [\d,]+ tokens, more|maximum model length|con
 def plan(
     samples: Sequence[Sample], with_frames: Collection[str], orders: Sequence[Order], answers: int = 1
 ) -> list[Showing]:
-    """Every question with frames in every order, each to be answered `answers` times.
+    """Every question with frames in every order.
 
-    An image has one order, and `blind`.
+    Each is to be answered `answers` times. An image has one order, and `blind`.
     """
     ready = set(with_frames)
     return [
@@ -123,7 +123,7 @@ def collect(
 
 
 def _failures(failed: Collection[Output]) -> str:
-    """How many questions have no answer, why, and what to do about it."""
+    """How many questions have no answer, why, and what to do."""
     too_long = [output["detail"] for output in failed if _TOO_LONG.search(output["detail"])]
     others = [output["detail"] for output in failed if not _TOO_LONG.search(output["detail"])]
     parts = []

@@ -1,4 +1,4 @@
-"""What an engine is asked, and the engine that runs a model in this process."""
+"""What an engine is asked, and the engine of a local model."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ Keep = Callable[[Sequence[Output]], None]
 
 @dataclass(frozen=True)
 class Showing:
-    """One sample with its frames in one order, to be answered `answers` times."""
+    """One sample with its frames in one order, for `answers` answers."""
 
     sample: Sample
     order: Order

@@ -22,7 +22,7 @@ def changed_answers(
     max_new_tokens: int,
     precision: Precision = "fp32",
 ) -> list[bool]:
-    """Whether each answer changes with the thought that was written on other frames.
+    """Whether each answer changes with a thought written on other frames.
 
     `outputs` holds questions with the model's output on frames in order and on other frames. An output without a closed
     thought is left out. See stages/generation/faithfulness.py.

@@ -56,7 +56,10 @@ class ServerEngine:
             asyncio.run(self._ask(waiting, keep))
 
     async def _ask(self, waiting: Mapping[str, tuple[Showing, int]], keep: Keep) -> None:
-        """Ask for answers by their keys: a showing, and which of its answers."""
+        """Ask for the waiting answers.
+
+        `waiting` has by an answer's key its showing and its number there.
+        """
         async with ChatClient(self.server) as client:
             await self._shake_hands(client, [showing for showing, _ in islice(waiting.values(), LOOKED_AT)])
             requests = (self._request(*each) for each in waiting.values())

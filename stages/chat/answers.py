@@ -34,7 +34,7 @@ class Answers:
         return cast(AnswerRow, self._store.read(key))
 
     async def keep(self, batch: Sequence[tuple[Request, Reply]]) -> list[AnswerRow]:
-        """Write the answers of a batch to disk, then count all of it.
+        """Write a batch's answers to disk, then count all of the batch.
 
         Returns the new answers.
         """

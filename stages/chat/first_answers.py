@@ -1,4 +1,4 @@
-"""The first answers of a run show whether the teacher is asked rightly."""
+"""The first answers of a run show whether the request is right."""
 
 from collections import Counter
 

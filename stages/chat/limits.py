@@ -1,4 +1,4 @@
-"""What a run of requests may cost, and where its answers are kept."""
+"""What requests may cost, and where their answers are kept."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""Rules about how a policy answers a question: in order, shuffled, and without frames.
+"""Rules about a policy's answers in order, shuffled, and without frames.
 
 The shares are those of right answers, by showing. A question stays where its shares are not known, for example because
 every request failed.

@@ -68,7 +68,7 @@ def _saved(folder: Path, split: str) -> "IterableDataset":
 
 
 def _folder(folder: Path, config: str | None, split: str) -> Iterable[Row]:
-    """The rows of the files that a folder's card or their names give."""
+    """The rows of the files that a folder's card or names give."""
     from datasets import IterableDataset, load_dataset
     from datasets.data_files import DataFilesDict, get_data_patterns
     from datasets.load import infer_module_for_data_files

@@ -1,4 +1,4 @@
-"""The table of objects that ingest has read: their versions, and their bytes' hashes."""
+"""The table of objects that ingest has read: versions and hashes."""
 
 import logging
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ OBJECT_SCHEMA = pa.schema(
 
 
 def record_objects(table: Path, rows: Sequence[ObjectRow]) -> None:
-    """Write the table, and log how many objects have changed since it was last written.
+    """Write the table, and log how many objects have changed.
 
-    Without rows there is no table.
+    A change is one since the table was last written. Without rows there is no table.
     """
     known = {row["address"]: row["sha256"] for row in iterate_rows(table)} if table.exists() else {}
     changed = [row["address"] for row in rows if known.get(row["address"], row["sha256"]) != row["sha256"]]

@@ -1,4 +1,4 @@
-"""The outputs of engines: answers as a model gave them, not yet graded."""
+"""The outputs of engines: answers of a model, not yet graded."""
 
 from typing import Literal, TypedDict
 

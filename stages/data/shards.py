@@ -66,7 +66,7 @@ class ShardStore:
         return _open(shard).read_row_group(row, columns=columns, use_threads=False).to_pylist()[0]
 
     def columns(self, keys: Collection[str], columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-        """The named columns of many rows with their keys, in the store's order.
+        """Keys and named columns of many rows, in the store's order.
 
         The rows of one shard are in memory. KeyError for a key that the store does not have.
         """
@@ -100,7 +100,10 @@ class ShardStore:
 
 
 def _columns(shard: Path, columns: Sequence[str]) -> pa.Table:
-    """Columns of all rows; `pq.read_table` takes seven times as long on so many row groups."""
+    """Columns of all rows.
+
+    `pq.read_table` would take seven times as long on so many row groups.
+    """
     with pq.ParquetFile(shard, memory_map=True) as file:
         return file.read(columns, use_threads=False)
 

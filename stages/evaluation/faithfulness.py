@@ -1,4 +1,4 @@
-"""Whether a model's answers follow from its thoughts, and its thoughts from the frames."""
+"""Whether answers follow from the thoughts, and thoughts from the frames."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,9 @@ class Thoughts(NamedTuple):
 
 
 def thoughts_to_exchange(rows: Sequence[PredictionRow], benchmark: Benchmark, count: int, seed: int) -> list[Thoughts]:
-    """Up to `count` questions that need the order of frames, of each category its share.
+    """Up to `count` questions that need the order of frames.
 
-    Both outputs of such a question have a closed thought.
+    Each category has its share of them. Both outputs of such a question have a closed thought.
     """
     texts: dict[str, dict[str, str]] = {}
     categories: dict[str, str] = {}

@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
     @property
     def score(self) -> float | None:
-        """1 for a correct answer, 0 for an incorrect one, None without a usable verdict."""
+        """1 when correct, 0 when incorrect, None without a usable verdict."""
         return {"correct": 1.0, "incorrect": 0.0}.get(self.name)
 
 
@@ -128,7 +128,7 @@ def agreement(judgements: Sequence[Judgement]) -> Agreement | None:
 
 
 def with_judge(schema: pa.Schema, record: JudgeRecord | None) -> pa.Schema:
-    """The schema of a predictions table, with a column more under a judge."""
+    """The schema of a predictions table, with the judge's column if any."""
     if record is None:
         return schema
     metadata = {**(schema.metadata or {}), _KEY: json.dumps(record, ensure_ascii=False)}
@@ -142,12 +142,12 @@ def read_judge(predictions: Path) -> JudgeRecord | None:
 
 
 def judged_by(record: JudgeRecord | None) -> dict[str, str]:
-    """For the conditions of an evaluation: the judge, if scores are by it."""
+    """The judge, if scores are by it, for an evaluation's conditions."""
     return {"judge": record["name"]} if record and sum(record["decided"].values()) else {}
 
 
 def judge_text(record: JudgeRecord) -> str:
-    """The judge, its verdicts and its agreement with the rules in one line."""
+    """One line: the judge, its verdicts, its agreement with the rules."""
     counts = ", ".join(f"{count:,} {name}" for name, count in record["decided"].items() if count)
     unasked = f", {record['without_answer']:,} without an answer count 0" if record["without_answer"] else ""
     parts = [f"official scores by it: {counts}{unasked}" if counts or unasked else "no official score is by it"]

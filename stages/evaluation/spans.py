@@ -1,4 +1,4 @@
-"""Spans of time as answers: their text, and how much two of them overlap."""
+"""Spans of time as answers: their text, and their overlap."""
 
 import re
 from collections.abc import Sequence
@@ -14,16 +14,17 @@ _TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)")
 
 
 def parse_span(text: str) -> tuple[float, float] | None:
-    """The start and end in seconds, of "3.5 - 12", "00:03 to 00:12" and the like.
+    """The start and end in seconds.
 
-    None unless the text has exactly two times, the first one not after the second.
+    Examples of texts are "3.5 - 12" and "00:03 to 00:12". None unless the text has exactly two times, the first one not
+    after the second.
     """
     times = [_seconds(*found) for found in _TIME.findall(text)]
     return (times[0], times[1]) if len(times) == 2 and times[0] <= times[1] else None
 
 
 def overlap(prediction: str | None, answer: str) -> float:
-    """The intersection of the two spans over their union, 0 without a span."""
+    """The intersection of two spans over their union, 0 without a span."""
     span, right = parse_span(prediction or ""), parse_span(answer)
     if span is None or right is None:
         return 0.0

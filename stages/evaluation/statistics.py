@@ -85,9 +85,9 @@ def paired_difference(first_N: np.ndarray, second_N: np.ndarray, weights_N: np.n
 
 
 def normalised_gain(after_N: np.ndarray, before_N: np.ndarray, resamples: int = 2000) -> Estimate | None:
-    """The normalised gain of mean scores: (after − before) / (1 − before).
+    """The normalised gain of mean scores, with its interval.
 
-    Both are scores of the same questions.
+    It is (after − before) / (1 − before). Both are scores of the same questions.
 
     The interval is that of a seeded bootstrap of the questions. None without questions, or when `before` left nothing
     to gain.

@@ -128,7 +128,10 @@ class OwnStates(_StateLayer):
 
 
 class PromptCache(Cache):
-    """The prompts' keys and values in every layer, or their states where `recurrent` says so."""
+    """The prompts' keys and values in every layer.
+
+    A layer that `recurrent` names has states in their place.
+    """
 
     def __init__(self, recurrent: Sequence[bool], prompts: int, tokens: int) -> None:
         self.prompt_layers = [PromptStates(prompts) if each else PromptLayer(prompts, tokens) for each in recurrent]
@@ -219,7 +222,7 @@ class OwnCache(Cache):
         super().__init__(layers=[*self._own])
 
     def fork(self, rows: Tensor, places: Tensor) -> None:
-        """Let these rows go on from the states of the prompts at these places."""
+        """Continue these rows from the states of the prompts at these places."""
         for own, prompts in zip(self._own, self._prompts, strict=True):
             if isinstance(own, OwnStates) and isinstance(prompts, PromptStates):
                 own.fork(prompts, rows, places)

@@ -101,7 +101,7 @@ def difference(folder: Path, builder: PromptBuilder, asked: Asked, theirs: Count
 
 
 def _other_text(builder: PromptBuilder) -> str:
-    """What makes both show the same text around the frames of a clip."""
+    """What makes both show the same text around a clip's frames."""
     template = builder.tokenizer.chat_template
     if builder.family.portable_template(template, "frames") == template:
         return "serve the folder with its own chat template"

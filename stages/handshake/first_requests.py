@@ -1,4 +1,4 @@
-"""The first requests of a run compare the server with the model's files.
+"""The first requests of a run check the server against model files.
 
 Nothing of the handshake is kept: the same questions are asked again afterwards.
 """

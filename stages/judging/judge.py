@@ -120,7 +120,7 @@ class Judge:
             )
 
     def row(self, row: PredictionRow, case: Case | None) -> PredictionRow:
-        """The prediction with its judgement, if the judge has to do with it."""
+        """The prediction with its judgement; unchanged without a case for the judge."""
         if case is None:
             return row
         verdict = self._verdict(self._request(case).key, case) if case.answer else None

@@ -8,7 +8,7 @@ from stages.chat.parameters import EndpointParams
 
 
 class JudgeParams(LimitParams, EndpointParams):
-    """The judge's server, how often it is checked, and what that may cost.
+    """The judge's server, how often it checks, and its cost limits.
 
     It is asked at temperature 0 and without pictures.
     """

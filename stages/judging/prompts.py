@@ -90,14 +90,17 @@ def _code(data: str) -> str:
 
 
 def _verdicts(kind: Judging, sample: Sample) -> tuple[str, ...]:
-    """What the judge may reply: of a caption the letters of the options."""
+    """What the judge may reply.
+
+    For a caption these are the letters of the options.
+    """
     if kind != "caption":
         return ("correct", "incorrect")
     return (*(option[:1] for option in sample.options[1:]), "none")
 
 
 def _one_object(text: str) -> dict[str, object] | None:
-    """The JSON object from the first brace of a text to its last one."""
+    """The JSON object from the first to the last brace."""
     try:
         found = json.loads(text[text.find("{") : text.rfind("}") + 1], object_pairs_hook=_fields)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the language model, and on the vision tower if wanted."""
+"""Low-rank adapters on the language model and, if wanted, the vision tower."""
 
 import hashlib
 import shutil

@@ -26,9 +26,10 @@ def local_address(host: str) -> str:
 
 
 def use_interface(address: str) -> None:
-    """Have gloo talk over the interface with this address, unless the environment names one.
+    """Have gloo talk over the network interface with this address.
 
-    By default gloo takes the address of the host's own name, which Debian's installer sets to 127.0.1.1.
+    An interface that the environment names is kept. By default gloo takes the address of the host's own name, which
+    Debian's installer sets to 127.0.1.1.
     """
     found = (
         name for name, addresses in psutil.net_if_addrs().items() if any(each.address == address for each in addresses)

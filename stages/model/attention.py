@@ -42,7 +42,10 @@ class Segments:
         return Segments(on_device(self.bounds_S1, device), self.longest)
 
     def through(self, layer: Layer, states_LH: Tensor) -> Tensor:
-        """The row through a layer with recurrent states, [L, H]: each segment by itself, its padding behind it."""
+        """The row through a layer with recurrent states, [L, H].
+
+        Each segment goes through it by itself, with its padding behind it.
+        """
         batch = _Batch.of(self, len(states_LH))
         return batch.tokens(layer(batch.rows(states_LH[:, None])[:, 0])[:, None])[:, 0]
 

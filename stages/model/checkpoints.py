@@ -17,7 +17,7 @@ def last_checkpoint(directory: Path) -> Path | None:
 
 
 def kept_state(checkpoint: Path) -> tuple[Mapping[str, Any], int | None]:
-    """What the trainer wants back, and the number of processes of ZeRO's shards."""
+    """The trainer's state, and the number of processes of ZeRO's shards."""
     state = read_json(checkpoint / COMPLETE)
     return state, state.pop(PROCESSES, None)
 

@@ -101,7 +101,7 @@ class Family(ABC):
 
     @abstractmethod
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
-        """The template's text with the medium in it, and the tokens of each placeholder.
+        """The template's text with the medium, and the tokens of each placeholder.
 
         `turn` is the text that the chat template writes before the question. It holds one placeholder.
         """
@@ -138,7 +138,10 @@ class Family(ABC):
         return None
 
     def recurrent(self, config: Any) -> list[bool]:
-        """Whether each language layer has a recurrent state in place of keys and values."""
+        """Whether each language layer has a recurrent state.
+
+        Such a layer has no keys and values.
+        """
         found = self.recurrence(config)
         layers = found.layers if found else ()
         return [layer in layers for layer in range(config.text_config.num_hidden_layers)]

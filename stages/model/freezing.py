@@ -28,7 +28,7 @@ def freeze_router(model: Any) -> None:
 
 
 def freeze(model: Any, vision: bool, router: bool) -> None:
-    """Freeze the vision tower and the weights that choose experts, each if wanted."""
+    """Freeze the vision tower and the router's weights, each if wanted."""
     if vision:
         freeze_vision(model)
     if router:

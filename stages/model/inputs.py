@@ -106,7 +106,10 @@ class PromptBuilder:
 
     @property
     def opened(self) -> str:
-        """The start of a thought that is part of each prompt, as in Qwen3.5's template: "" for most models."""
+        """The start of a thought that is part of each prompt.
+
+        Qwen3.5's template has one. It is "" for most models.
+        """
         return self._turns.opened
 
     @property
@@ -222,7 +225,7 @@ class PromptBuilder:
             )
 
     def _medium(self, sample: Sample, shape: FrameShape) -> Medium:
-        """The sample's medium with the grid of merged patches that such frames fill."""
+        """The sample's medium with the grid of merged patches of such frames."""
         if shape.height % self.factor or shape.width % self.factor:
             raise UnusableSample(
                 sample.sample_id,

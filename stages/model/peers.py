@@ -1,4 +1,4 @@
-"""The processes of a training: whether they are alike, and whether each is still there.
+"""Sees that all processes of a training are alike and still run.
 
 A lost machine sends nothing more, so gloo and NCCL would wait for it for ten minutes and longer. Here the first process
 holds a connection to each of the others, and the kernel tells within seconds that one has ended.
@@ -49,7 +49,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Peer:
-    """A process: its number, its host, and its versions of files and packages by name."""
+    """A process of the training, with versions of its files and packages."""
 
     rank: int
     host: str
@@ -256,7 +256,7 @@ def _other(store: Store) -> Peers:
 
 
 def _refuse_differences(peers: Peers) -> None:
-    """UserError when another process has other code or packages than the first one."""
+    """UserError when a process has different code or packages from the first."""
     for peer in peers.known.values() if peers.here.rank == 0 else ():
         if different := peer.differences(peers.here):
             raise UserError(
@@ -275,7 +275,7 @@ def _end_with_launcher() -> None:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """No time limit, but an error when the other host is silent for 20 s."""
+    """Wait without limit; fail when the host is silent for 20 s."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE.items() if sys.platform == "linux" else ():

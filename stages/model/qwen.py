@@ -42,14 +42,15 @@ class Qwen(Family):
 
 
 class TimedQwen(Qwen):
-    """A video is a run of placeholders for each frame pair, its time before it."""
+    """Each frame pair of a video is a time and placeholders."""
 
     timed_frames = True
 
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
-        """The text with `<0.2 seconds>`, start token, placeholder and end token for each frame pair.
+        """The text with each frame pair's time and placeholder.
 
-        They take the place of the template's start token, placeholder and end token, or of the placeholder alone.
+        For each pair it has `<0.2 seconds>`, the start token, the placeholder and the end token. They take the place of
+        the template's start token, placeholder and end token, or of the placeholder alone.
         """
         steps, rows, columns = medium.merged
         if medium.data_type == "image":
@@ -62,7 +63,7 @@ class TimedQwen(Qwen):
         return turn.replace(replaced, timed_frames, 1), rows * columns
 
     def positions(self, is_vision_P: Tensor, medium: Medium, config: Any) -> Tensor:
-        """M-RoPE positions [3, P], with a run of vision tokens for each temporal patch."""
+        """M-RoPE positions [3, P], with a run of tokens per temporal patch."""
         steps, rows, columns = medium.merged
         return mrope_positions(is_vision_P, [(1, rows, columns)] * steps, 1.0)
 

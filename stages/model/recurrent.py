@@ -23,7 +23,7 @@ Layer: TypeAlias = Callable[..., Tensor]
 
 
 class States:
-    """The states of one layer, as transformers' layer asks a cache for them.
+    """The states of one layer, as transformers asks a cache for them.
 
     Its own caches change states in place, through which no gradient goes. conv is [R, channels, kernel], recurrent
     [R, heads, key width, value width]. None stands for the start of a text.
@@ -53,7 +53,7 @@ class States:
         return self.recurrent
 
     def update_conv_state(self, inputs: Tensor, layer_idx: int, conv_kernel_size: int) -> Tensor:
-        """Take inputs [R, channels, C]; the result has those before them as well."""
+        """Take inputs [R, channels, C]; return them behind the earlier inputs."""
         missing = max(0, conv_kernel_size - inputs.shape[2])
         joined = functional.pad(inputs, (missing, 0)) if self.conv is None else torch.cat([self.conv, inputs], dim=2)
         self.conv = joined[:, :, -conv_kernel_size:]

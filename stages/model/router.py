@@ -48,9 +48,10 @@ class MixtureTrainer(ResumableTrainer):
         self.router_weight = weight
 
     def with_router_loss(self, loss: Tensor, router_loss: Tensor | None, forwards: int = 1) -> Tensor:
-        """The loss of a forward with that of its routers, which also goes to the log.
+        """The loss of a forward with that of its routers.
 
-        Where `loss` is a share of the step's, the routers' loss is divided by the step's `forwards`.
+        The routers' loss also goes to the log. Where `loss` is a share of the step's, the routers' loss is divided by
+        the step's `forwards`.
         """
         if router_loss is None:
             return loss
@@ -69,7 +70,10 @@ class MixtureTrainer(ResumableTrainer):
         return (loss, found[1]) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log figures, with the mean of the routers' loss over this process's forwards."""
+        """Log figures with the mean of the routers' loss.
+
+        The mean is over the forwards of this process.
+        """
         if self._router_losses and "loss" in logs:
             logs["router_loss"] = float(torch.stack(self._router_losses).mean())
             self._router_losses = ()

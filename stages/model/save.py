@@ -140,10 +140,10 @@ def _keeping_small_frames(settings: Settings, factor: int) -> Settings:
 
 
 def _transpose(folder: Path, names: tuple[str, ...]) -> None:
-    """Swap rows and columns of the weights [E, M, N] whose names end so.
+    """Swap rows and columns of the named weights [E, M, N].
 
-    transformers 5 transposes such weights where their shape is not the one it expects, and saves them as it keeps them.
-    It cannot tell a square weight, which stays.
+    `names` are the ends of their names. transformers 5 transposes such weights where their shape is not the one it
+    expects, and saves them as it keeps them. It cannot tell a square weight, which stays.
     """
     for shard in sorted(folder.glob("*.safetensors")):
         weights = load_file(shard)

@@ -22,7 +22,7 @@ UNIVERSAL = "latest_universal"  # DeepSpeed writes it last, beside the folder of
 
 
 class ShardTrainer(Trainer):
-    """Trainer that also goes on from the shards of another number of processes."""
+    """Trainer that also resumes from the shards of another number of processes."""
 
     model_wrapped: Any
     is_from_universal = False
@@ -78,9 +78,10 @@ def make_universal(checkpoint: Path) -> None:
 
 
 def restore_groups(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    """Give each group of the optimizer its own learning rate, weight decay and count of steps back.
+    """Give each group of the optimizer its own settings back.
 
-    Under ZeRO-3 DeepSpeed 0.19 gives all of them those of the first group, and one tensor that counts the steps of all.
+    These are its learning rate, weight decay and count of steps. Under ZeRO-3 DeepSpeed 0.19 gives all of them those of
+    the first group, and one tensor that counts the steps of all.
     """
     (state,) = checkpoint.glob("global_step*_universal/zero/optimizer_state.pt")
     # The file holds an object of DeepSpeed, and it is this run's own.

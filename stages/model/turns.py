@@ -26,7 +26,7 @@ class Turn:
 
     @property
     def opened(self) -> str:
-        """The start of a thought with which the assistant's turn begins; "" without one.
+        """The start of a thought that begins the assistant's turn, or "".
 
         The model then goes on inside the thought: `<think>` is part of the prompt.
         """
@@ -41,14 +41,20 @@ class Turn:
 
 
 class Turns:
-    """The turns of one tokenizer's template, for questions with a video, with an image, or with neither."""
+    """The turns of one tokenizer's template.
+
+    There is one for a question with a video, one with an image, and one with neither.
+    """
 
     def __init__(self, tokenizer: Any, family: Family) -> None:
         self._tokenizer, self._family = tokenizer, family
         self._turns: dict[DataType | None, Turn] = {}
 
     def of(self, shown: DataType | None) -> Turn:
-        """The turn that shows such a medium; UserError for a template that does not."""
+        """The turn that shows such a medium.
+
+        UserError for a template that does not show it.
+        """
         if shown not in self._turns:
             self._turns[shown] = self._rendered(shown)
         return self._turns[shown]

@@ -47,7 +47,7 @@ class Features:
 
 
 def pixel_media(builder: PromptBuilder, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """The prompts' media as pixels, which take a pass for each media type."""
+    """The prompts' media as pixels, with a pass for each media type."""
     return builder.normalised({name: on_device(value, device) for name, value in media_inputs(prompts).items()})
 
 

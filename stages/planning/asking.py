@@ -10,10 +10,10 @@ def asking_seconds(
     size: ModelSize, media: Media, host: Machine, mfu: float, text: int, completion: int, answers: int,
     batch_tokens: int, weight: int, with_frames: float, blind: float,
 ) -> float:  # fmt: skip
-    """Seconds to answer one question in all its showings, on one device, answers at full length.
+    """Seconds to answer one question in all its showings.
 
-    `with_frames` and `blind` are the numbers of showings of each kind, `weight` is in bytes. As in the engine, the
-    prompt is read once, and at most `batch_tokens` are decoded at once.
+    One device answers, at full length. `with_frames` and `blind` are the numbers of showings of each kind, `weight` is
+    in bytes. As in the engine, the prompt is read once, and at most `batch_tokens` are decoded at once.
     """
     seconds = 0.0
     for shape, showings in ((media.shape(text, completion), with_frames), (Shape(text, 0, 0, completion), blind)):

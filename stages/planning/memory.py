@@ -113,15 +113,18 @@ def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float)
 
 
 def scanned(prompt: float, rows: float, completion: float) -> float:
-    """Tokens that linear attention computes for a packed group: a prompt and each row are filled up to whole chunks."""
+    """Tokens that linear attention computes for a packed group.
+
+    The prompt and each row are filled up to whole chunks.
+    """
     return CHUNK * (math.ceil(prompt / CHUNK) + rows * math.ceil(completion / CHUNK))
 
 
 def recurrent_bytes(size: ModelSize, how: Training, tokens: float, scanned: float) -> float:
-    """Bytes that a layer of linear attention saves for its backward pass, on transformers' own path.
+    """Bytes that a layer of linear attention saves for its backward pass.
 
-    That is in fp32, and has several matrices of a chunk's tokens for each head. The kernels of flash-linear-attention
-    need less.
+    transformers' own path saves in fp32, and several matrices of a chunk's tokens for each head. The kernels of
+    flash-linear-attention need less.
     """
     found = size.recurrence
     if found is None:
@@ -184,12 +187,15 @@ def features(size: ModelSize, how: Training, gib: float, clips: float, visual: f
 
 
 def keys_and_values(size: ModelSize, how: Training, tokens: float) -> float:
-    """Bytes of the keys and values of so many tokens in all layers that have them."""
+    """Bytes of so many tokens' keys and values in all attention layers."""
     return 2 * size.attention_layers * size.kv_heads * size.head_dim * how.element * tokens
 
 
 def recurrent_states(size: ModelSize, how: Training, texts: float) -> float:
-    """Bytes of the states of so many prompts and rows in all layers of linear attention."""
+    """Bytes of the states in all layers of linear attention.
+
+    `texts` counts prompts and rows.
+    """
     found = size.recurrence
     if found is None:
         return 0.0
@@ -208,9 +214,10 @@ def cache(size: ModelSize, how: Training, prompts: float, prompt: float, rows: f
 
 
 def prefill(size: ModelSize, how: Training, prompts: float, prompt: float, rows: float, completion: float) -> float:
-    """Bytes while prompts are read: the room for keys and values, and what one layer holds.
+    """Bytes while prompts are read.
 
-    A pass has as many prompts as stages/generation/prefill.py shares out.
+    They are the room for keys and values, and what one layer holds. A pass has as many prompts as
+    stages/generation/prefill.py shares out.
     """
     tokens = min(prompts * prompt, max(prompt, MOST_TOKENS))
     room = keys_and_values(size, how, prompts * prompt + rows * completion) + recurrent_states(size, how, prompts)

@@ -26,7 +26,10 @@ class Storage:
 
     @property
     def disk(self) -> float:
-        """Bytes of checkpoints, one more than are kept, and of the model and its copy in DVC."""
+        """Bytes of all checkpoints, and of the model and its copy.
+
+        There is one checkpoint more than are kept. The copy is in DVC's cache.
+        """
         return (self.save_total_limit + 1) * self.checkpoint + 2 * self.model
 
     @property

@@ -65,7 +65,7 @@ class ModelSize:
 
     @property
     def recurrent_layers(self) -> int:
-        """How many language layers have a recurrent state in place of keys and values."""
+        """How many language layers have a recurrent state."""
         return len(self.recurrence.layers) if self.recurrence else 0
 
     @property
@@ -75,7 +75,10 @@ class ModelSize:
 
     @property
     def scan_flops(self) -> float:
-        """Floating point operations per token of all recurrences: products with the chunk's tokens and the state."""
+        """Floating point operations per token of all recurrences.
+
+        They are products with the chunk's tokens and with the state.
+        """
         if self.recurrence is None:
             return 0.0
         key, value = self.recurrence.key, self.recurrence.value

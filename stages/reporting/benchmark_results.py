@@ -118,7 +118,10 @@ def prediction_files(name: str, frames: int, models: Sequence[str], predictions:
 
 
 def judge_names(judges: Mapping[str, JudgeRecord], models: Sequence[str]) -> str:
-    """Whose verdicts are scores, and of which models unless it is one judge for all."""
+    """The judges whose verdicts are scores.
+
+    Each has its models beside it, unless there is one judge for all.
+    """
     scored = {label(model): found["judge"] for model, record in judges.items() if (found := judged_by(record))}
     names = sorted(set(scored.values()))
     if len(names) == 1 and len(scored) == len(models):
@@ -129,13 +132,13 @@ def judge_names(judges: Mapping[str, JudgeRecord], models: Sequence[str]) -> str
 
 
 def _faithfulness(measured: Sequence[Faithfulness]) -> dict[str, list[Estimate | None]]:
-    """One row for each figure that any model has, by what it is the share of."""
+    """One row for each figure that any model has, by its description."""
     names = [name for name in FIGURES if any(name in each for each in measured)]
     return {FIGURES[name]: [each.get(name) for each in measured] for name in names}
 
 
 def added_chart(comparisons: Sequence[Comparison]) -> IntervalChart | None:
-    """What the video and its order add for the last model, by benchmark."""
+    """What video and order add for the last model, by benchmark."""
     orders: list[Order] = list(dict.fromkeys(order for comparison in comparisons for order in comparison.orders))
     last = {comparison.name: next(iter(comparison.slices.values()))[-1] for comparison in comparisons}
     gaps = {name: _gaps(found, orders) for name, found in last.items() if found and found.others}

@@ -132,7 +132,10 @@ def _earlier_scores(
 def _gain(
     chosen: Mapping[str, Sequence[PredictionRow]], last: str, benchmark: Benchmark, profile: Profile, comparable: bool
 ) -> tuple[str, int]:
-    """The sentence on the last two models, and 1 for a gain, −1 for a loss, or 0."""
+    """The sentence on the last two models, and the change's sign.
+
+    It is 1 for a gain, −1 for a loss, and 0 otherwise.
+    """
     if len(chosen) < 2:
         return "", 0
     before = list(chosen)[-2]

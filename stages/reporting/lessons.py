@@ -1,4 +1,4 @@
-"""Examples chosen to teach: a model's answers to one question in its showings."""
+"""Examples chosen to teach: answers to one question in its showings."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -91,7 +91,10 @@ def environment() -> Environment:
 
 
 def _kind_class(kind: str) -> str:
-    """A CSS class for a kind of question, whose name may hold anything."""
+    """A CSS class for a kind of question.
+
+    The kind's name may hold any character.
+    """
     return f"k{crc32(kind.encode()):08x}"
 
 

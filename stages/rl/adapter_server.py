@@ -1,4 +1,4 @@
-"""A vLLM server that draws responses with the adapter it was told to load.
+"""A vLLM server that draws responses with the adapter it was given.
 
 vLLM loads and forgets adapters while it runs, by name (`/v1/load_lora_adapter`), when it was started with
 `--enable-lora` and with VLLM_ALLOW_RUNTIME_LORA_UPDATING in its environment.
@@ -72,7 +72,7 @@ class AdapterServer:
             return Reply("failed", detail=str(error))
 
     async def models(self) -> dict[str, str | None]:
-        """The names that the server knows, with the base model's name for adapters.
+        """The server's names, with the base model's name for adapters.
 
         EndpointError when it does not answer, UserError when it does not tell.
         """

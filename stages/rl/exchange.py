@@ -18,7 +18,10 @@ def gather(accelerator: Accelerator, values: Tensor) -> Tensor:
 
 
 def gather_grades(accelerator: Accelerator, grades: Grades, shared: SharedStep) -> Grades:
-    """The grades of a step's questions, in the order of the plan, on the CPU."""
+    """The grades of a step's questions, in the plan's order.
+
+    They are on the CPU.
+    """
     return Grades(
         **{
             field.name: gather(accelerator, getattr(grades, field.name)).cpu()[shared.order] for field in fields(grades)

@@ -71,7 +71,10 @@ class Groups:
 
 
 def groups_of(prompt_spans: Sequence[Tensor], completion_spans: Sequence[Tensor], prompt_R: Tensor) -> Groups:
-    """The places of prompts and completions, given as indices of the packed row, and the prompt of each completion."""
+    """The groups of a packed row's prompts and completions.
+
+    Spans are indices of the packed row; prompt_R is the prompt of each completion.
+    """
     prompt_BP, has_prompt_BP = pad_sequence(list(prompt_spans), batch_first=True), filled(prompt_spans)
     by_length_R = torch.tensor([len(span_C) for span_C in completion_spans]).argsort(stable=True)
     blocks, indices, are_filled = [], [prompt_BP.flatten()], [has_prompt_BP.flatten()]

@@ -1,4 +1,4 @@
-"""How much likelier frames in order, or the own thought, make a response."""
+"""How much likelier ordered frames, or its own thought, make a response."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -96,7 +96,10 @@ def _logps(
     completions: Sequence[Tensor],
     temperature: float,
 ) -> Tensor:
-    """log π of each completion's tokens behind the prompt, [R, C] on the CPU."""
+    """log π [R, C] of the completions' tokens behind the prompt.
+
+    It is on the CPU.
+    """
     packed = pack([prompt], [completions]).to(model.device)
     media = pixel_media(builder, [prompt], model.device) if features is None else encoded_media([features])
     return score(model, packed, media, temperature).logps_RC.cpu()
@@ -118,11 +121,12 @@ def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | 
 
 
 def token_weights(gains_C: Tensor, alpha: float) -> Tensor:
-    """w_t = (1 + α · clip(Δ_t, 0, 1)) / its mean over the response, [C].
+    """The weights of a response's tokens in the policy gradient, [C].
 
-    The weights of the policy gradient in mode `tokens`. Video-KTR (arXiv 2601.19686) updates only the tokens that
-    depend on the video; here each counts by how much it depends on the order. The mean is 1, and the weights lie
-    between 1 / (1 + α) and 1 + α, so that no response counts more for its length or for a few unlikely tokens.
+    w_t = (1 + α · clip(Δ_t, 0, 1)) / its mean over the response, in mode `tokens`. Video-KTR (arXiv 2601.19686)
+    updates only the tokens that depend on the video; here each counts by how much it depends on the order. The mean is
+    1, and the weights lie between 1 / (1 + α) and 1 + α, so that no response counts more for its length or for a few
+    unlikely tokens.
     """
     weights_C = 1 + alpha * gains_C.clamp(0, 1)
     return weights_C / weights_C.mean()

@@ -98,6 +98,11 @@ class StepParams(RewardParams):
         return self.temporal in NEEDS_GAINS
 
     @property
+    def needs_thoughts(self) -> bool:
+        """Whether the temporal mode compares thoughts about ordered and contrast frames."""
+        return self.temporal == "thought"
+
+    @property
     def correction(self) -> CorrectionMode:
         """How the loss is corrected for the policy that sampled."""
         return self.loss.importance_sampling_mode or ("off" if self.rollout is None else "token_truncate")
@@ -117,4 +122,4 @@ class StepParams(RewardParams):
 
     def measures_thoughts(self, step: int) -> bool:
         """Whether the gain of the own thought is measured at a step."""
-        return self.temporal == "thought" or (self.measures_faithfulness(step) and self.contrast_size > 0)
+        return self.needs_thoughts or (self.measures_faithfulness(step) and self.contrast_size > 0)

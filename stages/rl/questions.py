@@ -51,7 +51,7 @@ def ask(
 
 
 def contrast_order(sample: Sample, count: int, contrast: Contrast, seed: int, step: int) -> np.ndarray:
-    """The places of `count` frames as a step shows them for contrast, [T]."""
+    """The places [T] of `count` frames for a step's contrast group."""
     return permutation(count, _ORDERS[contrast], sample.sample_id, seed, step)
 
 

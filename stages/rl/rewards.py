@@ -89,11 +89,11 @@ def temporal_condition(
 
 
 def normalised_contrast(grades: Grades, correct_above: float) -> Tensor:
-    """z = (d − mean d) / (std d + ε) with d = p − p̃, [B].
+    """The normalised contrast z of each question, [B].
 
-    Without a contrast group z is 0. Mean and unbiased std are over the questions of the batch that have one; of a
-    single question z is 0. The idea is TGPO's (arXiv 2603.27184), which normalises the contrast globally and not within
-    the group; this is the plainest formula of it.
+    z = (d − mean d) / (std d + ε) with d = p − p̃. Without a contrast group z is 0. Mean and unbiased std are over the
+    questions of the batch that have one; of a single question z is 0. The idea is TGPO's (arXiv 2603.27184), which
+    normalises the contrast globally and not within the group; this is the plainest formula of it.
     """
     has_B = grades.has_contrast_B
     ordered_B = correct_share(grades.accuracy_BG, correct_above)
@@ -105,7 +105,7 @@ def normalised_contrast(grades: Grades, correct_above: float) -> Tensor:
 
 
 def temporal_shares(grades: Grades, params: RewardParams) -> Tensor:
-    """The share of α that a correct response earns, [B, G] or [B, 1].
+    """Share of α for a correct response, [B, G] or [B, 1].
 
     Its question has to meet the condition.
 

@@ -1,4 +1,4 @@
-"""Several servers that take the questions of a rollout as they get free."""
+"""Several servers that share the questions of a rollout."""
 
 import asyncio
 import logging
@@ -88,7 +88,7 @@ async def load_everywhere(params: RolloutServers, adapter: Adapter, former: str 
 
 
 async def draw(params: RolloutServers, adapter: Adapter, requests: Sequence[Request]) -> list[Reply]:
-    """The replies to all requests, each from the first server that is free.
+    """The replies to all requests, each from the first free server.
 
     A question whose server fails is asked again, by whichever server is free then. The server gets no other question
     before it answers again and has the adapter. UserError when a question failed ATTEMPTS times, and EndpointError

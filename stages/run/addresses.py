@@ -83,7 +83,7 @@ Place = Path | Address
 
 
 def place_of(text: str, folder: Path = Path()) -> Place:
-    """The address that the text is, or else its path in the folder.
+    """The text as an address, or as a path in the folder.
 
     ValueError for a bad address.
     """

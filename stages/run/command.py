@@ -27,7 +27,7 @@ from stages.run.work import IS_FIRST_PROCESS, WORK, mark_finished, stage_lock
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 FLAG = re.compile(r"\{(\w+)\}")  # {name} in the value of another flag
 PLAIN = re.compile(r"\w[\w.@+=-]*")  # a name that can be part of a path
-SECOND_VOICE = 15.0  # seconds that another process leaves to the first one, which most often says the same
+WAIT_FOR_FIRST = 15.0  # seconds that the other processes wait before they write
 
 
 def command(run: Callable[..., None], item: str | None = None) -> None:
@@ -61,10 +61,13 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
 
 def _end(program: str, line: str, status: int) -> None:
-    """Say why the program ends, in one voice where several processes say the same."""
+    """Say why the program ends.
+
+    Other processes wait before they write, because the first one most often says the same.
+    """
     others.tell(line)
     if not IS_FIRST_PROCESS:
-        time.sleep(SECOND_VOICE)
+        time.sleep(WAIT_FOR_FIRST)
     sys.stderr.write(f"{program}: {log.escaped(line)}\n")
     sys.exit(status)
 

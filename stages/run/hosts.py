@@ -1,4 +1,4 @@
-"""The hosts of a training over ssh: their list, and whether each can start a process."""
+"""The hosts of a training over ssh: their list and readiness."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ def hosts_of(hostfile: Path) -> list[str]:
 
 
 def refuse_unready(hosts: Sequence[str]) -> None:
-    """UserError that names each host on which the project could not start, and why."""
+    """UserError that names each host that cannot start, and why."""
     if shutil.which("pdsh") is None:
         raise UserError("DeepSpeed starts processes on several machines with pdsh: install the package pdsh here")
     with ThreadPoolExecutor(len(hosts)) as pool:

@@ -42,10 +42,10 @@ class LocalFile:
 
 @contextmanager
 def local_file(place: Place, sha256: str = "") -> Iterator[LocalFile]:
-    """The file, or a copy of the object, which stays there for as long as the block lasts.
+    """The file, or a copy of the object.
 
-    With `sha256`, the hex hash of its bytes, a copy with these bytes is taken without asking the server. Raises
-    ObjectError.
+    A copy stays for as long as the block lasts. With `sha256`, the hex hash of its bytes, a copy with these bytes is
+    taken without asking the server. Raises ObjectError.
     """
     if isinstance(place, Path):
         yield LocalFile(place)
@@ -169,7 +169,7 @@ class _Cache:
                     return
 
     def _make_room(self, name: str, size: int) -> None:
-        """Enter a file of that size, and remove the longest unused ones until it fits."""
+        """Enter a file, after removing the longest unused ones until it fits."""
         limit = limit_bytes()
         with self._book() as book:
             book.execute("BEGIN IMMEDIATE")

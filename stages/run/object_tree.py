@@ -19,11 +19,11 @@ AT_ONCE = 8  # objects
 
 
 def fetch_tree(address: Address, folder: Path, patterns: Sequence[str]) -> None:
-    """Bring the objects below an address whose names match a pattern into the folder.
+    """Bring the matching objects below an address into the folder.
 
-    An object that is there is not fetched again. When one has changed on the server or is gone, all are fetched again,
-    because files of the folder may have been unpacked from it. With OFFLINE=1 a whole folder is taken as it is.
-    UserError when an object cannot be fetched.
+    An object matches when its name matches one of `patterns`. An object that is there is not fetched again. When one
+    has changed on the server or is gone, all are fetched again, because files of the folder may have been unpacked from
+    it. With OFFLINE=1 a whole folder is taken as it is. UserError when an object cannot be fetched.
     """
     notes = folder.with_name(f"{folder.name}.objects.json")  # the versions that belong into the folder
     known = {name: Version(*version) for name, version in read_json(notes).items()} if notes.exists() else {}

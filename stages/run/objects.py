@@ -1,4 +1,4 @@
-"""Reads objects of a server through fsspec: their versions, their bytes, and lists of them.
+"""Reads objects of a server through fsspec: versions, bytes, lists.
 
 The credentials are those of the environment. The words of a library or server never reach a message: they may repeat a
 key.
@@ -60,7 +60,7 @@ class ObjectError(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """The state of an object: its ETag as the server gives it, and its bytes."""
+    """The state of an object: its ETag and its size in bytes."""
 
     etag: str
     size: int
@@ -141,7 +141,7 @@ def _version(info: dict[str, Any]) -> Version:
 
 @lru_cache
 def _filesystem(protocol: Protocol) -> "AbstractFileSystem":
-    """The file system of a protocol, without a memory of what it listed.
+    """The file system of a protocol, which remembers no listing.
 
     Only these three are ever made, and no address is given to fsspec, which would follow chains of protocols.
     """

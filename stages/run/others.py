@@ -1,4 +1,4 @@
-"""What a command tells the other processes of its run, and hears from them.
+"""What the processes of one run tell each other.
 
 stages/model/peers.py fills this in for trainings of several processes.
 """
@@ -28,7 +28,7 @@ def join(others: Others) -> None:
 
 
 def tell(line: str) -> None:
-    """Say to the other processes, if there are any, why this one ends."""
+    """Tell the other processes, if any, why this one ends."""
     for others in _others:
         others.tell(line)
 

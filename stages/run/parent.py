@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from psutil import Process
 
 OF_DVC = "DVC_STAGE"  # DVC sets it for the command of a stage, and all that descends from it has it
+FIRST = "VIDEO_R1_STAGE_PID"  # the stage's first Python process, which speaks for those that it starts
 SECONDS = 1.0  # between two looks
 
 
@@ -27,13 +28,17 @@ def end_with_dvc() -> None:
         return
     import psutil
 
+    os.environ.setdefault(FIRST, str(os.getpid()))
     with suppress(psutil.Error):
         command = _command_of_dvc()
         threading.Thread(target=_watch, args=(command, command.ppid()), daemon=True).start()
 
 
 def _command_of_dvc() -> "Process":
-    """The process that DVC started: this one, or a shell or launcher above it."""
+    """The process that DVC started: this one, or one above it.
+
+    One above it is a shell or a launcher.
+    """
     import psutil
 
     process = psutil.Process()
@@ -49,8 +54,10 @@ def _watch(command: "Process", dvc: int) -> None:
     with suppress(psutil.NoSuchProcess):
         while command.ppid() == dvc:
             time.sleep(SECONDS)
-    if command.pid == os.getpid():
+    if os.environ[FIRST] == str(os.getpid()):
         with suppress(OSError):  # nobody may read it any more
             sys.stderr.write("DVC has ended, so its stage ends too; run the same command again to go on\n")
             sys.stderr.flush()
+    else:
+        time.sleep(2 * SECONDS)  # the first process speaks, and does not end silently because this one has
     os.kill(os.getpid(), signal.SIGTERM)

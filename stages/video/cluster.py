@@ -146,7 +146,7 @@ def _run_there(
 
 
 def _check_versions(wanted: Mapping[str, str], worker: str) -> None:
-    """UserError with each difference between this worker and the machine that sent the work."""
+    """UserError with each difference between this worker and the sender."""
     here = _own_versions()
     if apart := [f"{name} ({here.get(name)}, not {want})" for name, want in wanted.items() if here.get(name) != want]:
         raise UserError(f"the Dask worker {worker} has another version of {', '.join(apart)}; give it the same")

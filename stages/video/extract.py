@@ -135,7 +135,7 @@ def row_of_clip(clip: Clip, spec: FrameSpec) -> FrameRow:
 
 
 def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
-    """The sampled and resized frames of one clip, from its file on this machine.
+    """The sampled and resized frames of one clip, from its local file.
 
     Raises MediaError, also when the file is not the one that was ingested.
     """

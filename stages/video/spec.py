@@ -71,10 +71,10 @@ class FrameSpec(Params):
         return np.linspace(0, n_frames - 1, count).round().astype(np.int64)
 
     def most_pixels(self, frames: int) -> int:
-        """The most pixels of each of a video's frames: max_pixels, or an equal share of total_pixels.
+        """The most pixels of each frame of a video.
 
-        As in qwen-vl-utils' fetch_video (0.0.14), a last frame without a pair counts as a pair, and no share is below
-        1.05 x min_pixels.
+        It is max_pixels, or less where an equal share of total_pixels is less. As in qwen-vl-utils' fetch_video
+        (0.0.14), a last frame without a pair counts as a pair, and no share is below 1.05 x min_pixels.
         """
         if self.total_pixels is None:
             return self.max_pixels

@@ -43,7 +43,10 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def judged(prediction: str | None, sample: Sample) -> Judging:
-    """The benchmark's own code gives captions, and what no rule matches, to a judge."""
+    """A judge decides captions, and answers that no rule matches.
+
+    The benchmark's own code does so too.
+    """
     task = sample.category.split("/")[0]
     if task == "captioning":
         return "caption" if sample.options else "answer"

@@ -1,4 +1,4 @@
-"""TOMATO: six kinds of motion, asked about clips of people, objects and simulations."""
+"""TOMATO: six kinds of motion in clips of people, objects and simulations."""
 
 import json
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ LARGEST = 64 * 2**20  # bytes of a file, which is read as a whole; the official 
 
 
 def read(root: Path) -> Iterator[Sample | Reject]:
-    """The official `data/<kind>.json` or `data/<kind>-*.parquet`, or the files `test*` of the evaluator's copy.
+    """The official `data/<kind>.json` or `data/<kind>-*.parquet`, or the evaluator's `test*`.
 
-    The clips are `videos/<demonstration type>/<key>.mp4`, in the copy at the record's own path. The category is the
-    kind of reasoning.
+    The clips are `videos/<demonstration type>/<key>.mp4`; the evaluator's copy has them at the record's own path. The
+    category is the kind of reasoning.
     """
     official = ("data/*.json", "test*", "data/test*", "data/*-*.parquet")
     yield from read_benchmark(root, "tomato", lambda fields: fields, _official, *official, rows=_rows)

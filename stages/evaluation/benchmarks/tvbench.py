@@ -1,4 +1,4 @@
-"""TVBench: ten tasks that neither one frame nor the words alone can answer."""
+"""TVBench: ten tasks that neither one frame nor the words can answer."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""V-STaR: what happens in a video, when, and when if its place is told."""
+"""V-STaR: what happens in a video, and when.
+
+`when` is asked twice: alone, and with the object's place told.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +26,10 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def score(prediction: str | None, sample: Sample, profile: Profile) -> float | None:
-    """The overlap of the two spans, None for `what`, which the benchmark gives to a judge."""
+    """The overlap of the two spans, None for `what`.
+
+    The benchmark gives `what` to a judge.
+    """
     return spans.overlap(prediction, sample.answer) if sample.category in WHEN else None
 
 
@@ -64,7 +70,10 @@ def _official(fields: Fields, file: Path) -> Fields:
 
 
 def _when(fields: Fields) -> str:
-    """The question with what the benchmark tells of the video, in our words."""
+    """The question with what the benchmark tells of the video.
+
+    The words are ours.
+    """
     length = round(fields["frame_count"] / fields["fps"], 2)
     told = f"This video is {length} seconds long."
     if fields["kind"] == "when-after-where":

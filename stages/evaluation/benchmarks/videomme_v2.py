@@ -17,9 +17,10 @@ SIZE = 4  # questions of a group
 
 
 class Group(NamedTuple):
-    """The steps of a group, and the points of 0 to 4 right answers in them.
+    """The steps of a group, and the points for its right answers.
 
-    A step holds the numbers of its questions. A step counts when every question of the steps before it is right.
+    `points` are those of 0 to 4 right answers. A step holds the numbers of its questions. A step counts when every
+    question of the steps before it is right.
     """
 
     steps: tuple[tuple[int, ...], ...]
@@ -45,7 +46,7 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 
 
 def figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
-    """The mean points of all groups, of each type and of each level.
+    """The mean points of groups: all, each type, and each level.
 
     Only the groups whose four questions all have an answer count.
     """
@@ -68,7 +69,10 @@ def figures(rows: Sequence[ScoredRow], profile: Profile) -> dict[str, Estimate]:
 
 
 def group_score(kind: str, right: dict[int, bool]) -> float:
-    """The share of a group's points, by which of the questions 1 to 4 are right."""
+    """The share of a group's points that its right answers earn.
+
+    `right` is by the number of the question, 1 to 4.
+    """
     steps, points = GROUPS[kind]
     count = 0
     for step in steps:
@@ -85,7 +89,7 @@ def together(sample_id: str) -> str:
 
 
 def _rows(file: Path) -> Rows:
-    """The records, each with the level that the last one of its group has."""
+    """The records, each with the level of its group's last record."""
     rows = list(record_rows(file))
     records = [raw for _, raw in rows if isinstance(raw, dict)]
     levels = {str(raw.get("video_id")): raw["level"] for raw in records if raw.get("level") not in (None, "None")}

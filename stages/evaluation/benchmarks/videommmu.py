@@ -41,7 +41,10 @@ def score(prediction: str | None, sample: Sample, profile: Profile) -> float | N
 
 
 def judged(prediction: str | None, sample: Sample) -> Judging:
-    """The benchmark's own code scores open questions by rules too, so a judge only checks them."""
+    """A judge only checks: rules score open questions too.
+
+    The benchmark's own code does so.
+    """
     return "check"
 
 

@@ -1,4 +1,4 @@
-"""Vinoground: pairs of clips and captions that differ in their order of events."""
+"""Vinoground: pairs of clips and captions in two orders of events."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Qwen3.5: three of four language layers are linear attention with a recurrent state."""
+"""Qwen3.5: three of four language layers have a recurrent state.
+
+These layers are linear attention.
+"""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from stages.model.family import Experts
 
 
 class Qwen3_5Moe(Qwen3_5):
-    """Qwen3.5-MoE: a token also goes through a shared expert, whatever its router chooses."""
+    """Qwen3.5-MoE: each token also goes through a shared expert."""
 
     recurrent_layer = Qwen3_5MoeGatedDeltaNet
     router = ("mlp.gate.weight",)

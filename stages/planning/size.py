@@ -23,8 +23,8 @@ class ModelSize:
     attends to.
 
     `normed_heads` is the number of heads whose queries or keys have a norm, `gated_heads` that of heads whose results
-    have a gate. `normed_results` counts the norms on what attention and MLP of a layer give. `recurrence` are the layers
-    of linear attention.
+    have a gate. `normed_results` counts the norms on what attention and MLP of a layer give. `recurrence` are the
+    layers of linear attention.
 
     In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
     Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters

@@ -109,7 +109,7 @@ def model_size(config: Any) -> ModelSize:
         embedding=embedding.numel(),
         head=0 if head is embedding else head.numel(),
         vision=_count(tower),
-        merger=sum(_count(module) for name, module in tower.named_children() if "merger" in name),
+        merger=sum(_count(module) for name, module in tower.named_children() if re.search("merger|downsample", name)),
         adapter=_adapter(model, family.language_layers),
         vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,

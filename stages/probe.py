@@ -21,6 +21,7 @@ from stages.curation.probe_rules import NEEDED, PROBE_RULES, ProbeRule, ProbeRul
 from stages.data.conditions import Conditions, read_conditions, with_conditions
 from stages.data.follower import Follower
 from stages.data.grading import extract_answer, grade
+from stages.data.matrix import ItemName
 from stages.data.order import Order
 from stages.data.outputs import Output
 from stages.data.probed import PROBED_SCHEMA, ProbedRow
@@ -48,7 +49,7 @@ JUDGING = ("stages/curation/", "stages/probe.py")  # the code that no answer dep
 class ProbeParams(AskingParams, ProbeRuleParams):
     """Who is probed, how often, and which questions stay."""
 
-    models: tuple[str, ...] = Field(
+    models: tuple[ItemName, ...] = Field(
         default=(),
         description="the folders in models/ that are probed; none: off. T-GRPO trains on what the rules keep where "
         "tgrpo.rl_folder is data/probed/<model>",

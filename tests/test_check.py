@@ -24,6 +24,13 @@ def test_a_section_of_no_stage_is_a_problem(tmp_path: Path) -> None:
     assert problems(path) == [f"{path}: '{name}' is a section of no stage" for name in ("shpaes", "../x")]
 
 
+@pytest.mark.parametrize("section", ["probe: {models: ['']}", "report: {models: ['']}", "report: {benchmarks: ['']}"])
+def test_an_empty_name_of_an_item_is_one_line(section: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(section)
+    [problem] = problems(tmp_path / "params.yaml")
+    assert 's.0\' is "": String should have at least 1 character' in problem
+
+
 @pytest.mark.slow
 def test_every_profile_passes_and_every_bad_value_is_named(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"

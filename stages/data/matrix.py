@@ -2,11 +2,15 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from stages.run.errors import UserError
 from stages.run.params import Params, load_params
+
+ItemName = Annotated[str, Field(min_length=1)]
+"""Names a folder, and an item in dvc.yaml: an empty one ends DVC with an assertion, before any stage runs."""
 
 
 class Matrix(Params):
@@ -14,10 +18,10 @@ class Matrix(Params):
 
     model_config = ConfigDict(extra="ignore")  # the other parameters of the section are the report's own
 
-    models: tuple[str, ...] = Field(
+    models: tuple[ItemName, ...] = Field(
         default=("base", "sft", "tgrpo"), min_length=1, description="models to compare, in the order of training"
     )
-    benchmarks: tuple[str, ...] = Field(
+    benchmarks: tuple[ItemName, ...] = Field(
         default=("shapes",),
         min_length=1,
         description="benchmarks; dvc.yaml evaluates each model on each of them with each number of frames",

@@ -46,6 +46,9 @@ ABOUT = About(
     questions=851,
     metric="share of answers that are exactly the letter",
     hub=("LongVideo-Reason/longvideo-reason",),
-    checked="reader: official records; the videos are in a second dataset, which --root has to name",
+    checked=(
+        "reader: two or three official records, from third parties' copies; the videos are in a second dataset, which "
+        "--root has to name"
+    ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, score=score)

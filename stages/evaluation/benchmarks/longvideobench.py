@@ -37,8 +37,8 @@ ABOUT = About(
     metric="accuracy of the validation set",
     hub=("longvideobench/LongVideoBench",),
     checked=(
-        "reader: official records; the videos on the hub are one archive in parts "
-        "(join them with `cat`), behind a form; types and relations by the paper's table"
+        "reader: two or three official records, from third parties' copies; the videos on the hub are one archive in "
+        "parts (join them with `cat`), behind a form; types and relations by the paper's table"
     ),
 )
 BENCHMARK = Benchmark(

@@ -88,8 +88,9 @@ ABOUT = About(
     metric="mean tIoU and R@0.3, R@0.5, R@0.7 of `when` in both chains; `what` needs a judge, so mAM and mLGM do too",
     hub=("V-STaR-Bench/V-STaR",),
     checked=(
-        "reader: records made to the official description, three questions of each; the hub counts 2.09k records; "
-        "`where` is not asked; scorer: the official tIoU, and times like 00:03 count too; the wording is ours"
+        "reader: the fields that the official inference code reads, three questions of each record; no official "
+        "record was seen; the hub counts 2.09k records; `where` is not asked; scorer: the official tIoU, and times "
+        "like 00:03 count too; the wording is ours"
     ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, score=score, judged=judged, figures=figures, temporal=frozenset(WHEN))

@@ -32,6 +32,9 @@ ABOUT = About(
     questions=420,
     metric="accuracy of the five-option form, without subtitles; the steps of a thought need a judge",
     hub=("MBZUAI/VideoMathQA",),
-    checked="reader: records with the fields that its evaluator reads; its file's name by a user's script",
+    checked=(
+        "reader: the file that the dataset's card names, and the fields that the official evaluator (lmms-eval) "
+        "reads; no official record was seen"
+    ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read)

@@ -126,8 +126,9 @@ ABOUT = About(
     metric="non-linear score of 800 groups of four questions, in all and by level; accuracy of the single questions",
     hub=("MME-Benchmarks/Video-MME-v2",),
     checked=(
-        "reader: records with the fields that the official evaluator reads; scorer: the official maps of points, "
-        "worked out by hand; an answer without a letter is wrong; without subtitles"
+        "reader: the fields that the official evaluator reads, in the types that a strict reader of the file by "
+        "others demands; no official record was seen; scorer: the official maps of points, worked out by hand; an "
+        "answer without a letter is wrong; without subtitles"
     ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, figures=figures, together=together, temporal=TEMPORAL)

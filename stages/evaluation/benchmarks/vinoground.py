@@ -68,6 +68,9 @@ ABOUT = About(
     questions=2000,
     metric="text, video and group score over 500 counterexamples",
     hub=("HanSolo9682/Vinoground",),
-    checked="reader: records made to the fields that its evaluators read; scorer: pairs and groups worked out by hand",
+    checked=(
+        "reader: the fields that the official code reads, and the two places that it and lmms-eval have for the "
+        "files; no official record was seen; scorer: pairs and groups worked out by hand"
+    ),
 )
 BENCHMARK = Benchmark(about=ABOUT, read=read, figures=figures, together=together, temporal=frozenset({"text", "video"}))

@@ -61,6 +61,7 @@ VIDEOMATHQA = {
     "options": ["A. 1", "B. 2", "C. 3", "D. 4", "E. 5"],
     "answer": "E",
     "category": "Geometry Length",
+    "steps": '{"1": "Read the table."}',
     "length": "short",
 }
 MINERVA = {
@@ -69,16 +70,22 @@ MINERVA = {
     "question": "What happens?",
     **{f"answer_choice_{number}": f"choice {number}" for number in range(5)},
     "answer_id": "4",
+    "answer": "choice 4",
+    "reasoning": "At 0:10 it begins.",
     "question_type": "Temporal Reasoning, Counting",
+    "split": "sports",
+    "category": "tennis",
 }
 VIDEO_TT = {
-    "qid": "0001-4",
+    "qid": "0001-7",
     "video_id": "abc",
+    "question_type": "Multiple-choice Question with a Single Correct Answer",
     "capability": "Element Counting",
     "question": "How many cups are there?\nA. one\nB. two\nC. three\nD. four",
     "question_prompt": "Please give the letter.",
     "answer": "C",
     "duration": "30",
+    "youtube_url": "https://www.youtube.com/shorts/abc",
 }
 VCR_BENCH = {
     "id": 3,
@@ -193,6 +200,18 @@ def test_a_record_without_its_fields_or_its_clip_is_a_reject_with_a_reason(name:
     (reject,) = get_benchmark(name).read(tmp_path)
     assert isinstance(reject, Reject)
     assert reject.reason == "invalid record"
+
+
+@pytest.mark.parametrize(("task", "cut"), [("action_sequence", (2.5, 4.0)), ("moving_direction", (None, None))])
+def test_tvbench_cuts_the_clips_of_the_tasks_that_its_notebook_cuts(
+    task: str, cut: tuple[float | None, float | None], tmp_path: Path
+) -> None:
+    write(tmp_path, f"json/{task}.json", [MVBENCH_LIKE | {"start": 2.5, "end": 4.0}])
+    (tmp_path / "video" / task).mkdir(parents=True)
+    (tmp_path / "video" / task / "c.mp4").touch()
+    (sample,) = get_benchmark("tvbench").read(tmp_path)
+    assert isinstance(sample, Sample)
+    assert (sample.clip_start, sample.clip_end) == cut
 
 
 def test_questions_of_motionbench_without_a_public_answer_are_left_out(tmp_path: Path) -> None:

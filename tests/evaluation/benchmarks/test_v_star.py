@@ -18,9 +18,13 @@ RECORD = {
     "height": 720,
     "frame_count": 1000,
     "question": "What does she hold?",
+    "chain": "<think>She enters with a racket.</think>",
+    "object": "racket",
     "answer": "a racket",
     "temporal_question": "When does she hold it?",
     "timestamps": [2.0, 6.5],
+    "spatial_question": "Where is the racket?",
+    "spatial_question_2": "Where is what she holds?",
     "bboxes": [BOX, BOX | {"timestamp": 3.0, "xmin": 110}],
 }
 

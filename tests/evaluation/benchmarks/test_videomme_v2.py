@@ -16,10 +16,11 @@ CHAIN, FORK, PAIR = "logic [1, 2, 3, 4]", "logic [1, [2, 3], 4]", "logic [[1, 2]
 
 
 def test_the_official_records_are_read_with_the_level_of_their_group(tmp_path: Path) -> None:
-    first = [record("001", number, "relevance", None, 2 if number == 4 else None) for number in range(1, 5)]
+    first = [record("001", number, "relevance", "4", "2" if number == 4 else None) for number in range(1, 5)]
     second = [record("002", number, "logic", "[1,[2,3],4]", None) for number in range(1, 5)]
+    second[2] |= {"options": "A. Yes.\nB. No.\nC. Undetermined.", "answer": "C"}  # 58 questions have fewer than eight
     unknown = record("003", 1, "logic", "[[1, 2, 3, 4]]", None)
-    unnumbered = record("003", 5, "relevance", None, None)
+    unnumbered = record("003", 5, "relevance", "4", None)
     pq.write_table(pa.Table.from_pylist([*first, *second, unknown, unnumbered]), tmp_path / "test.parquet")
     (tmp_path / "videos").mkdir()
     for video in ("001", "002", "003"):
@@ -30,6 +31,7 @@ def test_the_official_records_are_read_with_the_level_of_their_group(tmp_path: P
     assert [each.category for each in samples] == ["level 2/relevance"] * 4 + [FORK] * 4
     assert samples[0].category in videomme_v2.BENCHMARK.temporal
     assert (samples[0].problem, samples[0].options[7], samples[0].answer) == ("Which one?", "H. option H", "H")
+    assert (samples[6].options[-1], samples[6].answer) == ("C. Undetermined.", "C")
     assert [(each.reason, each.detail) for each in found if isinstance(each, Reject)] == [
         ("invalid record", "no scoring is known for the group logic [[1, 2, 3, 4]]"),
         ("invalid record", "the question's id 003-5 has no number from 1 to 4"),
@@ -84,8 +86,10 @@ def test_the_scores_are_means_over_whole_groups() -> None:
     }
 
 
-def record(video: str, number: int, kind: str, structure: str | None, level: int | None) -> dict[str, object]:
+def record(video: str, number: int, kind: str, structure: str, level: str | None) -> dict[str, str | None]:
+    """All fields of the official file; each is a text."""
     fields = {"video_id": video, "question_id": f"{video}-{number}", "group_type": kind, "group_structure": structure}
+    fields |= {"url": f"https://www.youtube.com/watch?v={video}", "second_head": "Order", "third_head": "Counting"}
     return fields | {"question": "Which one?", "options": OPTIONS, "answer": "H", "level": level}
 
 

@@ -12,16 +12,20 @@ from stages.evaluation.predictions import PredictionRow
 from tests.evaluation.toy import scored_row
 
 
-def test_both_official_files_are_read_and_their_questions_belong_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [("", ""), ("vinoground_videos/", "vinoground_videos_concated/")])
+def test_both_official_files_are_read_and_their_questions_belong_together(
+    places: tuple[str, str], tmp_path: Path
+) -> None:
+    """The official code has them beside the folders of clips, lmms-eval in these folders."""
     text = {"idx": "0_pos", "question": "Which caption fits?\nA. first up\nB. first down", "GT": "A"}
     video = {"idx": "0_neg", "question": "Which half fits?\nA. the first\nB. the second", "GT": "B"}
     for file, record, clip in (
-        ("vinoground_textscore.json", text, "vinoground_videos/0_pos.mp4"),
-        ("vinoground_videoscore.json", video, "vinoground_videos_concated/0_neg.mp4"),
+        (f"{places[0]}vinoground_textscore.json", text, "vinoground_videos/0_pos.mp4"),
+        (f"{places[1]}vinoground_videoscore.json", video, "vinoground_videos_concated/0_neg.mp4"),
     ):
-        (tmp_path / file).write_text(json.dumps([record | {"video_name": clip}]))
         (tmp_path / clip).parent.mkdir()
         (tmp_path / clip).touch()
+        (tmp_path / file).write_text(json.dumps([record | {"video_name": clip}]))
     first, second = vinoground.read(tmp_path)
     assert isinstance(first, Sample)
     assert isinstance(second, Sample)

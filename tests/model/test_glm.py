@@ -1,5 +1,6 @@
 """GLM's prompts against transformers' own processors."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,10 @@ from transformers.models.glm4v.processing_glm4v import Glm4vProcessor
 from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.video_utils import VideoMetadata
 
+from stages.data.grading.output import TAGS
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.run.files import read_json, write_json
 from tests.model.tiny_models import WRITERS, clip, picture, question
 
 PROCESSORS = {"glm4v": Glm4vProcessor, "glm46v": Glm46VProcessor}
@@ -71,3 +74,16 @@ def test_an_image_that_is_passed_as_a_video_has_the_features_of_an_image(folder:
         as_video, as_image = model.get_video_features(pixels, grid), model.get_image_features(pixels, grid)  # type: ignore[operator]
     assert prompt.data_type == "video"
     assert torch.equal(as_video.pooler_output[0], as_image.pooler_output[0])
+
+
+def test_tags_that_a_tokenizer_calls_special_stay_in_a_response(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    settings = read_json(folder / "tokenizer.json")
+    for token in settings["added_tokens"]:
+        token["special"] |= token["content"] in TAGS
+    write_json(tmp_path / "model" / "tokenizer.json", settings)
+    builder = PromptBuilder(tmp_path / "model")
+    response = "<think>left</think>\n<answer>A</answer>"
+    ids_C = torch.tensor(builder.tokenizer(f"{response}<|user|>", add_special_tokens=False)["input_ids"])
+    assert builder.tokenizer.decode(ids_C, skip_special_tokens=True) == "left\nA"
+    assert builder.decode(ids_C) == response

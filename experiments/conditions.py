@@ -23,16 +23,17 @@ PLAN: Mapping[Place, Sequence[str]] = {
     "looking": ["cold start", BASELINE, "likelihood"],
     "both": ["thought"],
 }
-SEED = 0
+SEEDS: Mapping[tuple[Place, str], Sequence[int]] = {("rl", "likelihood, α 0.5"): range(3)}  # all others: seed 0
 
 
 def planned() -> list[Run]:
     """Every run, testbed by testbed, cold start by cold start."""
     return [
-        Run(place, cold_start, None if arm == "cold start" else SEED, arm)
+        Run(place, cold_start, None if arm == "cold start" else seed, arm)
         for place, arms in PLAN.items()
         for cold_start in COLD_STARTS
         for arm in arms
+        for seed in SEEDS.get((place, arm), range(1))
     ]
 
 
@@ -42,8 +43,8 @@ def with_first(rows: Sequence[Row]) -> str:
     Matching runs have the same cold starts and seed.
     """
     first = finished(Path(__file__).with_name("temporal.jsonl"))
-    places = {row["place"] for row in rows}
-    return tables([row for row in first if row["place"] in places and row["seed"] in (None, SEED)] + list(rows))
+    used = {(row["place"], seed) for row in rows for seed in (None, row["seed"])}
+    return tables([row for row in first if (row["place"], row["seed"]) in used] + list(rows))
 
 
 def main() -> None:

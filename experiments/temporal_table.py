@@ -58,32 +58,41 @@ def measured(rows: Sequence[Row]) -> Measured:
     return {(row["arm"], row["cold_start"], row["seed"]): 100 * row["accuracy"]["ordered"] for row in rows}
 
 
-def differences_table(accuracy: Measured, baseline: str = BASELINE) -> str:
+def differences(accuracy: Measured, baseline: str = BASELINE) -> dict[str, list[float]]:
     """Each arm's primary measure minus that of the baseline, in points.
 
-    Pairs are runs of equal cold start and seed. p is exact and two-sided: of all ways to flip the signs of the
-    differences. The column after it is Holm's. Empty without a pair.
+    There is one for each pair of runs of equal cold start and seed. Arms without a pair are left out.
     """
     found: dict[str, list[float]] = {}
     for (arm, cold_start, seed), value in accuracy.items():
         if arm != baseline and (first := accuracy.get((baseline, cold_start, seed))) is not None:
             found.setdefault(arm, []).append(value - first)
+    return found
+
+
+def differences_table(accuracy: Measured, baseline: str = BASELINE) -> str:
+    """The differences to the baseline, one line for each arm.
+
+    p is exact and two-sided: of all ways to flip the signs of the differences. The column after it is Holm's. Empty
+    without a pair.
+    """
+    found = differences(accuracy, baseline)
     if not found:
         return ""
-    values = {arm: sign_flip_p(differences) for arm, differences in found.items()}
+    values = {arm: sign_flip_p(points) for arm, points in found.items()}
     adjusted = dict(zip(values, holm(list(values.values())), strict=True))
     lines = [f"| arm − {baseline} | pairs | points | p | p, Holm |", "|---|---|---|---|---|"]
-    for arm, differences in found.items():
-        lines.append(f"| {arm} | {len(differences)} | {_cell(differences)} | {values[arm]:.3f} | {adjusted[arm]:.3f} |")
+    for arm, points in found.items():
+        lines.append(f"| {arm} | {len(points)} | {_cell(points)} | {values[arm]:.3f} | {adjusted[arm]:.3f} |")
     return "\n".join(lines)
 
 
-def sign_flip_p(differences: Sequence[float]) -> float:
+def sign_flip_p(points: Sequence[float]) -> float:
     """The exact two-sided p of the sign-flip test.
 
     Its hypothesis: the mean difference is 0.
     """
-    values = np.array(differences)
+    values = np.array(points)
     flips = 1 - 2 * ((np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1)
     return float(np.mean(np.abs(flips @ values) >= abs(values.sum()) - 1e-9))
 

@@ -13,7 +13,7 @@ from tests.experiments.test_temporal import row
 
 def test_the_plan_has_each_run_once_and_every_arm_is_a_recipe_of_its_own() -> None:
     plan = planned()
-    assert len(plan) == len(set(plan)) == 39 + 3
+    assert len(plan) == len(set(plan)) == 39 + 3 + 6
     assert {run.place for run in plan} <= set(TESTBEDS)
     assert [run.arm for run in plan if run.seed is None] == ["cold start"] * 3
     recipes = [TgrpoParams.model_validate(changes) for changes in FURTHER_ARMS.values()]

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from experiments import temporal
+from experiments.evidence import PROJECT
 from experiments.runs import finished
+from experiments.temporal_figure import across, figure, read
 from experiments.temporal_rows import ARMS, Row, Run, planned, run_of
 from experiments.temporal_table import arms_table, differences_table, holm, measured, sign_flip_p, tables
 from stages.tgrpo import TgrpoParams
@@ -65,6 +67,20 @@ def test_the_tables_show_each_arm_and_its_paired_difference() -> None:
     assert differences_table(measured(rows)).splitlines()[2] == "| likelihood | 2 | 20.5 ± 6.4 | 0.500 | 0.500 |"
     assert tables(rows).startswith("**Shortcut in the RL set alone**")
     assert differences_table(measured(rows[:2])) == ""
+
+
+def test_the_figure_has_a_dot_with_its_interval_for_each_arm_that_ran() -> None:
+    rows = [row("GRPO", 0.5, seed=seed) for seed in range(2)]
+    rows += [row("likelihood", 0.6 + 2 * seed / 100, seed=seed) for seed in range(2)]
+    drawn = figure(rows)
+    # Differences 10 and 12: mean 11, half width 12.7062 · √2 / √2
+    assert drawn.count("<circle") == 1
+    assert "<title>+11.0</title>" in drawn
+    assert f'x1="{across(11 - 12.7062):.1f}" x2="{across(11 + 12.7062):.1f}"' in drawn
+
+
+def test_the_figure_of_the_docs_shows_the_rows_that_are_there() -> None:
+    assert (PROJECT / "docs" / "images" / "temporal.svg").read_text(encoding="utf-8") == figure(read())
 
 
 @pytest.mark.slow

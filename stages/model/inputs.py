@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.data.grading.output import TAGS
-from stages.data.prompt import PromptStyle, question_text
+from stages.data.prompt import TAGS, PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.family import Medium, VideoText, family_of
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve

@@ -12,7 +12,7 @@ from transformers.models.glm4v.processing_glm4v import Glm4vProcessor
 from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.video_utils import VideoMetadata
 
-from stages.data.grading.output import TAGS
+from stages.data.prompt import TAGS
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.run.files import read_json, write_json

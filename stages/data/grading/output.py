@@ -6,10 +6,11 @@ All functions take time in proportion to the length of the output.
 import re
 from typing import Literal
 
+from stages.data.prompt import TAGS
+
 Strictness = Literal["default", "reference-code"]
 """`default`: this project's grading. `reference-code`: that of the paper's released code."""
 
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _BETWEEN = re.compile(r"</think>\s*<answer>")
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")  # GLM-V writes them around what it answers
 

@@ -79,6 +79,17 @@ def run_stage(stage: str, folder: Path, **flags: str | Path) -> None:
         )
 
 
+def train_tgrpo(folder: Path, questions: Path, frames: Path, start: Path) -> Path:
+    """The folder's model, trained by T-GRPO with the folder's parameters."""
+    model = folder / "model"
+    run_stage(
+        "tgrpo", folder, samples=questions, frame_store=frames, model=start, out=model,
+        metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
+        rollouts=folder / "rollouts.parquet",
+    )  # fmt: skip
+    return model
+
+
 def load_settings(root: Path) -> dict[str, Any]:
     """FOLDER's params.yaml."""
     return YAML(typ="safe", pure=True).load((root / "params.yaml").read_text(encoding="utf-8"))
@@ -102,17 +113,11 @@ def trained(root: Path, questions: Path, changes: Mapping[str, str | int]) -> Fi
     if not (folder / "figures.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "params.yaml", text)
-        data = root / "data"
-        run_stage(
-            "tgrpo", folder, samples=questions, frame_store=data / "frames", model=root / "models" / "sft",
-            out=folder / "model", metrics=folder / "tgrpo.json",
-            headline=folder / "headline.json", plot=folder / "tgrpo.csv",
-            rollouts=folder / "rollouts.parquet",
-        )  # fmt: skip
+        model = train_tgrpo(folder, questions, root / "data" / "frames", root / "models" / "sft")
         with open(folder / "tgrpo.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         figures: Figures = {
-            **evaluated(root, folder, folder / "model"),
+            **evaluated(root, folder, model),
             "condition_rate": mean_of(rows, "condition_rate"),
             "temporal_effect": mean_of(rows, "temporal_effect"),
         }

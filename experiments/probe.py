@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import pyarrow.parquet as pq
 
-from experiments.evidence import Accuracies, evaluated, run_stage
+from experiments.evidence import Accuracies, evaluated, run_stage, train_tgrpo
 from experiments.runs import commit, finished, perform_planned
 from experiments.temporal import STEPS, cold_start, data, processor, settings, work
 from experiments.temporal_rows import BASELINE, COLD_STARTS, SEEDS, TESTBEDS, Place
@@ -94,12 +94,7 @@ def perform(root: Path, run: Run) -> Row:
     folder.mkdir(parents=True, exist_ok=True)
     changes: dict[str, Any] = {"temporal": "off", "seed": run.seed, "max_steps": STEPS, "threads": 1}
     write_atomic(folder / "params.yaml", settings(root, {"tgrpo": changes}))
-    model = folder / "model"
-    run_stage(
-        "tgrpo", folder, samples=questions, frame_store=source / "frames", model=start, out=model,
-        metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
-        rollouts=folder / "rollouts.parquet",
-    )  # fmt: skip
+    model = train_tgrpo(folder, questions, source / "frames", start)
     return {
         "place": run.place,
         "cold_start": run.cold_start,

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from ruamel.yaml import YAML
 
-from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage
+from experiments.evidence import PROJECT, benchmark, evaluated, fingerprint, load_settings, run_stage, train_tgrpo
 from experiments.runs import commit, perform_planned
 from experiments.temporal_rows import ARMS, FURTHER_ARMS, TESTBEDS, Row, Run, Seconds, planned, run_of
 from experiments.temporal_table import tables
@@ -61,12 +61,7 @@ def perform(root: Path, run: Run) -> Row:
         folder = work(root) / f"{run.place}-{run.cold_start}-{run.seed}-{run.arm}-{code(root, questions)}"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "params.yaml", text)
-        model = folder / "model"
-        run_stage(
-            "tgrpo", folder, samples=questions, frame_store=questions.parent / "frames", model=start, out=model,
-            metrics=folder / "tgrpo.json", headline=folder / "headline.json", plot=folder / "tgrpo.csv",
-            rollouts=folder / "rollouts.parquet",
-        )  # fmt: skip
+        model = train_tgrpo(folder, questions, questions.parent / "frames", start)
         steps = means(folder / "tgrpo.csv")
     accuracy = evaluated(root, folder, model)
     looks, changed = watched(root, folder / "predictions.parquet", model)

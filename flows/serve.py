@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     port = parser.parse_args(arguments).port
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background job would ignore the second
+    for ending in (signal.SIGTERM, signal.SIGINT):  # a background job of a script ignores SIGINT by default
         signal.signal(ending, interrupt)
     try:
         with one_line("serve"), ExitStack() as running:

@@ -11,14 +11,12 @@ import argparse
 import json
 import logging
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
-from transformers.training_args import TrainingArguments
 
+from speed.gpu.parts import Seconds
 from stages.data.sample import read_samples
 from stages.model.examples import Examples
 from stages.model.inputs import PromptBuilder
@@ -31,28 +29,15 @@ log = logging.getLogger(__name__)
 WAYS = {"encoded for each forward": 0.0, "encoded for each clip": 1e-9, "encoded once and kept": 1.0}  # GiB
 
 
-class Ends(TrainerCallback):
-    """The time at the end of each step."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Take the time."""
-        self.times.append(time.perf_counter())
-
-
 def train(params: SftParams, examples: Examples, model: Path, per_epoch: int) -> tuple[float, torch.Tensor]:
     """Seconds per step after the first epoch, and all weights."""
     with tempfile.TemporaryDirectory() as work:
-        trainer, ends = build_trainer(params, examples, model, Path(work)), Ends()
+        trainer, seconds = build_trainer(params, examples, model, Path(work)), Seconds()
         trainer.args.save_strategy = SaveStrategy.NO
-        trainer.add_callback(ends)
+        trainer.add_callback(seconds)
         trainer.train()
     weights = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
-    return (ends.times[-1] - ends.times[per_epoch - 1]) / (len(ends.times) - per_epoch), weights
+    return (seconds.ends[-1] - seconds.ends[per_epoch - 1]) / (len(seconds.ends) - per_epoch), weights
 
 
 def main() -> None:

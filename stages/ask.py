@@ -10,7 +10,6 @@ written to a page with the frames as the model saw them. Frames are taken as `be
 import argparse
 import logging
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +24,7 @@ from stages.data.order import Order
 from stages.data.sample import Reject, Sample
 from stages.evaluate import EvaluateParams
 from stages.reporting.asked import Asked, answer_of, asked_page, asked_text
-from stages.run.command import INTERRUPTED, one_line
+from stages.run.command import tool
 from stages.run.errors import UserError
 from stages.run.files import write_atomic
 from stages.run.params import load_params
@@ -139,10 +138,4 @@ def ask(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
-    log.setLevel(logging.INFO)
-    try:
-        with one_line("ask"):
-            main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    tool("ask", main)

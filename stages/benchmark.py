@@ -99,7 +99,7 @@ def _folder(root: Path, name: str, benchmark: Benchmark, limit: int | None, seed
         return fetch(*names)
     listed = Listed(*names)
     if not listed.fetch_records():
-        log.info("%s: its media lie in archives or on object storage, so --limit fetches the whole", name)
+        log.info("%s: its media lie in archives or on object storage, so --limit fetches all of them", name)
         return fetch(*names)
     drawn = _drawn(list(benchmark.read(listed.folder)), benchmark, limit, seed)
     listed.fetch(Path(sample.media_path) for sample in drawn if isinstance(sample, Sample))

@@ -33,7 +33,7 @@ def problems(path: Path) -> list[str]:
         name = str(section)
         try:
             if not name.isidentifier() or not (HERE / f"{name}.py").is_file():
-                raise UserError(f"{path}: '{name}' is a section of no stage")
+                raise UserError(f"{path}: no stage has a section '{name}'; correct its name or remove it")
             for item in items_of(values):
                 load_params(model_of(name), name, path, item)
         except UserError as error:

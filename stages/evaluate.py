@@ -161,7 +161,7 @@ def run(
     write_json(metrics or place.with_name(f"{place.name}.json"), figures)
     if headline:
         write_json(headline, summary.few() | judged_by(judge))
-    # Of many lines: no arguments, which would be escaped.
+    # The text is the format, not an argument: the log would escape the line breaks of an argument.
     log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
     if faithful:
         log.info("faithfulness: %s", faithfulness_text(faithful))

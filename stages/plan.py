@@ -12,7 +12,6 @@ than kernels are launched.
 import argparse
 import logging
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +35,7 @@ from stages.planning.plan import GIB, Plan, storage, table
 from stages.planning.size import ModelSize, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.probe import ProbeParams
-from stages.run.command import INTERRUPTED, one_line
+from stages.run.command import tool
 from stages.run.errors import UserError
 from stages.run.params import load_params
 from stages.sft import SftParams
@@ -291,10 +290,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
-    log.setLevel(logging.INFO)
-    try:
-        with one_line("plan"):
-            main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    tool("plan", main)

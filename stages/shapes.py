@@ -103,7 +103,7 @@ def write_clips(out: Path, clips: Iterable[tuple[str, NDArray[np.uint8]]]) -> No
     One ffmpeg process encodes all clips and starts a new file after every 16 frames.
     Each clip is frames_THWC uint8 [16, 64, 64, 3]. RuntimeError with ffmpeg's message when ffmpeg fails.
     """
-    folder = out.with_name(f".{out.name}-rendering")  # beside the output, where a killed run leaves nothing
+    folder = out.with_name(f".{out.name}-rendering")  # beside the output, so that a killed run leaves no half output
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:

@@ -21,7 +21,9 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
 def test_a_section_of_no_stage_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("shapes: {seed: 0, sft: 1, rl: 1, benchmark: 1, shortcut: null}\nshpaes: {}\n../x: {}\n")
-    assert problems(path) == [f"{path}: '{name}' is a section of no stage" for name in ("shpaes", "../x")]
+    assert problems(path) == [
+        f"{path}: no stage has a section '{name}'; correct its name or remove it" for name in ("shpaes", "../x")
+    ]
 
 
 @pytest.mark.parametrize("section", ["probe: {models: ['']}", "report: {models: ['']}", "report: {benchmarks: ['']}"])

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=AskingParams)
 
-# In the words of this process, vLLM, SGLang, llama.cpp and OpenAI.
+# How this process, vLLM, SGLang, llama.cpp and OpenAI say that a prompt is too long.
 _TOO_LONG = re.compile(r"prompt has [\d,]+ tokens, more|maximum model length|context[ _](?:length|size)", re.IGNORECASE)
 
 

@@ -45,7 +45,6 @@ class Reply:
 
     status: Status
     text: str = ""
-    finish_reason: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     detail: str = ""
@@ -91,7 +90,6 @@ def _answer(choice: dict[str, JsonValue], body: dict[str, JsonValue]) -> Reply:
     return Reply(
         status=status,
         text=_text(message.get("content")),
-        finish_reason=reason,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
         detail=detail,

@@ -39,7 +39,7 @@ class AioHttpClient(httpx2.AsyncClient):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
             headers={"Accept-Encoding": ", ".join(_WINDOWS)},
-            auto_decompress=False,  # it knows no limit on what comes out
+            auto_decompress=False,  # aiohttp sets no limit on the unpacked bytes
         )
 
     def build_request(

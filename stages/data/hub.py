@@ -74,7 +74,7 @@ def _folder(folder: Path, config: str | None, split: str) -> Iterable[Row]:
     from datasets.load import infer_module_for_data_files
 
     base = str(folder.resolve())
-    patterns = _card_patterns(folder, config, split) or get_data_patterns(base)
+    patterns = _card_patterns(folder, config) or get_data_patterns(base)
     found = DataFilesDict.from_patterns(patterns, base_path=base)
     if split not in found:
         raise ValueError(f"no split '{split}'; it has {', '.join(map(str, found)) or 'none'}")
@@ -119,12 +119,10 @@ def _on_the_hub(name: str, config: str | None, split: str, revision: str | None)
     return dataset
 
 
-def _card_patterns(folder: Path, config: str | None, split: str) -> dict[str, list[str]] | None:
+def _card_patterns(folder: Path, config: str | None) -> dict[str, list[str]] | None:
     """Patterns of files by split, as the card's configuration has them.
 
-    None without configurations.
-
-    ValueError for a pattern that leads out of the folder or to a server.
+    None without configurations. ValueError for a pattern that leads out of the folder or to a server.
     """
     from datasets.data_files import sanitize_patterns
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +15,6 @@ DataType = Literal["video", "image"]
 ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
 Split = Literal["sft", "rl", "train", "test"]
 Flag = Literal["black", "frozen", "short", "few keyframes"]
-
-PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 
 
 class Sample(BaseModel):

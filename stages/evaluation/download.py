@@ -37,7 +37,7 @@ _FILES = [
     "*.tgz",
 ]
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_ONE_SLASH = re.compile(r"^(\w+):/(?=[^/])")  # of an address that was taken for a path
+_ONE_SLASH = re.compile(r"^(\w+):/(?=[^/])")  # of an address that became a path: s3:/bucket
 
 
 def dataset_names(root: Path) -> list[str]:
@@ -152,7 +152,7 @@ def _download(name: str, folder: Path, patterns: Sequence[str]) -> None:
         return
     dataset, _, revision = name.partition("@")
     with _refusing(name):
-        with suppress(httpx2.TransportError, OfflineModeIsEnabled):  # then what is here may be enough
+        with suppress(httpx2.TransportError, OfflineModeIsEnabled):  # the files that are already here may be enough
             _announce(name, folder, patterns)
         snapshot_download(
             dataset, repo_type="dataset", revision=revision or None, local_dir=folder, allow_patterns=list(patterns)

@@ -58,7 +58,7 @@ class Pace:
 
 
 CPU = Pace(check_every=1, first_columns=None, leave=0.0)
-GPU = Pace(check_every=16, first_columns=64, leave=0.5)  # a look waits for the GPU, and other shapes are captured anew
+GPU = Pace(check_every=16, first_columns=64, leave=0.5)  # a check waits for the GPU; each new shape is captured
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class ServedModel:
         replies = await self._ask([probe for _, probe in probes.values()])
         answered = [(probes[probe.key][0], reply) for probe, reply in replies if reply.prompt_tokens]
         if not answered:
-            log.info("handshake: not possible, because the server told no count of tokens")
+            log.info("handshake: not possible, because the server sent no count of tokens")
             return ""
         for each, reply in answered:
             ours = counts.prompt_tokens(self._builder, each)

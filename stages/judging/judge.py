@@ -56,7 +56,7 @@ def judge_rows(
     draws the checks. Replies go to a journal in `place` as they come, and to the archive `params.answers`: after a
     kill, none is paid for twice. EndpointError when too many requests failed, UserError when a limit stopped the run.
     """
-    chat_url(params.base_url)  # refuses an address that holds a key: the record would show it
+    chat_url(params.base_url)  # refuses an address with a key, because the record shows the address
     by_name = {sample.sample_id: sample for sample in samples}
     cases = _cases(rows, by_name, benchmark, params.checks, seed)
     ledger = params.ledger(params.model, SECTION)

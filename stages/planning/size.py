@@ -22,9 +22,8 @@ class ModelSize:
     language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
     attends to.
 
-    `normed_heads` is the number of heads whose queries or keys have a norm, `gated_heads` that of heads whose results
-    have a gate. `normed_results` counts the norms on what attention and MLP of a layer give. `recurrence` are the
-    layers of linear attention.
+    `normed_heads` is the number of heads whose queries or keys have a norm, `normed_results` that of norms on what
+    attention and MLP of a layer give. `recurrence` are the layers of linear attention.
 
     In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
     Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters
@@ -60,7 +59,6 @@ class ModelSize:
     expert_weights: int = 0
     unrouted: int = 0
     expert_adapter: int = 0
-    gated_heads: int = 0
     recurrence: Recurrence | None = None
 
     @property
@@ -134,7 +132,6 @@ def model_size(config: Any) -> ModelSize:
         expert_weights=sum(weight.numel() for weight in weights),
         unrouted=sum(weight[experts.per_token :].numel() for weight in weights) if experts else 0,
         expert_adapter=sum(count * (out + into) for count, out, into in (weight.shape for weight in weights)),
-        gated_heads=attention.q_proj.out_features // head_dim - heads,
         recurrence=family.recurrence(config),
     )
 

@@ -24,7 +24,7 @@ from stages.chat.request import Request
 from stages.chat.transport import AioHttpClient
 from stages.run.errors import EndpointError, UserError
 
-ANSWER_S = 30.0  # for each question about the server: a host that is gone does not even refuse
+ANSWER_S = 30.0  # for each question about the server; a lost host sends nothing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -58,6 +58,20 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
         if not (advice := _advice(error, stage, arguments)):
             raise
         _end(stage, advice, 1)
+
+
+def tool(program: str, main: Callable[[Sequence[str]], None]) -> None:
+    """Run a command that is no stage; its log is its output.
+
+    Errors and Ctrl-C end it as they end a stage.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
+    logging.getLogger(main.__module__).setLevel(logging.INFO)
+    try:
+        with one_line(program):
+            main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _end(program: str, line: str, status: int) -> None:

@@ -152,7 +152,7 @@ class _Cache:
             self._enter(address, version, part, name)
         if held := self._held(name):
             return name, held
-        raise ObjectError("inaccessible", "its copy made room for others; raise OBJECT_CACHE_GB")
+        raise ObjectError("inaccessible", "its copy was removed to make room for others; raise OBJECT_CACHE_GB")
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[BufferedRandom]:
@@ -186,7 +186,7 @@ class _Cache:
         if used + size > limit:
             raise ObjectError(
                 "inaccessible",
-                f"its {size / 1e9:.3g} GB find no room in a cache of {limit / 1e9:.3g} GB; raise OBJECT_CACHE_GB",
+                f"its {size / 1e9:.3g} GB do not fit into a cache of {limit / 1e9:.3g} GB; raise OBJECT_CACHE_GB",
             )
 
     def _removed(self, name: str) -> bool:

@@ -25,7 +25,7 @@ def fetch_tree(address: Address, folder: Path, patterns: Sequence[str]) -> None:
     has changed on the server or is gone, all are fetched again, because files of the folder may have been unpacked from
     it. With OFFLINE=1 a whole folder is taken as it is. UserError when an object cannot be fetched.
     """
-    notes = folder.with_name(f"{folder.name}.objects.json")  # the versions that belong into the folder
+    notes = folder.with_name(f"{folder.name}.objects.json")  # the versions of the objects in the folder
     known = {name: Version(*version) for name, version in read_json(notes).items()} if notes.exists() else {}
     try:
         versions = known if is_offline() else _listed(address, patterns)

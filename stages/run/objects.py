@@ -156,7 +156,7 @@ def _filesystem(protocol: Protocol) -> "AbstractFileSystem":
     except ImportError:
         raise UserError(f"{protocol}:// addresses need another package: pip install '.[{EXTRAS[protocol]}]'") from None
     if protocol == "s3":
-        filesystem.retries = 1  # botocore repeats requests, and `_part` cut ones
+        filesystem.retries = 1  # botocore repeats failed requests, `_part` those that were cut off
     return filesystem
 
 

@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from stages.run.addresses import Place
 from stages.run.code import ROOT
 from stages.run.errors import EndpointError, UserError
 from stages.run.files import sha256_file
@@ -22,7 +21,7 @@ from stages.video.workers import Collect, Limits, LocalCrew, Result, Task
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-PACKAGES = ("av", "decord", "distributed", "numpy", "pillow", "simplejpeg")  # that decide bytes, or how to talk
+PACKAGES = ("av", "decord", "distributed", "numpy", "pillow", "simplejpeg")  # that decide bytes or the protocol
 WAIT_S = 30  # seconds for the scheduler, and for its first worker
 
 
@@ -48,14 +47,12 @@ class DaskCrew:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         self.size = max(1, sum(worker["nthreads"] for worker in workers))
 
-    def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
-    ) -> Collect[Result]:
+    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task]) -> Collect[Result]:
         """Start a chunk; returns a function that waits for its results.
 
         The scheduler gives the chunk of a lost worker to another one.
         """
-        future = self._client.submit(_run_there, function, chunk, path, self._there, pure=False)
+        future = self._client.submit(_run_there, function, chunk, self._there, pure=False)
         return partial(self._collect, future)
 
     def _collect(self, future: "Future") -> list[Any]:
@@ -128,9 +125,7 @@ def _connected(address: str) -> "Client":
     return client
 
 
-def _run_there(
-    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place], there: There
-) -> list[Result | MediaError]:
+def _run_there(function: Callable[[Task], Result], chunk: Sequence[Task], there: There) -> list[Result | MediaError]:
     """A chunk's results, on a Dask worker."""
     from distributed import get_worker
 
@@ -142,7 +137,7 @@ def _run_there(
             "start the workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment"
         )
     crew = _crew_of_worker(replace(there.limits, workers=worker.state.nthreads), there.folder)
-    return crew.submit(function, chunk, path)()
+    return crew.submit(function, chunk)()
 
 
 def _check_versions(wanted: Mapping[str, str], worker: str) -> None:

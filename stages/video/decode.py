@@ -78,7 +78,7 @@ def _rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         raise
     except FFmpegError:  # YCgCo, ICtCp and the like
         raise MediaError(
-            "unreadable", f"its {frame.format.name} in colour space {int(frame.colorspace)} has no way to RGB"
+            "unreadable", f"its {frame.format.name} in colour space {int(frame.colorspace)} cannot be converted to RGB"
         ) from None
 
 

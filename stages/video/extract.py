@@ -154,7 +154,7 @@ def take_frames(clip: Clip, path: Path, spec: FrameSpec) -> Frames:
 def _is_as_ingested(clip: Clip, path: Path) -> bool:
     try:
         return media_sha256(path) == clip.sha256
-    except MediaError:  # a frame folder that is none any more
+    except MediaError:  # the folder of frames has lost its frames
         return False
 
 

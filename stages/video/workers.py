@@ -54,9 +54,7 @@ class Crew(Protocol):
 
     size: int
 
-    def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
-    ) -> Collect[Result]:
+    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task]) -> Collect[Result]:
         """Start a chunk; returns a function that waits for its results."""
         ...
 
@@ -103,7 +101,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         under_way: deque[Collect[Result]] = deque()
         for chunk in _chunks(tasks, path):
             crew = self._crew = self._crew or _crew(self._limits)
-            under_way.append(crew.submit(function, chunk, path))
+            under_way.append(crew.submit(function, chunk))
             if len(under_way) > 2 * crew.size:
                 yield from under_way.popleft()()
         while under_way:
@@ -123,18 +121,15 @@ class LocalCrew:
             )
             assert self._pool.active  # asking starts it
 
-    def submit(
-        self, function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
-    ) -> Collect[Result]:
+    def submit(self, function: Callable[[Task], Result], chunk: Sequence[Task]) -> Collect[Result]:
         """Start a chunk; returns a function that waits for its results."""
-        future = self._pool.schedule(_run, args=(function, chunk, path), timeout=self._limits.timeout_s)
-        return partial(self._collect, function, chunk, path, future)
+        future = self._pool.schedule(_run, args=(function, chunk), timeout=self._limits.timeout_s)
+        return partial(self._collect, function, chunk, future)
 
     def _collect(
         self,
         function: Callable[[Task], Result],
         chunk: Sequence[Task],
-        path: Callable[[Task], Place],
         future: Future[list[Result | MediaError]],
     ) -> list[Result | MediaError]:
         """The results of a chunk.
@@ -146,7 +141,7 @@ class LocalCrew:
         except (TimeoutError, ProcessExpired, MemoryError) as error:
             if len(chunk) == 1:
                 return [_loss(error, self._limits)]
-        return [result for task in chunk for result in self.submit(function, [task], path)()]
+        return [result for task in chunk for result in self.submit(function, [task])()]
 
     def stop(self) -> None:
         self._pool.stop()
@@ -161,13 +156,11 @@ def _crew(limits: Limits) -> Crew:
     return DaskCrew(address, limits)
 
 
-def _run(
-    function: Callable[[Task], Result], chunk: Sequence[Task], path: Callable[[Task], Place]
-) -> list[Result | MediaError]:
-    return [_run_one(function, task, path) for task in chunk]
+def _run(function: Callable[[Task], Result], chunk: Sequence[Task]) -> list[Result | MediaError]:
+    return [_run_one(function, task) for task in chunk]
 
 
-def _run_one(function: Callable[[Task], Result], task: Task, path: Callable[[Task], Place]) -> Result | MediaError:
+def _run_one(function: Callable[[Task], Result], task: Task) -> Result | MediaError:
     """The result of one task, or why there is none.
 
     Whatever a file makes a library raise costs that file alone, and is counted under a reason of its own.

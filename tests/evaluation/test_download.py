@@ -125,7 +125,9 @@ def test_media_in_an_archive_are_fetched_whole_and_it_is_said(
 ) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(UserError, match="questions of vsi_bench"):
         benchmark.run(PARAMS, "vsi_bench", Path("some/VSI-Bench"), tmp_path, tmp_path / "m.json", limit=1)
-    assert "vsi_bench: its media lie in archives or on object storage, so --limit fetches the whole" in caplog.messages
+    assert (
+        "vsi_bench: its media lie in archives or on object storage, so --limit fetches all of them" in caplog.messages
+    )
 
 
 def test_a_dataset_that_names_a_file_outside_itself_is_refused(hub_server: list[str], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_pictures_that_the_server_changes_stop_the_run(qwen2_5: Path, place: Pat
     ("lacks", "parameters", "words"),
     [
         ("logprobs", {}, "the server sent no log-probabilities that can be compared"),
-        ("counts", {}, "not possible, because the server told no count of tokens"),
+        ("counts", {}, "not possible, because the server sent no count of tokens"),
         ("", {"model_path": None}, "not possible, because the files of 'tiny' are not here"),
         ("", {"handshake": False}, "switched off"),
     ],

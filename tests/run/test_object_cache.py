@@ -147,7 +147,7 @@ def test_the_longest_unused_copies_make_room_but_none_that_is_in_use(
         reason, detail = refusal(server.put("room/large.mp4", b"l" * 2001))
     assert (reason, detail) == (
         "inaccessible",
-        "its 2e-06 GB find no room in a cache of 3e-06 GB; raise OBJECT_CACHE_GB",
+        "its 2e-06 GB do not fit into a cache of 3e-06 GB; raise OBJECT_CACHE_GB",
     )
 
 

@@ -6,11 +6,12 @@ The tests count steps, not seconds: the calls of functions, of Python and of C.
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import get_args
 
 import pytest
 
 from stages.data.grading import MAX_ANSWER, Strictness, extract_answer, grade, is_well_formed
-from stages.data.sample import PROBLEM_TYPES, ProblemType
+from stages.data.sample import ProblemType
 
 OPTIONS = ("A. left", "B. right", "C. 11", "D. 出")
 HOSTILE = [
@@ -32,7 +33,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("problem_type", PROBLEM_TYPES)
+@pytest.mark.parametrize("problem_type", get_args(ProblemType))
 @pytest.mark.parametrize("strictness", ["default", "reference-code"])
 def test_an_answer_beyond_the_limit_costs_no_more_calls(
     piece: str, problem_type: ProblemType, strictness: Strictness
@@ -49,7 +50,7 @@ def test_an_answer_beyond_the_limit_costs_no_more_calls(
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("problem_type", PROBLEM_TYPES)
+@pytest.mark.parametrize("problem_type", get_args(ProblemType))
 def test_below_the_limit_calls_grow_no_faster_than_the_answer(piece: str, problem_type: ProblemType) -> None:
     def graded(length: int) -> Callable[[], object]:
         answer = (piece * length)[:length]

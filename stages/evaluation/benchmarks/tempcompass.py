@@ -110,7 +110,7 @@ def _task(fields: Fields) -> str:
 def _official(fields: Fields, file: Path) -> Fields:
     task = file.parent.name
     problem, *options = fields["question"].split("\n") if task == "multi-choice" else [fields["question"]]
-    if task == "captioning":  # the model is not shown the multiple-choice question, the judge is
+    if task == "captioning":  # only the judge is shown the multiple-choice question
         options = fields.get("mc_question", "").split("\n") if fields.get("mc_question") else []
     return {
         "problem": problem,

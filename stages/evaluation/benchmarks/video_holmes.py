@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark
 
 
@@ -19,15 +19,14 @@ def read(root: Path) -> Iterator[Sample | Reject]:
 def _official(fields: Fields, file: Path) -> Fields:
     # The numbers of questions start again with each video.
     number = {"problem_id": f"{fields['video ID']}-{fields['Question ID']}"} if "Question ID" in fields else {}
-    return number | {
-        "problem": fields["Question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": [f"{letter}. {text}" for letter, text in fields["Options"].items() if text],
-        "solution": fields["Answer"],
-        "path": f"videos_cropped/{fields['video ID']}.mp4",
-        "original_question_type": fields["Question Type"],
-    }
+    return choice(
+        fields["Question"],
+        [f"{letter}. {text}" for letter, text in fields["Options"].items() if text],
+        fields["Answer"],
+        f"videos_cropped/{fields['video ID']}.mp4",
+        fields["Question Type"],
+        **number,
+    )
 
 
 ABOUT = About(

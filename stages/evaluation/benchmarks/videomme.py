@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample
-from stages.evaluation.benchmark_records import Fields, read_benchmark
+from stages.evaluation.benchmark_records import Fields, choice, read_benchmark
 from stages.evaluation.definition import About, Benchmark
 
 
@@ -21,16 +21,14 @@ def _video_r1(fields: Fields) -> Fields:
 
 
 def _official(fields: Fields, file: Path) -> Fields:
-    return {
-        "problem_id": fields["question_id"],
-        "problem": fields["question"],
-        "data_type": "video",
-        "problem_type": "multiple choice",
-        "options": list(fields["options"]),
-        "solution": fields["answer"],
-        "path": f"data/{fields['videoID']}.mp4",
-        "original_question_type": fields["duration"],
-    }
+    return choice(
+        fields["question"],
+        list(fields["options"]),
+        fields["answer"],
+        f"data/{fields['videoID']}.mp4",
+        fields["duration"],
+        problem_id=fields["question_id"],
+    )
 
 
 ABOUT = About(

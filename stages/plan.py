@@ -32,7 +32,7 @@ from stages.planning.machine import DEVICES, MFU, Machine, machine
 from stages.planning.media import Media, less_video, training_media
 from stages.planning.memory import Training
 from stages.planning.plan import GIB, Plan, storage, table
-from stages.planning.size import ModelSize, model_size
+from stages.planning.size import ModelSize, described, model_size
 from stages.planning.work import Shape, Work, decode, encode, prefill, score_group, trained
 from stages.probe import ProbeParams
 from stages.run.command import tool
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str]) -> None:
     sft, tgrpo = load_params(SftParams, "sft", file), load_params(TgrpoParams, "tgrpo", file)
     completion = load_params(FilterParams, "filter", file).max_tokens
     size = base_size(base, chosen.config)
-    log.info("%s: %.2f M parameters, of which vision %.2f M", base.model, size.total / 1e6, size.vision / 1e6)
+    log.info(f"{base.model}: {described(size)}")
     sft_media, found = training_media(chosen.data, "sft.parquet", frames, size)
     rl_media, rl_questions = training_media(chosen.data, "rl.parquet", frames, size)
 

@@ -56,5 +56,5 @@ CASES: dict[str, Case] = {
     "zero2-likelihood": _tgrpo({"deepspeed": 2, "temporal": "likelihood"}, (2,)),
     "zero2-adapters": _tgrpo({"deepspeed": 2, "lora": ADAPTERS, "freeze_vision": False}, (2,)),
     "zero3": _tgrpo({"deepspeed": 3, "dynamic_sampling": "resample"}, (2,)),
-    "zero3-vision-trained": _tgrpo({"deepspeed": 3, "freeze_vision": False}, (2,)),
+    "zero3-vision-trained": _tgrpo({"deepspeed": 3, "freeze_vision": False, "questions_per_forward": 2}, (2,)),
 }

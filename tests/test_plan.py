@@ -17,6 +17,7 @@ from stages.run.params import load_params
 from stages.tgrpo import TgrpoParams
 from tests.conftest import ROOT
 from tests.planning.configs import QWEN2_5_VL_7B
+from tests.rl.conftest import tiny_model
 
 ONE_GPU = ROOT / "profiles" / "one-gpu.yaml"
 PAPER = ["--params", str(ROOT / "profiles" / "paper.yaml"), "--samples", "165000"]
@@ -172,6 +173,26 @@ def test_the_embedded_parameters_fit_where_they_are_meant_to_run(
     assert "tgrpo on 1 x cpu" in printed()
     assert "kept vision features" not in printed()  # params.yaml keeps none
     assert f"{steps} steps" in printed()
+
+
+def test_the_plan_names_the_kernels_of_linear_attention_that_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Callable[[], str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model("qwen3_5").config.save_pretrained(tmp_path / "config")
+    plain = ["--params", str(ROOT / "params.yaml"), "--device", "cpu"]
+    command = [*plain, "--config", str(tmp_path / "config" / "config.json")]
+    said = "linear attention runs in PyTorch, slower and with the memory below: for kernels install "
+    main(command)
+    assert f"{said}flash-linear-attention and causal-conv1d\n" in f"{printed()}\n"
+    for module in ("fla", "causal_conv1d"):
+        (tmp_path / module / module).mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / module)
+        main(command)
+    assert f"{said}causal-conv1d\n" in printed()
+    assert printed().count(said) == 2
+    main(plain)  # of a model without linear attention
+    assert printed().count(said) == 2
 
 
 @pytest.mark.integration

@@ -184,6 +184,13 @@ def test_a_tracker_that_is_not_installed_is_named(
         train(SMALL.model_copy(update={"report_to": "mlflow"}), inputs, tmp_path)
 
 
+def test_bf16_under_deepspeed_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    params = SMALL.model_copy(update={"deepspeed": 2, "precision": "bf16"})
+    with pytest.raises(UserError, match="set precision to fp32, or deepspeed to null"):
+        params.arguments(tmp_path, {})
+
+
 def test_a_tripped_guard_stops_the_run_with_advice_and_leaves_the_checkpoint(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

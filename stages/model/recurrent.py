@@ -8,6 +8,7 @@ that each prompt and each packed sample has states of its own.
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -20,6 +21,14 @@ from stages.model.family import family_of
 # A layer's own forward, from hidden states [R, L, H] to hidden states. It goes on from the `States` that it is given as
 # `cache_params`, and leaves the new ones there.
 Layer: TypeAlias = Callable[..., Tensor]
+
+# Packages by module. transformers takes linear attention from these where they are installed.
+_KERNELS = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d"}
+
+
+def missing_kernels() -> list[str]:
+    """Packages with kernels for linear attention that are not installed."""
+    return [package for module, package in _KERNELS.items() if find_spec(module) is None]
 
 
 class States:

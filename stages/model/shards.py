@@ -83,9 +83,12 @@ def restore_groups(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
     These are its learning rate, weight decay and count of steps. Under ZeRO-3 DeepSpeed 0.19 gives all of them those of
     the first group, and one tensor that counts the steps of all.
     """
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
     (state,) = checkpoint.glob("global_step*_universal/zero/optimizer_state.pt")
-    # The file holds an object of DeepSpeed, and it is this run's own.
-    kept = torch.load(state, map_location="cpu", weights_only=False)["param_groups"]
+    with torch.serialization.safe_globals([LossScaler, ZeroStageEnum]):
+        kept = torch.load(state, map_location="cpu", weights_only=True)["param_groups"]
     for group, own in zip(optimizer.param_groups, kept, strict=True):
         group.update({name: value for name, value in own.items() if name != "params"})
     for moments in optimizer.state.values():

@@ -139,8 +139,11 @@ class Optimisation(Params):
 
         `forwards` per step and process are by default those of the batch.
 
-        UserError when a step's samples cannot be shared out evenly, or when a logger is not installed.
+        UserError when a step's samples cannot be shared out evenly, when a logger is not installed, or for bf16 under
+        DeepSpeed without a GPU.
         """
+        if self.precision == "bf16" and self.deepspeed is not None and not torch.cuda.is_available():
+            raise UserError("precision bf16 needs a GPU under DeepSpeed: set precision to fp32, or deepspeed to null")
         if self.report_to != "none" and importlib.util.find_spec(self.report_to) is None:
             raise UserError(f"report_to names {self.report_to}, which is not installed: pip install {self.report_to}")
         of_batch = self.batch.forwards(int(os.environ.get("WORLD_SIZE", "1")))

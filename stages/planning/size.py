@@ -9,6 +9,7 @@ from torch import nn
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
 from stages.model.family import Recurrence, family_of
+from stages.model.recurrent import missing_kernels
 
 CHUNK = 64  # tokens that linear attention computes together
 
@@ -86,6 +87,18 @@ class ModelSize:
     def total(self) -> int:
         """All parameters."""
         return self.blocks + self.embedding + self.head + self.vision
+
+
+def described(size: ModelSize) -> str:
+    """The sizes as text for a person.
+
+    With layers of linear attention it also says whether transformers computes these without kernels.
+    """
+    text = f"{size.total / 1e6:.2f} M parameters, of which vision {size.vision / 1e6:.2f} M"
+    if size.recurrence and (missing := missing_kernels()):
+        text += "\n  linear attention runs in PyTorch, slower and with the memory below: for kernels install "
+        text += " and ".join(missing)
+    return text
 
 
 def model_size(config: Any) -> ModelSize:

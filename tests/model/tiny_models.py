@@ -101,7 +101,7 @@ def random_model(family: str, text: Settings, vision: Settings, seed: int, **tok
     more_text, more_vision = OF_FAMILY[family]
     if family == "qwen2_vl":  # its `hidden_size` is the width of what the tower gives
         more_vision = {**more_vision, "embed_dim": vision["hidden_size"], "hidden_size": vision["out_hidden_size"]}
-    parts = {"text_config": {**text, **more_text}, "vision_config": {**vision, **more_vision}}
+    parts = {"text_config": {**more_text, **text}, "vision_config": {**vision, **more_vision}}
     config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
@@ -118,8 +118,11 @@ def write_qwen2_5(out: Path) -> Path:
     return out
 
 
-def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
-    """A random model with the embedded model's tokenizer and patch sizes."""
+def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Path:
+    """A random model with the embedded model's tokenizer and patch sizes.
+
+    `wider` are other settings of its text's config.
+    """
     is_glm = family.startswith("glm")
     tokenizer = glm_tokenizer() if is_glm else build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
@@ -139,6 +142,7 @@ def write_random(family: str, out: Path, head_dim: int = 16) -> Path:
             **({"partial_rotary_factor": 0.5} if is_glm else {"mrope_interleaved": True}),
         },
         "initializer_range": 0.3,
+        **wider,
     }
     vision = {
         "depth": 2,

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ pytestmark = [
 BY_SSH = {"HOSTFILE": "hosts"}
 MEETING = {"RENDEZVOUS": "worker-1:29411", "NODES": "2", "PROCESSES": "1"}
 SECONDS = 30.0  # a silent host is lost after 20
+MOST_WAIT = 700  # torchrun waits ten minutes for the other machines
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +122,8 @@ def test_ctrl_c_and_the_end_of_dvc_leave_nothing_running_and_the_run_goes_on(pro
 
 def refused(project: Project, stage: str = "sft", **environment: str) -> str:
     """The one line with which the run ends."""
-    training = project.start(stage, **(BY_SSH | environment))
-    assert training.finish() != 0
+    training = project.start(stage, **(environment or BY_SSH))
+    assert training.finish(MOST_WAIT) != 0
     assert "Traceback" not in training.said(), training.said()
     lines = [line for line in training.said().splitlines() if re.match(r"(worker-\d: )?(launch|sft|tgrpo): ", line)]
     assert len(lines) == 1, training.said()
@@ -136,6 +138,22 @@ def test_a_host_where_the_project_is_not_or_that_does_not_answer_is_named(projec
         assert f"worker-2: the project is not at {project.folder}" in refused(project)
     (project.folder / "more").write_text("worker-1 slots=1\nworker-3 slots=1\n")
     assert "worker-3: ssh does not reach it without a password" in refused(project, HOSTFILE="more")
+
+
+def test_a_host_without_the_environment_or_with_other_packages_is_named(project: Project) -> None:
+    empty, python = project.folder / "no-environment", Path(sys.executable)
+    empty.mkdir()
+    with mounted("worker-2", empty, python.parent):
+        assert f"worker-2: there is no {python}; install" in refused(project)
+    (metadata,) = Path(sysconfig.get_path("purelib")).glob("peft-*.dist-info/METADATA")
+    other = project.folder / "METADATA"
+    other.write_text(re.sub(r"\nVersion: .*", "\nVersion: 0.99.0", metadata.read_text(), count=1))
+    with mounted("worker-2", other, metadata):
+        assert "worker-2 and worker-1 have other versions of peft: bring both" in refused(project)
+
+
+def test_a_machine_that_never_comes_ends_the_wait_after_ten_minutes(project: Project) -> None:
+    assert "launch: not all machines met" in refused(project, **MEETING)
 
 
 def test_a_host_with_other_code_or_other_data_is_named(project: Project) -> None:

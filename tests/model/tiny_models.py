@@ -1,6 +1,7 @@
 """Small random model folders of all families, with one tokenizer."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def random_model(family: str, text: Settings, vision: Settings, seed: int, **tok
     if family == "qwen2_vl":  # its `hidden_size` is the width of what the tower gives
         more_vision = {**more_vision, "embed_dim": vision["hidden_size"], "hidden_size": vision["out_hidden_size"]}
     parts = {"text_config": {**more_text, **text}, "vision_config": {**vision, **more_vision}}
-    config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
+    config = AutoConfig.for_model(family, **deepcopy(parts), tie_word_embeddings=True, **tokens)  # it changes them
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
     for name, weight in model.named_parameters():

@@ -1,12 +1,16 @@
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import ffmpeg
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -157,3 +161,24 @@ def test_a_killed_run_keeps_what_it_stored_and_its_successor_decodes_only_the_re
     assert len(FrameReader(tmp_path / "frames", outs["frame_keys"]).sample_ids) == 1200
     shards = sorted((tmp_path / "frames").glob("*.parquet"))
     assert [pq.read_metadata(shard).num_rows for shard in shards] == [256, 256, 256, 256, 176]
+
+
+@pytest.mark.slow
+def test_memory_holds_a_few_clips_whatever_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise_HWC = np.random.default_rng(0).integers(256, size=(840, 840, 3), dtype=np.uint8)
+    picture = io.BytesIO()
+    Image.fromarray(noise_HWC).save(picture, "PNG", compress_level=0)
+    media = []
+    for number in range(32):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(picture.getvalue() + bytes([number]))
+        media.append(sample(path.stem, path, "image"))
+    write_samples(tmp_path / "samples.parquet", media)
+    monkeypatch.setattr("stages.video.extract.ShardStore", partial(ShardStore, rows_per_shard=4))
+    tracemalloc.start()
+    run_in(tmp_path, max_pixels=840 * 840)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    stored = sum(path.stat().st_size for path in (tmp_path / "frames").iterdir())
+    assert stored > 20 << 20
+    assert peak < stored / 2

@@ -13,9 +13,9 @@ from stages.model.positions import mrope_positions
 
 
 class Glm(Family):
-    """A video is a run of image tokens for each frame pair, its time after it.
+    """A video is a run of image tokens for each frame pair.
 
-    Sources: transformers' Glm4vProcessor and Glm46VProcessor.
+    The time of the pair stands after the run. Sources: transformers' Glm4vProcessor and Glm46VProcessor.
     """
 
     end_token = "<|user|>"  # the next turn's start; no token of its own ends the assistant's
@@ -43,7 +43,7 @@ class Glm(Family):
         return turn.replace(self.pads["video"], "".join(frame + self.stamp(time) for time in times), 1), rows * columns
 
     def positions(self, is_vision_P: Tensor, medium: Medium, config: Any) -> Tensor:
-        """M-RoPE positions [3, P], with a run of vision tokens for each frame pair."""
+        """M-RoPE positions [3, P]; each frame pair is a run of vision tokens."""
         steps, rows, columns = medium.merged
         return mrope_positions(is_vision_P, [(1, rows, columns)] * steps, 1.0)
 

@@ -43,7 +43,7 @@ class Glm(Family):
         return turn.replace(self.pads["video"], "".join(frame + self.stamp(time) for time in times), 1), rows * columns
 
     def positions(self, is_vision_P: Tensor, medium: Medium, config: Any) -> Tensor:
-        """M-RoPE positions [3, P]; each frame pair is a run of vision tokens."""
+        """M-RoPE positions [3, P], with a run for each frame pair."""
         steps, rows, columns = medium.merged
         return mrope_positions(is_vision_P, [(1, rows, columns)] * steps, 1.0)
 

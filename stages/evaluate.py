@@ -127,6 +127,9 @@ def run(
         return
     if not (model and benchmark):
         raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
+    for flag, value in (("--root", root), ("--frames", frames), ("--limit", limit), ("--seed", seed or None)):
+        if data and value is not None:
+            raise UserError(f"{flag} cannot change {data}, which is prepared already; leave out {flag} or --data")
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)
     params = params.asking(model, server)

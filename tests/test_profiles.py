@@ -47,8 +47,8 @@ def test_a_shipped_file_has_a_section_per_stage_and_no_other(path: Path) -> None
 
 
 def test_the_temporal_profile_is_the_papers_but_for_its_reward() -> None:
-    paper, temporal = (sections(ROOT / "profiles" / f"{name}.yaml") for name in ("paper", "temporal-answer"))
-    reward = {"temporal": "answer", "alpha": 2.0, "contrast_size": 0}
+    paper, temporal = (sections(ROOT / "profiles" / f"{name}.yaml") for name in ("paper", "temporal-likelihood"))
+    reward = {"temporal": "likelihood", "alpha": 0.5, "contrast_size": 0}
     assert temporal == paper | {"tgrpo": paper["tgrpo"] | reward}
 
 

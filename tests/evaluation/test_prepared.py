@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stages.evaluate import run
 from stages.evaluation.prepared import Wanted
+from stages.run.errors import UserError
 from stages.run.files import read_json
 from tests.conftest import ROOT
 from tests.test_evaluate import PARAMS
@@ -64,6 +67,12 @@ def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neit
     assert "--model and --benchmark are needed; --list prints" in evaluate(place, "--benchmark", "mmvu").stderr
     assert "vsi_bench: 5,130 questions" in evaluate(place, "--list").stderr
     assert "recorded scores of the official rules" in evaluate(place, "--selfcheck").stderr
+
+
+@pytest.mark.parametrize("asked", [{"root": Path("media")}, {"frames": 8}, {"limit": 8}, {"seed": 1}])
+def test_what_a_prepared_folder_cannot_follow_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"--{next(iter(asked))} cannot change prepared, which is prepared already"):
+        run(PARAMS, "model", "mmvu", Path("prepared"), **asked)
 
 
 def test_the_folder_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,9 @@ from tests.rl.runs import write_inputs as write_rl_inputs
 from tests.sft_inputs import LORA, folder_bytes, quick, start_sft, steps, write_inputs
 from tests.test_tgrpo_processes import kill_after_checkpoint, start
 
+# Two processes run no code of GLM-4.6V that is not GLM-4.1V's: the families differ in the text of a video's times.
+TOGETHER = [family for family in FAMILIES if family != "glm46v"]
+
 
 @pytest.mark.parametrize("how", [{}, {"lora": LORA}], ids=["full", "adapters"])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -57,7 +60,7 @@ def test_a_benchmark_is_answered_in_every_showing(tmp_path: Path, family: str, m
 
 @pytest.mark.integration
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "adapters"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TOGETHER)
 def test_tgrpo_in_two_processes_resumes_and_agrees_with_one(
     tmp_path: Path, family: str, adapters: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +82,7 @@ def test_tgrpo_in_two_processes_resumes_and_agrees_with_one(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TOGETHER)
 def test_two_processes_train_every_family_as_one_does(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

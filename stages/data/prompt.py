@@ -25,6 +25,9 @@ class _Words(NamedTuple):
     answer: Mapping[ProblemType, str]
 
 
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+"""Around the thought and the answer of a response."""
+
 _PONDER = (
     "\nPlease think about this question as if you were a human pondering deeply. "
     "Engage in an internal dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', "

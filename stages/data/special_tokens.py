@@ -14,6 +14,7 @@ SPECIAL_TOKEN = re.compile(
     r"|<(?:start|end)_of_(?:turn|image)>|<image_soft_token>"  # Gemma 3
     r"|<(?:image|video|audio|speech)>|</?img>|<IMG_CONTEXT>|\[IMG(?:_BREAK|_END)?\]"  # LLaVA, InternVL, Pixtral
     r"|</?tool_(?:call|response)>"  # Qwen
+    r"|\[[gs]?MASK\]|<[se]op>"  # GLM
 )
 
 

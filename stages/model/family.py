@@ -78,7 +78,8 @@ class Family(ABC):
 
     `config` is always a model's Hugging Face config.
 
-    `end_token` ends the assistant's turn. `pads` are the placeholder tokens of media. `vision` is the name of the
+    `end_token` ends the assistant's turn. `pads` are the placeholders of media in the chat template. In a prompt they
+    are the vision tokens too, unless all media have one `shared_token`. `vision` is the name of the
     vision tower inside `model.model`. `language_layers` and `vision_layers` are regular expressions for the linear
     layers that adapters go on. `timed_frames` says whether a video is text with the time of each frame. Names of a
     router's weight and of experts' weights end with `router` and `expert_weights`. `transposed_experts` says whether
@@ -88,6 +89,7 @@ class Family(ABC):
 
     end_token: ClassVar[str]
     pads: ClassVar[Mapping[DataType, str]]
+    shared_token: ClassVar[str | None] = None
     vision: ClassVar[str]
     language_layers: ClassVar[str]
     vision_layers: ClassVar[str]
@@ -115,6 +117,17 @@ class Family(ABC):
     @abstractmethod
     def vision_size(self, config: Any) -> VisionSize:
         """The widths of the vision tower."""
+
+    def vision_token(self, data_type: DataType) -> str:
+        """The token that stands for each merged patch in a prompt."""
+        return self.shared_token or self.pads[data_type]
+
+    def passed_as(self, data_type: DataType) -> DataType:
+        """The kind of media as which the model takes a medium.
+
+        With a `shared_token` a forward cannot tell images from videos: an image is passed as a video of one frame.
+        """
+        return "video" if self.shared_token else data_type
 
     def experts(self, config: Any) -> Experts | None:
         """The experts of a layer; None for a dense model."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.data.prompt import PromptStyle, question_text
+from stages.data.prompt import TAGS, PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.family import Medium, VideoText, family_of
 from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
@@ -43,7 +43,8 @@ class Prompt:
 
     ids_P ends with the assistant's header. position_ids_3P holds the (time, height, width) position of each token;
     completion token t stands at next_position + t on all three axes. patches_NK holds bytes, which
-    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them.
+    `PromptBuilder.normalised` turns into pixels on the device; grid_thw [1, 3] counts them. `data_type` is the kind of
+    media as which the model takes them.
     """
 
     sample_id: str
@@ -70,8 +71,11 @@ class PromptBuilder:
         self.tokenizer.chat_template = with_thinking(self.tokenizer.chat_template, source.enable_thinking)
         self.prompt_style: PromptStyle = prompt_style or source.prompt
         self.video_text: VideoText = source.video_text
-        self._pad_ids = {kind: self.tokenizer.convert_tokens_to_ids(pad) for kind, pad in self.family.pads.items()}
+        tokens = {kind: self.family.vision_token(kind) for kind in self.family.pads}
+        self.vision_ids = {kind: self.tokenizer.convert_tokens_to_ids(token) for kind, token in tokens.items()}
         self._turns = Turns(self.tokenizer, self.family)
+        added = self.tokenizer.added_tokens_decoder.items()
+        self._unwritten = {number for number, token in added if token.special and token.content not in TAGS}
         vision = self.config.vision_config
         self._patch, self._merge = vision.patch_size, vision.spatial_merge_size
         self._temporal: int = vision.temporal_patch_size
@@ -127,7 +131,7 @@ class PromptBuilder:
         medium = self._medium(sample, FrameShape(count, height, width, frames.pts_T))
         patches_NK, grid = patchify(frames_THWC, self._patch, self._merge, self._temporal)
         ids_P = self._token_ids(sample, medium)
-        position_ids_3P = self.family.positions(ids_P == self._pad_ids[sample.data_type], medium, self.config)
+        position_ids_3P = self.family.positions(ids_P == self.vision_ids[sample.data_type], medium, self.config)
         return Prompt(
             sample_id=sample.sample_id,
             ids_P=ids_P,
@@ -135,7 +139,7 @@ class PromptBuilder:
             next_position=int(position_ids_3P.max()) + 1,
             patches_NK=torch.from_numpy(np.ascontiguousarray(patches_NK)),
             grid_thw=torch.tensor([grid]),
-            data_type=sample.data_type,
+            data_type=self.family.passed_as(sample.data_type),
         )
 
     def batch(
@@ -183,11 +187,12 @@ class PromptBuilder:
         return torch.tensor([*self._text_ids(text), self.end_id])
 
     def decode(self, ids_C: Tensor) -> str:
-        """The text of a completion, without end token and padding.
+        """The text of a completion, without special tokens.
 
-        It begins with the start of a thought that the template has opened.
+        The tags of thoughts and answers stay, also where the tokenizer calls them special. The text begins with the
+        start of a thought that the template has opened.
         """
-        return self.opened + self.tokenizer.decode(ids_C, skip_special_tokens=True)
+        return self.opened + self.tokenizer.decode([token for token in ids_C.tolist() if token not in self._unwritten])
 
     def _pixels(self, patches_NK: Tensor) -> Tensor:
         device = patches_NK.device
@@ -244,7 +249,7 @@ class PromptBuilder:
         if shown:
             before, tokens = self.family.shown(before, medium, self.config, self.video_text)
         before_ids, after_ids = (torch.tensor(self._template_ids(part)) for part in (before, turn.after))
-        repeats = torch.where(before_ids == self._pad_ids[sample.data_type], tokens, 1)
+        repeats = torch.where(before_ids == self.vision_ids[sample.data_type], tokens, 1)
         text_ids = self._text_ids(turn.question(question_text(sample, self.prompt_style), shown))
         return torch.cat([before_ids.repeat_interleave(repeats), torch.tensor(text_ids, dtype=torch.long), after_ids])
 

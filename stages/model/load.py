@@ -44,6 +44,9 @@ LARGEST_JSON = 1 << 26  # bytes; the largest tokenizer of the supported families
 LARGEST_COUNT = 1000  # of layers and of pixels in a patch; a layer costs memory before the weights are read
 # The steps of the supported families' tokenizers. Others can take hours for a line, or make gigabytes of it.
 TOKENIZER_STEPS = {"BPE", "ByteLevel", "NFC", "Sequence", "Split", "TemplateProcessing"}
+# GLM-4's tokenizer splits text as tiktoken's cl100k_base does: up to three digits together.
+PRETOKENIZE_GLM = PRETOKENIZE_REGEX.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+PRETOKENIZE = {PRETOKENIZE_REGEX, PRETOKENIZE_QWEN3_5, PRETOKENIZE_GLM}
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -229,7 +232,7 @@ def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
             waiting += part.values()
             if "type" in part and part["type"] not in TOKENIZER_STEPS:
                 raise UserError(f"{folder}: its tokenizer has a step {part['type']}, which no supported family has")
-            if part.get("Regex", PRETOKENIZE_REGEX) not in (PRETOKENIZE_REGEX, PRETOKENIZE_QWEN3_5):
+            if part.get("Regex", PRETOKENIZE_REGEX) not in PRETOKENIZE:
                 raise UserError(f"{folder}: its tokenizer splits text by an expression that no supported family has")
 
 

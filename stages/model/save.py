@@ -88,14 +88,16 @@ def _model_config(config: Settings) -> Settings:
     """`rope_parameters` become the `rope_theta` and `rope_scaling` of transformers 4.
 
     transformers 4.57 knows no `rope_parameters`: it would place tokens without the sections of time, height and width.
-    It takes the tie of head and embedding from the text's part, and calls `num_local_experts` `num_experts`.
-    `use_cache: false` is a trace of training.
+    It takes `partial_rotary_factor`, and the tie of head and embedding, from the text's part, and calls
+    `num_local_experts` `num_experts`. `use_cache: false` is a trace of training.
     """
     config = {name: value for name, value in config.items() if name != "use_cache"}
     text = dict(config["text_config"])
     if rope := text.pop("rope_parameters", None):
         text["rope_theta"] = rope["rope_theta"]
         text["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+        if "partial_rotary_factor" in rope:
+            text["partial_rotary_factor"] = rope["partial_rotary_factor"]
     if experts := text.pop("num_local_experts", None):
         text["num_experts"] = experts
     text["tie_word_embeddings"] = config["tie_word_embeddings"]

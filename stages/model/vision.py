@@ -64,7 +64,7 @@ def joint_media(
         "pixel_values_videos": torch.cat([prompt.patches_NK for prompt in prompts]),
         "video_grid_thw": torch.cat([prompt.grid_thw for prompt in prompts]),
     }
-    ids = input_ids.where(input_ids != builder.config.image_token_id, builder.config.video_token_id)
+    ids = input_ids.where(input_ids != builder.vision_ids["image"], builder.vision_ids["video"])
     return ids, builder.normalised({name: on_device(value, device) for name, value in media.items()})
 
 

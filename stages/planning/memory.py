@@ -100,11 +100,12 @@ def grouped_attention(size: ModelSize, prompt: float, rows: float, completion: f
 def layer_bytes(size: ModelSize, how: Training, tokens: float, attention: float) -> float:
     """Bytes that one language layer saves for its backward pass.
 
-    These are tensors of hidden and intermediate width for every token, and the `attention` elements. A norm of heads
-    keeps its input in fp32 and its output. A token's experts each keep their input and output. Adapters on experts
-    keep the adapted copy of all experts.
+    These are tensors of hidden and intermediate width for every token, and the `attention` elements. A norm of heads,
+    and one of what attention or MLP gives, keeps its input in fp32 and its output. A token's experts each keep their
+    input and output. Adapters on experts keep the adapted copy of all experts.
     """
-    norms = SAVED_HIDDEN_FP32 * (4 - how.element) * size.hidden + (4 + how.element) * size.normed_heads * size.head_dim
+    normed = size.normed_heads * size.head_dim + size.normed_results * size.hidden
+    norms = SAVED_HIDDEN_FP32 * (4 - how.element) * size.hidden + (4 + how.element) * normed
     hidden = size.hidden * (SAVED_HIDDEN + 2 * size.routed) * how.element + norms
     experts = size.expert_weights / size.layers * how.element if how.lora_experts else 0.0
     per_token = hidden + size.intermediate * SAVED_INTERMEDIATE * how.element

@@ -23,8 +23,8 @@ class ModelSize:
     language layers that take vision features besides. `window` is the number of patches that a windowed vision layer
     attends to.
 
-    `normed_heads` is the number of heads whose queries or keys have a norm. `recurrence` are the layers of linear
-    attention.
+    `normed_heads` is the number of heads whose queries or keys have a norm, `normed_results` that of norms on what
+    attention and MLP of a layer give. `recurrence` are the layers of linear attention.
 
     In a mixture of experts a token goes through `routed` of a layer's experts, which are `intermediate` wide together.
     Of all `expert_weights` in `blocks` it leaves out `unrouted`. `expert_adapter` is the number of adapter parameters
@@ -55,6 +55,7 @@ class ModelSize:
     temporal: int
     window: int
     normed_heads: int = 0
+    normed_results: int = 0
     routed: int = 0
     expert_weights: int = 0
     unrouted: int = 0
@@ -111,14 +112,15 @@ def model_size(config: Any) -> ModelSize:
     tower, widths = family.tower(model), family.vision_size(config)
     experts, heads, kv_heads = family.experts(config), text.num_attention_heads, text.num_key_value_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
-    attention = language.layers[family.recurrent(config).index(False)].self_attn
+    layer = language.layers[family.recurrent(config).index(False)]
+    attention = layer.self_attn
     weights = [weight for name, weight in model.named_parameters() if name.endswith(family.expert_weights)]
     return ModelSize(
         blocks=_count(language) - embedding.numel(),
         embedding=embedding.numel(),
         head=0 if head is embedding else head.numel(),
         vision=_count(tower),
-        merger=sum(_count(module) for name, module in tower.named_children() if "merger" in name),
+        merger=sum(_count(module) for name, module in tower.named_children() if re.search("merger|downsample", name)),
         adapter=_adapter(model, family.language_layers),
         vision_adapter=_adapter(model, family.vision_layers),
         layers=text.num_hidden_layers,
@@ -138,6 +140,7 @@ def model_size(config: Any) -> ModelSize:
         temporal=vision.temporal_patch_size,
         window=widths.window,
         normed_heads=heads + kv_heads if hasattr(attention, "q_norm") else 0,
+        normed_results=sum("norm" in name for name, _ in layer.named_children()) - 2,
         routed=experts.per_token if experts else 0,
         expert_weights=sum(weight.numel() for weight in weights),
         unrouted=sum(weight[experts.per_token :].numel() for weight in weights) if experts else 0,

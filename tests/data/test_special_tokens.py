@@ -21,6 +21,7 @@ OTHERS = [
     *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "[INST]", "[/INST]", "<<SYS>>", "<image>", "<video>", "<img>"),
     *("<IMG_CONTEXT>", "<start_of_turn>", "<end_of_turn>", "<image_soft_token>", "<|eot_id|>", "<|start_header_id|>"),
     *("<｜User｜>", "<｜end▁of▁sentence｜>", "<|user|>", "<|assistant|>", "[IMG]", "[IMG_BREAK]"),
+    *("[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|begin_of_box|>"),
 ]
 
 

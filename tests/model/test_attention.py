@@ -30,8 +30,9 @@ def encode(model: Any, grids: list[list[int]], implementation: str) -> tuple[Ten
     patches = sum(t * h * w for t, h, w in grids)
     pixels = torch.randn(patches, 3 * 2 * 8 * 8, generator=generator)
     model.zero_grad()
-    encoded = model.model.visual(pixels, grid_thw=torch.tensor(grids))
-    features = torch.cat([encoded.pooler_output, *getattr(encoded, "deepstack_features", [])])
+    encoded = model.get_video_features(pixels, torch.tensor(grids))
+    layers = [encoded.pooler_output, *getattr(encoded, "deepstack_features", [])]
+    features = torch.cat([of_clip for layer in layers for of_clip in layer])
     (features**2).sum().backward()
     gradients = {name: weight.grad.clone() for name, weight in model.model.visual.named_parameters()}
     return features.detach(), gradients

@@ -77,7 +77,8 @@ def assert_equal(folder: Path, found: dict[str, Any]) -> None:
         there = found[kind]
         assert there["input_ids"][0].tolist() == prompt.ids_P.tolist()
         assert torch.equal(there[f"{kind}_grid_thw"], prompt.grid_thw)
-        pixels = build.normalised(build.batch([prompt]))[f"pixel_values{suffix}"]
+        shown = "_videos" if prompt.data_type == "video" else ""
+        pixels = build.normalised(build.batch([prompt]))[f"pixel_values{shown}"]
         torch.testing.assert_close(there[f"pixel_values{suffix}"], pixels, rtol=0, atol=1e-6)
 
 

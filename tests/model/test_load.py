@@ -42,9 +42,10 @@ def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path: Path) -> None:
         load_model(tmp_path / "absent")
     with pytest.raises(UserError, match="no readable config of a model"):
         load_model(tmp_path)
-    AutoConfig.for_model("llama").save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=f"model type llama is not supported; use one of {', '.join(FAMILIES)}"):
-        load_model(tmp_path)
+    for kind in ("llama", "glm4v_moe"):
+        AutoConfig.for_model(kind).save_pretrained(tmp_path)
+        with pytest.raises(UserError, match=f"model type {kind} is not supported; use one of {', '.join(FAMILIES)}"):
+            load_model(tmp_path)
 
 
 def test_weights_in_pickles_are_not_loaded(qwen2_5: Path, tmp_path: Path) -> None:

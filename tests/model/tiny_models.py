@@ -1,6 +1,7 @@
 """Small random model folders of all families, with one tokenizer."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
@@ -33,7 +35,10 @@ _LINEAR = {
     **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
 }
 _QWEN3_5_VISION = {"num_position_embeddings": 36}
+_GLM: tuple[Settings, Settings] = ({}, {"image_size": 48})
 OF_FAMILY: dict[str, tuple[Settings, Settings]] = {
+    "glm4v": _GLM,
+    "glm46v": _GLM,
     "qwen2_vl": ({}, {"mlp_ratio": 2}),
     "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0, 1], "window_size": 16}),
     "qwen3_5": (_LINEAR, _QWEN3_5_VISION),
@@ -59,13 +64,45 @@ def thinking_template(template: str) -> str:
     return trimmed.replace(_ANSWER_TURN, _THINKING_TURN)
 
 
+_MEDIA_TOKENS = [f"<|{part}{kind}|>" for kind in ("image", "video") for part in ("", "begin_of_", "end_of_")]
+_GLM_TOKENS = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", *_MEDIA_TOKENS]
+_GLM_TEMPLATE = (
+    "[gMASK]<sop>{% for message in messages %}<|{{ message['role'] }}|>\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% else %}<|begin_of_{{ part['type'] }}|><|{{ part['type'] }}|><|end_of_{{ part['type'] }}|>{% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+def glm_tokenizer() -> PreTrainedTokenizerFast:
+    """The embedded tokenizer with GLM's special tokens and chat template."""
+    tokenizer = build_tokenizer(LINES)
+    tokenizer.add_special_tokens({"additional_special_tokens": _GLM_TOKENS, "eos_token": "<|user|>"})
+    tokenizer.chat_template = _GLM_TEMPLATE
+    return tokenizer
+
+
+# Special tokens by their names in a config.
+FAMILY_TOKENS = {
+    "qwen": {
+        **{"image": "<|image_pad|>", "video": "<|video_pad|>"},
+        **{"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
+    },
+    "glm": {
+        **{"image": "<|image|>", "image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>"},
+        **{"video": "<|video|>", "video_start": "<|begin_of_video|>", "video_end": "<|end_of_video|>"},
+    },
+}
+
+
 def random_model(family: str, text: Settings, vision: Settings, seed: int, **tokens: int) -> PreTrainedModel:
     """A random model with these settings and those of its family."""
     more_text, more_vision = OF_FAMILY[family]
     if family == "qwen2_vl":  # its `hidden_size` is the width of what the tower gives
         more_vision = {**more_vision, "embed_dim": vision["hidden_size"], "hidden_size": vision["out_hidden_size"]}
     parts = {"text_config": {**more_text, **text}, "vision_config": {**vision, **more_vision}}
-    config = AutoConfig.for_model(family, **parts, tie_word_embeddings=True, **tokens)
+    config = AutoConfig.for_model(family, **deepcopy(parts), tie_word_embeddings=True, **tokens)  # it changes them
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
     for name, weight in model.named_parameters():
@@ -86,8 +123,12 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
 
     `wider` are other settings of its text's config.
     """
-    tokenizer = build_tokenizer(LINES)
+    is_glm = family.startswith("glm")
+    tokenizer = glm_tokenizer() if is_glm else build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
+    # GLM's norms on results make rounding larger: with weights of 0.3 it is as large as what tests look for
+    spread = 0.15 if is_glm else 0.3
+    turned = head_dim // 2 if is_glm else head_dim  # how much of a head its position turns
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 64,
@@ -99,10 +140,10 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10_000.0,
-            "mrope_section": [head_dim // 4, head_dim // 8, head_dim // 8],
-            "mrope_interleaved": True,
+            "mrope_section": [turned // 4, turned // 8, turned // 8],
+            **({"partial_rotary_factor": 0.5} if is_glm else {"mrope_interleaved": True}),
         },
-        "initializer_range": 0.3,
+        "initializer_range": spread,
         **wider,
     }
     vision = {
@@ -114,22 +155,15 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
         "patch_size": 8,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
-        "initializer_range": 0.3,
+        "initializer_range": spread,
     }
-    model = random_model(
-        family,
-        text,
-        vision,
-        seed=1,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-    )
+    media = FAMILY_TOKENS["glm" if is_glm else "qwen"]
+    tokens = {f"{name}_token_id": ids[token] for name, token in media.items()}
+    model = random_model(family, text, vision, seed=1, **tokens)
     if family.startswith("qwen3_5"):
         tokenizer.chat_template = thinking_template(str(tokenizer.chat_template))
     assert model.generation_config is not None
-    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
     _write(model, tokenizer, out)
     return out
 
@@ -143,7 +177,11 @@ WRITERS: dict[str, Callable[[Path], Path]] = {family: partial(write_random, fami
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    build_image_processor().save_pretrained(out)
+    processor = build_image_processor()
+    if model.config.model_type.startswith("glm"):
+        same = {name: getattr(processor, name) for name in ("patch_size", "image_mean", "image_std", "size")}
+        processor = Glm4vImageProcessorPil(**same)
+    processor.save_pretrained(out)
     write_json(out / "pipeline.json", {"prompt": "plain"})
 
 

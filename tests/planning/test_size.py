@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from transformers.models.auto.configuration_auto import AutoConfig
+
 from stages.model.adapters import Lora, add_lora
 from stages.model.load import load_config, load_model
 from stages.planning.size import model_size
@@ -51,3 +53,14 @@ def test_the_30b_model_computes_as_much_as_3b_for_a_token(tmp_path: Path) -> Non
     assert size.unrouted == 48 * experts * 120 // 128
     assert round((size.total - size.unrouted) / 1e9, 1) == 3.9  # with embedding, head and vision
     assert (size.intermediate, size.routed, size.normed_heads) == (8 * 768, 8, 36)
+
+
+def test_glm_4_1v_has_its_published_size() -> None:
+    size = model_size(AutoConfig.for_model("glm4v"))  # the defaults are those of GLM-4.1V-9B
+    # Per layer: q and o 4096², k and v 4096 · 256, biases of q, k and v; gate, up and down 4096 · 13696; four norms
+    layer = 2 * 4096**2 + 2 * 4096 * 256 + 4096 + 2 * 256 + 3 * 4096 * 13696 + 4 * 4096
+    assert size.blocks == 40 * layer + 4096
+    assert round(size.total / 1e9, 1) == 10.3
+    # Four patches of 1536 become one of 4096, which goes through a square layer, a norm and three of 4096 · 13696
+    assert size.merger == 4 * 1536 * 4096 + 4096 + 4096**2 + 2 * 4096 + 3 * 4096 * 13696
+    assert (size.normed_results, size.vision_intermediate, size.window) == (2, 4096, 0)

@@ -1,6 +1,7 @@
 """Tiny random models of all families, and prompts without a tokenizer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from stages.data.sample import DataType
 from stages.data.shards import ShardStore
 from stages.model.families import FAMILIES
+from stages.model.family import family_of
 from stages.model.inputs import Prompt
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
@@ -80,6 +82,17 @@ def tiny_prompt(data_type: DataType, before: int, after: int, seed: int) -> Prom
         grid_thw=torch.tensor([[frames, 4, 4]]),
         data_type=data_type,
     )
+
+
+def taken(prompts: Sequence[Prompt], model: Any) -> list[Prompt]:
+    """The prompts as the model takes them, whose family may have one token for all media."""
+    family = family_of(model.config)
+    if family.shared_token is None:
+        return list(prompts)
+    return [
+        replace(each, ids_P=each.ids_P.where(each.ids_P != VIDEO, IMAGE), data_type=family.passed_as(each.data_type))
+        for each in prompts
+    ]
 
 
 def tiny_media(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:

@@ -1,18 +1,24 @@
 from math import log
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from torch import FloatTensor, LongTensor, Tensor
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from stages.model.inputs import Prompt
 from stages.rl.scoring import CHUNK, TokenLogps, dense_mask, pack, score, use_group_prefix_attention
-from tests.rl.conftest import tiny_media, tiny_prompt
+from tests.rl.conftest import taken, tiny_media, tiny_prompt
 
 # Two videos around an image, prompts of different lengths; completions are ragged, down to one token.
 PROMPTS = [tiny_prompt("video", 3, 4, seed=1), tiny_prompt("image", 2, 6, seed=2), tiny_prompt("video", 5, 1, seed=3)]
 LENGTHS = [[5, 1, 3], [2, 7, 1], [1, 1, 4]]
+
+
+@pytest.fixture
+def prompts(model: Any) -> list[Prompt]:
+    """The prompts for the model of each family."""
+    return taken(PROMPTS, model)
 
 
 def completions(lengths: list[list[int]]) -> list[list[Tensor]]:
@@ -44,21 +50,23 @@ def gradient(model: Any, logps_N: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["group-prefix", "dense"])
-def test_packed_scores_and_gradients_are_those_of_one_sequence_at_a_time(model: Any, dense: bool) -> None:
+def test_packed_scores_and_gradients_are_those_of_one_sequence_at_a_time(
+    model: Any, prompts: list[Prompt], dense: bool
+) -> None:
     groups = completions(LENGTHS)
-    expected_N = one_at_a_time(model, PROMPTS, groups)
+    expected_N = one_at_a_time(model, prompts, groups)
     expected_gradient = gradient(model, expected_N)
     use_group_prefix_attention(model)
-    packed = pack(PROMPTS, groups)
-    logps_N = score(model, packed, tiny_media(PROMPTS), temperature=1.0, dense=dense).logps_RC[packed.mask_RC]
+    packed = pack(prompts, groups)
+    logps_N = score(model, packed, tiny_media(prompts), temperature=1.0, dense=dense).logps_RC[packed.mask_RC]
     assert expected_N.std() > 0.1
     assert torch.allclose(logps_N, expected_N, atol=1e-4)
     assert cosine_similarity(gradient(model, logps_N), expected_gradient, dim=0) > 0.99999
 
 
-def test_gradient_checkpointing_changes_nothing(model: Any) -> None:
+def test_gradient_checkpointing_changes_nothing(model: Any, prompts: list[Prompt]) -> None:
     use_group_prefix_attention(model)
-    packed, media = pack(PROMPTS, completions(LENGTHS)), tiny_media(PROMPTS)
+    packed, media = pack(prompts, completions(LENGTHS)), tiny_media(prompts)
     expected = gradient(model, score(model, packed, media, 1.0).logps_RC[packed.mask_RC])
     model.train()
     model.activation_checkpointing_enable()
@@ -66,28 +74,27 @@ def test_gradient_checkpointing_changes_nothing(model: Any) -> None:
     assert torch.allclose(checkpointed, expected, atol=1e-6)
 
 
-def test_encoded_media_score_like_their_pixels(model: Any) -> None:
+def test_encoded_media_score_like_their_pixels(model: Any, prompts: list[Prompt]) -> None:
     use_group_prefix_attention(model)
-    packed, media = pack(PROMPTS, completions(LENGTHS)), tiny_media(PROMPTS)
-    encoded = {
-        "video": model.get_video_features(media["pixel_values_videos"], cast(LongTensor, media["video_grid_thw"])),
-        "image": model.get_image_features(
-            cast(FloatTensor, media["pixel_values"]), cast(LongTensor, media["image_grid_thw"])
-        ),
-    }
+    packed, media = pack(prompts, completions(LENGTHS)), tiny_media(prompts)
+    encoded = {"video": model.get_video_features(media["pixel_values_videos"], media["video_grid_thw"])}
+    if "pixel_values" in media:
+        encoded["image"] = model.get_image_features(media["pixel_values"], media["image_grid_thw"])
     with torch.no_grad():
         from_pixels = score(model, packed, media, 1.0).logps_RC
         from_features = score(model, packed, {"mm_encoder_outputs": encoded}, 1.0).logps_RC
     assert torch.allclose(from_features, from_pixels, atol=1e-5)
 
 
-def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(model: Any) -> None:
+def test_scores_are_those_of_the_distribution_that_was_sampled_at_a_temperature(
+    model: Any, prompts: list[Prompt]
+) -> None:
     groups = completions(LENGTHS)
-    expected_N = one_at_a_time(model, PROMPTS, groups, temperature=0.5)
+    expected_N = one_at_a_time(model, prompts, groups, temperature=0.5)
     use_group_prefix_attention(model)
-    packed = pack(PROMPTS, groups)
+    packed = pack(prompts, groups)
     assert torch.allclose(
-        score(model, packed, tiny_media(PROMPTS), 0.5).logps_RC[packed.mask_RC], expected_N, atol=1e-4
+        score(model, packed, tiny_media(prompts), 0.5).logps_RC[packed.mask_RC], expected_N, atol=1e-4
     )
 
 

@@ -6,11 +6,13 @@ All functions take time in proportion to the length of the output.
 import re
 from typing import Literal
 
+from stages.data.prompt import TAGS
+
 Strictness = Literal["default", "reference-code"]
 """`default`: this project's grading. `reference-code`: that of the paper's released code."""
 
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _BETWEEN = re.compile(r"</think>\s*<answer>")
+_BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")  # GLM-V writes them around what it answers
 
 
 def extract_answer(text: str, strictness: Strictness = "default") -> str | None:
@@ -24,7 +26,7 @@ def extract_answer(text: str, strictness: Strictness = "default") -> str | None:
         return "" if start < 0 or end < 0 else text[start + len("<answer>") : end].strip()
     last_close = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(0, last_close))
-    return None if start < 0 else text[start + len("<answer>") : text.find("</answer>", start)].strip()
+    return None if start < 0 else _BOX.sub("", text[start + len("<answer>") : text.find("</answer>", start)]).strip()
 
 
 def is_well_formed(text: str, strictness: Strictness = "default") -> bool:
@@ -38,4 +40,4 @@ def is_well_formed(text: str, strictness: Strictness = "default") -> bool:
     framed = text.startswith("<think>") and text.endswith("</answer>")
     if not framed or not _BETWEEN.search(text, len("<think>"), max(0, inner_end)):
         return False
-    return strictness == "reference-code" or all(text.count(tag) == 1 for tag in _TAGS)
+    return strictness == "reference-code" or all(text.count(tag) == 1 for tag in TAGS)

@@ -17,6 +17,7 @@ from stages.data.grading import Strictness, extract_answer, is_well_formed
         ("<think>so it is <answer>B", None),
         ("<answer>A</answer> then <answer>B", "A"),
         ("<answer></answer>", ""),
+        ("<think>x</think><answer>\n<|begin_of_box|> it moves left <|end_of_box|></answer>", "it moves left"),
         ("<think>so it is B</think>", None),
         ("B", None),
         ("", None),

@@ -1,10 +1,12 @@
 """T-GRPO in processes of its own: killed and resumed."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from stages.model.adapters import Lora
@@ -78,3 +80,21 @@ def test_two_deepspeed_processes_that_are_killed_end_like_two_that_were_not(
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     before, after = (load_file(path / "model.safetensors") for path in (inputs / "sft", whole / "model"))
     assert before.keys() == after.keys()
+
+
+@pytest.mark.integration
+def test_adapters_go_on_with_another_number_of_processes(inputs: Path, tmp_path: Path) -> None:
+    adapters = {"deepspeed": 2, "lora": Lora(rank=2, alpha=4, vision="full"), "freeze_vision": False}
+    params = SMALL.model_copy(update={"questions_per_step": 4, "questions_per_forward": 1} | adapters)
+    start(params, inputs, tmp_path / "run", 2).finish()
+    expected, weights = rows(tmp_path / "run"), load_file(tmp_path / "run" / "model" / "model.safetensors")
+    _, last = sorted(tmp_path.glob("run/.work/tgrpo/*/*/checkpoint-*"))
+    shutil.rmtree(last)
+    started = start(params, inputs, tmp_path / "run", 4)
+    started.finish()
+    assert "/checkpoint-2\n" in started.said
+    for row, wanted in zip(rows(tmp_path / "run"), expected, strict=True):
+        assert row["reward"] == wanted["reward"]
+        assert float(row["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-4, abs=1e-8)
+        assert float(row["grad_norm"]) == pytest.approx(float(wanted["grad_norm"]), rel=1e-4)
+    torch.testing.assert_close(load_file(tmp_path / "run" / "model" / "model.safetensors"), weights, atol=1e-6, rtol=0)

@@ -127,8 +127,8 @@ def run(
         return
     if not (model and benchmark):
         raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
-    for flag, value in (("--root", root), ("--frames", frames), ("--limit", limit), ("--seed", seed or None)):
-        if data and value is not None:
+    for flag, value in (("--root", root), ("--limit", limit), ("--seed", seed)):
+        if data and value:
             raise UserError(f"{flag} cannot change {data}, which is prepared already; leave out {flag} or --data")
     others = read_predictions(against) if against else []
     torch.set_num_threads(params.threads)

@@ -69,7 +69,7 @@ def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neit
     assert "recorded scores of the official rules" in evaluate(place, "--selfcheck").stderr
 
 
-@pytest.mark.parametrize("asked", [{"root": Path("media")}, {"frames": 8}, {"limit": 8}, {"seed": 1}])
+@pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"seed": 1}])
 def test_what_a_prepared_folder_cannot_follow_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"--{next(iter(asked))} cannot change prepared, which is prepared already"):
         run(PARAMS, "model", "mmvu", Path("prepared"), **asked)

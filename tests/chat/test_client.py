@@ -15,7 +15,7 @@ from tests.fault_server import THOUGHT, fault_server
 def test_a_good_answer_comes_back_with_its_tokens() -> None:
     with fault_server() as server:
         [reply] = ask(params(server.url), request())
-    assert reply == Reply("ok", THOUGHT, "stop", 100, 20)
+    assert reply == Reply("ok", THOUGHT, 100, 20)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there_is_one_line_at_once() -> None:
 
 def test_a_compressed_answer_is_read() -> None:
     with fault_server(lambda text, attempt: "gzip") as server:
-        assert ask(params(server.url), request()) == [Reply("ok", THOUGHT, "stop", 100, 20)]
+        assert ask(params(server.url), request()) == [Reply("ok", THOUGHT, 100, 20)]
 
 
 def test_the_server_is_told_nothing_of_this_machine_nor_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_a_record_without_its_fields_is_a_reject_and_the_next_one_is_read(tmp_pa
     broken, incomplete, found = videomme.read(tmp_path)
     assert [type(item) for item in (broken, incomplete, found)] == [Reject, Reject, Sample]
     assert isinstance(incomplete, Reject)
-    assert (incomplete.reason, incomplete.detail) == ("invalid record", "KeyError: 'question_id'")
+    assert (incomplete.reason, incomplete.detail) == ("invalid record", "KeyError: 'options'")
     assert isinstance(found, Sample)
     assert (found.sample_id, found.category, Path(found.media_path).name) == ("videomme-001-1", "short", "x.mkv")
 

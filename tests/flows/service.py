@@ -139,10 +139,10 @@ def until(condition: Callable[[], object], log: Path | None = None, seconds: flo
         time.sleep(0.2)
 
 
-def stage_pid(root: Path, stage: str) -> int:
+def stage_pid(root: Path, stage: str, log: Path | None = None) -> int:
     """The process of a stage that has started."""
     trace = root / "trace" / stage
-    until(lambda: trace.exists() and trace.read_text().endswith("starts\n"))
+    until(lambda: trace.exists() and trace.read_text().endswith("starts\n"), log)
     return int(trace.read_text().splitlines()[-1].split()[0])
 
 

@@ -112,13 +112,6 @@ def error(words: str) -> dict[str, Any]:
     return {"error": {"message": words}}
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def rollout_process(model: Path, port: int, dies_at: int = 0) -> Iterator["subprocess.Popen[bytes]"]:
     """The server as a process of its own."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.started_server import free_port, started
+from tests.ports import free_port
+from tests.started_server import started
 
 VLLM = os.environ.get("VLLM_BIN", "")
 STARTUP_SECONDS = 900
@@ -17,7 +18,7 @@ def served(model: Path, log: Path, *flags: str) -> Iterator[str]:
     """The address of a vLLM that serves the model as `tiny`."""
     port = free_port()
     command = [
-        *(VLLM, "serve", str(model), "--host", "127.0.0.1", "--port", port, "--served-model-name", "tiny"),
+        *(VLLM, "serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"),
         *("--max-model-len", "2048", "--max-num-seqs", "16", "--dtype", "float32"),
         *("--limit-mm-per-prompt", '{"image": 16, "video": 1}', *flags),
     ]

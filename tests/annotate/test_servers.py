@@ -6,7 +6,6 @@ It is killed, and asks the embedded teacher and `transformers serve`.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from stages.run.errors import UserError
 from tests.annotate.case import OUTPUTS, annotate, content, parameters, write_inputs
 from tests.conftest import ROOT
 from tests.fault_server import ODD_ANSWERS, PASSING, Fault, fault_server
+from tests.ports import free_port
 from tests.tiny_llava import ANSWER, write_tiny_llava
 
 COMMAND = [
@@ -126,8 +126,7 @@ def transformers_serve(model: Path) -> Iterator[tuple[str, Callable[[], int]]]:
 
     Its address, and how many chat requests stand in its own log.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     log = model.with_suffix(".log")
     command = [
         Path(sys.executable).parent / "transformers",

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.conftest import ROOT
+from tests.ports import free_port
 
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -65,6 +65,17 @@ class Service:
         return self.call(
             f"/deployments/{found}/create_flow_run", {"state": {"type": "SCHEDULED"}, "parameters": parameters}
         )["id"]
+
+    def stage_pid(self, run: str, stage: str) -> int:
+        """The process of a stage that this run starts."""
+
+        def came() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            assert self.state_of(run) not in ENDS, self.log.read_text()
+            return has_started(self.checkout, stage)
+
+        until(came, self.log)
+        return stage_pid(self.checkout, stage)
 
     def runs_of(self, deployment: str) -> list[dict[str, Any]]:
         """All flow runs of a deployment."""
@@ -124,13 +135,6 @@ class Run:
         return final
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def until(condition: Callable[[], object], log: Path | None = None, seconds: float = 240) -> None:
     """Waits for something that must come."""
     deadline = time.monotonic() + seconds
@@ -139,11 +143,16 @@ def until(condition: Callable[[], object], log: Path | None = None, seconds: flo
         time.sleep(0.2)
 
 
-def stage_pid(root: Path, stage: str, log: Path | None = None) -> int:
+def stage_pid(root: Path, stage: str) -> int:
     """The process of a stage that has started."""
+    until(lambda: has_started(root, stage))
+    return int((root / "trace" / stage).read_text().splitlines()[-1].split()[0])
+
+
+def has_started(root: Path, stage: str) -> bool:
+    """Whether a stage works now."""
     trace = root / "trace" / stage
-    until(lambda: trace.exists() and trace.read_text().endswith("starts\n"), log)
-    return int(trace.read_text().splitlines()[-1].split()[0])
+    return trace.exists() and trace.read_text().endswith("starts\n")
 
 
 @contextmanager

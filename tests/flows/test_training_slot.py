@@ -38,7 +38,7 @@ def train(service: Service) -> tuple[str, int]:
     root = service.checkout
     edit(root, '"tgrpo": {"value": 100', '"tgrpo": {"await": ["never"], "value": 100')
     run = service.create_run("pipeline/pipeline", targets=["tgrpo"])
-    return run, stage_pid(root, "tgrpo", service.log)
+    return run, service.stage_pid(run, "tgrpo")
 
 
 def trains_at_once(service: Service) -> None:

@@ -16,7 +16,8 @@ from stages.evaluation.benchmarks import mmvu
 from stages.evaluation.definition import Benchmark
 from tests.evaluation.toy import toy_sample
 from tests.judging.judging import judge, open_question, params
-from tests.started_server import free_port, started
+from tests.ports import free_port
+from tests.started_server import started
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 STARTUP_SECONDS = 120
@@ -64,7 +65,7 @@ def llama(folder: Path) -> Iterator[str]:
     weights, log = folder / "gemma.gguf", folder / "llama.log"
     subprocess.run([PYTHON, "-c", ASSEMBLE, str(weights)], check=True)
     command = [PYTHON, "-m", "llama_cpp.server", "--model", str(weights), "--chat_format", "gemma"]
-    command += ["--host", "127.0.0.1", "--port", port, "--n_ctx", "2048", "--n_threads", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048", "--n_threads", "1"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with started(command, environment, f"http://127.0.0.1:{port}/v1/models", log, STARTUP_SECONDS):
         yield f"http://127.0.0.1:{port}/v1"

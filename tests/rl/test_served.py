@@ -20,8 +20,9 @@ from stages.run.errors import EndpointError, UserError
 from stages.tgrpo import COLUMNS, TgrpoParams
 from stages.video.frame_store import FrameReader
 from tests.model_server import model_server, negative
+from tests.ports import free_port
 from tests.rl.runs import SMALL, rows, train, write_inputs
-from tests.rollout_server import BASE, RolloutServer, free_port, rollout_process
+from tests.rollout_server import BASE, RolloutServer, rollout_process
 
 ADAPTED = SMALL.model_copy(update={"lora": Lora(rank=2, alpha=4)})
 ONE_STEP = ADAPTED.model_copy(update={"max_steps": 1, "save_steps": 1})

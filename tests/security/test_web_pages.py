@@ -17,7 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.conftest import ROOT
-from tests.flows.service import Service, free_port, until
+from tests.flows.service import Service, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 FOREIGN = "http://evil.example"

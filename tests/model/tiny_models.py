@@ -73,13 +73,18 @@ _GLM_TEMPLATE = (
     "{% else %}<|begin_of_{{ part['type'] }}|><|{{ part['type'] }}|><|end_of_{{ part['type'] }}|>{% endif %}"
     "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+# As GLM-4.6V's: its switch writes behind the question and behind the assistant's header.
+_OFF = "{% if enable_thinking is defined and not enable_thinking %}"
+_GLM_SWITCHED_TEMPLATE = _GLM_TEMPLATE.replace(
+    "{% endfor %}{% endif %}{% endfor %}", f"{{% endfor %}}{{% endif %}}{_OFF}/nothink{{% endif %}}{{% endfor %}}"
+).replace("<|assistant|>\n", f"<|assistant|>\n{_OFF}<think></think>\n{{% endif %}}")
 
 
-def glm_tokenizer() -> PreTrainedTokenizerFast:
+def glm_tokenizer(family: str) -> PreTrainedTokenizerFast:
     """The embedded tokenizer with GLM's special tokens and chat template."""
     tokenizer = build_tokenizer(LINES)
     tokenizer.add_special_tokens({"additional_special_tokens": _GLM_TOKENS, "eos_token": "<|user|>"})
-    tokenizer.chat_template = _GLM_TEMPLATE
+    tokenizer.chat_template = _GLM_SWITCHED_TEMPLATE if family == "glm46v" else _GLM_TEMPLATE
     return tokenizer
 
 
@@ -124,14 +129,15 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     `wider` are other settings of its text's config.
     """
     is_glm = family.startswith("glm")
-    tokenizer = glm_tokenizer() if is_glm else build_tokenizer(LINES)
+    tokenizer = glm_tokenizer(family) if is_glm else build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
     # GLM's norms on results make rounding larger: with weights of 0.3 it is as large as what tests look for
     spread = 0.15 if is_glm else 0.3
     turned = head_dim // 2 if is_glm else head_dim  # how much of a head its position turns
+    width = 4 * head_dim  # Qwen2-VL's heads share it
     text = {
         "vocab_size": len(tokenizer),
-        "hidden_size": 64,
+        "hidden_size": width,
         "intermediate_size": 96,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
@@ -141,7 +147,8 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
             "rope_type": "default",
             "rope_theta": 10_000.0,
             "mrope_section": [turned // 4, turned // 8, turned // 8],
-            **({"partial_rotary_factor": 0.5} if is_glm else {"mrope_interleaved": True}),
+            **({"partial_rotary_factor": 0.5} if is_glm else {}),
+            **({"mrope_interleaved": True} if family.startswith("qwen3") else {}),  # vLLM heeds it in every family
         },
         "initializer_range": spread,
         **wider,
@@ -151,7 +158,7 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_heads": 2,
-        "out_hidden_size": 64,
+        "out_hidden_size": width,
         "patch_size": 8,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,

@@ -118,6 +118,13 @@ class Family(ABC):
     def vision_size(self, config: Any) -> VisionSize:
         """The widths of the vision tower."""
 
+    def as_processed(self, processor: str | None) -> "Family":
+        """The family as the processor writes prompts whose class a folder names.
+
+        None where it names none. Most families have one way for all.
+        """
+        return self
+
     def vision_token(self, data_type: DataType) -> str:
         """The token that stands for each merged patch in a prompt."""
         return self.shared_token or self.pads[data_type]

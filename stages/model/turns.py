@@ -18,7 +18,8 @@ class Turn:
     """The template's text before and after the question's text.
 
     `lead` and `tail` lie between the question and the nearest special token: a tokenizer splits them and the question
-    as one text. GLM's `/nothink` is such a tail. `trims` says whether the template takes white space off the ends of the user's turn.
+    as one text. GLM's `/nothink` is such a tail. `trims` says whether the template takes white space off the ends of
+    the user's turn.
     """
 
     before: str

@@ -16,7 +16,8 @@ from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
 from stages.embedded.tiny import build_image_processor, build_model, build_tokenizer
-from stages.run.files import write_json
+from stages.model.save import write_settings
+from stages.run.files import read_json, write_json
 from stages.video.frame_store import Frames
 
 LINES = [
@@ -80,11 +81,11 @@ _GLM_SWITCHED_TEMPLATE = _GLM_TEMPLATE.replace(
 ).replace("<|assistant|>\n", f"<|assistant|>\n{_OFF}<think></think>\n{{% endif %}}")
 
 
-def glm_tokenizer(family: str) -> PreTrainedTokenizerFast:
+def glm_tokenizer() -> PreTrainedTokenizerFast:
     """The embedded tokenizer with GLM's special tokens and chat template."""
     tokenizer = build_tokenizer(LINES)
     tokenizer.add_special_tokens({"additional_special_tokens": _GLM_TOKENS, "eos_token": "<|user|>"})
-    tokenizer.chat_template = _GLM_SWITCHED_TEMPLATE if family == "glm46v" else _GLM_TEMPLATE
+    tokenizer.chat_template = _GLM_TEMPLATE
     return tokenizer
 
 
@@ -129,7 +130,7 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     `wider` are other settings of its text's config.
     """
     is_glm = family.startswith("glm")
-    tokenizer = glm_tokenizer(family) if is_glm else build_tokenizer(LINES)
+    tokenizer = glm_tokenizer() if is_glm else build_tokenizer(LINES)
     ids = tokenizer.get_vocab()
     # GLM's norms on results make rounding larger: with weights of 0.3 it is as large as what tests look for
     spread = 0.15 if is_glm else 0.3
@@ -172,6 +173,16 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     assert model.generation_config is not None
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     _write(model, tokenizer, out)
+    return out
+
+
+def write_glm46v_flash(out: Path, head_dim: int = 16) -> Path:
+    """A random model as GLM-4.6V-Flash is published: of type `glm4v`, with GLM-4.6V's processor and template."""
+    write_random("glm4v", out, head_dim)
+    file = out / "preprocessor_config.json"
+    names = {"processor_class": "Glm46VProcessor", "image_processor_type": "Glm46VImageProcessor"}
+    write_settings(file, read_json(file) | names)
+    (out / "chat_template.jinja").write_text(_GLM_SWITCHED_TEMPLATE)
     return out
 
 

@@ -216,7 +216,7 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
         help="parameter file (default: %(default)s)",
     )
     params = next(iter(inspect.signature(run).parameters))
-    for parameter, hint in _flags(run):
+    for parameter, hint in flags(run):
         if parameter.name in (params, "params_file"):
             continue
         flag, optional = f"--{parameter.name.replace('_', '-')}", parameter.default is not inspect.Parameter.empty
@@ -232,7 +232,7 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
     return vars(parser.parse_args()), params
 
 
-def _flags(function: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, Any]]:
+def flags(function: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, Any]]:
     """The parameters of a function with their types.
 
     A dataclass stands for its fields.
@@ -241,6 +241,6 @@ def _flags(function: Callable[..., object]) -> Iterator[tuple[inspect.Parameter,
     for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
         if isinstance(hint, type) and is_dataclass(hint):
-            yield from _flags(hint)
+            yield from flags(hint)
         else:
             yield parameter, hint

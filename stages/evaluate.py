@@ -114,7 +114,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The scored answers of one model to one benchmark; `asked` says how it was asked."""
+    """The scored answers of one model, and how it was asked."""
 
     rows: list[PredictionRow]
     summary: Summary

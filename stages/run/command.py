@@ -110,7 +110,7 @@ def _run(run: Callable[..., None], arguments: dict[str, Any], params: str, item:
 
 
 def _value(kind: Any, name: str, arguments: dict[str, Any]) -> Any:
-    """The value of a parameter of that type: a flag's, or a dataclass of them."""
+    """The value of a parameter: a flag's, or a dataclass of them."""
     if not (isinstance(kind, type) and is_dataclass(kind)):
         return arguments[name]
     return kind(**{field.name: arguments[field.name] for field in fields(kind)})

@@ -111,7 +111,7 @@ class StepParams(RewardParams):
 
     def compared(self, step: int) -> set[Compared]:
         """What of the responses is compared with contrast frames at a step."""
-        compared = {self.mode.compares}
+        compared: set[Compared] = {self.mode.compares}
         if self.measures_faithfulness(step):
             compared |= {"likelihood", "thoughts"} if self.contrast_size else {"likelihood"}
         return compared

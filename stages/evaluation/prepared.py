@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample, read_rejects, read_samples
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from stages.video.frame_store import FrameReader
+
+USUAL_FRAMES = 16  # most frames of a clip, where no flag says it
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,21 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared benchmark; `files` decide the answers.
+    """A prepared benchmark.
 
     `drawn` is None for the whole benchmark.
     """
 
+    folder: Path
     samples: list[Sample]
     quarantine: list[Reject]
     reader: FrameReader
-    files: list[Path]
     drawn: Drawn | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that decide the answers."""
+        return [self.folder / "samples.parquet", self.folder / "frames.parquet"]
 
     @property
     def n_questions(self) -> int:
@@ -49,7 +56,7 @@ class Prepared:
 
 def read_prepared(benchmark: str, data: Path) -> Prepared:
     """The prepared benchmark in `data`; UserError when it is not there."""
-    samples, frame_keys, drawn = data / "samples.parquet", data / "frames.parquet", data / "drawn.json"
+    samples, drawn = data / "samples.parquet", data / "drawn.json"
     if not samples.exists():
         raise UserError(
             f"{data}: no prepared benchmark; first run "
@@ -62,23 +69,27 @@ def read_prepared(benchmark: str, data: Path) -> Prepared:
             "name the benchmark that the folder holds"
         )
     return Prepared(
+        data,
         asked,
         read_rejects(data / "quarantine.parquet"),
-        FrameReader(data / "frames", frame_keys),
-        [samples, frame_keys],
+        FrameReader(data / "frames", data / "frames.parquet"),
         Drawn(**read_json(drawn)) if drawn.exists() else None,
     )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to prepare: the flags of the benchmark stage."""
+    """The questions of an evaluation: prepared in `data`, or to be prepared.
 
-    benchmark: str
-    root: Path | None
-    frames: int
-    limit: int | None
-    seed: int
+    The other fields are the flags of the benchmark stage.
+    """
+
+    benchmark: str = ""
+    data: Path | None = None
+    root: Path | None = None
+    frames: int | None = None
+    limit: int | None = None
+    seed: int = 0
 
     @property
     def source(self) -> Path:
@@ -92,13 +103,24 @@ class Wanted:
         sample = "" if self.limit is None else f"-limit{self.limit}-seed{self.seed}"
         return f"{self.benchmark}-{self.frames}{sample}"
 
+    def check(self) -> None:
+        """UserError for a flag that a prepared folder cannot follow."""
+        for flag, value in (("--root", self.root), ("--limit", self.limit), ("--seed", self.seed)):
+            if self.data and value:
+                raise UserError(
+                    f"{flag} cannot change {self.data}, which is prepared already; leave out {flag} or --data"
+                )
+
 
 def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
-    """Run the benchmark stage; returns the folder that it wrote.
+    """The folder of the prepared questions.
 
-    The folder is in `home`. The stage runs in a process of its own, because it decodes video. Frames that are there are
-    not decoded again. UserError when it fails; it has said why.
+    Where `wanted` names none, the benchmark stage writes one in `home`. The stage runs in a process of its own, because
+    it decodes video. Frames that are there are not decoded again. UserError when it fails; it has said why.
     """
+    if wanted.data:
+        return wanted.data
+    wanted = replace(wanted, frames=wanted.frames or USUAL_FRAMES)
     out = home / wanted.folder
     flags = {
         "--params": params_file,

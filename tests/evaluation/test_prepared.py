@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.evaluate import run
+from stages.evaluate import Candidate, run
 from stages.evaluation.prepared import Wanted
 from stages.run.errors import UserError
 from stages.run.files import read_json
@@ -72,14 +72,14 @@ def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neit
 @pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"seed": 1}])
 def test_what_a_prepared_folder_cannot_follow_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"--{next(iter(asked))} cannot change prepared, which is prepared already"):
-        run(PARAMS, "model", "mmvu", Path("prepared"), **asked)
+        run(PARAMS, Candidate("model"), Wanted("mmvu", Path("prepared"), **asked))
 
 
 def test_the_folder_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Wanted("mmvu", None, 16, 200, 3).folder == "mmvu-16-limit200-seed3"
-    assert Wanted("mmvu", None, 16, None, 3).folder == "mmvu-16"
-    assert Wanted("mmvu", None, 16, None, 0).source == Path("hub")
+    assert Wanted("mmvu", frames=16, limit=200, seed=3).folder == "mmvu-16-limit200-seed3"
+    assert Wanted("mmvu", frames=16, seed=3).folder == "mmvu-16"
+    assert Wanted("mmvu").source == Path("hub")
     (tmp_path / "data" / "mmvu").mkdir(parents=True)
-    assert Wanted("mmvu", None, 16, None, 0).source == Path("data/mmvu")
-    assert Wanted("mmvu", Path("elsewhere"), 16, None, 0).source == Path("elsewhere")
+    assert Wanted("mmvu").source == Path("data/mmvu")
+    assert Wanted("mmvu", root=Path("elsewhere")).source == Path("elsewhere")

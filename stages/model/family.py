@@ -119,9 +119,9 @@ class Family(ABC):
         """The widths of the vision tower."""
 
     def as_processed(self, processor: str | None) -> "Family":
-        """The family as the processor writes prompts whose class a folder names.
+        """The family with the texts of a processor, given by its class.
 
-        None where it names none. Most families have one way for all.
+        None where a folder names no processor. Most families have one text for all.
         """
         return self
 

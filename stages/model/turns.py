@@ -83,7 +83,10 @@ class Turns:
         return Turn(before[:lead], before[lead:], after[:tail], after[tail:], trims)
 
     def _added(self, text: str) -> list[tuple[int, int]]:
-        """The places of special and other added tokens: the tokenizer splits what lies between them on its own."""
+        """The places of special and other added tokens.
+
+        A tokenizer splits what lies between two of them as one text.
+        """
         tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
         return [place for token, place in places if token in self._tokenizer.added_tokens_decoder]

@@ -134,7 +134,7 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     ids = tokenizer.get_vocab()
     # GLM's norms on results make rounding larger: with weights of 0.3 it is as large as what tests look for
     spread = 0.15 if is_glm else 0.3
-    turned = head_dim // 2 if is_glm else head_dim  # how much of a head its position turns
+    turned = head_dim // 2 if family.startswith(("glm", "qwen3_5")) else head_dim  # how much of a head positions turn
     width = 4 * head_dim  # Qwen2-VL's heads share it
     text = {
         "vocab_size": len(tokenizer),

@@ -1,4 +1,4 @@
-"""GLM-4.6V under a type of its own: tenths of a second after each frame pair."""
+"""GLM-4.6V as a type of its own: times in tenths of a second."""
 
 from stages.model.glm import Glm
 

@@ -1,4 +1,4 @@
-"""GLM-4.1V and GLM-4.6V-Flash: a time after each frame pair, as the folder's processor writes it."""
+"""GLM-4.1V and GLM-4.6V-Flash: the folder's processor writes the times."""
 
 from stages.model.glm import Glm
 

@@ -238,7 +238,7 @@ def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
 
 
 def load_processor_class(folder: Path) -> str | None:
-    """The class of a model's processor, where a file of the folder names one.
+    """The class of a model's processor, where the folder names one.
 
     The files are those in which transformers' AutoProcessor looks, in its order.
     """

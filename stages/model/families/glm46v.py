@@ -1,4 +1,4 @@
-"""GLM-4.6V as a type of its own: times in tenths of a second."""
+"""GLM-4.6V as its own type: times in tenths of a second."""
 
 from stages.model.glm import Glm
 

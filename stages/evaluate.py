@@ -30,7 +30,7 @@ from stages.evaluation.faithfulness import (
 from stages.evaluation.judgements import JudgeRecord, judged_by, with_judge
 from stages.evaluation.metrics import Summary, shown, summarise
 from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, prediction_row, read_predictions
-from stages.evaluation.prepared import Prepared, Wanted, prepare, read_prepared
+from stages.evaluation.prepared import Prepared, Wanted, questions
 from stages.evaluation.selfcheck import selfcheck_text
 from stages.evaluation.text_summary import (
     benchmarks_text,
@@ -136,14 +136,14 @@ def run(
     """Ask a model every question of a benchmark, and score its answers.
 
     --model is a folder, a hub name or the name of a served model. --data is the folder that the benchmark stage
-    wrote. Without it, that stage runs first: it reads --root (default: `data/<benchmark>`, or else the benchmark's
-    datasets on the hub), takes at most --frames per clip (default: 16), and with --limit a sample of about so many
-    questions, drawn with --seed. --server is the address of an OpenAI-compatible server; it replaces the one of the
-    parameters. Without paths the two files go to `evaluations/`, named after --name (default: the end of the model's
-    name) and the folder. --headline takes the few figures that DVC compares, and the judge's name. --against, another
-    model's predictions, adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes
-    on where it was and ends with the same files. The next run asks failed requests again. UserError when no question
-    has frames.
+    wrote; --frames must then be the number of frames that it was prepared with. Without --data, that stage runs first:
+    it reads --root (default: `data/<benchmark>`, or else the benchmark's datasets on the hub), takes at most --frames
+    per clip (default: 16), and with --limit a sample of about so many questions, drawn with --seed. --server is the
+    address of an OpenAI-compatible server; it replaces the one of the parameters. Without paths the two files go to
+    `evaluations/`, named after --name (default: the end of the model's name) and the folder. --headline takes the few
+    figures that DVC compares, and the judge's name. --against, another model's predictions, adds a paired comparison to
+    the log. Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files.
+    The next run asks failed requests again. UserError when no question has frames.
 
     --list prints all benchmarks instead. --selfcheck scores recorded outputs instead, and says whether the scores are
     the official ones.
@@ -153,13 +153,11 @@ def run(
         return
     if not (candidate.model and wanted.benchmark):
         raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
-    wanted.check()
     others = read_predictions(tables.against) if tables.against else []
     torch.set_num_threads(params.threads)
     params, definition = params.asking(candidate.model, candidate.server), get_benchmark(wanted.benchmark)
-    data = prepare(wanted, params_file, OUTSIDE_THE_GRAPH / "data")
-    prepared = read_prepared(wanted.benchmark, data)
-    name = f"{candidate.label}-{data.name}"
+    prepared = questions(wanted, params_file, OUTSIDE_THE_GRAPH / "data")
+    name = f"{candidate.label}-{prepared.folder.name}"
     found = evaluate(params, candidate.model, definition, prepared, name)
     write(found, prepared, tables, OUTSIDE_THE_GRAPH / name)
     # The text is the format, not an argument: the log would escape the line breaks of an argument.

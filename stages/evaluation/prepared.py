@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.data.sample import Reject, Sample, read_rejects, read_samples
@@ -29,7 +29,8 @@ class Drawn:
 class Prepared:
     """A prepared benchmark.
 
-    `drawn` is None for the whole benchmark.
+    `drawn` is None for the whole benchmark. `max_frames` is the most frames per clip, None where the folder was
+    prepared before it said so.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Prepared:
     quarantine: list[Reject]
     reader: FrameReader
     drawn: Drawn | None
+    max_frames: int | None
 
     @property
     def files(self) -> list[Path]:
@@ -56,7 +58,7 @@ class Prepared:
 
 def read_prepared(benchmark: str, data: Path) -> Prepared:
     """The prepared benchmark in `data`; UserError when it is not there."""
-    samples, drawn = data / "samples.parquet", data / "drawn.json"
+    samples, drawn, spec = data / "samples.parquet", data / "drawn.json", data / "frames.json"
     if not samples.exists():
         raise UserError(
             f"{data}: no prepared benchmark; first run "
@@ -74,6 +76,7 @@ def read_prepared(benchmark: str, data: Path) -> Prepared:
         read_rejects(data / "quarantine.parquet"),
         FrameReader(data / "frames", data / "frames.parquet"),
         Drawn(**read_json(drawn)) if drawn.exists() else None,
+        read_json(spec)["max_frames"] if spec.exists() else None,
     )
 
 
@@ -89,7 +92,7 @@ class Wanted:
     root: Path | None = None
     frames: int | None = None
     limit: int | None = None
-    seed: int = 0
+    seed: int | None = None
 
     @property
     def source(self) -> Path:
@@ -100,27 +103,43 @@ class Wanted:
     @property
     def folder(self) -> str:
         """A name that says what is inside."""
-        sample = "" if self.limit is None else f"-limit{self.limit}-seed{self.seed}"
-        return f"{self.benchmark}-{self.frames}{sample}"
+        sample = "" if self.limit is None else f"-limit{self.limit}-seed{self.seed or 0}"
+        return f"{self.benchmark}-{self.most_frames}{sample}"
 
-    def check(self) -> None:
-        """UserError for a flag that a prepared folder cannot follow."""
-        for flag, value in (("--root", self.root), ("--limit", self.limit), ("--seed", self.seed)):
-            if self.data and value:
-                raise UserError(
-                    f"{flag} cannot change {self.data}, which is prepared already; leave out {flag} or --data"
-                )
+    @property
+    def most_frames(self) -> int:
+        """Most frames per clip."""
+        return USUAL_FRAMES if self.frames is None else self.frames
 
 
-def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
-    """The folder of the prepared questions.
+def questions(wanted: Wanted, params_file: Path, home: Path) -> Prepared:
+    """The prepared questions: those in `wanted.data`, or new ones in `home`.
 
-    Where `wanted` names none, the benchmark stage writes one in `home`. The stage runs in a process of its own, because
-    it decodes video. Frames that are there are not decoded again. UserError when it fails; it has said why.
+    UserError when they are not there, or when a prepared folder does not follow a flag.
     """
-    if wanted.data:
-        return wanted.data
-    wanted = replace(wanted, frames=wanted.frames or USUAL_FRAMES)
+    if wanted.data is None:
+        return read_prepared(wanted.benchmark, _prepare(wanted, params_file, home))
+    for flag, value in (("--root", wanted.root), ("--limit", wanted.limit), ("--seed", wanted.seed)):
+        if value is not None:
+            raise UserError(
+                f"{flag} cannot change {wanted.data}, which is prepared already; leave out {flag} or --data"
+            )
+    prepared = read_prepared(wanted.benchmark, wanted.data)
+    if wanted.frames not in (None, prepared.max_frames):
+        made = f"at most {prepared.max_frames}" if prepared.max_frames else "an unknown number of"
+        raise UserError(
+            f"--frames is {wanted.frames}, but the clips in {wanted.data} were prepared with {made} frames; leave out "
+            "--frames to use them as they are, or --data to prepare others"
+        )
+    return prepared
+
+
+def _prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
+    """Run the benchmark stage; returns the folder that it wrote.
+
+    The folder is in `home`. The stage runs in a process of its own, because it decodes video. Frames that are there are
+    not decoded again. UserError when it fails; it has said why.
+    """
     out = home / wanted.folder
     flags = {
         "--params": params_file,
@@ -128,7 +147,7 @@ def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
         "--root": wanted.source,
         "--out": out,
         "--metrics": out.with_suffix(".json"),
-        "--frames": wanted.frames,
+        "--frames": wanted.most_frames,
         "--limit": wanted.limit,
         "--seed": wanted.seed,
     }

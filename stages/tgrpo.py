@@ -31,9 +31,9 @@ from stages.model.training import Batch, Optimisation, save_trained
 from stages.model.training_set import TrainingSet, training_set
 from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
-from stages.rl.params import StepParams
+from stages.rl.params import WITHOUT_RESPONSES, StepParams
 from stages.rl.questions import question_plan
-from stages.rl.rewards import NEEDS_GAINS
+from stages.rl.rewards import CAN_NORMALISE
 from stages.rl.sampler import Sampler
 from stages.rl.scoring import use_group_prefix_attention
 from stages.rl.served import ServedRollouts
@@ -84,15 +84,14 @@ class TgrpoParams(StepParams, RouterOptions, Optimisation):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TgrpoParams":
-        if self.contrast_size == 0 and self.temporal not in ("off", *NEEDS_GAINS):
-            others = ", ".join(NEEDS_GAINS)
+        if self.contrast_size == 0 and self.mode.needs_responses:
             raise ValueError(
-                f"contrast_size 0 leaves nothing to compare with: raise it or set temporal to off, {others}"
+                f"contrast_size 0 leaves nothing to compare with: raise it or set temporal to {WITHOUT_RESPONSES}"
             )
         if self.contrast_size == 0 and self.gate_visits:
             raise ValueError("gate_visits compares answers on contrast frames: raise contrast_size or set it to 0")
-        if self.contrast_scale == "batch" and self.temporal not in ("paper", "strict"):
-            raise ValueError("contrast_scale batch is for temporal paper and strict: set it to none")
+        if self.contrast_scale == "batch" and not self.mode.can_normalise:
+            raise ValueError(f"contrast_scale batch is for temporal {' and '.join(CAN_NORMALISE)}: set it to none")
         if self.length_min > self.length_max:
             raise ValueError(
                 "length_min is above length_max, so that no response earns the bonus: set omega 0 if none should"

@@ -22,8 +22,9 @@ from stages.data.outputs import Output
 from stages.data.prompt import question_text
 from stages.data.sample import Sample, read_samples, write_rejects, write_samples
 from stages.data.shards import ShardStore
-from stages.evaluate import EvaluateParams, run
+from stages.evaluate import Candidate, EvaluateParams, Tables, run
 from stages.evaluation.predictions import PredictionRow, read_predictions
+from stages.evaluation.prepared import Wanted
 from stages.generation.sampling import Sampling
 from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
@@ -149,8 +150,8 @@ def test_the_trained_embedded_models_answer_and_teach_through_the_server_as_in_t
     (tmp_path / "shapes-8").symlink_to(done / "data" / "benchmarks" / "shapes-8")
     with served(done / "models" / name, tmp_path / "vllm.log", MEDIA_FLAG) as url:
         params = asking(url).model_copy(update={"max_new_tokens": 72})
-        files = (tmp_path / "there.parquet", tmp_path / "there.json")
-        run(params, "tiny", "shapes", tmp_path / "shapes-8", "there", None, *files)
+        tables = Tables(tmp_path / "there.parquet", tmp_path / "there.json")
+        run(params, Candidate("tiny", "there"), Wanted("shapes", tmp_path / "shapes-8"), tables)
         taught = teach(url, done)
     there = read_predictions(tmp_path / "there.parquet")
     assert len(here) > 400

@@ -10,9 +10,9 @@ _PLACEHOLDERS = (
 
 
 def placeholder(head: bytes) -> str | None:
-    """What the beginning of a file shows in place of the file itself.
+    """What a file is instead of the one that was wanted.
 
-    None for any other file.
+    `head` is its beginning. None for any other file.
     """
     start = head.lstrip().lower()
     return next((what for beginning, what in _PLACEHOLDERS if start.startswith(beginning)), None)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 HUB = "hub"  # as the root: the benchmark's own datasets on the hub
 DRAWN = "drawn.json"  # beside the samples: of how many questions they were drawn
+FRAMES = "frames.json"  # the frame spec
 
 
 class BenchmarkParams(ExtractParams):
@@ -44,11 +45,12 @@ def run(
 ) -> None:
     """Read the benchmark `name` in `root` into the folder `out`.
 
-    `out` gets samples.parquet, quarantine.parquet, frames.parquet and the store frames/. `root` is a folder, the name
-    of a dataset on the hub, a file with such names, or `hub` for the benchmark's own datasets there. `frames` is the
-    most frames per clip. A question that cannot be asked is in the quarantine with its reason, so kept and quarantined
-    questions together are the whole benchmark. With `limit` they are a sample of about so many questions, of each kind
-    its share, drawn with `seed`; drawn.json says of how many. UserError when too many are in the quarantine.
+    `out` gets samples.parquet, quarantine.parquet, frames.parquet, the store frames/ and frames.json, which says how
+    frames were taken. `root` is a folder, the name of a dataset on the hub, a file with such names, or `hub` for the
+    benchmark's own datasets there. `frames` is the most frames per clip. A question that cannot be asked is in the
+    quarantine with its reason, so kept and quarantined questions together are the whole benchmark. With `limit` they
+    are a sample of about so many questions, of each kind its share, drawn with `seed`; drawn.json says of how many.
+    UserError when too many are in the quarantine.
     """
     params = _with_budget(params, frames)
     benchmark = get_benchmark(name)
@@ -68,6 +70,7 @@ def run(
         reader = FrameReader(out / "frames", out / "frames.parquet")
         kept = [benchmark.finish(sample, reader.load(sample.sample_id).pts_T, folder) for sample in kept]
     write_rejects(out / "quarantine.parquet", rejected)
+    write_json(out / FRAMES, params.spec.model_dump(mode="json"))
     (out / DRAWN).unlink(missing_ok=True)
     if limit is not None:
         write_json(out / DRAWN, {"questions": len(drafts), "drawn": len(asked), "seed": seed})

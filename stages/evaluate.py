@@ -7,7 +7,7 @@ with `--server http://127.0.0.1:8000/v1` for a model that is served there.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -27,10 +27,10 @@ from stages.evaluation.faithfulness import (
     thoughts_to_exchange,
     with_faithfulness,
 )
-from stages.evaluation.judgements import judged_by, with_judge
-from stages.evaluation.metrics import shown, summarise
+from stages.evaluation.judgements import JudgeRecord, judged_by, with_judge
+from stages.evaluation.metrics import Summary, shown, summarise
 from stages.evaluation.predictions import PREDICTION_SCHEMA, PredictionRow, prediction_row, read_predictions
-from stages.evaluation.prepared import Prepared, Wanted, prepare, read_prepared
+from stages.evaluation.prepared import Prepared, Wanted, questions
 from stages.evaluation.selfcheck import selfcheck_text
 from stages.evaluation.text_summary import (
     benchmarks_text,
@@ -88,94 +88,144 @@ class EvaluateParams(AskingParams):
         return self
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """The model that is asked; the fields are flags, see `run`."""
+
+    model: str = ""
+    name: str | None = None
+    server: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in the results."""
+        return self.name or Path(self.model).name
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Files that are written, and that of another model; see `run`."""
+
+    predictions: Path | None = None
+    metrics: Path | None = None
+    headline: Path | None = None
+    against: Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The scored answers of one model, and how it was asked."""
+
+    rows: list[PredictionRow]
+    summary: Summary
+    asked: Conditions
+    judge: JudgeRecord | None
+    faithful: Faithfulness
+    resumed: dict[str, list[str]]
+
+
 def run(
     params: EvaluateParams,
-    model: str = "",
-    benchmark: str = "",
-    data: Path | None = None,
-    name: str | None = None,
-    server: str | None = None,
-    predictions: Path | None = None,
-    metrics: Path | None = None,
-    headline: Path | None = None,
-    against: Path | None = None,
-    root: Path | None = None,
-    frames: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    candidate: Candidate,
+    wanted: Wanted,
+    tables: Tables = Tables(),
     params_file: Path = Path("params.yaml"),
     list: bool = False,
     selfcheck: bool = False,
 ) -> None:
-    """Ask `model` every question of the benchmark, and score its answers.
+    """Ask a model every question of a benchmark, and score its answers.
 
-    `model` is a folder, a hub name or the name of a served model. `data` is the folder that the benchmark stage
-    wrote. Without it, that stage runs first: it reads `root` (default: `data/<benchmark>`, or else the benchmark's
-    datasets on the hub), takes at most `frames` per clip (default: 16), and with `limit` a sample of about so many
-    questions, drawn with `seed`. `server` is the address of an OpenAI-compatible server; it replaces the one of the
-    parameters. Without paths the two files go to `evaluations/`, named after `name` (default: the end of the model's
-    name) and the folder. `headline` takes the few figures that DVC compares, and the judge's name. `against`, another
-    model's predictions, adds a paired comparison to the log. Answers go to a journal as they come, so a killed run goes
-    on where it was and ends with the same files. The next run asks failed requests again. UserError when no question
-    has frames.
+    --model is a folder, a hub name or the name of a served model. --data is the folder that the benchmark stage
+    wrote; --frames must then be the number of frames that it was prepared with. Without --data, that stage runs first:
+    it reads --root (default: `data/<benchmark>`, or else the benchmark's datasets on the hub), takes at most --frames
+    per clip (default: 16), and with --limit a sample of about so many questions, drawn with --seed. --server is the
+    address of an OpenAI-compatible server; it replaces the one of the parameters. Without paths the two files go to
+    `evaluations/`, named after --name (default: the end of the model's name) and the folder. --headline takes the few
+    figures that DVC compares, and the judge's name. --against, another model's predictions, adds a paired comparison to
+    the log. Answers go to a journal as they come, so a killed run goes on where it was and ends with the same files.
+    The next run asks failed requests again. UserError when no question has frames.
 
-    `list` prints all benchmarks instead. `selfcheck` scores recorded outputs instead, and says whether the scores are
+    --list prints all benchmarks instead. --selfcheck scores recorded outputs instead, and says whether the scores are
     the official ones.
     """
     if list or selfcheck:
         log.info(benchmarks_text() if list else selfcheck_text())
         return
-    if not (model and benchmark):
+    if not (candidate.model and wanted.benchmark):
         raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
-    for flag, value in (("--root", root), ("--limit", limit), ("--seed", seed)):
-        if data and value:
-            raise UserError(f"{flag} cannot change {data}, which is prepared already; leave out {flag} or --data")
-    others = read_predictions(against) if against else []
+    others = read_predictions(tables.against) if tables.against else []
     torch.set_num_threads(params.threads)
-    params = params.asking(model, server)
-    name, definition = name or Path(model).name, get_benchmark(benchmark)
-    data = data or prepare(Wanted(benchmark, root, frames or 16, limit, seed), params_file, OUTSIDE_THE_GRAPH / "data")
-    prepared = read_prepared(benchmark, data)
+    params, definition = params.asking(candidate.model, candidate.server), get_benchmark(wanted.benchmark)
+    prepared = questions(wanted, params_file, OUTSIDE_THE_GRAPH / "data")
+    name = f"{candidate.label}-{prepared.folder.name}"
+    found = evaluate(params, candidate.model, definition, prepared, name)
+    write(found, prepared, tables, OUTSIDE_THE_GRAPH / name)
+    # The text is the format, not an argument: the log would escape the line breaks of an argument.
+    log.info(
+        summary_text(
+            candidate.label, wanted.benchmark, params.profile, found.summary, str(prepared.drawn or ""), found.judge
+        )
+    )
+    if found.faithful:
+        log.info("faithfulness: %s", faithfulness_text(found.faithful))
+    if published := published_text(wanted.benchmark):
+        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
+    if tables.against:
+        log.info("against %s: %s", tables.against, comparison_text(found.rows, others, definition, params.profile))
+        asked = {candidate.label: found.asked, tables.against.stem: read_conditions(tables.against)}
+        if differs := differences(asked):
+            log.warning("the two were asked in different ways, which may explain the difference: %s", differs)
+    if prepared.quarantine:
+        log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
+
+
+def evaluate(params: EvaluateParams, model: str, benchmark: Benchmark, prepared: Prepared, name: str) -> Evaluated:
+    """The scored answers of `model`.
+
+    Answers and verdicts that are there are used; `name` names their work folders. UserError when no question has
+    frames.
+    """
     showings = plan(prepared.samples, prepared.reader.sample_ids, params.orders)
     if not showings:
         raise UserError(
-            f"{data}: none of the {len(prepared.samples)} questions has frames; "
+            f"{prepared.folder}: none of the {len(prepared.samples)} questions has frames; "
             "read its quarantine.parquet and run the benchmark stage again"
         )
     params = with_payload(params, "evaluate")
     engine, model_files = engine_of(params, model, prepared.reader)
-    work = work_dir(f"evaluate/{name}-{data.name}", params.identity, [*model_files, *prepared.files])
+    work = work_dir(f"evaluate/{name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed, "evaluate")
-    rows = [prediction_row(showing.sample, outputs[showing.key], definition) for showing in showings]
-    place = OUTSIDE_THE_GRAPH / f"{name}-{data.name}"
+    rows = [prediction_row(showing.sample, outputs[showing.key], benchmark) for showing in showings]
     judge = None
     if params.judge:
-        home = WORK / "evaluate" / "judge" / place.name
-        rows, judge = judge_rows(params.judge, rows, prepared.samples, definition, params.seed, home)
-    faithful = _faithfulness(params, rows, prepared, definition, model_files) if params.faithfulness else {}
-    summary = summarise(rows, prepared.n_questions, definition, params.profile)
-    judged = {"judge": judge} if judge else {}
-    asked: Conditions = {**conditions_of(params, model_files, "evaluate"), "shown": shown(rows), **judged_by(judge)}
-    table = predictions or place.with_name(f"{place.name}.parquet")
-    schema = with_faithfulness(with_conditions(PREDICTION_SCHEMA, asked), faithful)
-    write_table(table, rows, with_judge(schema, judge))
-    followed = {"faithfulness": {name: asdict(figure) for name, figure in faithful.items()}} if faithful else {}
-    figures = summary.metrics() | judged | followed | {"asked": asked} | prepared.note | resume_note(work)
-    write_json(metrics or place.with_name(f"{place.name}.json"), figures)
-    if headline:
-        write_json(headline, summary.few() | judged_by(judge))
-    # The text is the format, not an argument: the log would escape the line breaks of an argument.
-    log.info(summary_text(name, benchmark, params.profile, summary, str(prepared.drawn or ""), judge))
-    if faithful:
-        log.info("faithfulness: %s", faithfulness_text(faithful))
-    if published := published_text(benchmark):
-        log.info("as published (arXiv 2503.21776, video-r1 profile): %s", published)
-    if against:
-        log.info("against %s: %s", against, comparison_text(rows, others, definition, params.profile))
-        if differs := differences({name: asked, against.stem: read_conditions(against)}):
-            log.warning("the two were asked in different ways, which may explain the difference: %s", differs)
-    if prepared.quarantine:
-        log.warning("in quarantine, counted as missing: %s", rejects_text(prepared.quarantine))
+        rows, judge = judge_rows(
+            params.judge, rows, prepared.samples, benchmark, params.seed, WORK / "evaluate" / "judge" / name
+        )
+    return Evaluated(
+        rows=rows,
+        summary=summarise(rows, prepared.n_questions, benchmark, params.profile),
+        asked={**conditions_of(params, model_files, "evaluate"), "shown": shown(rows), **judged_by(judge)},
+        judge=judge,
+        faithful=_faithfulness(params, rows, prepared, benchmark, model_files) if params.faithfulness else {},
+        resumed=resume_note(work),
+    )
+
+
+def write(found: Evaluated, prepared: Prepared, tables: Tables, place: Path) -> None:
+    """Write the predictions, the metrics and the headline.
+
+    Files without a path are `place` with a suffix; the headline has none.
+    """
+    schema = with_faithfulness(with_conditions(PREDICTION_SCHEMA, found.asked), found.faithful)
+    predictions = tables.predictions or place.with_name(f"{place.name}.parquet")
+    write_table(predictions, found.rows, with_judge(schema, found.judge))
+    judged = {"judge": found.judge} if found.judge else {}
+    followed = {name: asdict(figure) for name, figure in found.faithful.items()}
+    faithful = {"faithfulness": followed} if followed else {}
+    figures = found.summary.metrics() | judged | faithful | {"asked": found.asked} | prepared.note | found.resumed
+    write_json(tables.metrics or place.with_name(f"{place.name}.json"), figures)
+    if tables.headline:
+        write_json(tables.headline, found.summary.few() | judged_by(found.judge))
 
 
 def _faithfulness(

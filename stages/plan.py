@@ -58,9 +58,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     adapted, has_reference = params.lora is not None, params.loss.beta > 0
     servers = len(params.rollout.servers) if params.rollout else 0
     questions = params.questions_per_step / host.gpus
-    contrast = media.videos * (params.contrast_size > 0)
-    rows = questions * (params.group_size + contrast * params.contrast_size)
-    prompts = questions * (1 + contrast)
+    videos = questions * media.videos  # the questions with contrast frames
+    rows = questions * params.group_size + videos * params.contrast_size
+    prompts = questions + videos * (params.contrast_size > 0)
     at_once = min(1.0, (params.rollout_rows or rows) / rows)  # share of the responses
     cached = prompts * min(1.0, 2 * at_once), rows * at_once  # prompts and responses, see generate.room_for
     shape, most = media.shape(TEXT_TOKENS, params.max_new_tokens), media.largest(TEXT_TOKENS, params.max_new_tokens)
@@ -77,8 +77,9 @@ def plan_tgrpo(params: TgrpoParams, size: ModelSize, media: Media, host: Machine
     once = encode(shape, size) * questions if servers else (prefill(shape) + encode(shape, size)) * prompts
     if has_reference:
         once += (scored + seen) * questions
-    if params.needs_gains or params.needs_thoughts:
-        once += (scored + seen) * questions * contrast
+    if params.mode.scores_again:
+        is_encoded = params.contrast_size > 0 and not servers  # the contrast frames, for the responses to them
+        once += (scored + (seen if is_encoded else encode(shape, size))) * videos
     update = trained(scored, params.gradient_checkpointing, adapted)
     update += trained(seen, params.gradient_checkpointing, how.vision == "adapters")
     decoding = decode(shape, rows / questions) * questions

@@ -13,8 +13,9 @@ from stages.asking import engines
 from stages.asking.server_engine import ServerParams
 from stages.data.conditions import with_conditions
 from stages.data.sample import Reject, read_samples, write_rejects, write_samples
-from stages.evaluate import EvaluateParams, run
+from stages.evaluate import Candidate, EvaluateParams, Tables, run
 from stages.evaluation.predictions import PREDICTION_SCHEMA
+from stages.evaluation.prepared import Wanted
 from stages.generation.decoder import Room
 from stages.generation.generate import Completion, Job
 from stages.generation.sampling import Sampling
@@ -121,18 +122,18 @@ def test_alone_it_needs_a_model_a_benchmark_and_its_folder_and_writes_beside_the
     model: Path, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    run(PARAMS, str(model), "shapes", place)
+    run(PARAMS, Candidate(str(model)), Wanted("shapes", place))
     assert read_json(place / "evaluations" / f"tiny-{place.name}.json")["n"] == 6
     with pytest.raises(UserError, match="holds questions of shapes, not of mmvu"):
-        run(PARAMS, str(model), "mmvu", place)
+        run(PARAMS, Candidate(str(model)), Wanted("mmvu", place))
     write_samples(
         place / "samples.parquet",
         [sample.model_copy(update={"source": "mmvu"}) for sample in read_samples(place / "samples.parquet")],
     )
-    run(PARAMS, str(model), "mmvu", place)
+    run(PARAMS, Candidate(str(model)), Wanted("mmvu", place))
     assert "Video-R1-7B at 16 frames 64.2, Video-R1-7B at 32 frames 63.8" in caplog.messages[-1]
     with pytest.raises(UserError, match=r"no prepared benchmark; first run `python -m stages.benchmark --name mvbench"):
-        run(PARAMS, str(model), "mvbench", place / "nowhere")
+        run(PARAMS, Candidate(str(model)), Wanted("mvbench", place / "nowhere"))
 
 
 @pytest.mark.slow
@@ -260,7 +261,7 @@ def test_another_models_predictions_are_compared_question_by_question(
         place / "right.parquet", right, with_conditions(PREDICTION_SCHEMA, read_json(place / "first.json")["asked"])
     )
     with caplog.at_level(logging.INFO):
-        run(PARAMS, str(model), "shapes", place, against=place / "right.parquet")
+        run(PARAMS, Candidate(str(model)), Wanted("shapes", place), Tables(against=place / "right.parquet"))
     assert (
         f"against {place / 'right.parquet'}: -100.0 [-100.0, -19.6] points on 5 common questions" in caplog.messages[-1]
     )
@@ -272,7 +273,7 @@ def test_another_models_predictions_are_compared_question_by_question(
 )
 def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: Path, file: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        run(PARAMS, str(model), "shapes", place, against=place / file)
+        run(PARAMS, Candidate(str(model)), Wanted("shapes", place), Tables(against=place / file))
 
 
 def _as_a_process(model: Path, place: Path, name: str) -> Started:

@@ -5,7 +5,7 @@ One holds every answer ever paid for, the other the answers that a run uses.
 
 from typing import Literal, NotRequired, TypedDict, get_args
 
-import pyarrow as pa
+from stages.run.schemas import schema_of
 
 Status = Literal["ok", "malformed", "truncated", "refused", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -43,26 +43,5 @@ class AnnotationRow(TypedDict):
     completion_tokens: int
 
 
-ANSWER_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("model", pa.string()),
-        ("status", pa.string()),
-        ("detail", pa.string()),
-        ("text", pa.string()),
-        ("reasoning", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-    ]
-)
-ANNOTATION_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("request_key", pa.string()),
-        ("status", pa.string()),
-        ("detail", pa.string()),
-        ("text", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-    ]
-)
+ANSWER_SCHEMA = schema_of(AnswerRow)
+ANNOTATION_SCHEMA = schema_of(AnnotationRow)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-import pyarrow as pa
-
 from stages.run.files import iterate_rows, write_table
+from stages.run.schemas import schema_of
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +23,7 @@ class ObjectRow(TypedDict):
     sha256: str
 
 
-OBJECT_SCHEMA = pa.schema(
-    [("address", pa.string()), ("etag", pa.string()), ("size", pa.int64()), ("sha256", pa.string())]
-)
+OBJECT_SCHEMA = schema_of(ObjectRow)
 
 
 def record_objects(table: Path, rows: Sequence[ObjectRow]) -> None:

@@ -2,9 +2,8 @@
 
 from typing import Literal, TypedDict
 
-import pyarrow as pa
-
 from stages.data.order import Order
+from stages.run.schemas import schema_of
 
 OutputStatus = Literal["ok", "truncated", "error"]
 
@@ -30,18 +29,4 @@ class Output(TypedDict):
     detail: str
 
 
-OUTPUT_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("sample_id", pa.string()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("status", pa.string()),
-        ("tokens", pa.int64()),
-        ("frame_order", pa.list_(pa.int64())),
-        ("n_frames", pa.int64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("detail", pa.string()),
-    ]
-)
+OUTPUT_SCHEMA = schema_of(Output)

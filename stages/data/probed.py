@@ -2,10 +2,9 @@
 
 from typing import TypedDict
 
-import pyarrow as pa
-
 from stages.data.order import Order
 from stages.data.outputs import OutputStatus
+from stages.run.schemas import Int32, schema_of
 
 
 class ProbedRow(TypedDict):
@@ -21,19 +20,8 @@ class ProbedRow(TypedDict):
     status: OutputStatus
     answer: str | None
     grade: float | None
-    tokens: int
+    tokens: Int32
     detail: str
 
 
-PROBED_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("status", pa.string()),
-        ("answer", pa.string()),
-        ("grade", pa.float64()),
-        ("tokens", pa.int32()),
-        ("detail", pa.string()),
-    ]
-)
+PROBED_SCHEMA = schema_of(ProbedRow)

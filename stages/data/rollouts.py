@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-import pyarrow as pa
+from stages.run.schemas import Int32, schema_of
 
 
 class RolloutRow(TypedDict):
@@ -14,7 +14,7 @@ class RolloutRow(TypedDict):
     """
 
     sample_id: str
-    step: int
+    step: Int32
     order: str
     text: str
     answer: str | None
@@ -26,13 +26,4 @@ class RolloutRow(TypedDict):
     gain: float | None
 
 
-ROLLOUT_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("step", pa.int32()),
-        ("order", pa.string()),
-        ("text", pa.string()),
-        ("answer", pa.string()),
-        *((name, pa.float64()) for name in ("accuracy", "format", "temporal", "length", "advantage", "gain")),
-    ]
-)
+ROLLOUT_SCHEMA = schema_of(RolloutRow)

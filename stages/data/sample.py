@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table
+from stages.run.schemas import schema_of
 
 DataType = Literal["video", "image"]
 ProblemType = Literal["multiple choice", "numerical", "OCR", "free-form", "regression"]
@@ -71,30 +72,10 @@ class Unusable(Exception):
         self.detail = detail
 
 
-SAMPLE_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("data_type", pa.string(), nullable=False),
-        pa.field("problem_type", pa.string(), nullable=False),
-        pa.field("problem", pa.string(), nullable=False),
-        pa.field("options", pa.list_(pa.string()), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("process", pa.string()),
-        pa.field("media_path", pa.string(), nullable=False),
-        pa.field("media_sha256", pa.string(), nullable=False),
-        pa.field("clip_start", pa.float64()),
-        pa.field("clip_end", pa.float64()),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
-        pa.field("licence", pa.string(), nullable=False),
-    ]
-)
+SAMPLE_SCHEMA = schema_of(Sample, exact=True)
 # Of the training sets: a sample, and which row of the frame store is shown with it.
 TRAINING_SCHEMA = SAMPLE_SCHEMA.append(pa.field("frame_key", pa.string()))
-REJECT_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "stage", "reason", "detail")]
-)
+REJECT_SCHEMA = schema_of(Reject, exact=True)
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

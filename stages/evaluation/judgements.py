@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.evaluation.statistics import wilson
+from stages.run.schemas import arrow_type
 
 VerdictName = Literal["correct", "incorrect", "unreadable", "refused", "failed"]
 """unreadable: a reply without a verdict. refused: the server refused. failed: no reply; the next run asks again."""
@@ -49,10 +50,7 @@ class Judgement(TypedDict):
     by_rules: float | None
 
 
-JUDGEMENT = pa.field(
-    "judgement",
-    pa.struct([("verdict", pa.string()), ("reason", pa.string()), ("decides", pa.bool_()), ("by_rules", pa.float64())]),
-)
+JUDGEMENT = pa.field("judgement", arrow_type(Judgement))
 """The column of judgements in a predictions table; null where no judge is involved."""
 
 

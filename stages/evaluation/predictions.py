@@ -1,30 +1,27 @@
 """The records of an evaluation: outputs of engines, and scored predictions."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypedDict, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.data.grading import is_well_formed, named_option
+from stages.data.order import Order
 from stages.data.outputs import Output
 from stages.data.sample import ProblemType, Sample
-from stages.evaluation.definition import Benchmark, Profile, ScoredRow, extract
-from stages.evaluation.judgements import JUDGEMENT, Judgement
+from stages.evaluation.definition import Benchmark, Profile, Scores, extract
+from stages.evaluation.judgements import Judgement
 from stages.run.errors import UserError
+from stages.run.schemas import Int32, schema_of
 
 Status = Literal["ok", "no_answer", "truncated", "error"]
 
 
-class PredictionRow(ScoredRow):
-    """One scored answer.
-
-    `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile
-    extracts and scores it; None without one. `option` is the letter of the option that `prediction` names, None without
-    one and for other answer types. `answer` is the right answer. `judgement` is None where no judge has to do with the
-    answer. The other fields are those of `Output`.
-    """
-
+class _Answer(TypedDict):
+    sample_id: str
+    order: Order
+    category: str
     problem_type: ProblemType
     answer: str
     text: str
@@ -33,38 +30,29 @@ class PredictionRow(ScoredRow):
     option: str | None
     status: Status
     well_formed: bool
-    tokens: int
-    frame_order: list[int]
-    n_frames: int
-    width: int
-    height: int
+
+
+class PredictionRow(_Answer, Scores):
+    """One scored answer, as a `ScoredRow` and more.
+
+    `text` is the whole output. `prediction` and `prediction_video_r1` are the answer inside it, as each profile
+    extracts and scores it; None without one. `option` is the letter of the option that `prediction` names, None without
+    one and for other answer types. `answer` is the right answer. `judgement` is None where no judge has to do with the
+    answer. The other fields are those of `Output`.
+    """
+
+    tokens: Int32
+    frame_order: list[Int32]
+    n_frames: Int32
+    width: Int32
+    height: Int32
     detail: str
     judgement: Judgement | None
 
 
-PREDICTION_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("order", pa.string()),
-        ("category", pa.string()),
-        ("problem_type", pa.string()),
-        ("answer", pa.string()),
-        ("text", pa.string()),
-        ("prediction", pa.string()),
-        ("prediction_video_r1", pa.string()),
-        ("option", pa.string()),
-        ("status", pa.string()),
-        ("well_formed", pa.bool_()),
-        ("official", pa.float64()),
-        ("video-r1", pa.float64()),
-        ("tokens", pa.int32()),
-        ("frame_order", pa.list_(pa.int32())),
-        ("n_frames", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("detail", pa.string()),
-    ]
-)
+JUDGED_SCHEMA = schema_of(PredictionRow)
+PREDICTION_SCHEMA = JUDGED_SCHEMA.remove(JUDGED_SCHEMA.get_field_index("judgement"))
+"""Of the tables that no judge has to do with."""
 
 
 def read_predictions(path: Path) -> list[PredictionRow]:
@@ -73,11 +61,10 @@ def read_predictions(path: Path) -> list[PredictionRow]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read as predictions ({error})") from None
-    names = PREDICTION_SCHEMA.names
-    if table.column_names not in (names, [*names, JUDGEMENT.name]):
-        columns = ", ".join(names)
+    if table.column_names not in (PREDICTION_SCHEMA.names, JUDGED_SCHEMA.names):
+        columns = ", ".join(PREDICTION_SCHEMA.names)
         raise UserError(f"{path}: a table, but not of predictions; a predictions table has the columns {columns}")
-    return [cast(PredictionRow, {JUDGEMENT.name: None, **row}) for row in table.to_pylist()]
+    return [cast(PredictionRow, {"judgement": None, **row}) for row in table.to_pylist()]
 
 
 def prediction_row(sample: Sample, output: Output, benchmark: Benchmark) -> PredictionRow:

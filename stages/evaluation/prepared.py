@@ -10,6 +10,8 @@ from stages.run.errors import UserError
 from stages.run.files import read_json
 from stages.video.frame_store import FrameReader
 
+USUAL_FRAMES = 16  # most frames of a clip, where no flag says it
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -25,16 +27,23 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared benchmark; `files` decide the answers.
+    """A prepared benchmark.
 
-    `drawn` is None for the whole benchmark.
+    `drawn` is None for the whole benchmark. `max_frames` is the most frames per clip, None where the folder was
+    prepared before it said so.
     """
 
+    folder: Path
     samples: list[Sample]
     quarantine: list[Reject]
     reader: FrameReader
-    files: list[Path]
     drawn: Drawn | None
+    max_frames: int | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that decide the answers."""
+        return [self.folder / "samples.parquet", self.folder / "frames.parquet"]
 
     @property
     def n_questions(self) -> int:
@@ -49,7 +58,7 @@ class Prepared:
 
 def read_prepared(benchmark: str, data: Path) -> Prepared:
     """The prepared benchmark in `data`; UserError when it is not there."""
-    samples, frame_keys, drawn = data / "samples.parquet", data / "frames.parquet", data / "drawn.json"
+    samples, drawn, spec = data / "samples.parquet", data / "drawn.json", data / "frames.json"
     if not samples.exists():
         raise UserError(
             f"{data}: no prepared benchmark; first run "
@@ -62,23 +71,28 @@ def read_prepared(benchmark: str, data: Path) -> Prepared:
             "name the benchmark that the folder holds"
         )
     return Prepared(
+        data,
         asked,
         read_rejects(data / "quarantine.parquet"),
-        FrameReader(data / "frames", frame_keys),
-        [samples, frame_keys],
+        FrameReader(data / "frames", data / "frames.parquet"),
         Drawn(**read_json(drawn)) if drawn.exists() else None,
+        read_json(spec)["max_frames"] if spec.exists() else None,
     )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to prepare: the flags of the benchmark stage."""
+    """The questions of an evaluation: prepared in `data`, or to be prepared.
 
-    benchmark: str
-    root: Path | None
-    frames: int
-    limit: int | None
-    seed: int
+    The other fields are the flags of the benchmark stage.
+    """
+
+    benchmark: str = ""
+    data: Path | None = None
+    root: Path | None = None
+    frames: int | None = None
+    limit: int | None = None
+    seed: int | None = None
 
     @property
     def source(self) -> Path:
@@ -89,11 +103,38 @@ class Wanted:
     @property
     def folder(self) -> str:
         """A name that says what is inside."""
-        sample = "" if self.limit is None else f"-limit{self.limit}-seed{self.seed}"
-        return f"{self.benchmark}-{self.frames}{sample}"
+        sample = "" if self.limit is None else f"-limit{self.limit}-seed{self.seed or 0}"
+        return f"{self.benchmark}-{self.most_frames}{sample}"
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames per clip."""
+        return USUAL_FRAMES if self.frames is None else self.frames
 
 
-def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
+def questions(wanted: Wanted, params_file: Path, home: Path) -> Prepared:
+    """The prepared questions: those in `wanted.data`, or new ones in `home`.
+
+    UserError when they are not there, or when a prepared folder does not follow a flag.
+    """
+    if wanted.data is None:
+        return read_prepared(wanted.benchmark, _prepare(wanted, params_file, home))
+    for flag, value in (("--root", wanted.root), ("--limit", wanted.limit), ("--seed", wanted.seed)):
+        if value is not None:
+            raise UserError(
+                f"{flag} cannot change {wanted.data}, which is prepared already; leave out {flag} or --data"
+            )
+    prepared = read_prepared(wanted.benchmark, wanted.data)
+    if wanted.frames not in (None, prepared.max_frames):
+        made = f"at most {prepared.max_frames}" if prepared.max_frames else "an unknown number of"
+        raise UserError(
+            f"--frames is {wanted.frames}, but the clips in {wanted.data} were prepared with {made} frames; leave out "
+            "--frames to use them as they are, or --data to prepare others"
+        )
+    return prepared
+
+
+def _prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
     """Run the benchmark stage; returns the folder that it wrote.
 
     The folder is in `home`. The stage runs in a process of its own, because it decodes video. Frames that are there are
@@ -106,7 +147,7 @@ def prepare(wanted: Wanted, params_file: Path, home: Path) -> Path:
         "--root": wanted.source,
         "--out": out,
         "--metrics": out.with_suffix(".json"),
-        "--frames": wanted.frames,
+        "--frames": wanted.most_frames,
         "--limit": wanted.limit,
         "--seed": wanted.seed,
     }

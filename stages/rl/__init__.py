@@ -6,8 +6,9 @@
     served      ServedRollouts: the same from servers (server_pool, adapter_server), with each step's adapter
     grading     grade_group: their accuracy and format, each response once
     thought     conclusion_start: where a thought stops to note and starts to conclude; frames_named
-    likelihood  Gains: Δ, how much likelier the ordered frames made a response; token_weights
-    rewards     correct_share: p and p̃; temporal_rewards: r_t; length_rewards: ω; group_rewards: R_i
+    likelihood  Gains: Δ, how much likelier the ordered frames made a response
+    temporal    MODES: how the order of frames enters a step; correct_share: p and p̃; token_weights: w_t
+    rewards     temporal_rewards: r_t; length_rewards: ω; group_rewards: R_i
     gate        Gate: the questions whose order of frames does not matter
     advantages  temporal_advantages: A_i
     assessment  Assessor: from graded groups to rewards, advantages and token weights

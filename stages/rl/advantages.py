@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stages.rl.rewards import EPSILON, Rewards, TemporalMode
+from stages.rl.rewards import EPSILON, Rewards
 
 Scale = Literal["group", "batch", "none", "ema"]
 
@@ -48,19 +48,14 @@ def update_ema(ema: Mapping[str, float], rewards_BG: Tensor, types: Sequence[str
     return updated
 
 
-def scaled_rewards(rewards: Rewards, mode: TemporalMode) -> Tensor:
-    """The rewards to be scaled, [B, G]; in mode `advantage` without r_t."""
-    return rewards.base_BG if mode == "advantage" else rewards.base_BG + rewards.temporal_BG
-
-
-def temporal_advantages(rewards: Rewards, mode: TemporalMode, scale: Scale, ema_B: Tensor) -> Tensor:
+def temporal_advantages(rewards: Rewards, scale: Scale, ema_B: Tensor) -> Tensor:
     """Advantages of the ordered responses, [B, G].
 
-    r_t is part of the reward; in mode `advantage` it is added after scaling.
+    r_t is part of the scaled reward, or added after scaling.
     """
-    scaled_BG = scaled_rewards(rewards, mode)
+    scaled_BG = rewards.scaled_BG
     advantages_BG = group_advantages(scaled_BG, reward_scale(scaled_BG, scale, ema_B))
-    return advantages_BG + rewards.temporal_BG if mode == "advantage" else advantages_BG
+    return advantages_BG + rewards.temporal_BG if rewards.after_scaling else advantages_BG
 
 
 def temporal_effect(advantages_BG: Tensor, rewards: Rewards, scale: Scale, ema_B: Tensor) -> float:

@@ -1,14 +1,14 @@
 """From graded groups to what the loss needs: rewards, advantages, token weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from stages.rl.advantages import scaled_rewards, temporal_advantages, temporal_effect, update_ema
+from stages.rl.advantages import temporal_advantages, temporal_effect, update_ema
 from stages.rl.batches import response_weights, weight_effect
 from stages.rl.exchange import gather
 from stages.rl.gate import Gate
@@ -23,7 +23,7 @@ from stages.rl.sharing import SharedStep
 class Assessment:
     """What this process's groups earned, and figures of all processes.
 
-    `weights` are those of the tokens of each response, None unless the temporal mode is `tokens`.
+    `weights` are those of the tokens of each response, None unless the temporal mode weighs tokens.
     """
 
     rewards: Rewards
@@ -50,12 +50,12 @@ class Assessor:
         types = [sample.problem_type for sample in sampled.samples]
         closed_B = self.gate.closed([sample.sample_id for sample in sampled.samples], grades)
         rewards = group_rewards(grades, params, closed_B)
-        self.ema = update_ema(self.ema, scaled_rewards(rewards, params.temporal), types, params.ema_decay)
+        self.ema = update_ema(self.ema, rewards.scaled_BG, types, params.ema_decay)
         ema_B = torch.tensor([self.ema[kind] for kind in types])
-        advantages_BG = temporal_advantages(rewards, params.temporal, params.scale, ema_B)
+        advantages_BG = temporal_advantages(rewards, params.scale, ema_B)
         effect = temporal_effect(advantages_BG, rewards, params.scale, ema_B)
         own = shared.places(accelerator.process_index)
-        own_rewards = Rewards(**{field.name: getattr(rewards, field.name)[own] for field in fields(rewards)})
+        own_rewards = rewards.of(own)
         weights = response_weights(sampled.groups, own_rewards.condition_B, params)
         if weights is not None:
             effect = float(gather(accelerator, weight_effect(advantages_BG[own], weights)[None]).mean())

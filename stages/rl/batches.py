@@ -11,8 +11,7 @@ from stages.model.inputs import PromptBuilder
 from stages.model.transfer import on_device
 from stages.model.vision import Media, encoded_media, joint_media
 from stages.rl.grading import GradedGroup
-from stages.rl.likelihood import token_weights
-from stages.rl.rewards import RewardParams, Rewards, TemporalMode, idle
+from stages.rl.rewards import RewardParams, Rewards, idle
 from stages.rl.rollout import Group
 from stages.rl.scoring import Packed, pack
 
@@ -22,7 +21,7 @@ class MicroBatch:
     """What one forward and backward needs.
 
     `sampled_logps_RC` are the log-probabilities that sampling had. The first update fills `old_logps_RC`: the policy is
-    then still the one that sampled. `token_weights_RC` weigh the policy gradient in mode `tokens`.
+    then still the one that sampled. `token_weights_RC` weigh the policy gradient (`response_weights`).
     """
 
     packed: Packed
@@ -62,14 +61,15 @@ def micro_batch(
 def response_weights(
     groups: Sequence[GradedGroup], condition_B: Tensor, params: RewardParams
 ) -> list[list[Tensor]] | None:
-    """The token weights of each response, [C]; None unless in mode `tokens`.
+    """The token weights of each response, [C], if the mode has any.
 
     They are 1 where the question has no temporal term.
     """
-    if params.temporal != "tokens":
+    weigh = params.mode.weigh_tokens
+    if weigh is None:
         return None
     return [
-        [token_weights(gain.tokens_C, params.alpha) for gain in graded.gains]
+        [weigh(gain.tokens_C, params.alpha) for gain in graded.gains]
         if has_term
         else [torch.ones_like(response.logps_C) for response in graded.group.ordered]
         for graded, has_term in zip(groups, condition_B.tolist(), strict=True)
@@ -85,12 +85,12 @@ def weight_effect(advantages_BG: Tensor, weights: Sequence[Sequence[Tensor]]) ->
     return (advantages_BG.abs() * spread_BG).mean()
 
 
-def trained_groups(rewards: Rewards, mode: TemporalMode, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:
+def trained_groups(rewards: Rewards, sizes: Sequence[int], keep_idle: bool) -> list[list[int]]:
     """The groups that each micro-batch trains on.
 
     `sizes` are the numbers of groups that the micro-batches were given. Groups without an advantage are left out unless
     `keep_idle`. A micro-batch that would be empty keeps its first group, for the KL term alone.
     """
-    idle_B = idle(rewards, mode) & (not keep_idle)
+    idle_B = idle(rewards) & (not keep_idle)
     batches_b = torch.arange(len(idle_B)).split(list(sizes))
     return [batch_b[~idle_B[batch_b]].tolist() or batch_b[:1].tolist() for batch_b in batches_b]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.rl.grading import Grades
-from stages.rl.rewards import correct_share
+from stages.rl.temporal import correct_share
 
 
 class Gate:

@@ -118,15 +118,3 @@ def conclusion_token(builder: PromptBuilder, ids_C: Tensor, text: str) -> int | 
     if start is None:
         return None
     return bisect_right(range(len(ids_C)), start, key=lambda token: len(builder.decode(ids_C[: token + 1])))
-
-
-def token_weights(gains_C: Tensor, alpha: float) -> Tensor:
-    """The weights of a response's tokens in the policy gradient, [C].
-
-    w_t = (1 + α · clip(Δ_t, 0, 1)) / its mean over the response, in mode `tokens`. Video-KTR (arXiv 2601.19686)
-    updates only the tokens that depend on the video; here each counts by how much it depends on the order. The mean is
-    1, and the weights lie between 1 / (1 + α) and 1 + α, so that no response counts more for its length or for a few
-    unlikely tokens.
-    """
-    weights_C = 1 + alpha * gains_C.clamp(0, 1)
-    return weights_C / weights_C.mean()

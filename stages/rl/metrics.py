@@ -8,7 +8,8 @@ from torch import Tensor
 from stages.data.rollouts import RolloutRow
 from stages.rl.grading import GradedGroup, GradedResponse, Grades
 from stages.rl.questions import Contrast
-from stages.rl.rewards import RewardParams, Rewards, correct_share, zero_variance
+from stages.rl.rewards import RewardParams, Rewards, zero_variance
+from stages.rl.temporal import Temporal, correct_share
 
 Figure = Literal[
     "step", "loss", "reward", "accuracy", "format", "temporal", "length", "condition_rate", "p", "p_contrast",
@@ -32,9 +33,8 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
     frames or times, `frames_named` the mean number of mentions: reciting frames would raise it.
     """
     has_B = grades.has_contrast_B
-    total_BG = rewards.base_BG + rewards.temporal_BG
     return {
-        "reward": float(total_BG.mean()),
+        "reward": float(rewards.total_BG.mean()),
         "accuracy": float(rewards.accuracy_BG.mean()),
         "format": float(rewards.format_BG.mean()),
         "temporal": float(rewards.temporal_BG.mean()),
@@ -42,7 +42,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
         "condition_rate": float(rewards.condition_B[has_B].float().mean()),
         "p": float(correct_share(grades.accuracy_BG[has_B], params.correct_above).mean()),
         "p_contrast": float(correct_share(grades.contrast_BK[has_B], params.correct_above).mean()),
-        "zero_variance": float(zero_variance(total_BG).float().mean()),
+        "zero_variance": float(zero_variance(rewards.total_BG).float().mean()),
         "truncated": float(grades.truncated_BG.float().mean()),
         "completion_tokens": float(grades.lengths_BG.float().mean()),
         "likelihood_gain": float(grades.likelihood_BG[has_B].mean()),
@@ -54,7 +54,7 @@ def rollout_metrics(grades: Grades, rewards: Rewards, params: RewardParams) -> d
 
 
 def rollout_rows(
-    step: int, graded: GradedGroup, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast
+    step: int, graded: GradedGroup, rewards: Rewards, advantages_BG: Tensor, contrast: Contrast, mode: Temporal
 ) -> list[RolloutRow]:
     """The first group of a batch as rows, ordered responses first."""
     sample_id = graded.group.question.sample.sample_id
@@ -74,12 +74,12 @@ def rollout_rows(
             "gain": None,
         }
 
-    gains = [gain.likelihood for gain in graded.gains] or graded.thoughts or [None] * len(graded.ordered)
+    gains = graded.thoughts if mode.compares == "thoughts" else [gain.likelihood for gain in graded.gains]
     ordered = [_row("ordered", response) for response in graded.ordered]
     for g, each in enumerate(ordered):
         each["format"] = float(rewards.format_BG[0, g])
         each["temporal"] = float(rewards.temporal_BG[0, g])
         each["length"] = float(rewards.length_BG[0, g])
         each["advantage"] = float(advantages_BG[0, g])
-        each["gain"] = gains[g]
+        each["gain"] = gains[g] if gains else None
     return ordered + [_row(contrast, response) for response in graded.contrast]

@@ -10,9 +10,12 @@ from stages.rl.guards import Guards
 from stages.rl.loss import LossParams
 from stages.rl.mismatch import CorrectionMode
 from stages.rl.questions import Contrast
-from stages.rl.rewards import NEEDS_GAINS, RewardParams
+from stages.rl.rewards import RewardParams
 from stages.rl.server_pool import RolloutServers
+from stages.rl.temporal import MODES, Compared
 from stages.run.params import LARGEST_SEED
+
+WITHOUT_RESPONSES = ", ".join(name for name, mode in MODES.items() if not mode.needs_responses)
 
 
 class StepParams(RewardParams):
@@ -22,8 +25,8 @@ class StepParams(RewardParams):
     contrast_size: int = Field(
         default=4,
         ge=0,
-        description="responses to each video question on contrast frames, G̃; 0 only where temporal is off, likelihood, "
-        "answer or tokens, which compare no answers: p_contrast and answers_change are then empty",
+        description="responses to each video question on contrast frames, G̃; 0 only for the values of temporal that "
+        f"compare no answers ({WITHOUT_RESPONSES}): p_contrast and answers_change are then empty",
     )
     contrast: Contrast = Field(
         default="shuffle",
@@ -93,16 +96,6 @@ class StepParams(RewardParams):
     )
 
     @property
-    def needs_gains(self) -> bool:
-        """Whether the temporal mode scores the responses on contrast frames too."""
-        return self.temporal in NEEDS_GAINS
-
-    @property
-    def needs_thoughts(self) -> bool:
-        """Whether the temporal mode compares thoughts about ordered and contrast frames."""
-        return self.temporal == "thought"
-
-    @property
     def correction(self) -> CorrectionMode:
         """How the loss is corrected for the policy that sampled."""
         return self.loss.importance_sampling_mode or ("off" if self.rollout is None else "token_truncate")
@@ -110,16 +103,15 @@ class StepParams(RewardParams):
     @property
     def uses_contrast(self) -> bool:
         """Whether any step shows the questions on contrast frames."""
-        return self.contrast_size > 0 or self.needs_gains or self.faithfulness_every > 0
+        return self.contrast_size > 0 or self.mode.compares == "likelihood" or self.faithfulness_every > 0
 
     def measures_faithfulness(self, step: int) -> bool:
         """Whether faithfulness is measured at a step; the first step is 0."""
         return self.faithfulness_every > 0 and step % self.faithfulness_every == 0
 
-    def measures_gains(self, step: int) -> bool:
-        """Whether the gains are measured at a step."""
-        return self.needs_gains or self.measures_faithfulness(step)
-
-    def measures_thoughts(self, step: int) -> bool:
-        """Whether the gain of the own thought is measured at a step."""
-        return self.needs_thoughts or (self.measures_faithfulness(step) and self.contrast_size > 0)
+    def compared(self, step: int) -> set[Compared]:
+        """What of the responses is compared with contrast frames at a step."""
+        compared: set[Compared] = {self.mode.compares}
+        if self.measures_faithfulness(step):
+            compared |= {"likelihood", "thoughts"} if self.contrast_size else {"likelihood"}
+        return compared

@@ -79,7 +79,7 @@ class Sampler:
         groups = dict(zip(places, self._roll_out(accelerator, model, questions, step), strict=True))
         grades = self._grades(accelerator, groups.values(), shared)
         for draw in range(params.resample_rounds if params.dynamic_sampling == "resample" else 0):
-            replaced = idle(group_rewards(grades, params), params.temporal).nonzero()[:, 0].tolist()
+            replaced = idle(group_rewards(grades, params)).nonzero()[:, 0].tolist()
             if not replaced:
                 break
             for place in replaced:
@@ -110,35 +110,22 @@ class Sampler:
         questions: Sequence[RolloutQuestion],
         step: int,
     ) -> list[GradedGroup]:
-        params = self.params
+        params, compared = self.params, self.params.compared(step)
         with self.stopwatch.measure("rollout"), accelerator.autocast():
             groups = self._drawn(model, questions, step)
-        gains, thoughts = self._gains(accelerator, model, groups, step)
-        compare = params.temporal == "relation"
-        with self.stopwatch.measure("grading"):
-            return [
-                grade_group(group, params.grading, gain, thought, compare)
-                for group, gain, thought in zip(groups, gains, thoughts, strict=True)
-            ]
-
-    def _gains(
-        self, accelerator: Accelerator, model: PreTrainedModel, groups: Sequence[Group], step: int
-    ) -> tuple[list[list[Gains]], list[list[float]]]:
-        """What frames in order and the own thought add, of each group.
-
-        It is empty at steps that do not measure it.
-        """
-        params = self.params
         gains: list[list[Gains]] = [[]] * len(groups)
         thoughts: list[list[float]] = [[]] * len(groups)
-        if not params.measures_gains(step) and not params.measures_thoughts(step):
-            return gains, thoughts
-        with self.stopwatch.measure("contrast"), accelerator.autocast():
-            if params.measures_gains(step):
+        if "likelihood" in compared:
+            with self.stopwatch.measure("contrast"), accelerator.autocast():
                 gains = [likelihood_gains(model, self.builder, group, params.temperature) for group in groups]
-            if params.measures_thoughts(step):
+        if "thoughts" in compared:
+            with self.stopwatch.measure("contrast"), accelerator.autocast():
                 thoughts = [thought_gains(model, self.builder, group, params.temperature) for group in groups]
-        return gains, thoughts
+        with self.stopwatch.measure("grading"):
+            return [
+                grade_group(group, params.grading, gain, thought, "answers" in compared)
+                for group, gain, thought in zip(groups, gains, thoughts, strict=True)
+            ]
 
     def _drawn(self, model: PreTrainedModel, questions: Sequence[RolloutQuestion], step: int) -> list[Group]:
         """The groups, drawn by the servers or by this process."""

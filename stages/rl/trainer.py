@@ -150,7 +150,7 @@ class TgrpoTrainer(MixtureTrainer):
         self.plan.note(sampled.samples, sampled.grades.lengths_BG)
         found = self.assessor.assess(self.accelerator, sampled, shared)
         sizes, keep_idle = list(map(len, shared.shares[process])), params.dynamic_sampling == "off"
-        trained = trained_groups(found.rewards, params.temporal, sizes, keep_idle)
+        trained = trained_groups(found.rewards, sizes, keep_idle)
         with self.stopwatch.measure("reference"):
             self._micro_batches = [self._prepare(sampled.groups, found, batch) for batch in trained]
         self._size = self._step_size()
@@ -264,7 +264,8 @@ class TgrpoTrainer(MixtureTrainer):
         """
         step = self.state.global_step + 1
         if self.is_world_process_zero() and (step == 1 or step % self.keep_every == 0):
-            rows = rollout_rows(step, groups[0], found.rewards, found.advantages_BG, self.params.contrast)
+            of_first = groups[0], found.rewards, found.advantages_BG
+            rows = rollout_rows(step, *of_first, self.params.contrast, self.params.mode)
             write_json(self.kept / f"{step:08d}.json", {"rows": rows})
 
     # Checkpoints

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -35,9 +36,9 @@ def command(run: Callable[..., None], item: str | None = None) -> None:
 
     The first parameter of `run` is the stage's Params model; its values stand in the section of params.yaml
     that has the name of the stage's file. Each other parameter (a Path, a str or an int) is a flag: required,
-    or optional where it has a default. A bool is a switch. A parameter `params_file` gets the file of --params. In a
-    value, `{name}` stands for the value of the flag `--name`. `item` names the flag that chooses the item of the
-    section (see `load_params`).
+    or optional where it has a default. A bool is a switch. A dataclass stands for its fields, which are flags. A
+    parameter `params_file` gets the file of --params. In a value, `{name}` stands for the value of the flag `--name`.
+    `item` names the flag that chooses the item of the section (see `load_params`).
 
     An error that a person can fix ends in one line and the error's exit code, Ctrl-C in exit code 130. Any other error
     is a fault of the program and keeps its traceback.
@@ -100,12 +101,19 @@ def one_line(program: str) -> Iterator[None]:
 
 def _run(run: Callable[..., None], arguments: dict[str, Any], params: str, item: str | None) -> None:
     """Call the stage with its parameters, which are named `params`."""
-    stage, model, file = Path(inspect.getfile(run)).stem, get_type_hints(run)[params], arguments["params_file"]
-    if "params_file" not in inspect.signature(run).parameters:
-        del arguments["params_file"]
-    load = lambda: load_params(model, stage, file, arguments[item] if item else None)  # noqa: E731
+    stage, hints, file = Path(inspect.getfile(run)).stem, get_type_hints(run), arguments["params_file"]
+    load = lambda: load_params(hints[params], stage, file, arguments[item] if item else None)  # noqa: E731
+    _, *others = inspect.signature(run).parameters
+    grouped = {name: _value(hints[name], name, arguments) for name in others}
     with _unchanged(run, load, file) as read:
-        run(read, **arguments)
+        run(read, **grouped)
+
+
+def _value(kind: Any, name: str, arguments: dict[str, Any]) -> Any:
+    """The value of a parameter: a flag's, or a dataclass of them."""
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return arguments[name]
+    return kind(**{field.name: arguments[field.name] for field in fields(kind)})
 
 
 def _filled(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -207,17 +215,32 @@ def _arguments(run: Callable[..., None], stage: str) -> tuple[dict[str, Any], st
         default=Path("params.yaml"),
         help="parameter file (default: %(default)s)",
     )
-    hints = get_type_hints(run)
-    params, *others = inspect.signature(run).parameters.values()
-    for parameter in (each for each in others if each.name != "params_file"):
+    params = next(iter(inspect.signature(run).parameters))
+    for parameter, hint in flags(run):
+        if parameter.name in (params, "params_file"):
+            continue
         flag, optional = f"--{parameter.name.replace('_', '-')}", parameter.default is not inspect.Parameter.empty
-        if hints[parameter.name] is bool:
+        if hint is bool:
             parser.add_argument(flag, action="store_true")
             continue
         parser.add_argument(
             flag,
-            type=next((kind for kind in (str, int) if hints[parameter.name] in (kind, kind | None)), Path),
+            type=next((kind for kind in (str, int) if hint in (kind, kind | None)), Path),
             required=not optional,
             default=parameter.default if optional else None,
         )
-    return vars(parser.parse_args()), params.name
+    return vars(parser.parse_args()), params
+
+
+def flags(function: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, Any]]:
+    """The parameters of a function with their types.
+
+    A dataclass stands for its fields.
+    """
+    hints = get_type_hints(function)
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints[parameter.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from flags(hint)
+        else:
+            yield parameter, hint

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.data.sample import Flag, Sample
 from stages.data.shards import ShardStore
 from stages.run.files import table_writer
+from stages.run.schemas import Int32, schema_of
 from stages.video.frame_store import SCHEMA
 from stages.video.hashes import near_groups
 from stages.video.quality import BLACK_BELOW, Quality, flags
@@ -32,7 +32,7 @@ class ClipRow(TypedDict):
     brightness: float
     motion: float | None
     seconds: float
-    keyframes: int | None
+    keyframes: Int32 | None
 
 
 class ClipCounts(TypedDict):
@@ -47,18 +47,7 @@ class ClipCounts(TypedDict):
     flags: dict[str, int]
 
 
-CLIPS_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("same_media", pa.string()),
-        ("near_clip", pa.string()),
-        ("flags", pa.list_(pa.string())),
-        ("brightness", pa.float64()),
-        ("motion", pa.float64()),
-        ("seconds", pa.float64()),
-        ("keyframes", pa.int32()),
-    ]
-)
+CLIPS_SCHEMA = schema_of(ClipRow)
 
 
 class _Seen(NamedTuple):

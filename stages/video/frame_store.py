@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from stages.data.sample import Sample
 from stages.data.shards import ShardStore
 from stages.run.errors import UserError
+from stages.run.schemas import Int32, UInt64, schema_of
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ class FrameRow(TypedDict):
 
     key: str
     pictures: list[bytes]
-    indices: list[int]
+    indices: list[Int32]
     pts: list[float]
     source_fps: float
-    keyframes: int | None
-    phash: list[int]
+    keyframes: Int32 | None
+    phash: list[UInt64]
     brightness: float
     motion: float | None
 
@@ -57,23 +57,8 @@ class FrameKeyRow(TypedDict):
     frame_key: str
 
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("pictures", pa.list_(pa.binary())),
-        ("indices", pa.list_(pa.int32())),
-        ("pts", pa.list_(pa.float64())),
-        ("source_fps", pa.float64()),
-        ("keyframes", pa.int32()),
-        ("phash", pa.list_(pa.uint64())),
-        ("brightness", pa.float64()),
-        ("motion", pa.float64()),
-        ("refused", pa.string()),  # null where the clip has frames
-        ("detail", pa.string()),
-    ]
-)
-
-FRAME_KEYS_SCHEMA = pa.schema([("sample_id", pa.string()), ("frame_key", pa.string())])
+SCHEMA = schema_of(FrameRow, RefusedRow)
+FRAME_KEYS_SCHEMA = schema_of(FrameKeyRow)
 
 
 @dataclass(frozen=True)

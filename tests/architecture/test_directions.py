@@ -6,12 +6,14 @@ The directions are flows → dvc.yaml → stages → rooms.
 import ast
 import re
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from stages.evaluation.benchmarks import names
+from stages.run.command import flags
 from tests.conftest import ROOT
 
 ROOMS = {  # room: the rooms it may import
@@ -191,12 +193,10 @@ def covers(deps: set[str], path: Path) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_passes_the_flags_that_a_stage_has_and_all_that_it_needs(stage: str) -> None:
-    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
-    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
-    _, *names = [f"--{argument.arg.replace('_', '-')}" for argument in run.args.args]
-    needed = names[: len(names) - len(run.args.defaults)]
+    _, *others = [parameter for parameter, _ in flags(import_module(f"stages.{stage}").run)]
+    required = {f"--{one.name.replace('_', '-')}": one.default is one.empty for one in others}
     passed = [*re.findall(r"--[a-z-]+", PIPELINE[stage]["cmd"]), *(f"--{key}" for key in matrix(stage))]
-    assert set(needed) <= set(passed) <= set(names)
+    assert {flag for flag, needed in required.items() if needed} <= set(passed) <= required.keys()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -6,8 +6,9 @@ import numpy as np
 
 from stages.data.sample import DataType, Sample, write_rejects, write_samples
 from stages.data.shards import ShardStore
-from stages.evaluate import EvaluateParams, run
+from stages.evaluate import Candidate, EvaluateParams, Tables, run
 from stages.evaluation.predictions import PredictionRow, read_predictions
+from stages.evaluation.prepared import Wanted
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, Frames
@@ -36,7 +37,7 @@ def prepare(folder: Path) -> None:
 def evaluate(params: EvaluateParams, model: Path, place: Path, name: str = "") -> list[PredictionRow]:
     """The predictions of one run, which writes `<name>.parquet` and `<name>.json`."""
     predictions, metrics = place / f"{name or 'predictions'}.parquet", place / f"{name or 'metrics'}.json"
-    run(params, str(model), "shapes", place, "tiny", None, predictions, metrics)
+    run(params, Candidate(str(model), "tiny"), Wanted("shapes", place), Tables(predictions, metrics))
     return read_predictions(predictions)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from stages.asking.server_engine import ServerParams
 from stages.data.conditions import differences, read_conditions
-from stages.evaluate import EvaluateParams, run
+from stages.evaluate import Candidate, EvaluateParams, Tables, run
+from stages.evaluation.prepared import Wanted
 from stages.reporting.benchmark_results import benchmark_result
 from stages.run.files import read_json
 from tests.evaluation.prepared import PARAMS, evaluate, prepare
@@ -43,7 +44,8 @@ def test_metrics_and_predictions_say_how_the_model_was_asked(
         assert read_json(tmp_path / "there.json")["asked"] == THERE == read_conditions(tmp_path / "there.parquet")
         tables = [tmp_path / f"{name}.parquet" for name in ("there", "here")]
         with caplog.at_level(logging.WARNING):
-            run(served(server.url), "t", "shapes", tmp_path, "tiny", None, tables[0], tmp_path / "m", against=tables[1])
+            files = Tables(tables[0], tmp_path / "m", against=tables[1])
+            run(served(server.url), Candidate("t", "tiny"), Wanted("shapes", tmp_path), files)
     [warning] = [message for message in caplog.messages if "in different ways" in message]
     assert "prompt: video-r1 (tiny), plain (here)" in warning
 
@@ -57,8 +59,8 @@ def test_a_report_claims_no_gain_between_models_that_were_asked_in_different_way
     prepare(data)
 
     def predict(name: str, params: EvaluateParams) -> None:
-        table = tmp_path / "predictions" / f"{name}-shapes-4.parquet"
-        run(params, str(qwen2_5), "shapes", data, name, None, table, tmp_path / f"{name}.json")
+        tables = Tables(tmp_path / "predictions" / f"{name}-shapes-4.parquet", tmp_path / f"{name}.json")
+        run(params, Candidate(str(qwen2_5), name), Wanted("shapes", data), tables)
 
     predict("sft", PARAMS)
     predict("tgrpo", PARAMS.model_copy(update={"max_new_tokens": 5}))

@@ -1,12 +1,15 @@
 """Evaluation by one command, which prepares the benchmark first."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages.evaluate import run
+from stages.benchmark import BenchmarkParams
+from stages.benchmark import run as prepare
+from stages.evaluate import Candidate, run
 from stages.evaluation.prepared import Wanted
 from stages.run.errors import UserError
 from stages.run.files import read_json
@@ -68,17 +71,35 @@ def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neit
     assert "recorded scores of the official rules" in evaluate(place, "--selfcheck")[1]
 
 
-@pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"seed": 1}])
+@pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"limit": 0}, {"seed": 1}, {"seed": 0}])
 def test_what_a_prepared_folder_cannot_follow_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"--{next(iter(asked))} cannot change prepared, which is prepared already"):
-        run(PARAMS, "model", "mmvu", Path("prepared"), **asked)
+        run(PARAMS, Candidate("model"), Wanted("mmvu", Path("prepared"), **asked))
+
+
+def test_a_prepared_folder_is_asked_with_its_own_number_of_frames_alone(
+    place: Path, qwen2_5: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    data = Path("data", "video_holmes-4")
+    frames = BenchmarkParams(**{name: value for name, value in FRAMES.items() if name != "max_frames"})
+    prepare(frames, "video_holmes", Path("data", "video_holmes"), data, Path("metrics.json"), frames=4)
+    asked = Wanted("video_holmes", data, frames=4)
+    run(PARAMS, Candidate(str(qwen2_5)), asked)
+    assert Path("evaluations", "qwen2_5_vl-video_holmes-4.json").exists()
+    for other in (3, 8, 0):
+        with pytest.raises(UserError, match=f"--frames is {other}, but the clips in {data} .* with at most 4 frames"):
+            run(PARAMS, Candidate(str(qwen2_5)), replace(asked, frames=other))
+    (data / "frames.json").unlink()  # as in a folder of an earlier version
+    with pytest.raises(UserError, match=f"the clips in {data} were prepared with an unknown number of frames"):
+        run(PARAMS, Candidate(str(qwen2_5)), asked)
 
 
 def test_the_folder_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Wanted("mmvu", None, 16, 200, 3).folder == "mmvu-16-limit200-seed3"
-    assert Wanted("mmvu", None, 16, None, 3).folder == "mmvu-16"
-    assert Wanted("mmvu", None, 16, None, 0).source == Path("hub")
+    assert Wanted("mmvu", frames=16, limit=200, seed=3).folder == "mmvu-16-limit200-seed3"
+    assert Wanted("mmvu", frames=16, seed=3).folder == "mmvu-16"
+    assert Wanted("mmvu").source == Path("hub")
     (tmp_path / "data" / "mmvu").mkdir(parents=True)
-    assert Wanted("mmvu", None, 16, None, 0).source == Path("data/mmvu")
-    assert Wanted("mmvu", Path("elsewhere"), 16, None, 0).source == Path("elsewhere")
+    assert Wanted("mmvu").source == Path("data/mmvu")
+    assert Wanted("mmvu", root=Path("elsewhere")).source == Path("elsewhere")

@@ -17,7 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from stages.asking.server_engine import ServerParams
-from stages.evaluate import EvaluateParams, run
+from stages.evaluate import Candidate, EvaluateParams, Tables, run
+from stages.evaluation.prepared import Wanted
 from stages.run.errors import UserError
 from stages.run.files import read_json
 from tests.conftest import finished_run
@@ -43,7 +44,8 @@ def evaluate(url: str, place: Path, folder: Path, **changes: object) -> None:
     server = ServerParams.model_validate({**values, **changes})
     params = EvaluateParams(engine="openai", server=server, orders=("ordered",), max_new_tokens=72)
     data, metrics = place / "shapes-8", place / "metrics.json"
-    run(params, "tiny", "shapes", data, "tiny", None, place / "predictions.parquet", metrics)
+    tables = Tables(place / "predictions.parquet", metrics)
+    run(params, Candidate("tiny", "tiny"), Wanted("shapes", data), tables)
 
 
 @contextmanager

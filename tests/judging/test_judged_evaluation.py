@@ -9,9 +9,10 @@ import pytest
 from stages.asking.server_engine import ServerParams
 from stages.data.conditions import differences, read_conditions
 from stages.data.sample import read_samples, write_samples
-from stages.evaluate import run
+from stages.evaluate import Candidate, Tables, run
 from stages.evaluation.judgements import JUDGEMENT, judge_text, read_judge
 from stages.evaluation.predictions import PREDICTION_SCHEMA
+from stages.evaluation.prepared import Wanted
 from stages.judging.parameters import JudgeParams
 from stages.run.errors import EndpointError
 from stages.run.files import read_json
@@ -50,7 +51,7 @@ def test_the_table_the_metrics_and_the_log_name_the_judge_and_its_agreement(
         assert len(model.calls) == asked  # the judge changes nothing about the model's answers
         verdicts = len(judge.calls)
         assert {data(call.text)["answer"] for call in judge.calls} == {"A"}
-        run(params, "served", "shapes", place, headline=Path("headline.json"))
+        run(params, Candidate("served"), Wanted("shapes", place), Tables(headline=Path("headline.json")))
         assert len(judge.calls) == verdicts
     assert pq.read_schema(place / "unjudged.parquet").names == PREDICTION_SCHEMA.names
     assert pq.read_schema(place / "predictions.parquet").names == [*PREDICTION_SCHEMA.names, JUDGEMENT.name]

@@ -112,3 +112,6 @@ def test_scoring_on_contrast_frames_takes_as_long_as_the_reference(tmp_path: Pat
         contrast = seconds(plain.model_copy(update={"temporal": mode})) - seconds(plain)
         assert contrast == pytest.approx(reference)  # every question here has contrast frames
     assert seconds(plain.model_copy(update={"temporal": "relation"})) == seconds(plain)
+    unanswered = plain.model_copy(update={"contrast_size": 0, "temporal": "off"})
+    contrast = seconds(unanswered.model_copy(update={"temporal": "likelihood"})) - seconds(unanswered)
+    assert contrast > reference  # nobody has encoded the contrast frames before

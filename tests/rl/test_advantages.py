@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from stages.rl.advantages import EPSILON, reward_scale, temporal_advantages, temporal_effect, update_ema
-from stages.rl.rewards import RewardParams, Rewards, TemporalMode, group_rewards
+from stages.rl.rewards import RewardParams, Rewards, group_rewards
+from stages.rl.temporal import TemporalMode
 from tests.rl.literals import grades
 
 NO_EMA = torch.zeros(1)
@@ -18,7 +19,7 @@ def test_group_scaling_divides_by_the_groups_unbiased_std() -> None:
     # Without r_t: rewards 2 2 1 1, mean 1.5, std = √(4 · 0.25 / 3) = 0.57735
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1], mode="off")
     expected = 0.5 / (3**-0.5 + EPSILON)
-    advantages_BG = temporal_advantages(rewards, "off", "group", NO_EMA)
+    advantages_BG = temporal_advantages(rewards, "group", NO_EMA)
     assert advantages_BG[0].tolist() == pytest.approx([expected, expected, -expected, -expected], rel=1e-12)
 
 
@@ -34,21 +35,21 @@ def test_the_other_scales_divide_by_the_batch_the_moving_average_or_nothing() ->
 
 
 def test_a_group_without_variance_gets_zero_not_nan() -> None:
-    advantages_BG = temporal_advantages(rewards_of([0, 0, 0, 0], [1, 1, 1, 1]), "paper", "group", NO_EMA)
+    advantages_BG = temporal_advantages(rewards_of([0, 0, 0, 0], [1, 1, 1, 1]), "group", NO_EMA)
     assert advantages_BG.tolist() == [[0.0, 0.0, 0.0, 0.0]]
 
 
 def test_with_two_reward_levels_the_temporal_reward_cancels_under_group_std() -> None:
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1])
     assert rewards.temporal_BG.tolist() == [[0.3, 0.3, 0.0, 0.0]]
-    advantages_BG = temporal_advantages(rewards, "paper", "group", NO_EMA)
+    advantages_BG = temporal_advantages(rewards, "group", NO_EMA)
     assert temporal_effect(advantages_BG, rewards, "group", NO_EMA) < 1e-4  # what ε leaves
 
 
 def test_with_three_reward_levels_it_does_not_cancel() -> None:
     # Base rewards 2 2 1 0 (the last is wrong and malformed), with r_t 2.3 2.3 1 0
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 0])
-    advantages_BG = temporal_advantages(rewards, "paper", "group", NO_EMA)
+    advantages_BG = temporal_advantages(rewards, "group", NO_EMA)
     # Base mean 1.25, std √(2.75 / 3) = 0.957427; with r_t mean 1.4, std √(3.74 / 3) = 1.116542
     differences = [0.9 / 1.116642 - 0.75 / 0.957527] * 2 + [
         -0.4 / 1.116642 + 0.25 / 0.957527,
@@ -62,14 +63,14 @@ def test_with_three_reward_levels_it_does_not_cancel() -> None:
 def test_without_std_the_temporal_reward_acts_in_full() -> None:
     # Rewards 2.3 2.3 1 1 against 2 2 1 1: deviations ±0.65 against ±0.5
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1])
-    advantages_BG = temporal_advantages(rewards, "paper", "none", NO_EMA)
+    advantages_BG = temporal_advantages(rewards, "none", NO_EMA)
     assert advantages_BG[0].tolist() == pytest.approx([0.65, 0.65, -0.65, -0.65])
     assert temporal_effect(advantages_BG, rewards, "none", NO_EMA) == pytest.approx(0.15)
 
 
 def test_mode_advantage_adds_alpha_to_the_scaled_advantage_of_correct_responses() -> None:
     rewards = rewards_of([1, 1, 0, 0], [1, 1, 1, 1], mode="advantage")
-    advantages_BG = temporal_advantages(rewards, "advantage", "group", NO_EMA)
+    advantages_BG = temporal_advantages(rewards, "group", NO_EMA)
     plain = 0.5 / (3**-0.5 + EPSILON)
     assert advantages_BG[0].tolist() == pytest.approx([plain + 0.3, plain + 0.3, -plain, -plain])
     assert temporal_effect(advantages_BG, rewards, "group", NO_EMA) == pytest.approx(0.15)

@@ -9,7 +9,7 @@ from stages.generation.sampling import Sampling
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
 from stages.model.vision import FeatureCache
-from stages.rl.likelihood import Gains, conclusion_token, likelihood_gains, thought_gains, token_weights
+from stages.rl.likelihood import Gains, conclusion_token, likelihood_gains, thought_gains
 from stages.rl.questions import ask
 from stages.rl.rollout import Group, roll_out
 from stages.rl.scoring import use_group_prefix_attention
@@ -23,16 +23,6 @@ def test_a_gain_is_the_mean_over_the_response_or_over_its_conclusion() -> None:
     assert gains.answer == pytest.approx(log(2))  # (−1 + 3) / 2 · log 2
     assert Gains(gains.tokens_C, conclusion=2).answer == pytest.approx(log(8))
     assert Gains(gains.tokens_C, conclusion=None).answer == 0.0  # an open thought has no conclusion
-
-
-def test_token_weights_have_mean_1_and_bounds() -> None:
-    # 1 + 3 · clip(Δ, 0, 1): 1, 1, 4, 2 with mean 2
-    weights_C = token_weights(torch.tensor([-5.0, 0.0, 7.0, 1 / 3]), alpha=3.0)
-    assert weights_C.tolist() == pytest.approx([0.5, 0.5, 2.0, 1.0])
-    assert token_weights(torch.tensor([0.2, 0.9]), alpha=0.0).tolist() == [1.0, 1.0]
-    many_C = token_weights(torch.cat([torch.ones(1), torch.zeros(10_000)]), alpha=3.0)
-    assert float(many_C.max()) <= 4.0
-    assert float(many_C.min()) >= 0.25
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["features", "pixels"])

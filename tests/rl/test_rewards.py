@@ -4,19 +4,16 @@ import torch
 from stages.rl.rewards import (
     RewardParams,
     Rewards,
-    TemporalMode,
-    correct_share,
     group_rewards,
     idle,
     length_rewards,
-    temporal_condition,
     temporal_rewards,
     zero_variance,
 )
+from stages.rl.temporal import MODES, TemporalMode, correct_share
 from tests.rl.literals import grades
 
-ORDERED_BG = torch.tensor([[1.0, 1.0, 0.0, 0.0]])  # p = 1/2
-YES = torch.tensor([True])
+ORDERED = [[1, 1, 0, 0]]  # p = 1/2
 
 
 def test_p_is_the_share_of_responses_above_the_threshold() -> None:
@@ -39,13 +36,15 @@ def test_p_is_the_share_of_responses_above_the_threshold() -> None:
     ],
 )
 def test_each_mode_compares_the_two_groups_its_own_way(mode: TemporalMode, contrast: list[float], holds: bool) -> None:
-    condition_B = temporal_condition(ORDERED_BG, torch.tensor([contrast]), YES, RewardParams(temporal=mode))
-    assert condition_B.tolist() == [holds]
+    rewards = group_rewards(grades(ORDERED, [contrast]), RewardParams(temporal=mode))
+    assert rewards.condition_B.tolist() == [holds]
 
 
-@pytest.mark.parametrize("mode", ["paper", "strict", "reference-code", "advantage"])
+@pytest.mark.parametrize("mode", MODES)
 def test_an_image_never_meets_the_temporal_condition(mode: TemporalMode) -> None:
-    assert not temporal_condition(ORDERED_BG, torch.zeros(1, 2), ~YES, RewardParams(temporal=mode)).any()
+    rewards = group_rewards(grades(ORDERED, [[0, 0]], [False]), RewardParams(temporal=mode))
+    assert not rewards.condition_B.any()
+    assert not rewards.temporal_BG.any()
 
 
 def test_the_temporal_reward_goes_to_correct_ordered_responses_only() -> None:
@@ -91,6 +90,6 @@ def test_a_group_is_idle_when_no_response_gets_an_advantage() -> None:
     accuracy_BG = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     zeros_BG = torch.zeros(3, 2)
     temporal_BG = torch.tensor([[0.3, 0.3], [0.0, 0.0], [0.0, 0.0]])
-    rewards = Rewards(accuracy_BG, zeros_BG, temporal_BG, zeros_BG, torch.tensor([True, False, False]))
-    assert idle(rewards, "paper").tolist() == [True, True, False]
-    assert idle(rewards, "advantage").tolist() == [False, True, False]
+    for after_scaling, idle_B in ((False, [True, True, False]), (True, [False, True, False])):
+        rewards = Rewards(accuracy_BG, zeros_BG, temporal_BG, zeros_BG, temporal_BG.any(dim=1), after_scaling)
+        assert idle(rewards).tolist() == idle_B

@@ -19,6 +19,7 @@ from stages.rl.questions import Contrast, ask
 from stages.rl.rewards import RewardParams, group_rewards
 from stages.rl.rollout import Group, roll_out
 from stages.rl.scoring import pack, score, use_group_prefix_attention
+from stages.rl.temporal import MODES, TemporalMode
 from stages.video.frame_store import FrameReader
 from tests.model.tiny_models import clip, picture, question
 from tests.rl.conftest import write_frames
@@ -174,7 +175,7 @@ def test_grades_and_figures_of_known_responses(groups: list[Group]) -> None:
 def test_kept_rows_hold_every_part_of_the_reward(groups: list[Group]) -> None:
     graded = grade_group(groups[0], "default")
     rewards = group_rewards(grades_of([graded], 2), PARAMS)
-    rows = rollout_rows(7, graded, rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle")
+    rows = rollout_rows(7, graded, rewards, torch.tensor([[0.5, 0.5, -0.25, -0.75]]), "shuffle", PARAMS.mode)
     assert [row["order"] for row in rows] == ["ordered"] * 4 + ["shuffle"] * 2
     assert rows[0] == {
         "sample_id": "clip-1",
@@ -193,10 +194,12 @@ def test_kept_rows_hold_every_part_of_the_reward(groups: list[Group]) -> None:
     assert (rows[5]["accuracy"], rows[5]["advantage"]) == (0.0, None)
 
 
-def test_kept_rows_show_the_gain_that_was_measured(groups: list[Group]) -> None:
-    thoughts, gains = [0.5, 0.0, -0.25, 1.0], [Gains(torch.tensor([value]), None) for value in (2.0, 3.0, 4.0, 5.0)]
-    for given, shown in ((((), thoughts), thoughts), ((gains, thoughts), [2.0, 3.0, 4.0, 5.0])):
-        graded = grade_group(groups[0], "default", *given)
-        rewards = group_rewards(grades_of([graded], 2), PARAMS)
-        rows = rollout_rows(7, graded, rewards, torch.zeros(1, 4), "shuffle")
-        assert [row["gain"] for row in rows] == [*shown, None, None]
+@pytest.mark.parametrize(("mode", "shown"), [("thought", [0.5, 0.0, -0.25, 1.0]), ("likelihood", [2.0, 3.0, 4.0, 5.0])])
+def test_kept_rows_show_the_gain_of_their_mode_where_both_were_measured(
+    groups: list[Group], mode: TemporalMode, shown: list[float]
+) -> None:
+    gains = [Gains(torch.tensor([value]), None) for value in (2.0, 3.0, 4.0, 5.0)]
+    graded = grade_group(groups[0], "default", gains, [0.5, 0.0, -0.25, 1.0])
+    rewards = group_rewards(grades_of([graded], 2), PARAMS)
+    rows = rollout_rows(7, graded, rewards, torch.zeros(1, 4), "shuffle", MODES[mode])
+    assert [row["gain"] for row in rows] == [*shown, None, None]

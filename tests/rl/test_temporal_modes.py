@@ -1,7 +1,8 @@
 """Temporal rewards that tell the responses of one question apart, each worked out by hand."""
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from stages.rl.likelihood import Gains
 from stages.rl.questions import RolloutQuestion
 from stages.rl.rewards import EPSILON, RewardParams, group_rewards, normalised_contrast
 from stages.rl.rollout import Group
+from stages.rl.temporal import MODES, TemporalMode, token_weights
 from tests.model.tiny_models import question
 from tests.rl.conftest import tiny_prompt
 from tests.rl.literals import grades
@@ -34,7 +36,7 @@ def test_a_gain_pays_each_correct_response_by_itself(mode: Literal["likelihood",
     assert rewards.temporal_BG.tolist() == [[0.5, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     assert rewards.condition_B.tolist() == [True, False]
     # Rewards 2.5, 2, 4, 1 with r_t and 2, 2, 2, 1 without: it tells the correct responses apart.
-    effect = temporal_effect(temporal_advantages(rewards, mode, "none", NO_EMA), rewards, "none", NO_EMA)
+    effect = temporal_effect(temporal_advantages(rewards, "none", NO_EMA), rewards, "none", NO_EMA)
     # Means 2.375 and 1.75: advantages 0.125 −0.375 1.625 −1.375 against 0.25 0.25 0.25 −0.75
     assert effect == pytest.approx((0.125 + 0.625 + 1.375 + 0.625) / 8)
 
@@ -72,9 +74,9 @@ def test_relation_acts_under_the_std_of_the_batch_and_cancels_under_that_of_the_
     found = grades([[1, 0], [1, 0]], [[0, 0], [1, 1]], agreement_BG=agreement_BG)
     rewards = group_rewards(found, RewardParams(temporal="relation", alpha=0.3))
     assert rewards.temporal_BG.tolist() == [[0.3, 0.0], [0.0, 0.0]]
-    of_group = temporal_advantages(rewards, "relation", "group", NO_EMA)
+    of_group = temporal_advantages(rewards, "group", NO_EMA)
     assert of_group[0].tolist() == pytest.approx(of_group[1].tolist(), abs=1e-3)
-    of_batch = temporal_advantages(rewards, "relation", "batch", NO_EMA)
+    of_batch = temporal_advantages(rewards, "batch", NO_EMA)
     # Rewards 2.3, 1, 2, 1: deviations 0.725, -0.575, 0.425, -0.575, variance 1.3675 / 3
     std = (1.3675 / 3) ** 0.5 + EPSILON
     assert of_batch.flatten().tolist() == pytest.approx([0.65 / std, -0.65 / std, 0.5 / std, -0.5 / std])
@@ -105,6 +107,16 @@ def test_tokens_weighs_the_gradient_and_pays_nothing() -> None:
     moved = weight_effect(torch.tensor([[1.5, -0.9], [2.0, -2.0]]), weights)
     assert float(moved) == pytest.approx((1.5 / 3 + 0.9 / 3) / 4)
     assert response_weights(groups, torch.tensor([True, True]), RewardParams(temporal="likelihood")) is None
+
+
+def test_token_weights_have_mean_1_and_bounds() -> None:
+    # 1 + 3 · clip(Δ, 0, 1): 1, 1, 4, 2 with mean 2
+    weights_C = token_weights(torch.tensor([-5.0, 0.0, 7.0, 1 / 3]), alpha=3.0)
+    assert weights_C.tolist() == pytest.approx([0.5, 0.5, 2.0, 1.0])
+    assert token_weights(torch.tensor([0.2, 0.9]), alpha=0.0).tolist() == [1.0, 1.0]
+    many_C = token_weights(torch.cat([torch.ones(1), torch.zeros(10_000)]), alpha=3.0)
+    assert float(many_C.max()) <= 4.0
+    assert float(many_C.min()) >= 0.25
 
 
 def test_the_contrast_is_normalised_over_the_questions_of_the_batch() -> None:
@@ -141,6 +153,12 @@ def test_a_gated_question_has_no_temporal_term() -> None:
     rewards = group_rewards(found, RewardParams(temporal="likelihood", alpha=0.5), torch.tensor([True, False]))
     assert rewards.temporal_BG.tolist() == [[0.0, 0.0], [0.5, 0.5]]
     assert rewards.condition_B.tolist() == [False, True]
+
+
+def test_every_mode_has_its_object_and_its_row_in_the_docs() -> None:
+    assert tuple(MODES) == get_args(TemporalMode)
+    page = Path("docs/training.md").read_text(encoding="utf-8")
+    assert [name for name in MODES if f"`{name}`" not in page] == []
 
 
 def test_without_visits_there_is_no_gate() -> None:

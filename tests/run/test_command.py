@@ -100,6 +100,25 @@ def test_help_keeps_the_lines_of_the_stages_text(stage: Path) -> None:
     assert "Make it.\n\nArgs:\n    table: The rows.\n    out: The text.\n" in printed
 
 
+def test_a_dataclass_stands_for_the_flags_of_its_fields(stage: Path) -> None:
+    text = (stage / "toy.py").read_text()
+    [signature] = [line for line in text.splitlines() if line.startswith("def run(")]
+    text = text.replace(
+        signature,
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Files:\n"
+        '    out: Path\n    table: Path\n    name: str = "x"\n    count: int | None = None\n    quiet: bool = False\n'
+        "def run(params: ToyParams, files: Files, last: int = 7) -> None:\n"
+        "    out, name = files.out, repr((files, last))",
+    )
+    (stage / "toy.py").write_text(text)
+    assert start(stage, "run").wait() == 0
+    assert (stage / "out.txt").read_text() == (
+        "(Files(out=PosixPath('out.txt'), table=PosixPath('a/b.parquet'), name='me', count=None, quiet=False), 7)"
+    )
+
+
 def test_a_second_run_is_refused_with_the_holder_named_until_the_first_dies(stage: Path) -> None:
     first = start(stage, "wait")
     assert first.stdout is not None

@@ -53,7 +53,7 @@ def goes_on(started: Started) -> None:
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk_while_shards_are_written_costs_the_steps_since_the_last_checkpoint(tmp_path: Path) -> None:
     inputs, whole, small = write_inputs(tmp_path), tmp_path / "whole", tmp_path / "small"
-    how = {"samples_per_forward": 1, "deepspeed": 3}
+    how: dict[str, Any] = {"samples_per_forward": 1, "deepspeed": 3}
     expected = train(inputs, whole, 2, **how)
     (checkpoint,) = whole.glob(".work/sft/*/*/checkpoint-2")
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())

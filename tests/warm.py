@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
@@ -81,13 +81,18 @@ class Started:
 
 
 def start(
-    module: str, arguments: Sequence[str], folder: Path, processes: int = 1, project: Path = ROOT, **environment: str
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    processes: int = 1,
+    project: Path = ROOT,
+    environment: Mapping[str, str] = {},
 ) -> Started:
     """`python -m module arguments` in `folder`, in so many processes that work together.
 
-    `project` is the folder that has the module.
+    `project` is the folder that has the module, `environment` what the processes have besides this one's.
     """
-    variables = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"} | environment
+    variables = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"} | dict(environment)
     store = None
     if processes > 1:
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=300))

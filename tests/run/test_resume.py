@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Path:
 def start(project: Path, **environment: str) -> Started:
     names = {"samples": "sft.parquet", "frame-store": "frames", "model": "base", "out": "sft", "metrics": "sft.json"}
     flags = [part for name, path in {**names, "plot": "sft.csv"}.items() for part in (f"--{name}", path)]
-    return warm.start("stages.sft", flags, project, project=project, **environment)
+    return warm.start("stages.sft", flags, project, project=project, environment=environment)
 
 
 def run(project: Path, **environment: str) -> tuple[int, str]:

@@ -50,8 +50,8 @@ class BaseParams(Params):
     )
     enable_thinking: bool | None = Field(
         default=None,
-        description="whether the chat template opens a thought for the model, here and in the models trained from it, "
-        "where it asks `enable_thinking` (Qwen3.5); null: as the template does by default",
+        description="whether the chat template lets the model think, here and in the models trained from it, "
+        "where it asks `enable_thinking` (Qwen3.5, GLM-4.6V); null: as the template does by default",
     )
     seed: int = Field(
         default=0, ge=0, le=LARGEST_SEED, description="of the weights, the tokenizer's text and the scenes"

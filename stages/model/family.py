@@ -118,6 +118,13 @@ class Family(ABC):
     def vision_size(self, config: Any) -> VisionSize:
         """The widths of the vision tower."""
 
+    def as_processed(self, processor: str | None) -> "Family":
+        """The family with the texts of a processor, given by its class.
+
+        None where a folder names no processor. Most families have one text for all.
+        """
+        return self
+
     def vision_token(self, data_type: DataType) -> str:
         """The token that stands for each merged patch in a prompt."""
         return self.shared_token or self.pads[data_type]

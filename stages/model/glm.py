@@ -1,8 +1,7 @@
 """What the GLM-V families share."""
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -10,6 +9,13 @@ from torch import Tensor
 from stages.data.sample import DataType
 from stages.model.family import Family, Medium, VideoText, VisionSize
 from stages.model.positions import mrope_positions
+from stages.run.errors import UserError
+
+# The text of a frame pair's time, by the processor that writes it.
+_STAMPS: dict[str, Callable[[float], str]] = {
+    "Glm4vProcessor": lambda seconds: str(int(seconds)),
+    "Glm46VProcessor": lambda seconds: f"{seconds:.1f} seconds",
+}
 
 
 class Glm(Family):
@@ -26,9 +32,20 @@ class Glm(Family):
     vision_layers = r".*visual\.(blocks|merger)\..*(qkv|proj)"
     timed_frames = True
 
-    @abstractmethod
-    def stamp(self, seconds: float) -> str:
-        """The text of a frame pair's time."""
+    def __init__(self, processor: str) -> None:
+        """`processor` is the class that writes the times of a video."""
+        self._stamp = _STAMPS[processor]
+
+    def as_processed(self, processor: str | None) -> "Glm":
+        """The family with the times of the processor that a folder names.
+
+        GLM-4.6V-Flash is of type `glm4v` and names Glm46VProcessor. UserError for an unknown processor.
+        """
+        if processor is None:
+            return self
+        if processor not in _STAMPS:
+            raise UserError(f"how {processor} writes a video's times is not known; use a model of {', '.join(_STAMPS)}")
+        return Glm(processor)
 
     def shown(self, turn: str, medium: Medium, config: Any, video_text: VideoText) -> tuple[str, int]:
         """The template's text; a video's placeholder becomes its frame pairs.
@@ -40,7 +57,7 @@ class Glm(Family):
             return turn, math.prod(medium.merged)
         times = medium.pts_T[:: config.vision_config.temporal_patch_size][:steps].tolist()
         frame = f"<|begin_of_image|>{self.shared_token}<|end_of_image|>"
-        return turn.replace(self.pads["video"], "".join(frame + self.stamp(time) for time in times), 1), rows * columns
+        return turn.replace(self.pads["video"], "".join(frame + self._stamp(time) for time in times), 1), rows * columns
 
     def positions(self, is_vision_P: Tensor, medium: Medium, config: Any) -> Tensor:
         """M-RoPE positions [3, P], with a run for each frame pair."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.data.prompt import TAGS, PromptStyle, question_text
 from stages.data.sample import DataType, Sample
 from stages.model.family import Medium, VideoText, family_of
-from stages.model.load import load_config, load_image_statistics, load_tokenizer, resolve
+from stages.model.load import load_config, load_image_statistics, load_processor_class, load_tokenizer, resolve
 from stages.model.patchify import patchify
 from stages.model.turns import Turns, with_thinking
 from stages.run.errors import UserError
@@ -66,7 +66,7 @@ class PromptBuilder:
         """`prompt_style` takes the place of the folder's own."""
         source = resolve(model_dir)
         self.config = load_config(source.folder)
-        self.family = family_of(self.config)
+        self.family = family_of(self.config).as_processed(load_processor_class(source.folder))
         self.tokenizer = load_tokenizer(source.folder)
         self.tokenizer.chat_template = with_thinking(self.tokenizer.chat_template, source.enable_thinking)
         self.prompt_style: PromptStyle = prompt_style or source.prompt

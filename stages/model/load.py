@@ -62,11 +62,12 @@ STRANGE = (
     *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, ImportError),
     *(SafetensorError, StrictDataclassError),
 )
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 # Files that hold a JSON object, where a folder has them.
 _OBJECTS = (
     *("config.json", "generation_config.json", "model.safetensors.index.json", "chat_template.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"),
+    *PROCESSOR_FILES,
 )
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles, no code
 
@@ -234,6 +235,17 @@ def _check_steps(folder: Path, tokenizer: dict[str, Any]) -> None:
                 raise UserError(f"{folder}: its tokenizer has a step {part['type']}, which no supported family has")
             if part.get("Regex", PRETOKENIZE_REGEX) not in PRETOKENIZE:
                 raise UserError(f"{folder}: its tokenizer splits text by an expression that no supported family has")
+
+
+def load_processor_class(folder: Path) -> str | None:
+    """The class of a model's processor, where the folder names one.
+
+    The files are those in which transformers' AutoProcessor looks, in its order.
+    """
+    for name in (*PROCESSOR_FILES, "tokenizer_config.json"):
+        if (folder / name).exists() and (found := read_object(folder / name).get("processor_class")):
+            return str(found)
+    return None
 
 
 class _ImageStatistics(BaseModel):

@@ -16,14 +16,13 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from stages.model.family import family_of
-from stages.model.load import PIPELINE_FILE, ModelSource, load_tokenizer
+from stages.model.load import PIPELINE_FILE, PROCESSOR_FILES, ModelSource, load_tokenizer
 from stages.model.turns import with_thinking
 from stages.run.files import read_json, write_atomic
 
 Settings = dict[str, Any]  # the content of one of Hugging Face's JSON files
 
 TEMPLATE_FILE = "chat_template.jinja"
-PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -17,10 +17,14 @@ _OPENED = re.compile(r"<think>\s*\Z")
 class Turn:
     """The template's text before and after the question's text.
 
-    `trims` says whether the template takes white space off the ends of the user's turn.
+    `lead` and `tail` lie between the question and the nearest special token: a tokenizer splits them and the question
+    as one text. GLM's `/nothink` is such a tail. `trims` says whether the template takes white space off the ends of
+    the user's turn.
     """
 
     before: str
+    lead: str
+    tail: str
     after: str
     trims: bool
 
@@ -30,14 +34,14 @@ class Turn:
 
         The model then goes on inside the thought: `<think>` is part of the prompt.
         """
-        found = _OPENED.search(self.after)
+        found = _OPENED.search(self.tail + self.after)
         return found[0] if found else ""
 
     def question(self, text: str, shown: DataType | None) -> str:
-        """The question's text as the template writes it."""
-        if not self.trims:
-            return text
-        return text.rstrip() if shown else text.strip()
+        """The question's text as the template writes it, between `lead` and `tail`."""
+        if self.trims:
+            text = text.rstrip() if shown else text.strip()
+        return self.lead + text + self.tail
 
 
 class Turns:
@@ -73,7 +77,19 @@ class Turns:
         before, found, after = text.partition(_MARK)
         if not found or (shown and before.count(self._family.pads[shown]) != 1):
             raise UserError(f"the model's chat template does not show one {shown} and then a question's text")
-        return Turn(before, after.removeprefix(" "), not after.startswith(" "))
+        after, trims = after.removeprefix(" "), not after.startswith(" ")
+        lead = max((end for _, end in self._added(before)), default=0)
+        tail = min((start for start, _ in self._added(after)), default=len(after))
+        return Turn(before[:lead], before[lead:], after[:tail], after[tail:], trims)
+
+    def _added(self, text: str) -> list[tuple[int, int]]:
+        """The places of special and other added tokens.
+
+        A tokenizer splits what lies between two of them as one text.
+        """
+        tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+        return [place for token, place in places if token in self._tokenizer.added_tokens_decoder]
 
 
 def with_thinking(template: Any, enable_thinking: bool | None) -> Any:

@@ -14,29 +14,40 @@ from transformers.video_utils import VideoMetadata
 
 from stages.data.prompt import TAGS
 from stages.model.inputs import PromptBuilder
-from stages.model.load import load_model
+from stages.model.load import load_model, resolve
+from stages.model.save import save_model, write_settings
+from stages.run.errors import UserError
 from stages.run.files import read_json, write_json
-from tests.model.tiny_models import WRITERS, clip, picture, question
+from tests.model.tiny_models import WRITERS, clip, picture, question, write_glm46v_flash
 
-PROCESSORS = {"glm4v": Glm4vProcessor, "glm46v": Glm46VProcessor}
+MODELS = {
+    "glm4v": (WRITERS["glm4v"], Glm4vProcessor),
+    "glm46v": (WRITERS["glm46v"], Glm46VProcessor),
+    "glm46v_flash": (write_glm46v_flash, Glm46VProcessor),
+}
 
 
-@pytest.fixture(scope="module", params=PROCESSORS)
-def family(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return WRITERS[family](tmp_path_factory.mktemp("glm") / family)
+def folder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model saved by us, so that a name of its processor has to stay."""
+    write, _ = MODELS[model]
+    source = write(tmp_path_factory.mktemp("glm") / "source")
+    save_model(load_model(source), resolve(source), source.with_name(model))
+    return source.with_name(model)
 
 
-def test_tokens_and_positions_of_a_video_are_those_of_the_processor_and_the_model(family: str, folder: Path) -> None:
+def test_tokens_and_positions_of_a_video_are_those_of_the_processor_and_the_model(model: str, folder: Path) -> None:
     builder = PromptBuilder(folder)
+    _, processor_class = MODELS[model]
     frames = clip(frames=5, height=32, width=48, fps=0.7)  # 0, 2.86 and 5.71 s
     prompt = builder(question(), frames)
     # Its parts for text alone: the video processor needs torchvision.
-    processor = PROCESSORS[family].__new__(PROCESSORS[family])
+    processor = processor_class.__new__(processor_class)
     processor.image_token, processor.video_processor = "<|image|>", SimpleNamespace(merge_size=2)
     processor.image_token_id = builder.vision_ids["image"]
     processor.video_start_id, processor.video_end_id = builder.tokenizer.convert_tokens_to_ids(
@@ -51,9 +62,15 @@ def test_tokens_and_positions_of_a_video_are_those_of_the_processor_and_the_mode
     assert prompt.ids_P.tolist() == builder.tokenizer(text, add_special_tokens=False)["input_ids"]
     types = torch.tensor(processor.create_mm_token_type_ids([prompt.ids_P.tolist()]))
     assert set(types.flatten().tolist()) == {0, 2}
-    model = load_model(folder).model
-    positions, _ = model.get_rope_index(prompt.ids_P[None], types, video_grid_thw=prompt.grid_thw)  # type: ignore[operator]
+    positions, _ = load_model(folder).model.get_rope_index(prompt.ids_P[None], types, video_grid_thw=prompt.grid_thw)  # type: ignore[operator]
     assert torch.equal(prompt.position_ids_3P, positions[:, 0])
+
+
+def test_a_model_whose_processor_writes_times_in_an_unknown_way_is_refused(tmp_path: Path) -> None:
+    file = write_glm46v_flash(tmp_path / "model") / "preprocessor_config.json"
+    write_settings(file, read_json(file) | {"processor_class": "GlmgaProcessor"})
+    with pytest.raises(UserError, match="how GlmgaProcessor writes a video's times is not known; use a model of "):
+        PromptBuilder(tmp_path / "model")
 
 
 def test_pixels_of_an_image_equal_the_processors(folder: Path) -> None:

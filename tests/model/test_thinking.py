@@ -1,6 +1,7 @@
 """Chat templates that open a thought for the model, as Qwen3.5's does."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,26 @@ from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model, load_tokenizer, resolve
 from stages.model.save import save_model
 from stages.run.errors import UserError
-from tests.model.tiny_models import clip, question, write_random
+from tests.model.tiny_models import clip, picture, question, write_glm46v_flash, write_random
 
 TARGET = "<think>it moves right.</think>\n<answer>B</answer>"
 OPENED, CLOSED = "<|im_start|>assistant\n<think>\n", "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
+GLM, GLM_OFF = "<|assistant|>\n", "/nothink<|assistant|>\n<think></think>\n"
+WRITERS = {"qwen3_5": partial(write_random, "qwen3_5"), "glm46v_flash": write_glm46v_flash}
+ENDS = {"qwen3_5": {None: OPENED, True: OPENED, False: CLOSED}, "glm46v_flash": {None: GLM, True: GLM, False: GLM_OFF}}
+
+
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random("qwen3_5", tmp_path_factory.mktemp("thinking") / "model")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("thinking")
+    return {name: write(folder / name) for name, write in WRITERS.items()}
+
+
+@pytest.fixture
+def source(sources: dict[str, Path]) -> Path:
+    return sources["qwen3_5"]
 
 
 def asked(source: Path, folder: Path, enable_thinking: bool | None) -> PromptBuilder:
@@ -46,19 +58,24 @@ def test_a_response_begins_with_the_thought_that_the_template_has_opened(source:
     assert extract_answer(response) == "B"
 
 
-def test_with_thinking_off_the_model_writes_the_whole_thought_itself(source: Path, tmp_path: Path) -> None:
-    builder = asked(source, tmp_path / "base", False)
-    assert prompt_text(builder).endswith(CLOSED)
+@pytest.mark.parametrize("name", WRITERS)
+def test_with_thinking_off_the_model_writes_the_whole_thought_itself(
+    sources: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    builder = asked(sources[name], tmp_path / "base", False)
+    assert prompt_text(builder).endswith(ENDS[name][False])
     taught = builder.completion_ids(TARGET)
-    assert builder.tokenizer.decode(taught) == TARGET + "<|im_end|>"
+    assert builder.tokenizer.decode(taught) == TARGET + builder.family.end_token
     assert builder.decode(taught) == TARGET
 
 
-@pytest.mark.parametrize(("enable_thinking", "opened"), [(None, OPENED), (True, OPENED), (False, CLOSED)])
+@pytest.mark.parametrize("enable_thinking", [None, True, False])
+@pytest.mark.parametrize("name", WRITERS)
 def test_a_saved_model_asks_every_program_in_the_same_way(
-    source: Path, tmp_path: Path, enable_thinking: bool | None, opened: str
+    sources: dict[str, Path], tmp_path: Path, name: str, enable_thinking: bool | None
 ) -> None:
-    asked(source, tmp_path / "base", enable_thinking)
+    opened = ENDS[name][enable_thinking]
+    asked(sources[name], tmp_path / "base", enable_thinking)
     for former, folder in (("base", "sft"), ("sft", "tgrpo")):
         save_model(load_model(tmp_path / former), resolve(tmp_path / former), tmp_path / folder)
         assert prompt_text(PromptBuilder(tmp_path / folder)).endswith(opened)
@@ -76,6 +93,20 @@ def test_a_templates_setting_holds_whatever_its_caller_passes(source: Path, tmp_
         [{"role": "user", "content": "What?"}], tokenize=False, add_generation_prompt=True, enable_thinking=True
     )
     assert text.endswith(CLOSED)
+
+
+def test_a_switch_beside_the_question_is_tokenised_with_it(sources: dict[str, Path], tmp_path: Path) -> None:
+    builder = asked(sources["glm46v_flash"], tmp_path / "base", False)
+    sample = question(data_type="image", problem="Is it <", options=())
+    for shown in (True, False):
+        content = [{"type": "image"}] * shown + [{"type": "text", "text": "Is it <"}]
+        text = builder.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        assert "Is it </nothink" in text
+        order = np.arange(int(shown))
+        ids = builder(sample, picture(height=16, width=16), order).ids_P  # one merged patch: one placeholder
+        assert ids.tolist() == builder.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from stages.data.sample import DataType, Sample
 from stages.embedded.tiny import build_image_processor, build_model, build_tokenizer
-from stages.run.files import write_json
+from stages.model.save import write_settings
+from stages.run.files import read_json, write_json
 from stages.video.frame_store import Frames
 
 LINES = [
@@ -73,6 +74,11 @@ _GLM_TEMPLATE = (
     "{% else %}<|begin_of_{{ part['type'] }}|><|{{ part['type'] }}|><|end_of_{{ part['type'] }}|>{% endif %}"
     "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+# As GLM-4.6V's: its switch writes behind the question and behind the assistant's header.
+_OFF = "{% if enable_thinking is defined and not enable_thinking %}"
+_GLM_SWITCHED_TEMPLATE = _GLM_TEMPLATE.replace(
+    "{% endfor %}{% endif %}{% endfor %}", f"{{% endfor %}}{{% endif %}}{_OFF}/nothink{{% endif %}}{{% endfor %}}"
+).replace("<|assistant|>\n", f"<|assistant|>\n{_OFF}<think></think>\n{{% endif %}}")
 
 
 def glm_tokenizer() -> PreTrainedTokenizerFast:
@@ -128,10 +134,11 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     ids = tokenizer.get_vocab()
     # GLM's norms on results make rounding larger: with weights of 0.3 it is as large as what tests look for
     spread = 0.15 if is_glm else 0.3
-    turned = head_dim // 2 if is_glm else head_dim  # how much of a head its position turns
+    turned = head_dim // 2 if family.startswith(("glm", "qwen3_5")) else head_dim  # how much of a head positions turn
+    width = 4 * head_dim  # Qwen2-VL's heads share it
     text = {
         "vocab_size": len(tokenizer),
-        "hidden_size": 64,
+        "hidden_size": width,
         "intermediate_size": 96,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
@@ -141,7 +148,8 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
             "rope_type": "default",
             "rope_theta": 10_000.0,
             "mrope_section": [turned // 4, turned // 8, turned // 8],
-            **({"partial_rotary_factor": 0.5} if is_glm else {"mrope_interleaved": True}),
+            **({"partial_rotary_factor": 0.5} if is_glm else {}),
+            **({"mrope_interleaved": True} if family.startswith("qwen3") else {}),  # vLLM heeds it in every family
         },
         "initializer_range": spread,
         **wider,
@@ -151,7 +159,7 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_heads": 2,
-        "out_hidden_size": 64,
+        "out_hidden_size": width,
         "patch_size": 8,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
@@ -165,6 +173,16 @@ def write_random(family: str, out: Path, head_dim: int = 16, **wider: int) -> Pa
     assert model.generation_config is not None
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     _write(model, tokenizer, out)
+    return out
+
+
+def write_glm46v_flash(out: Path, head_dim: int = 16) -> Path:
+    """A random model as GLM-4.6V-Flash is published: of type `glm4v`, with GLM-4.6V's processor and template."""
+    write_random("glm4v", out, head_dim)
+    file = out / "preprocessor_config.json"
+    names = {"processor_class": "Glm46VProcessor", "image_processor_type": "Glm46VImageProcessor"}
+    write_settings(file, read_json(file) | names)
+    (out / "chat_template.jinja").write_text(_GLM_SWITCHED_TEMPLATE)
     return out
 
 

@@ -1,14 +1,5 @@
-"""GLM-4.6V: tenths of a second after each frame pair."""
+"""GLM-4.6V as its own type: times in tenths of a second."""
 
 from stages.model.glm import Glm
 
-
-class Glm46V(Glm):
-    """GLM-4.6V."""
-
-    def stamp(self, seconds: float) -> str:
-        """Seconds with one digit after the point."""
-        return f"{seconds:.1f} seconds"
-
-
-FAMILY = Glm46V()
+FAMILY = Glm("Glm46VProcessor")

@@ -1,14 +1,5 @@
-"""GLM-4.1V: whole seconds after each frame pair."""
+"""GLM-4.1V and GLM-4.6V-Flash: the folder's processor writes the times."""
 
 from stages.model.glm import Glm
 
-
-class Glm4V(Glm):
-    """GLM-4.1V."""
-
-    def stamp(self, seconds: float) -> str:
-        """Whole seconds, without a unit."""
-        return str(int(seconds))
-
-
-FAMILY = Glm4V()
+FAMILY = Glm("Glm4vProcessor")

@@ -45,7 +45,7 @@ def files_at_hand(params: ChatParams) -> Path | None:
 
 
 def model_folder(params: ChatParams) -> Path | None:
-    """The folder with the served model's files, None where they are not here.
+    """The folder with the served model's files, None where there is none.
 
     UserError when `model_path` names no folder.
     """

@@ -3,10 +3,7 @@
 One difference from the released code matters: the loss is on the assistant's tokens only, not on prompt and frames.
 """
 
-import csv
-import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -27,19 +24,21 @@ from stages.model.examples import Examples, PackedExamples
 from stages.model.freezing import freeze
 from stages.model.inputs import IGNORE, Prompt, PromptBuilder
 from stages.model.load import load_model
+from stages.model.optimisation import Batch, Optimisation
 from stages.model.packing import packed_rows, shuffled_steps
 from stages.model.peers import meet
-from stages.model.processes import join_processes
+from stages.model.processes import join_processes, process_count
 from stages.model.router import MixtureTrainer, RouterOptions
 from stages.model.step_progress import Progress
-from stages.model.training import Batch, Optimisation, save_trained
+from stages.model.training import save_trained
 from stages.model.training_set import TrainingSet
 from stages.model.vision import FeatureCache, encoded_media, joint_media
 from stages.run.command import command
-from stages.run.files import write_atomic, write_json
+from stages.run.files import write_figures, write_json
 from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader
 
+# plots/sft.csv, one row per step: the norm is that before clipping, the tokens are those seen so far, prompts included.
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens")
 SUMMARY_STEPS = 20  # last steps whose mean loss the metrics hold
 
@@ -85,8 +84,6 @@ class SftParams(RouterOptions, Optimisation):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SftParams":
-        if self.lora is not None and self.deepspeed == 3:
-            raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
         if self.vision_lr_scale == 0 and not self.freezes_vision:
             raise ValueError("lora.vision trains the vision tower and vision_lr_scale 0 freezes it: change one of them")
         if self.tokens_per_forward is not None and self.samples_per_forward > 1:
@@ -123,8 +120,9 @@ def run(params: SftParams, samples: Path, frame_store: Path, model: Path, out: P
     if peers is not None:
         peers.leave()
     if trainer.is_world_process_zero():
-        history = [row for row in trainer.state.log_history if "loss" in row]
-        write_atomic(plot, table_csv(history))
+        logged = (row for row in trainer.state.log_history if "loss" in row)
+        history = [{**row, "tokens": row["num_input_tokens_seen"]} for row in logged]
+        write_figures(plot, COLUMNS, history)
         write_json(metrics, {**summary(history, examples.set), **resume_note(work)})
 
 
@@ -244,7 +242,7 @@ def build_trainer(params: SftParams, examples: Examples, model: Path, work: Path
 def pack(params: SftParams, examples: Examples) -> PackedExamples:
     """The rows of all steps; a step still has `batch_size` samples."""
     assert params.tokens_per_forward is not None
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     params.batch.forwards(processes)
     steps = params.max_steps or math.ceil(len(examples) * params.epochs / params.batch_size)
     of_steps = shuffled_steps(len(examples), steps, params.batch_size, params.seed)
@@ -257,7 +255,7 @@ def training_arguments(params: SftParams, work: Path, rows_per_step: int | None 
 
     `rows_per_step` counts the packed rows of all processes; None means that samples are padded.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     return params.arguments(
         work,
         join_processes(params.deepspeed),
@@ -271,19 +269,6 @@ def training_arguments(params: SftParams, work: Path, rows_per_step: int | None 
     )
 
 
-def table_csv(history: Sequence[dict[str, float]]) -> str:
-    """The text of plots/sft.csv, one row per step.
-
-    Columns: loss, learning rate, gradient norm before clipping, and the tokens seen so far, prompts included.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in history:
-        writer.writerow([row["step"], *(round(row[name], 9) for name in COLUMNS[1:4]), row["num_input_tokens_seen"]])
-    return text.getvalue()
-
-
 def summary(history: Sequence[dict[str, float]], trained: TrainingSet) -> Summary:
     """The content of metrics/sft.json, which no machine's speed changes."""
     last = [row["loss"] for row in history[-SUMMARY_STEPS:]]
@@ -291,7 +276,7 @@ def summary(history: Sequence[dict[str, float]], trained: TrainingSet) -> Summar
         "samples": len(trained.samples),
         "left_out": trained.reasons,
         "steps": len(history),
-        "tokens": history[-1]["num_input_tokens_seen"],
+        "tokens": history[-1]["tokens"],
         "loss": sum(last) / len(last),
     }
 

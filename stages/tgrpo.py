@@ -3,9 +3,6 @@
 See paper.md §2.
 """
 
-import csv
-import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -23,11 +20,12 @@ from stages.model.adapters import add_lora
 from stages.model.freezing import freeze
 from stages.model.inputs import PromptBuilder
 from stages.model.load import load_model
+from stages.model.optimisation import Batch, Optimisation
 from stages.model.peers import meet
 from stages.model.processes import join_processes
 from stages.model.router import RouterOptions
 from stages.model.step_progress import Progress
-from stages.model.training import Batch, Optimisation, save_trained
+from stages.model.training import save_trained
 from stages.model.training_set import TrainingSet, training_set
 from stages.model.vision import FeatureCache
 from stages.rl.metrics import Figure, StepRow, step_rows
@@ -41,11 +39,12 @@ from stages.rl.sharing import StepPlan
 from stages.rl.stopwatch import Stopwatch
 from stages.rl.trainer import TgrpoTrainer
 from stages.run.command import command
-from stages.run.files import read_json, write_atomic, write_json, write_table
+from stages.run.files import read_json, write_figures, write_json, write_table
 from stages.run.work import resume_note, work_dir
 from stages.video.frame_store import FrameReader
 
-# plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files.
+# plots/tgrpo.csv, one row per step. It has no seconds, so that equal runs give equal files. Without a contrast group or
+# a KL term some figures do not exist.
 COLUMNS: tuple[Figure, ...] = get_args(Figure)
 KEPT_ROLLOUTS = 20
 HEADLINE: tuple[Figure, ...] = ("reward", "accuracy")  # the figures that DVC compares
@@ -100,8 +99,6 @@ class TgrpoParams(StepParams, RouterOptions, Optimisation):
             raise ValueError(
                 "save_steps must be a multiple of updates_per_rollout: a rollout is not part of a checkpoint"
             )
-        if self.lora is not None and self.deepspeed == 3:
-            raise ValueError("adapters cannot be merged from ZeRO-3's shards: set lora null or deepspeed 2")
         if self.lora is not None and self.freeze_vision != (self.lora.vision == "frozen"):
             raise ValueError(
                 "freeze_vision and lora.vision contradict each other: set freeze_vision true, or lora.vision to "
@@ -170,7 +167,7 @@ def run(
         peers.leave()
     if trainer.is_world_process_zero():
         history = step_rows(trainer.state.log_history)
-        write_atomic(plot, steps_csv(history))
+        write_figures(plot, COLUMNS, history)
         means = summary(history)
         write_json(metrics, {**means, "left_out": questions.reasons, **resume_note(work)})
         write_json(headline, {name: means["last"][name] for name in HEADLINE})
@@ -255,19 +252,6 @@ def training_arguments(params: TgrpoParams, work: Path, joined: dict[str, Any]) 
         max_steps=params.max_steps,
         lr_scheduler_type="cosine" if params.schedule == "cosine" else "constant_with_warmup",
     )
-
-
-def steps_csv(history: Sequence[StepRow]) -> str:
-    """plots/tgrpo.csv: one row per step; empty where a figure does not exist.
-
-    That is so without a contrast group, and without a KL term.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in history:
-        writer.writerow("" if math.isnan(row[name]) else round(row[name], 9) for name in COLUMNS)
-    return text.getvalue()
 
 
 class Summary(TypedDict):

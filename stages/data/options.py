@@ -108,6 +108,16 @@ def letter_options(options: Sequence[str], answer: str) -> tuple[tuple[str, ...]
     return tuple(f"{letter}. {text}" if text else letter for letter, text in lines), right
 
 
+def check_one_right(options: Sequence[str], right: str) -> None:
+    """Unusable where another option has the same text as the right one.
+
+    `options` and `right` are what `letter_options` returns.
+    """
+    texts = {option[:1]: option[2:].strip() for option in options if _USUAL.fullmatch(option)}
+    if same := [letter for letter, text in texts.items() if letter != right and text == texts.get(right)]:
+        raise Unusable("ambiguous options", f"options {right} and {same[0]} are both {texts[right]!r}"[:500])
+
+
 def _read_labels(options: Sequence[str]) -> _Labelled | None:
     """The options' labels; None where the options have none in common.
 

@@ -34,10 +34,9 @@ def read_records(path: Path, name: str | None = None) -> Iterator[tuple[str, obj
     except UnicodeError:
         raise UserError(f"{name}: {encoding_advice(path)}") from None
     except (ValueError, csv.Error) as error:
-        kind, message = "CSV" if is_table else "JSON", " ".join(str(error).split())
-        raise UserError(
-            f"{name}: not readable as {kind} ({message}); correct the file or write one JSON object per line"
-        ) from None
+        kind = "CSV" if is_table else "JSON"
+        advice = "correct the file" if is_table else "correct the file or write one JSON object per line"
+        raise UserError(f"{name}: not readable as {kind} ({' '.join(str(error).split())}); {advice}") from None
 
 
 def _json_records(file: TextIO) -> Iterator[tuple[str, object]]:
@@ -68,7 +67,8 @@ def _table_rows(file: TextIO) -> Iterator[tuple[str, object]]:
             yield f"row {number}", _row(names, row, delimiter)
             read = reader.line_num
     except csv.Error as error:
-        raise csv.Error(f"after line {read}: {error}") from None
+        cause = "a quote is never closed" if "end of data" in str(error) else error
+        raise csv.Error(f"after line {read}: {cause}") from None
 
 
 def _cells(header: str, delimiter: str) -> list[str]:

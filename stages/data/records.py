@@ -1,7 +1,7 @@
 """Video-R1's records: checked into samples, and written back."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from stages.data.grading import extract_answer, parse_number
-from stages.data.options import letter_options
+from stages.data.options import check_one_right, letter_options
 from stages.data.sample import DataType, ProblemType, Reject, Sample, Split, Unusable
 from stages.data.special_tokens import check_special_tokens, without_media_tag
-from stages.run.addresses import Address, Place
+from stages.run.addresses import MARK, Address, Place
 from stages.run.errors import UserError
 from stages.run.files import write_json_array
 
@@ -33,6 +33,8 @@ def _as_text(value: object) -> object:
 
 
 def _as_texts(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("one text; write a list of options, or in a cell of a table divide them by |")
     return [_as_text(each) for each in value] if isinstance(value, list | tuple) else value
 
 
@@ -77,6 +79,8 @@ def read_sample(
         record = _checked(raw, place, columns)
         problem = without_media_tag(record.problem, record.data_type)
         options, answer = _options_and_answer(record)
+        if split != "test":  # a benchmark is scored as its authors do
+            check_one_right(options, answer)
         for field, text in (("problem", problem), ("process", record.process or ""), ("solution", answer)):
             check_special_tokens(field, text)
         for option in options:
@@ -157,17 +161,26 @@ def _checked(raw: object, place: str, columns: Sequence[str] | None) -> Record:
     try:
         return Record.model_validate(raw)
     except ValidationError as error:
-        found = ", ".join(str(name)[:MAX_SHOWN] for name in (raw if columns is None else columns))
-        problems = [
-            f"{'.'.join(map(str, item['loc'])) or place}: "
-            + (
-                f"missing; the columns found are {found}"
-                if item["type"] == "missing"
-                else f"{item['msg']}, not {repr(item['input'])[:MAX_SHOWN]}"
-            )
-            for item in error.errors(include_url=False)
-        ]
-        raise Unusable("invalid record", "; ".join(problems)) from None
+        raise Unusable(
+            "invalid record", "; ".join(_problems(error, place, raw if columns is None else columns))
+        ) from None
+
+
+def _problems(error: ValidationError, place: str, columns: Iterable[object]) -> Iterator[str]:
+    """What is missing, in one clause, and each value that is wrong."""
+    items = error.errors(include_url=False)
+    missing = [str(item["loc"][0]) for item in items if item["type"] == "missing"]
+    if "path" in missing and "data_type" in missing:
+        missing.remove("data_type")  # it follows from the path
+    if missing:
+        found = ", ".join(str(name)[:MAX_SHOWN] for name in columns)
+        yield (
+            f"missing or empty: {', '.join(missing)}; the columns found are {found}; "
+            "`columns` of the source says which field has another name"
+        )
+    for item in items:
+        if item["type"] != "missing":
+            yield f"{'.'.join(map(str, item['loc'])) or place}: {item['msg']}, not {repr(item['input'])[:MAX_SHOWN]}"
 
 
 def _options_and_answer(record: Record) -> tuple[tuple[str, ...], str]:
@@ -194,12 +207,15 @@ def _media_path(record: Record, media: Place) -> Place:
     """
     if isinstance(media, Address):
         return _object(record.path, media)
+    if MARK in record.path:
+        advice = "download the file, or name the server's folder as `media` of the source"
+        raise Unusable("missing media", f"{record.path} is an address; {advice}")
     path = media / record.path
     real = os.path.realpath(path)
     if not _is_inside(real, _real_path(os.path.abspath(media))):
         raise Unusable("path escapes", f"{record.path} leads out of {media}")
     if not os.path.exists(real):
-        raise Unusable("missing media", str(path))
+        raise Unusable("missing media", f"{path}; write / instead of \\" if "\\" in record.path else str(path))
     if not (os.path.isfile(real) or os.path.isdir(real)):
         raise Unusable("not a file", f"{path} is a named pipe, a socket or a device")
     return path

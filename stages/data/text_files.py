@@ -6,9 +6,9 @@ import stat
 from pathlib import Path
 from typing import TextIO
 
+from stages.run.downloads import HEAD, placeholder
 from stages.run.errors import UserError
 
-HEAD = 4096  # bytes that show what a file is
 SAMPLE = 1 << 16  # bytes from which an encoding is guessed
 
 _MARKS = (  # UTF-32 before UTF-16, whose mark it begins with
@@ -19,9 +19,6 @@ _MARKS = (  # UTF-32 before UTF-16, whose mark it begins with
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _OTHER_FILES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
-    (b"<!doctype html", "an HTML page; download the file itself, by its raw link"),
-    (b"<html", "an HTML page; download the file itself, by its raw link"),
     (b"<?xml", "XML; write the records as JSON Lines or CSV"),
     (b"par1", "a Parquet file; put it into a folder and name the folder as `hub`"),
     (b"pk\x03\x04", "a zip archive or an Excel table; unpack it, or save the table as CSV"),
@@ -45,11 +42,12 @@ def open_text(path: Path, newline: str | None = None) -> TextIO:
     if not head.decode(encoding, errors="ignore").strip("\ufeff \t\r\n") and os.path.getsize(path) <= HEAD:
         raise UserError(f"{path}: the file is empty; fill it or leave its source out")
     start = head.lstrip().lower()
-    for beginning, what in _OTHER_FILES:
-        if start.startswith(beginning):
-            raise UserError(f"{path}: the file is {what}")
+    others = (what for beginning, what in _OTHER_FILES if start.startswith(beginning))
+    if what := placeholder(head) or next(others, None):
+        raise UserError(f"{path}: the file is {what}")
     if encoding == "utf-8-sig" and b"\0" in head:
-        raise UserError(f"{path}: the file holds no text; write the records as JSON Lines or CSV")
+        at = head.index(b"\0") + 1
+        raise UserError(f"{path}: the file holds no text (byte {at} is zero); write the records as JSON Lines or CSV")
     return open(path, encoding=encoding, newline=newline)
 
 

@@ -4,13 +4,11 @@ A lost machine sends nothing more, so gloo and NCCL would wait for it for ten mi
 holds a connection to each of the others, and the kernel tells within seconds that one has ended.
 """
 
-import ctypes
 import importlib.metadata
 import json
 import os
 import secrets
 import select
-import signal
 import socket
 import sys
 import threading
@@ -19,17 +17,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from torch.distributed import DistError, destroy_process_group, is_initialized
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from stages.model.addresses import LOOPBACK, is_loopback, local_address, use_interface
+from stages.model.messages import Message, keep_alive, receive, send
+from stages.model.processes import process_count
 from stages.run import others
 from stages.run.code import hash_files, loaded_files, shortened
 from stages.run.errors import UserError
 from stages.run.log import escaped
+from stages.run.parent import end_with_parent
 from stages.run.work import WORK
 
 START_SECONDS = 300.0  # until all processes have imported their libraries
@@ -37,14 +37,8 @@ AGREE_TIMEOUT = timedelta(hours=1)  # until each process has read the model once
 SHARE_SECONDS = 60.0  # until a new file shows on another host: folders of NFS are looked up again after 30 s
 HELLO_SECONDS = 5.0
 GRACE = 3.0  # seconds in which a process that failed, or its launcher, says why
-KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # a lost machine is noticed within 20 s
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "peft")
 BY_DEEPSPEED = "CROSS_RANK"  # an environment variable that DeepSpeed's launcher sets
-
-_PR_SET_PDEATHSIG = 1
-MOST = 2**20  # bytes of a message
-
-Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Peers:
         self.known: dict[int, Peer] = {}  # the processes at the other ends
         self._ends, self._says_why = threading.Event(), threading.Event()
         for connection in connections.values():
-            _keep_alive(connection)
+            keep_alive(connection)
 
     def tell(self, line: str) -> None:
         """Say why this process ends: the first one then speaks for all."""
@@ -140,10 +134,7 @@ class Peers:
 
     def _send(self, message: Message) -> None:
         for connection in self._connections.values():
-            try:
-                connection.sendall(json.dumps(message).encode() + b"\n")
-            except OSError:  # the other process is gone, which its own connection tells
-                continue
+            send(connection, message)
 
     def _watch(self) -> None:
         watched = {connection.fileno(): rank for rank, connection in self._connections.items()}
@@ -157,7 +148,7 @@ class Peers:
                 if descriptor not in watched:
                     os._exit(1)
                 rank = watched[descriptor]
-                message = _receive(self._connections[rank])
+                message = receive(self._connections[rank])
                 if message is None or "bye" not in message:
                     return self._end(self.known[rank], message)
                 poll.unregister(descriptor)
@@ -192,10 +183,10 @@ def meet() -> Peers | None:
 
     UserError when not all start, or when another host has other code or packages.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = process_count()
     if world == 1:
         return None
-    _end_with_launcher()
+    end_with_parent()
     try:
         store, rank, _ = next(rendezvous("env://", timeout=timedelta(seconds=START_SECONDS)))
         peers = _first(store, world) if rank == 0 else _other(store)
@@ -225,7 +216,7 @@ def _first(store: Store, world: int) -> Peers:
         while len(connections) < world - 1:
             connection, _ = server.accept()
             connection.settimeout(HELLO_SECONDS)
-            hello = _receive(connection)
+            hello = receive(connection)
             if hello is None or hello.pop("token", None) != token:  # a stranger, such as a scan of ports
                 connection.close()
                 continue
@@ -246,7 +237,7 @@ def _other(store: Store) -> Peers:
     connection = socket.create_connection(address, timeout=START_SECONDS)
     peers = Peers(here, store, {0: connection})
     peers._send(asdict(here) | {"token": where["token"]})
-    welcome = _receive(connection)
+    welcome = receive(connection)
     if welcome is None:
         raise TimeoutError("the first process is gone")
     peers.known = {0: Peer(**welcome["first"])}
@@ -263,38 +254,3 @@ def _refuse_differences(peers: Peers) -> None:
                 f"{peer.host} and {peers.here.host} have other versions of {shortened(different)}: "
                 "bring both to the same commit and the same packages"
             )
-
-
-def _end_with_launcher() -> None:
-    """Have the kernel end this process with its launcher.
-
-    torchrun puts each process into a session of its own: a killed launcher would leave them training.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Wait without limit; fail when the host is silent for 20 s."""
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEP_ALIVE.items() if sys.platform == "linux" else ():
-        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def _receive(connection: socket.socket) -> Message | None:
-    """The next line as a message.
-
-    None at the end of the connection or when the line is no message.
-    """
-    line = b""
-    try:
-        while not line.endswith(b"\n") and len(line) < MOST:
-            byte = connection.recv(1)
-            if not byte:
-                return None
-            line += byte
-        message = json.loads(line)
-    except (OSError, ValueError):
-        return None
-    return message if isinstance(message, dict) else None

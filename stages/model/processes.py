@@ -11,6 +11,11 @@ from stages.run.errors import UserError
 ZeroStage = Literal[2, 3]
 
 
+def process_count() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def zero_config(stage: ZeroStage | None) -> dict[str, Any] | None:
     """DeepSpeed's configuration for a ZeRO stage.
 
@@ -41,7 +46,7 @@ def join_processes(zero: ZeroStage | None) -> dict[str, Any]:
         return {"deepspeed": zero_config(zero), "accelerator_config": {"non_blocking": True}}
     if zero is None:
         return {"use_cpu": True}
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if process_count() == 1:
         raise UserError(
             f"deepspeed: {zero} shares the optimizer between processes, and this is one process without a GPU: "
             "set deepspeed to null, or PROCESSES to 2 or more"

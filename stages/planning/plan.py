@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.model.training import Optimisation
+from stages.model.optimisation import Optimisation
 from stages.planning import memory
 from stages.planning.machine import CPU, Machine
 from stages.planning.memory import Training

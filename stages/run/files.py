@@ -3,21 +3,25 @@
 A file is written under a temporary name, synced to the disk and renamed.
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # error numbers of a full disk and a full quota
 ROW_GROUP = 16_384  # rows of a table that are kept in memory before they are written
+
+K = TypeVar("K", bound=str)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -48,6 +52,18 @@ def write_json_array(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
         for number, item in enumerate(items):
             file.write((",\n" if number else "\n").encode() + json.dumps(item, ensure_ascii=False).encode())
         file.write(b"\n]\n")
+
+
+def write_figures(path: Path, columns: Sequence[K], rows: Iterable[Mapping[K, float]]) -> None:
+    """Write rows of figures as CSV, rounded to 9 places.
+
+    A figure that does not exist is NaN in the row and empty in the file.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if math.isnan(row[name]) else round(row[name], 9) for name in columns] for row in rows)
+    write_atomic(path, text.getvalue())
 
 
 def read_json(path: Path) -> Any:

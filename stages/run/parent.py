@@ -1,5 +1,6 @@
-"""A stage ends with the DVC that started it."""
+"""A stage ends with its DVC, and a process with its launcher."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 OF_DVC = "DVC_STAGE"  # DVC sets it for the command of a stage, and all that descends from it has it
 FIRST = "VIDEO_R1_STAGE_PID"  # the stage's first Python process, which speaks for those that it starts
 SECONDS = 1.0  # between two looks
+_PR_SET_PDEATHSIG = 1
 
 
 def end_with_dvc() -> None:
@@ -32,6 +34,15 @@ def end_with_dvc() -> None:
     with suppress(psutil.Error):
         command = _command_of_dvc()
         threading.Thread(target=_watch, args=(command, command.ppid()), daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process with the one that started it.
+
+    torchrun puts each process into a session of its own: a killed launcher would leave them training.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _command_of_dvc() -> "Process":

@@ -65,7 +65,7 @@ class MediaCheck(AbstractContextManager["MediaCheck"]):
             return self._reject(
                 draft,
                 "wrong media type",
-                f"{draft.media_path} is a {info.data_type}, the record says {draft.data_type}",
+                f"{draft.media_path} is of type {info.data_type}, the record says {draft.data_type}",
             )
         if draft.clip_start and draft.clip_start >= info.duration:
             detail = f"{draft.media_path} ends at {info.duration:.3f} s, the clip starts at {draft.clip_start} s"

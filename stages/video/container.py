@@ -81,7 +81,9 @@ def _open_container(path: Path) -> InputContainer:
     except NoSuchFileError:
         raise MediaError("missing", str(path)) from None
     except FFmpegError as error:
-        raise MediaError("unreadable", error.strerror or "not a media file") from None
+        formats = FORMATS.replace(",", ", ")
+        detail = f"no file of a format that is read ({formats}), or its header is damaged ({error.strerror})"
+        raise MediaError("unreadable", detail) from None
 
 
 def _moving(path: Path, streams: list[VideoStream]) -> list[VideoStream]:

@@ -22,7 +22,7 @@ FOLDER_FPS = 3.0  # MVBench's frame folders (TVQA); another rate stands in the f
 def is_image(path: Path) -> bool:
     """Whether the file begins like a still image.
 
-    An animated GIF is a video. Raises MediaError for a damaged image.
+    An animated GIF is a video. Raises MediaError for a damaged image, and for another animation.
     """
     with _damage_refused():
         try:
@@ -30,7 +30,10 @@ def is_image(path: Path) -> bool:
         except UnidentifiedImageError:
             return False
         with image:
-            return image.format != "GIF" or getattr(image, "n_frames", 1) == 1
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format in ("PNG", "WEBP"):
+                raise MediaError("unreadable", f"an animated {image.format} of {frames} frames; convert it to mp4")
+            return image.format != "GIF" or frames == 1
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -58,7 +61,7 @@ def folder_frames(folder: Path) -> list[Path]:
     """
     frames = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem.isdecimal()]
     if not frames:
-        raise MediaError("no frames", f"{folder} has no numbered images")
+        raise MediaError("no frames", "a folder without numbered images (00001.jpg, …)")
     inside = os.path.realpath(folder) + os.sep  # not Path.resolve, which fails on links in a circle
     if outside := [path for path in frames if path.is_symlink() and not os.path.realpath(path).startswith(inside)]:
         raise MediaError("unreadable", f"{outside[0].name} leads out of its folder")

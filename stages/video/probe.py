@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.run.addresses import place_of
+from stages.run.downloads import HEAD, placeholder
 from stages.run.files import sha256_file
 from stages.run.object_cache import local_file
 from stages.video.media import MediaError, MediaInfo
@@ -27,11 +28,19 @@ def probe(path: Path) -> MediaInfo:
         raise MediaError("missing", str(path))
     if path.is_dir():
         return _probe_folder(path)
+    _check_downloaded(path)
     if is_image(path):
         read_image(path)
         return MediaInfo(sha256_file(path), "image", duration=0.0)
     video = read_video(path)
     return MediaInfo(sha256_file(path), "video", video.table.duration)
+
+
+def _check_downloaded(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if what := placeholder(head) if head else "empty":
+        raise MediaError("unreadable", f"the file is {what}")
 
 
 def media_sha256(path: Path) -> str:

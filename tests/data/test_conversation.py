@@ -91,7 +91,7 @@ def test_a_thought_tags_options_and_an_id_are_taken_over(root: Path) -> None:
             "several media",
             "more than one <video>",
         ),
-        ({"videos": []}, "invalid record", "path: missing; the columns found are messages, videos"),
+        ({"videos": []}, "invalid record", "missing or empty: path; the columns found are messages, videos"),
         ({"messages": [USER]}, "not one question", "1 questions and 0 answers; write a record for each question"),
         ({"messages": [USER, ASSISTANT, USER, ASSISTANT]}, "not one question", "2 questions and 2 answers"),
         ({"messages": [USER, {"role": "tool", "content": "x"}]}, "invalid record", "'tool', not of system, user or"),

@@ -80,7 +80,7 @@ def test_another_encoding_is_named(tmp_path: Path, text: str, encoding: str, nam
         (b"PAR1\x15\x04\x15", "a Parquet file"),
         (b"PK\x03\x04\x14\0", "a zip archive or an Excel table"),
         (b"\x1f\x8b\x08\0", "a gzip file; unpack it"),
-        (b"SQLite format 3\0\x10\0\x01", "holds no text"),
+        (b"SQLite format 3\0\x10\0\x01", "holds no text .byte 16 is zero"),
     ],
 )
 @pytest.mark.parametrize("name", ["r.json", "q.csv"])

@@ -62,6 +62,8 @@ def test_a_released_record_becomes_a_sample(media: Path) -> None:
         ({"options": []}, "answer not among the options"),
         ({"options": None}, "answer not among the options"),
         ({"options": ["A. left", "B. right", "B. up"]}, "ambiguous options"),
+        ({"options": ["A. right", "B) right"]}, "ambiguous options"),
+        ({"options": ["right", "left", "right"], "solution": "C"}, "ambiguous options"),
         ({"problem_type": "numerical", "solution": "<answer>many</answer>"}, "answer is not a number"),
         ({"path": "../outside.mp4"}, "path escapes"),
         ({"path": "/etc/passwd"}, "path escapes"),
@@ -100,9 +102,35 @@ def test_a_bad_value_is_shown_and_a_missing_one_with_the_columns_found(media: Pa
     (reject,) = read_source(Source(name="src", records="q.csv"), media)
     assert isinstance(reject, Reject)
     assert reject.detail == (
-        "problem: missing; the columns found are path, question, solution; "
-        "problem_type: missing; the columns found are path, question, solution"
+        "missing or empty: problem, problem_type; the columns found are path, question, solution; "
+        "`columns` of the source says which field has another name"
     )
+    (media / "q.csv").write_text("video,question\nclips/a.mp4,Who?\n,Who?\n")
+    _, reject = read_source(Source(name="src", records="q.csv", columns={"problem": "question"}), media)
+    assert isinstance(reject, Reject)
+    # the data type follows from the path, so nobody has to write it
+    assert reject.detail.startswith("missing or empty: problem_type, solution, path; the columns found are question;")
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"options": "left, right"}, "divide them by |"),
+        ({"path": "https://example.org/a.mp4"}, "is an address; download the file"),
+        ({"path": "s3://bucket/a.mp4"}, "name the server's folder as `media`"),
+        ({"path": "clips\\a.mp4"}, "write / instead of \\"),
+    ],
+)
+def test_a_usual_slip_is_named_with_what_to_write(media: Path, changes: dict[str, object], advice: str) -> None:
+    reject = read(media, **changes)
+    assert isinstance(reject, Reject)
+    assert advice in reject.detail
+
+
+def test_equal_options_beside_the_right_one_are_kept_and_a_benchmark_keeps_all(media: Path) -> None:
+    assert isinstance(read(media, options=["A. left", "B. right", "C. left"]), Sample)
+    twice = GOOD | {"options": ["A. right", "B. right"]}
+    assert isinstance(read_sample(twice, "src", media, "test", "record 1"), Sample)
 
 
 def test_numbers_among_the_options_and_as_the_answer_become_text(media: Path) -> None:
@@ -200,7 +228,7 @@ def test_a_row_with_more_cells_than_the_header_is_not_guessed_at_and_an_open_quo
     assert (taken.problem, taken.answer) == ("Who, then?", "she")
 
     (media / "q.csv").write_text('path,problem,solution\n"clips/a.mp4,Who?,he\nclips/a.mp4,Who?,she\n')
-    with pytest.raises(UserError, match=r"not readable as CSV \(after line 1: unexpected end of data\)"):
+    with pytest.raises(UserError, match=r"not readable as CSV \(after line 1: a quote is never closed\)"):
         list(read_source(source, media))
 
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from stages.model.training import Optimisation
+from stages.model.optimisation import Optimisation
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.run.files import read_json, table_writer, write_atomic, write_json, write_json_array, write_table
+from stages.run.files import (
+    read_json,
+    table_writer,
+    write_atomic,
+    write_figures,
+    write_json,
+    write_json_array,
+    write_table,
+)
 
 
 def test_json_is_rounded_and_never_holds_a_number_json_does_not_know(tmp_path: Path) -> None:
@@ -72,3 +80,9 @@ with table_writer(Path({str(table)!r}), pa.schema([("x", pa.int64())])) as write
     write_table(table, [{"x": 2}], pa.schema([("x", pa.int64())]))
     assert [left.name for left in tmp_path.iterdir()] == ["table.parquet"]
     assert pq.read_table(table)["x"].to_pylist() == [2]
+
+
+def test_figures_are_rounded_and_a_missing_one_is_empty(tmp_path: Path) -> None:
+    rows = [{"step": 1, "kl": 0.1234567894, "left": 5.0}, {"step": 2, "kl": math.nan, "left": 5.0}]
+    write_figures(tmp_path / "plot.csv", ("step", "kl"), rows)
+    assert (tmp_path / "plot.csv").read_text() == "step,kl\n1,0.123456789\n2,\n"

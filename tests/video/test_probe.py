@@ -56,6 +56,32 @@ def test_a_picture_in_a_videos_container_is_no_video(tmp_path: Path) -> None:
         probe(tmp_path / "picture.avif")
 
 
+@pytest.mark.parametrize("name", ["moving.webp", "moving.png"])
+def test_an_animation_is_not_taken_for_its_first_picture(tmp_path: Path, name: str) -> None:
+    first, *others = [Image.fromarray(numbered_frame(number)) for number in range(3)]
+    first.save(tmp_path / name, save_all=True, append_images=others, duration=40)
+    with pytest.raises(MediaError, match=r"an animated \w+ of 3 frames; convert it to mp4"):
+        probe(tmp_path / name)
+    first.save(tmp_path / name)
+    assert probe(tmp_path / name).data_type == "image"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html>404</html>", "an HTML page; download the file itself"),
+        (b"#EXTM3U\n", "no file of a format that is read .*matroska"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.jpg"])
+def test_what_came_in_place_of_a_clip_is_named(tmp_path: Path, content: bytes, what: str, name: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MediaError, match=f"unreadable.*{what}"):
+        probe(tmp_path / name)
+
+
 def test_a_file_cannot_make_the_demuxer_open_another_one(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {clips / 'h264.mp4'}\n")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{clips / 'h264.ts'}\n#EXT-X-ENDLIST\n"

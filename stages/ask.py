@@ -17,7 +17,7 @@ from typing import get_args
 
 import torch
 
-from stages.asking.collect import collect, engine_of, plan, with_payload
+from stages.asking.collect import collect, engine_of, fitted, plan
 from stages.benchmark import BenchmarkParams
 from stages.data.options import LETTERS, letter_options
 from stages.data.order import Order
@@ -141,7 +141,7 @@ def ask(
 ) -> Asked:
     """The answers of `model`, one for each order."""
     torch.set_num_threads(params.threads)
-    params = with_payload(params, "evaluate")
+    params = fitted(params, "evaluate")
     engine, _ = engine_of(params, model, reader)
     showings = plan([sample], [sample.sample_id], list(dict.fromkeys(orders)))
     outputs = collect(engine, showings, work, max_failed=0, stage="evaluate")

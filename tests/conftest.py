@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.model.families import FAMILIES
-
-ROOT = Path(__file__).parents[1]
+from tests.root import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -57,11 +57,18 @@ def write_inputs(folder: Path, family: str = "qwen2_5_vl") -> dict[str, Path]:
     }
 
 
-def start_sft(params: SftParams, inputs: dict[str, Path], folder: Path, processes: int) -> Started:
-    """The stage in `folder`, in so many warm processes; the plot is gone before."""
+def start_sft(
+    params: SftParams, inputs: dict[str, Path], folder: Path, processes: int, by_launcher: bool = False
+) -> Started:
+    """The stage in `folder`, in so many warm processes, or in cold ones that `stages.launch` starts.
+
+    The plot is gone before.
+    """
     (folder / "params.yaml").write_text(json.dumps({"sft": params.model_dump()}))
     inputs["plot"].unlink(missing_ok=True)
     flags = [part for name, path in inputs.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+    if by_launcher:
+        return start("stages.launch", ["--processes", str(processes), "sft", *flags], folder)
     return start("stages.sft", flags, folder, processes)
 
 

@@ -1,11 +1,12 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from stages.check import items_of, problems
+from tests import warm
 from tests.conftest import ROOT
+
+SECONDS = 300
 
 
 def test_a_section_with_defaults_is_checked_for_each_item() -> None:
@@ -39,9 +40,8 @@ def test_every_profile_passes_and_every_bad_value_is_named(tmp_path: Path) -> No
     text = (ROOT / "params.yaml").read_text().replace("alpha: 0.3\n", "alpha: abc\n")
     bad.write_text(text.replace("  seed: 0\n  sft: 9000", "  seed: 0\n  sfd: 9000"))
     good = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
-    command = [sys.executable, "-m", "stages.check", *(f"--params={path}" for path in [*good, bad])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    shapes, tgrpo = done.stderr.splitlines()
+    started = warm.start("stages.check", [f"--params={path}" for path in [*good, bad]], tmp_path)
+    assert started.wait(SECONDS) == 1
+    shapes, tgrpo = started.said.splitlines()
     assert "unknown parameter 'shapes.sfd'" in shapes
     assert tgrpo.startswith(f"check: {bad}: 'tgrpo.alpha' is \"abc\"")

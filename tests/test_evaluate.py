@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,9 +24,9 @@ from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from stages.video.frame_store import FRAME_KEYS_SCHEMA
 from tests.asking.kills import run_whole_and_cut
-from tests.conftest import ROOT
 from tests.evaluation.prepared import PARAMS, evaluate, prepare
 from tests.model.tiny_models import write_qwen2_5
+from tests.warm import Started, start
 
 
 @pytest.fixture(scope="module")
@@ -279,10 +276,9 @@ def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: P
         run(PARAMS, Candidate(str(model)), Wanted("shapes", place), Tables(against=place / file))
 
 
-def _as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:
+def _as_a_process(model: Path, place: Path, name: str) -> Started:
     """The command line in a process; its predictions are `<name>.parquet`."""
     flags = {"model": model, "benchmark": "shapes", "data": place, "name": name}
     flags |= {"predictions": place / f"{name}.parquet", "metrics": place / f"{name}.json"}
     words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "stages.evaluate", *words], cwd=place, env=environment)
+    return start("stages.evaluate", words, place)

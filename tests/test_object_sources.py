@@ -165,7 +165,7 @@ def test_offline_both_stages_run_again_from_the_cache(server: ObjectServer, monk
 def test_a_server_that_is_gone_stops_the_stage_in_one_line_that_flows_may_try_again(server: ObjectServer) -> None:
     named = source([{"path": f"{number}.mp4"} for number in range(40)])
     server.stop()
-    said = stage("ingest", source=named, code=os.EX_TEMPFAIL)
+    said = stage("ingest", source=named, code=os.EX_TEMPFAIL, workers=8)
     assert said.splitlines()[-1].startswith(
         "ingest: 16 objects in a row, the last: no answer (EndpointConnectionError)"
     )

@@ -1,10 +1,7 @@
 """The probe on a tiny random model and on a server that always answers B."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,11 +16,11 @@ from stages.probe import ProbeParams, run
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_table
 from tests.asking.kills import run_whole_and_cut
-from tests.conftest import ROOT
 from tests.evaluation.prepared import prepare
 from tests.evaluation.test_served_models import Server
 from tests.model.tiny_models import write_qwen2_5
 from tests.test_evaluate import count_jobs
+from tests.warm import Started, start
 
 PARAMS = ProbeParams(answers=2, max_new_tokens=6, batch_tokens=400, threads=1)
 EARLIER = [Reject(sample_id="gone", stage="filter rl", reason="duplicates", detail="as v0")]
@@ -226,9 +223,8 @@ def test_parameters_that_cannot_work_are_refused() -> None:
         ProbeParams(temperature=0.0)
 
 
-def as_a_process(model: Path, place: Path, name: str) -> subprocess.Popen[bytes]:
+def as_a_process(model: Path, place: Path, name: str) -> Started:
     """The command line in a process; the files are called `name`."""
     words = ["--name", name, "--model", str(model), "--questions", "data", "--frame-store", "frames"]
     words += ["--answers", f"{name}.parquet", "--out", f"probed/{name}", "--metrics", f"{name}.json"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "stages.probe", *words], cwd=place, env=environment)
+    return start("stages.probe", words, place)

@@ -1,6 +1,5 @@
 """Checkpoints of several processes: their size, a full disk, and another number of processes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,8 +16,8 @@ from stages.model.processes import ZeroStage
 from stages.planning.memory import Training
 from stages.planning.plan import checkpoint as planned_size
 from stages.planning.size import model_size
-from tests.conftest import ROOT
-from tests.sft_inputs import quick, steps, write_inputs
+from tests.sft_inputs import quick, start_sft, steps, write_inputs
+from tests.warm import Started
 
 OVERHEAD = 1.15  # names, shapes and random states beside the numbers of a small model
 SECONDS = 300
@@ -27,32 +26,34 @@ SECONDS = 300
 def train(inputs: dict[str, Path], folder: Path, processes: int, **changes: Any) -> list[dict[str, str]]:
     """The steps of a run in processes of its own."""
     folder.mkdir()
-    status, said = execute(inputs, folder, processes, **changes)
-    assert status == 0, said
+    begin(inputs, folder, processes, **changes).finish()
     return steps(folder / "sft.csv")
 
 
-def execute(inputs: dict[str, Path], folder: Path, processes: int, **changes: Any) -> tuple[int, str]:
-    """The exit status of a run in processes of its own, and what it says."""
-    (folder / "params.yaml").write_text(json.dumps({"sft": quick(**changes).model_dump()}))
+def begin(inputs: dict[str, Path], folder: Path, processes: int, by_launcher: bool = False, **changes: Any) -> Started:
+    """A run in processes of its own, whose outputs are in `folder`."""
     outputs = {"out": folder / "model", "metrics": folder / "sft.json", "plot": folder / "sft.csv"}
-    flags = [part for name, path in (inputs | outputs).items() for part in (f"--{name.replace('_', '-')}", str(path))]
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.launch", "--processes", str(processes), "sft", *flags],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=SECONDS,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return done.returncode, done.stderr
+    return start_sft(quick(**changes), inputs | outputs, folder, processes, by_launcher)
+
+
+def has_no_space(started: Started) -> None:
+    """The run ends in one line."""
+    assert started.wait(SECONDS) == 1
+    assert "no space left on the disk" in started.said.splitlines()[-1]
+    assert "Traceback" not in started.said
+
+
+def goes_on(started: Started) -> None:
+    """The run ends well, from the first checkpoint on."""
+    started.finish(SECONDS)
+    assert "/checkpoint-2\n" in started.said
 
 
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk_while_shards_are_written_costs_the_steps_since_the_last_checkpoint(tmp_path: Path) -> None:
     inputs, whole, small = write_inputs(tmp_path), tmp_path / "whole", tmp_path / "small"
-    how = {"samples_per_forward": 1, "deepspeed": 3}
+    how: dict[str, Any] = {"samples_per_forward": 1, "deepspeed": 3}
     expected = train(inputs, whole, 2, **how)
     (checkpoint,) = whole.glob(".work/sft/*/*/checkpoint-2")
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
@@ -60,19 +61,11 @@ def test_a_full_disk_while_shards_are_written_costs_the_steps_since_the_last_che
     work.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size * 8 // 5}", "tmpfs", str(work)], check=True)
     try:
-        status, said = execute(inputs, small, 2, **how)
-        assert status == 1
-        assert "no space left on the disk" in said.splitlines()[-1]
-        assert "Traceback" not in said
+        has_no_space(begin(inputs, small, 2, by_launcher=True, **how))
         assert [path.parent.name for path in work.glob("sft/*/*/checkpoint-*/complete.json")] == ["checkpoint-2"]
-        status, said = execute(inputs, small, 4, **how)  # which would convert the checkpoint
-        assert status == 1
-        assert "no space left on the disk" in said.splitlines()[-1]
-        assert "Traceback" not in said
+        has_no_space(begin(inputs, small, 4, **how))  # which would convert the checkpoint
         subprocess.run(["mount", "-o", f"remount,size={size * 5}", str(work)], check=True)
-        status, said = execute(inputs, small, 2, **how)
-        assert status == 0, said
-        assert "/checkpoint-2\n" in said
+        goes_on(begin(inputs, small, 2, **how))
     finally:
         subprocess.run(["umount", str(work)], check=True)
     assert steps(small / "sft.csv") == expected
@@ -93,9 +86,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     if zero is not None:
         has_planned_size(last, inputs["model"], zero, before)
     shutil.rmtree(last)
-    status, said = execute(inputs, folder, after, **how)
-    assert status == 0, said
-    assert "/checkpoint-2\n" in said
+    goes_on(begin(inputs, folder, after, **how))
     for row, wanted in zip(steps(folder / "sft.csv"), expected, strict=True):
         for figure, value in wanted.items() - {("tokens", wanted["tokens"])}:
             assert float(row[figure]) == pytest.approx(float(value), rel=1e-4), (row["step"], figure)

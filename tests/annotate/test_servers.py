@@ -5,7 +5,6 @@ It is killed, and asks the embedded teacher and `transformers serve`.
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,30 +17,21 @@ from tokenizers import Tokenizer
 
 from stages.data.annotations import ANNOTATION_SCHEMA
 from stages.run.errors import UserError
+from tests import warm
 from tests.annotate.case import OUTPUTS, annotate, content, parameters, write_inputs
-from tests.conftest import ROOT
 from tests.fault_server import ODD_ANSWERS, PASSING, Fault, fault_server
 from tests.ports import free_port
 from tests.tiny_llava import ANSWER, write_tiny_llava
+from tests.warm import Started
 
-COMMAND = [
-    sys.executable,
-    "-m",
-    "stages.annotate",
-    "--samples",
-    "samples.parquet",
-    "--frame-store",
-    "frames",
-    "--frame-keys",
-    "frames.parquet",
-]
-COMMAND += ["--responses", "responses", "--annotations", "annotations.parquet", "--metrics", "annotate.json"]
+FLAGS = ["--samples", "samples.parquet", "--frame-store", "frames", "--frame-keys", "frames.parquet"]
+FLAGS += ["--responses", "responses", "--annotations", "annotations.parquet", "--metrics", "annotate.json"]
 
 
-def start(url: str) -> "subprocess.Popen[bytes]":
+def start(url: str) -> Started:
     section = {"base_url": url, "model": "teacher", "prompt": "plain", "concurrency": 8, "timeout_s": 1.0}
     Path("params.yaml").write_text(json.dumps({"annotate": section}))
-    return subprocess.Popen(COMMAND, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    return warm.start("stages.annotate", FLAGS, Path.cwd())
 
 
 @pytest.mark.integration
@@ -54,9 +44,8 @@ def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(
             process = start(server.url)
             while len(server.answered) < share:
                 time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        assert start(server.url).wait() == 0
+            process.kill()
+        start(server.url).finish()
         counts = {
             text: sum(call.text == text for call in server.calls) for text in {call.text for call in server.calls}
         }
@@ -69,7 +58,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_asks_nothing_twice(
     monkeypatch.chdir(tmp_path / "clean")
     write_inputs(120)
     with fault_server() as server:
-        assert start(server.url).wait() == 0
+        start(server.url).finish()
     assert content(*OUTPUTS) == killed
 
 
@@ -95,9 +84,8 @@ def test_kill_9_among_all_faults_loses_nothing_and_pays_nothing_twice(
             process = start(server.url)
             while len(server.answered) < share:
                 time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        assert start(server.url).wait() == 0
+            process.kill()
+        start(server.url).finish()
         paid = sum(call.answered and is_answer(call.text, call.attempt) for call in server.calls)
         # At most 10 answers each time were in flight, or about to be written, when the kill came.
         assert count <= paid <= count + 2 * 10
@@ -106,7 +94,7 @@ def test_kill_9_among_all_faults_loses_nothing_and_pays_nothing_twice(
     monkeypatch.chdir(tmp_path / "clean")
     write_inputs(count)
     with fault_server(fault) as server:
-        assert start(server.url).wait() == 0
+        start(server.url).finish()
     assert content(*OUTPUTS) == killed
 
 

@@ -1,13 +1,14 @@
 """A stage that asks, killed in the middle."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.warm import Started
 
-def run_whole_and_cut(start: Callable[[str], subprocess.Popen[bytes]], work: Path, answers: int, out: str) -> None:
+
+def run_whole_and_cut(start: Callable[[str], Started], work: Path, answers: int, out: str) -> None:
     """Run `whole`, and run `cut`, which is killed while it asks and then started again.
 
     `start` starts a run of this name in a process, `work` is the stage's folder in .work, `answers` how many a run
@@ -17,15 +18,15 @@ def run_whole_and_cut(start: Callable[[str], subprocess.Popen[bytes]], work: Pat
     def journaled() -> int:
         return sum(len(path.read_bytes().splitlines()) for path in work.glob("cut-*/*/*/outputs.jsonl"))
 
-    assert start("whole").wait() == 0
+    start("whole").finish()
     cut = start("cut")
     while not journaled():
         assert cut.poll() is None
         time.sleep(0.005)
     cut.kill()
-    assert cut.wait() == -signal.SIGKILL
+    assert cut.poll() == -signal.SIGKILL
     assert 1 <= journaled() < answers
     assert not Path(out.format("cut")).exists()
-    assert start("cut").wait() == 0
+    start("cut").finish()
     assert journaled() == answers
     assert Path(out.format("cut")).read_bytes() == Path(out.format("whole")).read_bytes()

@@ -1,9 +1,6 @@
 """Evaluation by one command, which prepares the benchmark first."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,12 @@ from stages.evaluate import Candidate, run
 from stages.evaluation.prepared import Wanted
 from stages.run.errors import UserError
 from stages.run.files import read_json
-from tests.conftest import ROOT
+from tests import warm
 from tests.test_evaluate import PARAMS
 from tests.video.clips import H264, encode
 from tests.video.samples import PARAMS as FRAMES
+
+SECONDS = 300
 
 
 @pytest.fixture
@@ -38,18 +37,18 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "stages.evaluate", *flags]
-    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+def evaluate(place: Path, *flags: str) -> tuple[int, str]:
+    """The exit status of the command, and what it says."""
+    started = warm.start("stages.evaluate", flags, place)
+    return started.wait(SECONDS), started.said
 
 
 @pytest.mark.integration
 def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qwen2_5: Path) -> None:
     flags = ("--benchmark", "video_holmes", "--model", str(qwen2_5), "--frames", "4", "--limit", "3")
-    done = evaluate(place, *flags)
-    assert done.returncode == 0, done.stderr
-    assert "of a sample of 3 of 9 questions, of each kind its share (seed 0); the intervals are" in done.stderr
+    status, said = evaluate(place, *flags)
+    assert status == 0, said
+    assert "of a sample of 3 of 9 questions, of each kind its share (seed 0); the intervals are" in said
     metrics = read_json(place / "evaluations" / "qwen2_5_vl-video_holmes-4-limit3-seed0.json")
     assert (metrics["n"], metrics["n_missing"]) == (3, 0)
     assert metrics["sample"] == {"questions": 9, "drawn": 3, "seed": 0}
@@ -58,18 +57,18 @@ def test_one_command_reads_a_sample_of_the_benchmark_and_asks_it(place: Path, qw
 
 @pytest.mark.integration
 def test_what_the_benchmark_stage_refuses_ends_in_its_line(place: Path, qwen2_5: Path) -> None:
-    done = evaluate(place, "--benchmark", "video_holmes", "--model", str(qwen2_5), "--root", "nowhere")
-    assert done.returncode == 1
-    *_, why, last = done.stderr.splitlines()
+    status, said = evaluate(place, "--benchmark", "video_holmes", "--model", str(qwen2_5), "--root", "nowhere")
+    assert status == 1
+    *_, why, last = said.splitlines()
     assert why.startswith("benchmark: nowhere: neither a folder nor the name of a dataset")
     assert last == "evaluate: the questions of video_holmes are not ready; the line above says why"
 
 
 @pytest.mark.integration
 def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neither(place: Path) -> None:
-    assert "--model and --benchmark are needed; --list prints" in evaluate(place, "--benchmark", "mmvu").stderr
-    assert "vsi_bench: 5,130 questions" in evaluate(place, "--list").stderr
-    assert "recorded scores of the official rules" in evaluate(place, "--selfcheck").stderr
+    assert "--model and --benchmark are needed; --list prints" in evaluate(place, "--benchmark", "mmvu")[1]
+    assert "vsi_bench: 5,130 questions" in evaluate(place, "--list")[1]
+    assert "recorded scores of the official rules" in evaluate(place, "--selfcheck")[1]
 
 
 @pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"limit": 0}, {"seed": 1}, {"seed": 0}])

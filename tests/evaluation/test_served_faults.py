@@ -1,10 +1,6 @@
 """An evaluation through a server that misbehaves, as a process that is killed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,13 +12,14 @@ from stages.data.shards import ShardStore
 from stages.run.files import write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA
-from tests.conftest import ROOT
+from tests import warm
 from tests.evaluation.prepared import asked
 from tests.fault_server import ODD_ANSWERS, PASSING, Fault, fault_server
 from tests.model.tiny_models import clip
+from tests.warm import Started
 
 COUNT = 4 * len(PASSING)
-COMMAND = "-m stages.evaluate --benchmark shapes --data data --model served --name m --predictions p --metrics m.json"
+FLAGS = "--benchmark shapes --data data --model served --name m --predictions p --metrics m.json"
 
 
 def prepare(folder: Path) -> None:
@@ -35,12 +32,11 @@ def prepare(folder: Path) -> None:
     write_table(folder / "data" / "frames.parquet", keys, FRAME_KEYS_SCHEMA)
 
 
-def start(url: str) -> "subprocess.Popen[bytes]":
+def start(url: str) -> Started:
     server = {"base_url": url, "prompt": "plain", "payload": "images", "concurrency": 8, "timeout_s": 1.0}
     defaults = {"engine": "openai", "orders": ["ordered"], "server": server}
     Path("params.yaml").write_text(json.dumps({"evaluate": {"defaults": defaults, "shapes": {}}}))
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *COMMAND.split()], env=environment, stderr=subprocess.DEVNULL)
+    return warm.start("stages.evaluate", FLAGS.split(), Path.cwd())
 
 
 def number_of(text: str) -> int:
@@ -69,15 +65,14 @@ def test_kill_9_among_all_faults_loses_no_answer_and_asks_none_twice(
             while len(server.answered) < share:
                 assert process.poll() is None
                 time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        assert start(server.url).wait() == 0
+            process.kill()
+        start(server.url).finish()
         calls = Counter(number_of(call.text) for call in server.calls)
         url = server.url
         # At most 10 answers each time were in flight, or about to be written, when the kill came.
         assert sum(calls.values()) <= COUNT * 3 // 2 + 2 * 10
         monkeypatch.chdir(tmp_path / "clean")
         server.attempts.clear()
-        assert start(url).wait() == 0
+        start(url).finish()
     for name in ("p", "m.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes()

@@ -1,14 +1,12 @@
 """What a command line cannot do is one line, before a server starts."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.flows.conftest import edit
+from tests.flows.forks import said
 
 REFUSED = {
     "flows.pipeline --profile nope": "pipeline: no profile 'nope'",
@@ -25,44 +23,38 @@ REFUSED = {
 }
 
 
-def refusal(folder: Path, command: str) -> str:
-    """The standard error of a command that fails."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
-    run = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
-    assert run.returncode != 0
-    assert run.stdout == ""
-    return run.stderr
+def lines(commands: Iterable[str], folder: Path, home: Path) -> dict[str, str]:
+    """The standard errors of commands that fail."""
+    answers = said(list(commands), folder, home)
+    assert all(answer.status != 0 and answer.output == "" for answer in answers.values())
+    return {command: answer.errors for command, answer in answers.items()}
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("command", "line"), REFUSED.items(), ids=list(REFUSED))
-def test_a_refusal_is_one_line(finished: Path, command: str, line: str) -> None:
-    said = refusal(finished, command)
-    assert said.startswith(line)
-    assert said.count("\n") == 1
+def test_a_refusal_is_one_line(finished: Path, tmp_path: Path) -> None:
+    for command, errors in lines(REFUSED, finished, tmp_path).items():
+        assert errors.startswith(REFUSED[command])
+        assert errors.count("\n") == 1, errors
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "command", ["pipeline", "sweep a.b=1", "evaluate_checkpoint x", "keep sft", "overview", "runs"]
-)
-def test_without_a_checkout_there_is_one_line(tmp_path: Path, command: str) -> None:
-    said = refusal(tmp_path, f"flows.{command}")
-    assert "no checkout at" in said
-    assert said.count("\n") == 1
+def test_without_a_checkout_there_is_one_line(tmp_path: Path) -> None:
+    commands = ("pipeline", "sweep a.b=1", "evaluate_checkpoint x", "keep sft", "overview", "runs")
+    for errors in lines([f"flows.{command}" for command in commands], tmp_path, tmp_path).values():
+        assert "no checkout at" in errors
+        assert errors.count("\n") == 1, errors
 
 
 @pytest.mark.integration
-def test_a_params_file_that_cannot_be_read_is_one_line(finished: Path) -> None:
+def test_a_params_file_that_cannot_be_read_is_one_line(finished: Path, tmp_path: Path) -> None:
     edit(finished, '"shapes": {', '"shapes": {{')
-    for command in ("flows.pipeline", "flows.overview"):
-        assert refusal(finished, command).count("\n") == 1
+    for errors in lines(["flows.pipeline", "flows.overview"], finished, tmp_path).values():
+        assert errors.count("\n") == 1, errors
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("program", ["serve", "server_app", "report_server"])
-def test_a_port_is_a_number_that_a_port_can_have(tmp_path: Path, program: str) -> None:
-    for port in ("99999", "0", "abc", "-1"):
-        assert f"'{port}' is no port" in refusal(tmp_path, f"flows.{program} --port={port}")
+def test_a_port_is_a_number_that_a_port_can_have(tmp_path: Path) -> None:
+    programs, ports = ("serve", "server_app", "report_server"), ("99999", "0", "abc", "-1")
+    asked = {f"flows.{program} --port={port}": port for program in programs for port in ports}
+    for command, errors in lines(asked, tmp_path, tmp_path).items():
+        assert f"'{asked[command]}' is no port" in errors

@@ -1,21 +1,21 @@
 """A training that is killed, or whose code or parameters are edited."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.conftest import ROOT
 from tests.test_sft import QUICK, write_inputs
+from tests.warm import Started
 
 pytestmark = pytest.mark.integration
+SECONDS = 300
 
 
 @pytest.fixture
@@ -30,32 +30,24 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(project: Path, **environment: str) -> subprocess.Popen[str]:
+def start(project: Path, **environment: str) -> Started:
     names = {"samples": "sft.parquet", "frame-store": "frames", "model": "base", "out": "sft", "metrics": "sft.json"}
     flags = [part for name, path in {**names, "plot": "sft.csv"}.items() for part in (f"--{name}", path)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "stages.sft", *flags],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"} | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.start("stages.sft", flags, project, project=project, environment=environment)
 
 
 def run(project: Path, **environment: str) -> tuple[int, str]:
-    process = start(project, **environment)
-    errors = process.communicate()[1]
-    return process.returncode, errors
+    started = start(project, **environment)
+    return started.wait(SECONDS), started.said
 
 
-def during(project: Path, act: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str]:
+def during(project: Path, act: Callable[[Started], object]) -> tuple[int, str]:
     """Run the stage, and act once its first checkpoint is there."""
-    process = start(project)
-    while process.poll() is None and not list(project.glob(".work/sft/*/*/checkpoint-2/complete.json")):
+    started = start(project)
+    while started.poll() is None and not list(project.glob(".work/sft/*/*/checkpoint-2/complete.json")):
         time.sleep(0.01)
-    act(process)
-    errors = process.communicate()[1]
-    return process.returncode, errors
+    act(started)
+    return started.wait(SECONDS), started.said
 
 
 def edit_code(project: Path) -> None:
@@ -64,7 +56,7 @@ def edit_code(project: Path) -> None:
 
 
 def test_a_killed_training_goes_on_after_an_edit_of_its_code_only_when_told_to(project: Path) -> None:
-    during(project, lambda process: process.kill())
+    during(project, Started.kill)
     edit_code(project)
     status, errors = run(project)
     assert status == 1
@@ -83,7 +75,7 @@ def test_a_killed_training_goes_on_after_an_edit_of_its_code_only_when_told_to(p
 
 
 def test_fresh_starts_over_with_the_edited_code(project: Path) -> None:
-    during(project, lambda process: process.kill())
+    during(project, Started.kill)
     edit_code(project)
     status, errors = run(project, FRESH="1")
     assert status == 0
@@ -93,7 +85,7 @@ def test_fresh_starts_over_with_the_edited_code(project: Path) -> None:
 
 
 def test_an_edit_of_plumbing_stops_nobody(project: Path) -> None:
-    during(project, lambda process: process.kill())
+    during(project, Started.kill)
     for name in ("run/progress.py", "launch.py"):
         file = project / "stages" / name
         file.write_text(file.read_text() + "# a comment\n")
@@ -103,7 +95,7 @@ def test_an_edit_of_plumbing_stops_nobody(project: Path) -> None:
 
 
 def test_what_is_edited_while_it_trains_fails_the_run_at_its_end_and_loses_nothing(project: Path) -> None:
-    status, errors = during(project, lambda process: edit_code(project))
+    status, errors = during(project, lambda _: edit_code(project))
     assert status == 1
     assert "stages/model/training.py changed while the stage ran, so its result does not count" in errors
     status, errors = run(project, RESUME="1")
@@ -115,7 +107,7 @@ def test_what_is_edited_while_it_trains_fails_the_run_at_its_end_and_loses_nothi
 def test_a_parameter_edited_while_it_trains_is_put_back_and_nothing_is_lost(project: Path) -> None:
     file = project / "params.yaml"
     text = file.read_text()
-    status, errors = during(project, lambda process: file.write_text(text.replace("0.001", "0.002")))
+    status, errors = during(project, lambda _: file.write_text(text.replace("0.001", "0.002")))
     assert status == 1
     assert "params.yaml (the section of this stage) changed while the stage ran" in errors
     file.write_text(text)

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from PIL import Image
 
 from stages.data.sample import Sample, read_rejects, write_samples
@@ -36,6 +37,11 @@ class Cluster:
             assert self.scheduler.poll() is None
             time.sleep(0.05)
         self.address = json.loads(self._file.read_text())["address"]
+
+    def wait_for_worker(self) -> None:
+        """Return when the scheduler knows a worker."""
+        with Client(self.address) as client:
+            client.wait_for_workers(1, timeout=60)
 
     def add_worker(self, *flags: str, path: Sequence[Path] = (ROOT,), **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker; `path` is its PYTHONPATH."""
@@ -174,9 +180,10 @@ def test_a_worker_with_another_version_is_one_line_with_the_difference(cluster: 
 def test_a_cluster_that_was_started_wrongly_is_one_line(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, flags: list[str] | None, path: list[Path], message: str
 ) -> None:
-    monkeypatch.setattr(dask_cluster, "WAIT_S", 2 if flags is None else 15)
     if flags is not None:
         cluster.add_worker(*flags, path=path)
+        cluster.wait_for_worker()
+    monkeypatch.setattr(dask_cluster, "WAIT_S", 2)
     with Sandbox(Limits(0, 20, 400)) as sandbox, pytest.raises(UserError, match=message):
         list(sandbox.map(_size_of, [Path("a")], Path))
 
@@ -190,6 +197,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPat
     from dask import config
 
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    monkeypatch.setattr(dask_cluster, "WAIT_S", 2)
     with (
         config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"),

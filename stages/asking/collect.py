@@ -65,7 +65,7 @@ def fitted(params: P, stage: str) -> P:
 
 
 def check_model(params: AskingParams, model: str) -> None:
-    """UserError when this process is to ask a model that it cannot find or read."""
+    """UserError for a model that this process cannot find or read."""
     if params.engine == "transformers":
         load_config(resolve(find_model(model, None)).folder)
 

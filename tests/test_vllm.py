@@ -8,11 +8,13 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 import pytest
-
+import torch
+from pydantic import JsonValue
 from stages.annotate import AnnotateParams
 from stages.annotate import run as annotate
 from stages.asking.engines import Showing, TransformersEngine
@@ -26,6 +28,8 @@ from stages.evaluate import Candidate, EvaluateParams, Tables, run
 from stages.evaluation.predictions import PredictionRow, read_predictions
 from stages.evaluation.prepared import Wanted
 from stages.generation.sampling import Sampling
+from stages.handshake.placeholders import ban
+from stages.handshake.scores import token_logps
 from stages.model.family import VideoText
 from stages.model.inputs import PromptBuilder
 from stages.model.load import ModelSource, load_model
@@ -34,6 +38,7 @@ from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
+
 from tests.conftest import finished_run
 from tests.evaluation.prepared import asked, evaluate
 from tests.model.tiny_models import clip, write_glm46v_flash, write_qwen2_5, write_random
@@ -78,8 +83,8 @@ def asking(url: str, model_path: Path | None = None) -> EvaluateParams:
     return PARAMS.model_copy(update={"engine": "openai", "server": server})
 
 
-def prompt_ids(url: str, sample: Sample, reader: FrameReader) -> list[int]:
-    """The tokens of the prompt that the server gives its model."""
+def reply_to(url: str, sample: Sample, reader: FrameReader, more: dict[str, JsonValue]) -> Any:
+    """The server's reply to a question about a clip, with the token ids of its prompt."""
     pictures, times = reader.pictures(sample.sample_id), reader.times(sample.sample_id)
     request = Request(
         model="tiny",
@@ -90,10 +95,10 @@ def prompt_ids(url: str, sample: Sample, reader: FrameReader) -> list[int]:
         sampling=ChatSampling(0.0, 1.0, 1, 0),
         times=tuple(times),
     )
-    body = json.dumps(request.body() | {"return_token_ids": True}).encode()
+    body = json.dumps(request.body() | {"return_token_ids": True} | more).encode()
     headers = {"Content-Type": "application/json"}
     with urlopen(HttpRequest(f"{url}/chat/completions", body, headers), timeout=300) as reply:
-        return json.load(reply)["prompt_token_ids"]
+        return json.load(reply)
 
 
 def readable(rows: Sequence[PredictionRow]) -> list[str]:
@@ -135,10 +140,32 @@ def test_random_models_get_the_prompts_and_give_the_answers_of_this_process(
     with served(model, tmp_path / "vllm.log", MEDIA_FLAG) as url:
         for sample in questions():
             expected = build(sample, reader.load(sample.sample_id)).ids_P.tolist()
-            assert prompt_ids(url, sample, reader) == expected, sample.sample_id
+            assert reply_to(url, sample, reader, {})["prompt_token_ids"] == expected, sample.sample_id
         there = evaluate(asking(url, model), Path("tiny"), tmp_path, "there")
     assert len(here) == len(there) == 16  # four clips in three showings, two images in order and blind
     assert readable(there) == readable(here)
+
+
+def test_qwen3_5_gets_the_prompts_and_scores_of_this_process_as_bf16_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM on a CPU computes linear attention in bf16 alone, and with heads of 128."""
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path)
+    source, model = tmp_path / "source", tmp_path / "model"
+    loaded = load_model(write_random("qwen3_5", source, 32, linear_key_head_dim=128, linear_value_head_dim=128))
+    save_model(loaded, ModelSource(source, "plain", "frames"), model)
+    build, reader = PromptBuilder(model), FrameReader(tmp_path / "frames", tmp_path / "frames.parquet")
+    more: dict[str, JsonValue] = {"max_tokens": 6, "logprobs": True, **ban(build)}
+    with served(model, tmp_path / "vllm.log", MEDIA_FLAG, "--dtype", "bfloat16") as url:
+        for sample in questions():
+            prompt, reply = build(sample, reader.load(sample.sample_id)), reply_to(url, sample, reader, more)
+            assert reply["prompt_token_ids"] == prompt.ids_P.tolist(), sample.sample_id
+            [choice] = reply["choices"]
+            theirs_C = torch.tensor([each["logprob"] for each in choice["logprobs"]["content"]])
+            ours_C = token_logps(loaded, build, prompt, torch.tensor(choice["token_ids"]))
+            # measured: 0.10 at most; bf16 and fp32 in this process are up to 0.21 apart
+            torch.testing.assert_close(theirs_C, ours_C, rtol=0, atol=0.25)
 
 
 @pytest.mark.parametrize("name", ["sft", "tgrpo"])

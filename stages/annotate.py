@@ -186,7 +186,7 @@ class Annotation:
         self._ledger.add(prompt, completion)
         log.info(
             "dry run: %d of %d requests have no answer yet; about %s prompt tokens and at most %s completion tokens; "
-            "with what is spent already, at most %s tokens and cost %.2f",
+            "with what an interrupted run has spent, at most %s tokens and cost %.2f",
             *(requests, len(self.keys), f"{prompt:,}", f"{completion:,}"),
             *(f"{self._ledger.tokens:,}", self._ledger.cost),
         )

@@ -17,11 +17,11 @@ from typing import get_args
 
 import torch
 
-from stages.asking.collect import collect, engine_of, plan, with_payload
+from stages.asking.collect import collect, engine_of, fitted, plan
 from stages.benchmark import BenchmarkParams
-from stages.data.options import LETTERS
+from stages.data.options import LETTERS, letter_options
 from stages.data.order import Order
-from stages.data.sample import Reject, Sample
+from stages.data.sample import Reject, Sample, Unusable
 from stages.evaluate import EvaluateParams
 from stages.reporting.asked import Asked, answer_of, asked_page, asked_text
 from stages.run.command import tool
@@ -101,12 +101,24 @@ def question(clip: str, text: str, options: Sequence[str]) -> Sample:
         data_type="video",
         problem_type="multiple choice" if options else "free-form",
         problem=text,
-        options=tuple(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)),
+        options=lettered(options) if options else (),
         answer="",
         media_path=clip,
         media_sha256="",
         split="test",
     )
+
+
+def lettered(options: Sequence[str]) -> tuple[str, ...]:
+    """The options with letters: their own ones, or by position.
+
+    UserError for options that are the same, and for letters that may be text.
+    """
+    try:
+        lines, _ = letter_options(options, options[0])
+    except Unusable as error:
+        raise UserError(f"{error.reason}: {error.detail}; write each --option once and without a letter") from None
+    return lines
 
 
 def take_frames(sample: Sample, params: BenchmarkParams, folder: Path) -> FrameReader:
@@ -129,7 +141,7 @@ def ask(
 ) -> Asked:
     """The answers of `model`, one for each order."""
     torch.set_num_threads(params.threads)
-    params = with_payload(params, "evaluate")
+    params = fitted(params, "evaluate")
     engine, _ = engine_of(params, model, reader)
     showings = plan([sample], [sample.sample_id], list(dict.fromkeys(orders)))
     outputs = collect(engine, showings, work, max_failed=0, stage="evaluate")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from pydantic import Field, model_validator
 
-from stages.asking.collect import collect, conditions_of, engine_of, plan, with_payload
+from stages.asking.collect import collect, conditions_of, engine_of, fitted, plan
 from stages.asking.exchange import changed_answers
 from stages.asking.params import AskingParams
 from stages.data.conditions import Conditions, differences, read_conditions, with_conditions
@@ -191,7 +191,7 @@ def evaluate(params: EvaluateParams, model: str, benchmark: Benchmark, prepared:
             f"{prepared.folder}: none of the {len(prepared.samples)} questions has frames; "
             "read its quarantine.parquet and run the benchmark stage again"
         )
-    params = with_payload(params, "evaluate")
+    params = fitted(params, "evaluate")
     engine, model_files = engine_of(params, model, prepared.reader)
     work = work_dir(f"evaluate/{name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed, "evaluate")

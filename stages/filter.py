@@ -81,8 +81,10 @@ def run(
         _check(params, judges, rejects)  # sets that fail the check are not written, the rejects and counts are
     if json:
         write_records(json, iterate_samples(sft), media or Path())
+        log.info("the SFT set in Video-R1's format → %s", json)
     if dataset:
         write_dataset(dataset, {"sft": sft, "rl": rl}, [samples, annotations], params)
+        log.info("both sets with a card → %s", dataset)
         if push:
             push_to_hub(dataset, push)
 

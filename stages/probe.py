@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from pydantic import Field, JsonValue, model_validator
 
-from stages.asking.collect import collect, conditions_of, engine_of, plan, with_payload
+from stages.asking.collect import collect, conditions_of, engine_of, fitted, plan
 from stages.asking.params import AskingParams
 from stages.curation.funnel import Funnel
 from stages.curation.probe_rules import NEEDED, PROBE_RULES, ProbeRule, ProbeRuleParams, judge, shares_of
@@ -107,7 +107,7 @@ def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_stor
 
     Returns how the model was asked.
     """
-    params = with_payload(params.asking(model, None), "probe")
+    params = fitted(params.asking(model, None), "probe")
     reader = FrameReader(frame_store, samples)
     engine, model_files = engine_of(params, model, reader)
     work = work_dir(f"probe/{name}-{params.answers}", params.identity, [*model_files, samples])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stages.ask import main
+from stages.ask import lettered, main
 from stages.run.errors import UserError
 from tests.evaluation.test_served_models import Server
 from tests.model.tiny_models import picture
@@ -69,6 +69,7 @@ def test_a_served_model_is_asked_the_same_way(place: Path, caplog: pytest.LogCap
         (".", [], "the clip cannot be shown"),
         ("clip.mp4", ["--option", "left"], "1 options; a question has none, or from 2 to 26"),
         ("clip.mp4", ["--option", "left", "--option", " "], "the question and each --option need words"),
+        ("clip.mp4", ["--option", "up", "--option", "up"], "ambiguous options: .*; write each --option once"),
         ("clip.mp4", ["--frames", "0"], "--frames is 0; it must be from 1 to 1024"),
     ],
 )
@@ -79,6 +80,12 @@ def test_what_cannot_be_asked_is_one_line(place: Path, qwen2_5: Path, clip: str,
         main([clip, "Which?", "--model", str(qwen2_5), *words])
     assert "\n" not in str(error.value)
     assert not (place / "evaluations").exists()
+
+
+def test_options_may_come_with_their_letters() -> None:
+    assert lettered(["left", "right"]) == ("A. left", "B. right")
+    assert lettered(["A. left", "B. right"]) == ("A. left", "B. right")
+    assert lettered(["(b) left", "(a) right"]) == ("B. left", "A. right")
 
 
 def test_a_cut_clip_is_refused_and_real_ones_are_asked(place: Path, qwen2_5: Path, testdata: Path) -> None:

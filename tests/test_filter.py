@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -162,9 +163,11 @@ def test_the_sft_set_is_also_written_in_video_r1s_own_format(tmp_path: Path) -> 
     )
 
 
-def test_both_sets_are_also_written_as_a_dataset_with_a_card(tmp_path: Path) -> None:
+def test_both_sets_are_also_written_as_a_dataset_with_a_card(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     samples = [sample(1, "sft"), sample(2, "rl")]
-    out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], dataset=tmp_path / "dataset")
+    with caplog.at_level(logging.INFO):
+        out = filtered(tmp_path, FilterParams(), samples, [annotation(1, GOOD)], dataset=tmp_path / "dataset")
+    assert f"both sets with a card → {tmp_path / 'dataset'}" in caplog.text
     for name in ("sft", "rl"):
         assert (tmp_path / "dataset" / f"{name}.parquet").read_bytes() == out[name].read_bytes()
     assert "| rl | shapes | video | multiple choice | 1 |" in (tmp_path / "dataset" / "README.md").read_text()

@@ -17,6 +17,7 @@ from stages.data.order import Order
 from stages.data.outputs import OUTPUT_SCHEMA, Output
 from stages.data.sample import Sample
 from stages.generation.sampling import Sampling
+from stages.handshake.placeholders import ban_of
 from stages.model.load import find_model, resolve
 from stages.run.errors import UserError
 from stages.run.work import WORK
@@ -47,12 +48,20 @@ def plan(
     ]
 
 
-def with_payload(params: P, stage: str) -> P:
-    """The parameters with the server's payload in place of `auto`."""
-    if params.engine != "openai" or params.server is None:
+def fitted(params: P, stage: str) -> P:
+    """The parameters with what suits the server.
+
+    These are its payload in place of `auto`, and whether it is told to draw no placeholders of media.
+    """
+    server = params.server
+    if params.engine != "openai" or server is None:
         return params
-    payload = choose_payload(params.server, WORK / stage / "servers.json")
-    return params.model_copy(update={"server": params.server.model_copy(update={"payload": payload})})
+    payload = choose_payload(server, WORK / stage / "servers.json")
+    own = "logit_bias" in server.extra_body
+    forbid = server.forbid_placeholders and not own and bool(ban_of(server))
+    return params.model_copy(
+        update={"server": server.model_copy(update={"payload": payload, "forbid_placeholders": forbid})}
+    )
 
 
 def engine_of(params: AskingParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:
@@ -93,6 +102,7 @@ def conditions_of(params: AskingParams, model_files: Sequence[Path], stage: str)
         "by": f"a server: {server_kind(server, WORK / stage / 'servers.json') or 'unknown'}",
         "frame_rate": "each clip's own" if server.payload == "video" else "not sent",
         **server.model_dump(include={"prompt", "payload", "frame_times", "extra_body"}),
+        **({"placeholders": "forbidden"} if server.forbid_placeholders else {}),
         **sampling,
     }
 

@@ -53,7 +53,7 @@ class AskingParams(Params):
         """The parameters that decide an answer, the others at their defaults."""
         values: dict[str, Any] = {name: getattr(self, name) for name in AskingParams.model_fields}
         if self.server is not None:
-            names = ("base_url", "model", "payload", "frame_times", "extra_body", "prompt")
+            names = ("base_url", "model", "payload", "frame_times", "extra_body", "prompt", "forbid_placeholders")
             values["server"] = ServerParams(**{name: getattr(self.server, name) for name in names})
         return AskingParams(**{**values, "max_failed": 0.0})
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Container, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from itertools import islice
 
@@ -23,6 +24,7 @@ from stages.data.prompt import PromptStyle, question_text
 from stages.generation.sampling import Sampling
 from stages.handshake.asked import Asked
 from stages.handshake.first_requests import LOOKED_AT, check_prompt, files_at_hand, shake_hands
+from stages.handshake.placeholders import ban_of
 from stages.run.progress import progress_bar
 from stages.video.frame_store import FrameReader
 
@@ -33,6 +35,11 @@ class ServerParams(ChatParams):
     model: str = Field(default="", description='name of the model on the server; "": the name given as --model')
     prompt: PromptStyle = Field(
         default="video-r1", description="instruction around the question, see stages/data/prompt.py"
+    )
+    forbid_placeholders: bool = Field(
+        default=True,
+        description="whether logit_bias forbids the placeholder tokens of media, which this process never draws, where "
+        "the model's files are here and extra_body has no logit_bias; false for a server that refuses it",
     )
 
 
@@ -94,7 +101,7 @@ class ServerEngine:
                 self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens, self.seed + number
             ),
             identity=showing.keys[number],
-            dialect=Dialect.of(self.server),
+            dialect=self._dialect,
             times=tuple(self.reader.times(sample.sample_id)) if pictures else (),
             frame_times=self.server.frame_times,
         )
@@ -114,6 +121,12 @@ class ServerEngine:
             "height": height,
             "detail": reply.detail,
         }
+
+    @cached_property
+    def _dialect(self) -> Dialect:
+        dialect = Dialect.of(self.server)
+        never = ban_of(self.server) if self.server.forbid_placeholders else {}
+        return replace(dialect, extra_body={**never, **dialect.extra_body})
 
     def _order(self, showing: Showing, n_frames: int) -> list[int]:
         return permutation(n_frames, showing.order, showing.sample.sample_id, self.seed).tolist()

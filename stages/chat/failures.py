@@ -18,7 +18,7 @@ ERRORS: Final = (openai.OpenAIError, TimeoutError, NoAnswer)
 LONGEST_DETAIL: Final = 300  # characters
 
 _NOT_TAKEN = re.compile(
-    r"unsupported|not supported|not support|unrecogni[sz]ed|unknown|unexpected|extra.?(?:inputs|forbidden)"
+    r"unsupported|not (?:yet )?supported|not support|unrecogni[sz]ed|unknown|unexpected|extra.?(?:inputs|forbidden)"
     r"|not permitted"
     r"|not allowed",
     re.IGNORECASE,
@@ -82,6 +82,8 @@ def advice(error: openai.APIStatusError, request: Request) -> str | None:
     if request.logprobs and "logprobs" in words:
         return "set handshake: false, for a server that sends no log-probabilities"
     dialect = request.dialect
+    if "logit_bias" in dialect.extra_body and "logit_bias" in words:
+        return "set forbid_placeholders: false, and take logit_bias out of extra_body if it is there"
     named = [name for name in dialect.extra_body if re.search(rf"\b{re.escape(name)}\b", words)]
     if named:
         return f"take {', '.join(named)} out of extra_body"

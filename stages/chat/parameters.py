@@ -1,6 +1,6 @@
 """Parameters of every stage that asks a server."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import Field, JsonValue, field_validator
@@ -16,19 +16,25 @@ OWN_PARAMETER = ("model", "messages", "max_tokens", "max_completion_tokens", "te
 NOT_READ = ("stream", "n")  # would change the form of the answer
 
 
+KeyVariable = Annotated[
+    str | None, Field(description="environment variable with the key; null for servers without keys")
+]
+Authorities = Annotated[
+    str | None,
+    Field(
+        description="PEM file of the authorities that may sign a server's certificate; null: SSL_CERT_FILE of the "
+        "environment, or the usual ones"
+    ),
+]
+
+
 class EndpointParams(Params):
     """Where the server is, and how it is asked."""
 
     base_url: str = Field(description="address of the server; /v1 is added where it has no path")
     model: str = Field(description="name of the model on that server")
-    api_key_env: str | None = Field(
-        default=None, description="environment variable that holds the key; null for a server without keys"
-    )
-    ca_file: str | None = Field(
-        default=None,
-        description="PEM file of the authorities that may sign the server's certificate; "
-        "null: SSL_CERT_FILE of the environment, or the usual ones",
-    )
+    api_key_env: KeyVariable = None
+    ca_file: Authorities = None
     extra_body: dict[str, JsonValue] = Field(
         default={},
         description="further fields of each request, such as top_k, chat_template_kwargs, mm_processor_kwargs",

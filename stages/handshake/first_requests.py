@@ -34,16 +34,26 @@ def files_at_hand(params: ChatParams) -> Path | None:
     if not params.handshake:
         log.info("handshake: switched off; nothing proves that the server reads what this process would")
         return None
-    folder = Path(params.model_path or params.model)
-    if folder.is_dir():
+    if folder := model_folder(params):
         return folder
-    if params.model_path:
-        raise UserError(f"model_path names {folder}, which is no folder; name the folder with the served model's files")
     log.info(
         "handshake: not possible, because the files of '%s' are not here; model_path can name a folder with its config "
         "and tokenizer",
         params.model,
     )
+    return None
+
+
+def model_folder(params: ChatParams) -> Path | None:
+    """The folder with the served model's files, None where there is none.
+
+    UserError when `model_path` names no folder.
+    """
+    folder = Path(params.model_path or params.model)
+    if folder.is_dir():
+        return folder
+    if params.model_path:
+        raise UserError(f"model_path names {folder}, which is no folder; name the folder with the served model's files")
     return None
 
 

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from stages.chat import failures
 from stages.chat.address import ENDPOINT, chat_url, read_key, ssl_context
 from stages.chat.client import ChatClient
-from stages.chat.parameters import ChatParams
+from stages.chat.parameters import EndpointParams
 from stages.chat.reply import Reply
 from stages.chat.request import Request
 from stages.chat.transport import AioHttpClient
@@ -43,7 +43,7 @@ class Adapter:
 class AdapterServer:
     """One server. Use as `async with`, inside one event loop."""
 
-    def __init__(self, params: ChatParams) -> None:
+    def __init__(self, params: EndpointParams) -> None:
         """UserError for an address or a key that cannot be used."""
         self.url = params.base_url
         self._root = chat_url(params.base_url).removesuffix(ENDPOINT)

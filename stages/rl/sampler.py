@@ -28,7 +28,7 @@ from stages.video.frame_store import FrameReader
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a step's questions were answered.
+    """The answers to a step's questions, with their grades.
 
     `groups` are those of this process. `samples` and `grades` are of all processes, in the order of the plan.
     """

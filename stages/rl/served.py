@@ -22,6 +22,7 @@ from stages.data.sample import Sample
 from stages.generation.generate import Completion
 from stages.handshake.asked import Asked
 from stages.handshake.comparison import ServedModel, chosen
+from stages.handshake.placeholders import ban
 from stages.model.adapters import write_adapter
 from stages.model.inputs import Prompt, PromptBuilder
 from stages.model.vision import FeatureCache, Features
@@ -33,8 +34,6 @@ from stages.rl.server_pool import RolloutServers, draw, load_everywhere, opened
 from stages.run.errors import UserError
 from stages.run.work import IS_FIRST_PROCESS
 from stages.video.frame_store import FrameReader
-
-NEVER = -100  # logit bias of tokens that must not be drawn: the lowest of the protocol
 
 
 class ServedRollouts:
@@ -118,7 +117,7 @@ class ServedRollouts:
             "return_token_ids": True,
             "ignore_eos": True,  # <|im_end|> alone ends a response, as in this process
             "stop_token_ids": [builder.end_id],
-            "logit_bias": {str(token): NEVER for token in builder.banned_ids},
+            **ban(builder),
         }
         order_T = self._order(sample, is_contrast, step)
         return self._request(sample, order_T, self._adapter.name, sampling, Dialect(fields))

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from pydantic import Field
 
-from stages.chat.parameters import ChatParams
+from stages.chat.parameters import Authorities, EndpointParams, KeyVariable
 from stages.chat.reply import Reply
 from stages.chat.request import Request
 from stages.rl.adapter_server import Adapter, AdapterServer
@@ -33,14 +33,8 @@ class RolloutServers(Params):
         description="where each step's adapter is written; the servers must see it under the same path; null: in the "
         "stage's work folder, for servers on this machine",
     )
-    api_key_env: str | None = Field(
-        default=None, description="environment variable that holds the servers' key; null for servers without keys"
-    )
-    ca_file: str | None = Field(
-        default=None,
-        description="PEM file of the authorities that may sign the servers' certificates; "
-        "null: SSL_CERT_FILE of the environment, or the usual ones",
-    )
+    api_key_env: KeyVariable = None
+    ca_file: Authorities = None
     concurrency: int = Field(
         default=16, ge=1, description="prompts that each process has in flight on each server, with all their responses"
     )
@@ -49,9 +43,9 @@ class RolloutServers(Params):
         default=600, ge=0, description="seconds that a step waits for a server to come back when none is left"
     )
 
-    def asking(self, url: str) -> ChatParams:
+    def asking(self, url: str) -> EndpointParams:
         """How one of the servers is asked."""
-        return ChatParams(
+        return EndpointParams(
             base_url=url,
             model="the adapter of this step",  # for messages
             api_key_env=self.api_key_env,

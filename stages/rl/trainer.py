@@ -45,7 +45,7 @@ class TgrpoTrainer(MixtureTrainer):
     """Trains `model` on the questions of `plan`.
 
     Args:
-        reference: The frozen model of the KL term; None stands for `model` with its adapters off.
+        reference: The frozen model of the KL term; None stands for `model` with its adapters off, or for no KL term.
         whole_copy: Under ZeRO-3, a whole copy of the policy that samples.
         kept: Folder for the rollouts that the report shows.
         keep_every: Steps between two kept rollouts.

@@ -1,5 +1,6 @@
 """How a decoded picture is turned, mirrored and stretched for a screen."""
 
+import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,9 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from stages.video.media import MediaError
+
+MOST_SKEW = 0.1  # that of 6 degrees
 MAX_TYPES = 64  # of side data; FFmpeg 8 has 32
 
 
@@ -50,12 +54,18 @@ class Geometry:
 
 
 def geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
-    """The geometry of a stream, from its first frame and its header."""
+    """The geometry of a stream, from its first frame and its header.
+
+    Raises MediaError for a display matrix that turns by anything but quarters.
+    """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV's, for side data that it has no name for, such as EXIF or the views of a 3D film
         matrix = _without_unnamed(frame).side_data.get("DISPLAYMATRIX")
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20]) if matrix else (1, 0, 0, 0, 1)
+    if min(abs(a), abs(b)) > MOST_SKEW * max(abs(a), abs(b)):
+        degrees = math.degrees(math.atan2(b, a))
+        raise MediaError("unreadable", f"its pictures are turned by {degrees:.0f} degrees, which is no quarter turn")
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     return Geometry(frame.height, frame.width, (a, b, c, d), Fraction(aspect))
 

@@ -64,8 +64,13 @@ def test_what_no_other_request_would_change_ends_in_one_line(fault: Fault, words
             {"extra_body": {"top_k": 20, "min_p": 0.1}},
             "take top_k out of extra_body",
         ),
+        (
+            refusal("logit_bias is not yet supported with speculative decoding"),
+            {"extra_body": {"logit_bias": {"7": -100}}},
+            "set forbid_placeholders: false",
+        ),
     ],
-    ids=["max_tokens", "max_completion_tokens", "seed", "extra_body"],
+    ids=["max_tokens", "max_completion_tokens", "seed", "extra_body", "logit_bias"],
 )
 def test_a_field_that_the_server_does_not_take_names_the_parameter(
     fault: Raw, changes: dict[str, object], words: str

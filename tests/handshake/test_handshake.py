@@ -11,6 +11,7 @@ from stages.asking.server_engine import ServerParams
 from stages.data.sample import write_rejects, write_samples
 from stages.data.shards import ShardStore
 from stages.evaluate import EvaluateParams
+from stages.model.inputs import PromptBuilder
 from stages.run.errors import UserError
 from stages.run.files import read_json, write_json, write_table
 from stages.video.frame_rows import row_from_frames
@@ -54,6 +55,29 @@ def test_a_server_that_reads_the_same_is_told_so_and_asked_on(
         assert any("log-probabilities differ by 0.00" in message for message in caplog.messages)
         evaluate(asking(server), Path("tiny"), place)
         assert len(server.bodies) == HANDSHAKE + len(rows)  # nothing is asked, so nothing has to be proved
+
+
+@pytest.mark.parametrize(
+    ("changes", "forbidden"),
+    [
+        ({}, True),
+        ({"handshake": False}, True),
+        ({"payload": "images"}, True),
+        ({"model_path": None}, False),  # nothing says which tokens they are
+        ({"forbid_placeholders": False}, False),
+        ({"extra_body": {"logit_bias": {"7": 1}}}, False),
+    ],
+)
+def test_the_placeholders_of_a_known_model_are_forbidden_and_the_metrics_say_so(
+    changes: dict[str, Any], forbidden: bool, qwen2_5: Path, place: Path
+) -> None:
+    builder = PromptBuilder(qwen2_5)
+    tokens = [builder.tokenizer.convert_tokens_to_ids(f"<|{kind}_pad|>") for kind in ("video", "image")]
+    expected = {str(token): -100 for token in tokens} if forbidden else changes.get("extra_body", {}).get("logit_bias")
+    with model_server(ModelServer(qwen2_5)) as server:
+        evaluate(asking(server, **changes), Path("tiny"), place)
+        assert [body.get("logit_bias") for body in server.bodies] == [expected] * len(server.bodies)
+    assert read_json(place / "metrics.json")["asked"].get("placeholders") == ("forbidden" if forbidden else None)
 
 
 @pytest.mark.parametrize(

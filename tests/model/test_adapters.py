@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.model.adapters import Lora, VisionTraining, add_lora, write_adapter
 from stages.model.inputs import PromptBuilder
@@ -39,6 +39,14 @@ def test_written_adapters_load_elsewhere_under_a_name_that_stands_for_their_weig
     plain = load_model(qwen2_5)(**inputs).logits
     assert torch.equal(loaded(**inputs).logits, adapted(**inputs).logits)
     assert not torch.allclose(adapted(**inputs).logits, plain)
+
+
+def test_adapters_are_on_every_linear_layer_of_the_language_model_that_is_no_gate(model_dir: Path) -> None:
+    model = load_model(model_dir)
+    linear = {name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    expected = {name for name in linear if ".language_model." in name and not name.endswith("_gate")}
+    names = [name.partition(".lora_A.") for name, _ in add_lora(model, Lora(rank=2)).named_modules()]
+    assert {layer.removeprefix("base_model.model.") for layer, _, adapter in names if adapter == "default"} == expected
 
 
 def test_a_trained_tower_has_the_gradient_of_the_plain_model(model_dir: Path) -> None:

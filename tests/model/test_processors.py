@@ -7,11 +7,13 @@ installed.
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.model.families import FAMILIES
 from stages.model.inputs import PromptBuilder
 from stages.model.load import ModelSource, load_model
 from stages.model.save import save_model
@@ -20,6 +22,10 @@ from tests.model.tiny_models import WRITERS, clip, question
 RECORDED: list[dict[str, Any]] = json.loads(Path(__file__).with_name("recorded.json").read_text())
 VIDEO = clip(frames=5, height=32, width=48, fps=2.0)  # the last frame has no pair
 IMAGE = replace(VIDEO, frames_THWC=VIDEO.frames_THWC[:1], indices_T=VIDEO.indices_T[:1], pts_T=VIDEO.pts_T[:1])
+
+
+def test_a_video_and_an_image_of_every_family_are_recorded() -> None:
+    assert {(row["family"], row["kind"]) for row in RECORDED} == set(product(FAMILIES, ("video", "image")))
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda row: f"{row['family']}-{row['release']}-{row['kind']}")

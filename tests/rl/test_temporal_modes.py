@@ -14,6 +14,7 @@ from stages.rl.batches import response_weights, weight_effect
 from stages.rl.gate import Gate
 from stages.rl.grading import GradedGroup, grade_group, grades_of
 from stages.rl.likelihood import Gains
+from stages.rl.params import StepParams
 from stages.rl.questions import RolloutQuestion
 from stages.rl.rewards import EPSILON, RewardParams, group_rewards, normalised_contrast
 from stages.rl.rollout import Group
@@ -159,6 +160,16 @@ def test_every_mode_has_its_object_and_its_row_in_the_docs() -> None:
     assert tuple(MODES) == get_args(TemporalMode)
     page = Path("docs/training.md").read_text(encoding="utf-8")
     assert [name for name in MODES if f"`{name}`" not in page] == []
+
+
+def test_a_step_compares_what_its_mode_needs_and_at_times_what_faithfulness_needs() -> None:
+    thought = StepParams(temporal="thought", faithfulness_every=2)
+    assert [thought.compared(step) for step in (0, 1)] == [{"thoughts", "likelihood"}, {"thoughts"}]
+    alone = StepParams(temporal="off", contrast_size=0, faithfulness_every=2)  # nobody writes thoughts to exchange
+    assert [alone.compared(step) for step in (0, 1)] == [{"nothing", "likelihood"}, {"nothing"}]
+    assert alone.uses_contrast
+    assert not StepParams(temporal="off", contrast_size=0).uses_contrast
+    assert StepParams(temporal="likelihood", contrast_size=0).uses_contrast
 
 
 def test_without_visits_there_is_no_gate() -> None:

@@ -11,7 +11,7 @@ from stages.video.picture import read_image
 from stages.video.probe import probe
 from stages.video.video_file import read_video
 from stages.video.workers import Limits, Sandbox
-from tests.video.clips import Option, damage, encode, numbered_frame
+from tests.video.clips import Option, damage, encode, numbered_frame, remux
 
 
 def reason(path: Path) -> str:
@@ -27,6 +27,14 @@ def test_facts_of_a_clip(clips: Path) -> None:
 
 def test_the_size_is_the_one_shown(clips: Path) -> None:
     assert read_video(clips / "rotated-90.mp4").geometry.shown == (160, 96)
+
+
+def test_a_clip_that_is_turned_by_no_quarter_is_refused(clips: Path, tmp_path: Path) -> None:
+    remux(tmp_path / "tilted.mp4", clips / "h264.mp4", {"display_rotation": 45})
+    with pytest.raises(MediaError, match=r"unreadable.*turned by -?45 degrees, which is no quarter turn"):
+        probe(tmp_path / "tilted.mp4")
+    remux(tmp_path / "nearly.mp4", clips / "h264.mp4", {"display_rotation": 91})
+    assert read_video(tmp_path / "nearly.mp4").geometry.shown == (160, 96)
 
 
 def test_cover_art_is_not_the_video(clips: Path) -> None:

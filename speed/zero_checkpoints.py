@@ -33,7 +33,7 @@ WIDTHS = {"hidden_size": 768, "intermediate_size": 2304, "num_attention_heads": 
 
 
 def write_model(folder: Path, layers: int) -> int:
-    """Replace a tiny random Qwen3-VL by a wider and deeper one; returns its parameters."""
+    """Replace a tiny Qwen3-VL by a larger one; returns its parameters."""
     config = AutoConfig.from_pretrained(folder)
     text = {**WIDTHS, "head_dim": 64, "num_hidden_layers": layers, "initializer_range": 0.02}
     for name, value in text.items():
@@ -47,7 +47,9 @@ def write_model(folder: Path, layers: int) -> int:
 
 
 def train(folder: Path, processes: int) -> dict[str, float]:
-    """Run SFT in `folder`; returns seconds, and peaks of memory and disk in GB."""
+    """Run SFT in `folder`.
+
+    Returns its seconds, and peaks of memory and disk in GB."""
     flags = "--samples sft.parquet --frame-store frames --model base --out sft --metrics sft.json --plot sft.csv"
     command = [sys.executable, "-m", "stages.launch", "--processes", str(processes), "sft", *flags.split()]
     started, memory, disk = time.perf_counter(), 0, 0
@@ -66,7 +68,9 @@ def train(folder: Path, processes: int) -> dict[str, float]:
 
 
 def own_memory(process: psutil.Process) -> int:
-    """The bytes of a process, its share of what it shares; 0 when it has ended."""
+    """The bytes of a process; 0 when it has ended.
+
+    What several processes share is shared out among them."""
     try:
         return process.memory_full_info().pss
     except psutil.Error:
@@ -82,6 +86,7 @@ def size(path: Path) -> int:
 
 
 def last_loss(folder: Path) -> float:
+    """The loss of the last step of the run in `folder`."""
     with open(folder / "sft.csv", newline="") as file:
         return float(list(csv.DictReader(file))[-1]["loss"])
 

@@ -17,7 +17,7 @@ from typing import get_args
 
 import torch
 
-from stages.asking.collect import collect, engine_of, fitted, plan
+from stages.asking.collect import check_model, collect, engine_of, fitted, plan
 from stages.benchmark import BenchmarkParams
 from stages.data.options import LETTERS, letter_options
 from stages.data.order import Order
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--frames is {most}; it must be from 1 to 1024")
     taking = taking.model_copy(update={"max_frames": most, "workers": 1})
     params = load_params(EvaluateParams, "evaluate", chosen.params, item=NAME).asking(chosen.model, chosen.server)
+    params = fitted(params, "evaluate")
+    check_model(params, chosen.model)
     with TemporaryDirectory(prefix="ask-") as folder:
         reader = take_frames(sample, taking, Path(folder))
         asked = ask(sample, reader, params, chosen.model, chosen.orders, Path(folder))
@@ -139,9 +141,8 @@ def take_frames(sample: Sample, params: BenchmarkParams, folder: Path) -> FrameR
 def ask(
     sample: Sample, reader: FrameReader, params: EvaluateParams, model: str, orders: Sequence[Order], work: Path
 ) -> Asked:
-    """The answers of `model`, one for each order."""
+    """The answers of `model`, one for each order; see `fitted`."""
     torch.set_num_threads(params.threads)
-    params = fitted(params, "evaluate")
     engine, _ = engine_of(params, model, reader)
     showings = plan([sample], [sample.sample_id], list(dict.fromkeys(orders)))
     outputs = collect(engine, showings, work, max_failed=0, stage="evaluate")

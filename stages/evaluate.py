@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from pydantic import Field, model_validator
 
-from stages.asking.collect import collect, conditions_of, engine_of, fitted, plan
+from stages.asking.collect import check_model, collect, conditions_of, engine_of, fitted, plan
 from stages.asking.exchange import changed_answers
 from stages.asking.params import AskingParams
 from stages.data.conditions import Conditions, differences, read_conditions, with_conditions
@@ -155,7 +155,10 @@ def run(
         raise UserError("--model and --benchmark are needed; --list prints the benchmarks")
     others = read_predictions(tables.against) if tables.against else []
     torch.set_num_threads(params.threads)
-    params, definition = params.asking(candidate.model, candidate.server), get_benchmark(wanted.benchmark)
+    definition = get_benchmark(wanted.benchmark)
+    params = fitted(params.asking(candidate.model, candidate.server), "evaluate")
+    if wanted.data is None:  # reading a benchmark can take hours
+        check_model(params, candidate.model)
     prepared = questions(wanted, params_file, OUTSIDE_THE_GRAPH / "data")
     name = f"{candidate.label}-{prepared.folder.name}"
     found = evaluate(params, candidate.model, definition, prepared, name)
@@ -180,7 +183,7 @@ def run(
 
 
 def evaluate(params: EvaluateParams, model: str, benchmark: Benchmark, prepared: Prepared, name: str) -> Evaluated:
-    """The scored answers of `model`.
+    """The scored answers of `model`, asked with `fitted` parameters.
 
     Answers and verdicts that are there are used; `name` names their work folders. UserError when no question has
     frames.
@@ -191,7 +194,6 @@ def evaluate(params: EvaluateParams, model: str, benchmark: Benchmark, prepared:
             f"{prepared.folder}: none of the {len(prepared.samples)} questions has frames; "
             "read its quarantine.parquet and run the benchmark stage again"
         )
-    params = fitted(params, "evaluate")
     engine, model_files = engine_of(params, model, prepared.reader)
     work = work_dir(f"evaluate/{name}", params.identity, [*model_files, *prepared.files])
     outputs = collect(engine, showings, work, params.max_failed, "evaluate")

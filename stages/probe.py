@@ -107,6 +107,8 @@ def answer(params: ProbeParams, name: str, model: str, samples: Path, frame_stor
 
     Returns how the model was asked.
     """
+    if not samples.is_file():
+        raise UserError(f"{samples}: not there; `dvc repro filter` writes it")
     params = fitted(params.asking(model, None), "probe")
     reader = FrameReader(frame_store, samples)
     engine, model_files = engine_of(params, model, reader)

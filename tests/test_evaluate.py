@@ -269,7 +269,8 @@ def test_another_models_predictions_are_compared_question_by_question(
 
 
 @pytest.mark.parametrize(
-    ("file", "said"), [("nowhere.parquet", "cannot be read"), ("frames.parquet", "but not of predictions")]
+    ("file", "said"),
+    [("nowhere.parquet", "cannot be read"), ("frames.parquet", "but not of predictions"), ("frames", "is a folder")],
 )
 def test_what_holds_no_predictions_cannot_be_compared_with(model: Path, place: Path, file: str, said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -228,3 +228,9 @@ def as_a_process(model: Path, place: Path, name: str) -> Started:
     words = ["--name", name, "--model", str(model), "--questions", "data", "--frame-store", "frames"]
     words += ["--answers", f"{name}.parquet", "--out", f"probed/{name}", "--metrics", f"{name}.json"]
     return start("stages.probe", words, place)
+
+
+def test_absent_questions_are_one_line_with_the_stage_that_writes_them(tmp_path: Path) -> None:
+    places = (tmp_path / "frames", tmp_path / "answers", tmp_path / "out", tmp_path / "metrics")
+    with pytest.raises(UserError, match=r"rl.parquet: not there; `dvc repro filter` writes it"):
+        run(ProbeParams(), "tiny", "model", tmp_path, *places)

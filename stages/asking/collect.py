@@ -18,7 +18,7 @@ from stages.data.outputs import OUTPUT_SCHEMA, Output
 from stages.data.sample import Sample
 from stages.generation.sampling import Sampling
 from stages.handshake.placeholders import ban_of
-from stages.model.load import find_model, resolve
+from stages.model.load import find_model, load_config, resolve
 from stages.run.errors import UserError
 from stages.run.work import WORK
 from stages.video.frame_store import FrameReader
@@ -62,6 +62,12 @@ def fitted(params: P, stage: str) -> P:
     return params.model_copy(
         update={"server": server.model_copy(update={"payload": payload, "forbid_placeholders": forbid})}
     )
+
+
+def check_model(params: AskingParams, model: str) -> None:
+    """UserError for a model that this process cannot find or read."""
+    if params.engine == "transformers":
+        load_config(resolve(find_model(model, None)).folder)
 
 
 def engine_of(params: AskingParams, model: str, reader: FrameReader) -> tuple[Engine, list[Path]]:

@@ -57,6 +57,8 @@ PREDICTION_SCHEMA = JUDGED_SCHEMA.remove(JUDGED_SCHEMA.get_field_index("judgemen
 
 def read_predictions(path: Path) -> list[PredictionRow]:
     """The rows of a predictions table; UserError when the file is none."""
+    if path.is_dir():  # pyarrow would read all tables in it as one
+        raise UserError(f"{path} is a folder; name one table of predictions in it")
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -158,10 +158,15 @@ def _advice(error: Exception, stage: str, arguments: dict[str, Any]) -> str | No
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{file}: {os.strerror(code).lower()}; make it writable and run the same command again"
     paths = [path for path in arguments.values() if isinstance(path, Path)]
-    absent = [str(path) for path in paths if not path.exists() and str(path) in str(error)]
+    absent = [str(path) for path in paths if not path.exists() and _names(str(error), str(path))]
     if isinstance(error, FileNotFoundError) and absent:
         return f"{max(absent, key=len)}: not there; `dvc repro {stage}` runs the stages that write it"
     return None
+
+
+def _names(text: str, path: str) -> bool:
+    """Whether a text has a path, not within a longer name."""
+    return re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", text) is not None
 
 
 def _says_full(error: Exception) -> bool:

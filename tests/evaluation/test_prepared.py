@@ -71,6 +71,15 @@ def test_a_model_and_a_benchmark_are_needed_and_the_list_and_the_check_need_neit
     assert "recorded scores of the official rules" in evaluate(place, "--selfcheck")[1]
 
 
+def test_a_model_that_cannot_be_asked_ends_the_run_before_the_benchmark_is_read(tmp_path: Path) -> None:
+    wanted = Wanted("video_holmes", root=Path("nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no readable config of a model"):
+        run(PARAMS, Candidate(str(tmp_path / "empty")), wanted)
+    with pytest.raises(UserError, match=r"no server answers at http://127.0.0.1:9/v1"):
+        run(PARAMS, Candidate("served", server="http://127.0.0.1:9/v1"), wanted)
+
+
 @pytest.mark.parametrize("asked", [{"root": Path("media")}, {"limit": 8}, {"limit": 0}, {"seed": 1}, {"seed": 0}])
 def test_what_a_prepared_folder_cannot_follow_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"--{next(iter(asked))} cannot change prepared, which is prepared already"):

@@ -30,6 +30,7 @@ STAGE = """
         if params.mode == "read-only": raise OSError(errno.EROFS, "Read-only file system", "some/file")
         if params.mode == "input": pq.read_table(table)
         if params.mode == "other": Path("other").read_text()
+        if params.mode == "longer": Path("without.txt").read_text()  # ends like the flag's out.txt
         if params.mode == "fault": raise ValueError("a fault")
         if params.mode == "interrupt": raise KeyboardInterrupt
         if params.mode == "wait": print("holding", flush=True); time.sleep(60)
@@ -82,7 +83,12 @@ def test_what_a_person_can_fix_is_one_line(stage: Path, mode: str, code: int, li
 
 
 @pytest.mark.parametrize(
-    ("mode", "line"), [("fault", "ValueError: a fault"), ("other", "FileNotFoundError: [Errno 2] No such file")]
+    ("mode", "line"),
+    [
+        ("fault", "ValueError: a fault"),
+        ("other", "FileNotFoundError: [Errno 2] No such file"),
+        ("longer", "FileNotFoundError: [Errno 2] No such file"),
+    ],
 )
 def test_a_fault_of_the_program_keeps_its_traceback(stage: Path, mode: str, line: str) -> None:
     _, errors = start(stage, mode).communicate()

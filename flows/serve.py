@@ -35,6 +35,7 @@ log = logging.getLogger("flows.serve")
 POOL = "local"
 STARTUP_SECONDS = 180
 GRACE = 30  # seconds that a part has to end
+WORKER_GRACE = 5  # it would wait for runs, which are cancelled before or have lost their server
 CANCEL_SECONDS = 60
 LIVE = ["RUNNING", "PENDING", "CANCELLING"]
 SETTINGS = {  # as Prefect comes, a click starts a run after up to 10 s, and the end of a stage shows after up to 5 s
@@ -75,7 +76,7 @@ def serve(port: int, env: Mapping[str, str], running: ExitStack) -> int:
     call(env, "flows.runs")
     if env.get("VIDEO_R1_WEBHOOK"):
         call(env, "flows.notify")
-    worker = start(running, env, "prefect", "worker", "start", "--pool", POOL, server=server)
+    worker = start(running, env, "prefect", "worker", "start", "--pool", POOL, server=server, grace=WORKER_GRACE)
     report = start(running, env, "flows.report_server", "--port", str(port + 1))
     key = env["PREFECT_API_AUTH_STRING"]
     log.info("Prefect UI: http://%s:%d/login#%s   (Ctrl-C stops it)", HOST, port, quote(key, safe=":"))
@@ -158,7 +159,11 @@ def environment(home: Path, port: int) -> dict[str, str]:
 
 
 def start(
-    running: ExitStack, env: Mapping[str, str], *module: str, server: "subprocess.Popen[bytes] | None" = None
+    running: ExitStack,
+    env: Mapping[str, str],
+    *module: str,
+    server: "subprocess.Popen[bytes] | None" = None,
+    grace: float = GRACE,
 ) -> "subprocess.Popen[bytes]":
     """Starts `python -m module …` and stops it when `running` is left.
 
@@ -166,7 +171,7 @@ def start(
     help nobody.
     """
     stdout = None if server is None else subprocess.PIPE
-    part = process_tree.start_supervised([sys.executable, "-m", *module], env, GRACE, stdout)
+    part = process_tree.start_supervised([sys.executable, "-m", *module], env, grace, stdout)
     running.callback(process_tree.end_supervised, part)
     if server and part.stdout:
         threading.Thread(target=show_while_alive, args=(part.stdout.fileno(), server), daemon=True).start()

@@ -1,5 +1,6 @@
 """Checkpoints of several processes: their size, a full disk, and another number of processes."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 from safetensors.torch import load_file
 
 from stages.model.load import load_config
@@ -16,6 +18,7 @@ from stages.model.processes import ZeroStage
 from stages.planning.memory import Training
 from stages.planning.plan import checkpoint as planned_size
 from stages.planning.size import model_size
+from tests import warm
 from tests.sft_inputs import quick, start_sft, steps, write_inputs
 from tests.warm import Started
 
@@ -91,6 +94,25 @@ def test_a_run_goes_on_with_another_number_of_processes(
         for figure, value in wanted.items() - {("tokens", wanted["tokens"])}:
             assert float(row[figure]) == pytest.approx(float(value), rel=1e-4), (row["step"], figure)
     torch.testing.assert_close(load_file(folder / "model" / "model.safetensors"), weights, atol=1e-6, rtol=0)
+
+
+@pytest.mark.integration
+def test_bf16_shards_are_converted_without_a_change_of_their_fp32_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    for processes in (2, 3):
+        warm.start("tests.bf16_steps", [str(checkpoint), str(processes)], tmp_path, processes).finish(SECONDS)
+    whole, resumed = (json.loads((checkpoint / f"losses-{processes}.json").read_text()) for processes in (2, 3))
+    assert resumed[0] == pytest.approx(whole[2], rel=1e-6)
+    assert resumed[1] == pytest.approx(whole[3], rel=0.02)  # after one step more, whose sums bf16 rounds otherwise
+    weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), "global_step2")
+    assert weights
+    for name, weight in weights.items():
+        converted = torch.load(checkpoint / "global_step2_universal" / "zero" / name / "fp32.pt", weights_only=True)
+        assert torch.equal(converted.reshape(weight.shape), weight), name
 
 
 def has_planned_size(checkpoint: Path, model: Path, zero: ZeroStage, processes: int) -> None:

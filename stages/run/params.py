@@ -50,7 +50,11 @@ def load_params(model: type[P], section: str, path: Path = Path("params.yaml"), 
     try:
         return model.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise UserError("; ".join(_explain(path, section, model, wrong) for wrong in error.errors())) from None
+        found = error.errors()
+        inside = {other["loc"][:-depth] for other in found for depth in range(1, len(other["loc"]))}
+        # A list with one bad item counts as too short as well, which helps nobody.
+        named = [wrong for wrong in found if wrong["type"] != "too_short" or wrong["loc"] not in inside]
+        raise UserError("; ".join(_explain(path, section, model, wrong) for wrong in named)) from None
 
 
 def read_sections(path: Path) -> dict[object, object]:

@@ -71,6 +71,19 @@ def test_a_bad_parameter_is_one_line_with_its_name(tmp_path: Path, text: str, me
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_with_one_bad_item_is_not_called_too_short_as_well(tmp_path: Path) -> None:
+    class Lists(Params):
+        some: tuple[Inner, ...] = Field(min_length=1)
+
+    path = tmp_path / "params.yaml"
+    path.write_text("tgrpo: {some: [{alpha: x}]}")
+    with pytest.raises(UserError, match=r"'tgrpo.some.0.alpha' is \"x\": [^;]*$"):
+        load_params(Lists, "tgrpo", path)
+    path.write_text("tgrpo: {some: []}")
+    with pytest.raises(UserError, match=r"'tgrpo.some' is \[\]: .* at least 1 item"):
+        load_params(Lists, "tgrpo", path)
+
+
 def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"tgrpo: {names: [\xff]}")
     with pytest.raises(UserError, match=r"params\.yaml: not valid YAML"):

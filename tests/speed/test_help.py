@@ -22,6 +22,7 @@ SCRIPTS = [
     "refilling",
     "rollout_sharing",
     "vision_features",
+    "zero_checkpoints",
 ]
 PACKAGES = ["gpu.__main__", "tgrpo_step.__main__"]
 

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 import torch
 from pydantic import JsonValue
+
 from stages.annotate import AnnotateParams
 from stages.annotate import run as annotate
 from stages.asking.engines import Showing, TransformersEngine
@@ -38,7 +39,6 @@ from stages.run.errors import UserError
 from stages.run.files import iterate_rows, write_table
 from stages.video.frame_rows import row_from_frames
 from stages.video.frame_store import FRAME_KEYS_SCHEMA, SCHEMA, FrameReader, Frames
-
 from tests.conftest import finished_run
 from tests.evaluation.prepared import asked, evaluate
 from tests.model.tiny_models import clip, write_glm46v_flash, write_qwen2_5, write_random

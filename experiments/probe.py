@@ -93,6 +93,7 @@ def perform(root: Path, run: Run) -> Row:
     folder = work(root) / "probe" / f"{run.place}-{run.cold_start}-{run.seed}-{run.arm.replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
     changes: dict[str, Any] = {"temporal": "off", "seed": run.seed, "max_steps": STEPS, "threads": 1}
+    changes["guards"] = {"max_zero_variance": 1.0}  # a set that teaches nothing is a result
     write_atomic(folder / "params.yaml", settings(root, {"tgrpo": changes}))
     model = train_tgrpo(folder, questions, source / "frames", start)
     return {

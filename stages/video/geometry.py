@@ -56,7 +56,7 @@ class Geometry:
 def geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
     """The geometry of a stream, from its first frame and its header.
 
-    Raises MediaError for a display matrix that turns by anything but quarters.
+    Raises MediaError for a display matrix that turns by another angle than 0, 90, 180 or 270 degrees.
     """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -65,7 +65,8 @@ def geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20]) if matrix else (1, 0, 0, 0, 1)
     if min(abs(a), abs(b)) > MOST_SKEW * max(abs(a), abs(b)):
         degrees = math.degrees(math.atan2(b, a))
-        raise MediaError("unreadable", f"its pictures are turned by {degrees:.0f} degrees, which is no quarter turn")
+        detail = f"its pictures are turned by {degrees:.0f} degrees, not by 90, 180 or 270; encode it upright"
+        raise MediaError("unreadable", detail)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     return Geometry(frame.height, frame.width, (a, b, c, d), Fraction(aspect))
 

@@ -11,18 +11,21 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from stages.video.media import MAX_PIXELS, MediaError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png")
+ANIMATED = ("PNG", "WEBP")
+SUBFILE_TYPE = 254  # the tag of a TIFF whose first bit marks a smaller copy of another page
 FOLDER_FPS = 3.0  # MVBench's frame folders (TVQA); another rate stands in the folder's fps.txt
 
 
 def is_image(path: Path) -> bool:
     """Whether the file begins like a still image.
 
-    An animated GIF is a video. Raises MediaError for a damaged image, and for another animation.
+    An animated GIF is a video. Raises MediaError for a damaged image, and for another animation or several pages.
     """
     with _damage_refused():
         try:
@@ -31,9 +34,20 @@ def is_image(path: Path) -> bool:
             return False
         with image:
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format in ("PNG", "WEBP"):
+            if frames > 1 and image.format in ANIMATED:
                 raise MediaError("unreadable", f"an animated {image.format} of {frames} frames; convert it to mp4")
+            if isinstance(image, TiffImageFile) and (pages := _pages(image)) > 1:
+                raise MediaError("unreadable", f"a TIFF of {pages} pages; save each page as a file of its own")
             return image.format != "GIF" or frames == 1
+
+
+def _pages(image: TiffImageFile) -> int:
+    """The number of a TIFF's pages; smaller copies do not count."""
+    pages = 0
+    for number in range(image.n_frames):
+        image.seek(number)
+        pages += not image.tag_v2.get(SUBFILE_TYPE, 0) & 1
+    return pages
 
 
 def read_image(path: Path) -> np.ndarray:

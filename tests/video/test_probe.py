@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from stages.run.files import sha256_file
 from stages.video.media import MediaError, MediaInfo
-from stages.video.picture import read_image
+from stages.video.picture import SUBFILE_TYPE, read_image
 from stages.video.probe import probe
 from stages.video.video_file import read_video
 from stages.video.workers import Limits, Sandbox
@@ -64,14 +65,31 @@ def test_a_picture_in_a_videos_container_is_no_video(tmp_path: Path) -> None:
         probe(tmp_path / "picture.avif")
 
 
-@pytest.mark.parametrize("name", ["moving.webp", "moving.png"])
-def test_an_animation_is_not_taken_for_its_first_picture(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("moving.webp", "an animated WEBP of 3 frames; convert it to mp4"),
+        ("moving.png", "an animated PNG of 3 frames; convert it to mp4"),
+        ("pages.tif", "a TIFF of 3 pages; save each page as a file of its own"),
+    ],
+)
+def test_a_file_of_several_pictures_is_not_taken_for_its_first(tmp_path: Path, name: str, words: str) -> None:
     first, *others = [Image.fromarray(numbered_frame(number)) for number in range(3)]
     first.save(tmp_path / name, save_all=True, append_images=others, duration=40)
-    with pytest.raises(MediaError, match=r"an animated \w+ of 3 frames; convert it to mp4"):
+    with pytest.raises(MediaError, match=words):
         probe(tmp_path / name)
     first.save(tmp_path / name)
     assert probe(tmp_path / name).data_type == "image"
+
+
+def test_the_thumbnail_of_a_tiff_is_no_page(tmp_path: Path) -> None:
+    picture = Image.fromarray(numbered_frame(0))
+    with AppendingTiffWriter(tmp_path / "photo.tif", new=True) as file:
+        picture.save(file, "TIFF")
+        file.newFrame()
+        picture.reduce(4).save(file, "TIFF", tiffinfo={SUBFILE_TYPE: 1})
+        file.newFrame()
+    assert probe(tmp_path / "photo.tif").data_type == "image"
 
 
 @pytest.mark.parametrize(
